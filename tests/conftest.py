@@ -58,10 +58,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the core, before `-m` selects by it."""
+    """Mark the core, before `-m` selects by it; begin with the type checkers.
+
+    They take longest: at the end, the other workers would wait for one of them.
+    """
     for item in items:
         if item.path in CORE:
             item.add_marker(pytest.mark.core)
+    items.sort(key=lambda item: item.path.parent != HERE / "typing")
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from hive_boot.secrets.sources.directories import ReadPolicy
 
 ROOT = Path(__file__).parent.parent
 
-SETTLED = ReadPolicy(wall=lambda: time.time() + 3600)
+SETTLED = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.2)
 """Read policy whose wall clock is one hour ahead, so that new files count as settled."""
 
 
@@ -81,6 +81,16 @@ def run_child(
         check=False,
     )
 
+
+FEW_PLUGINS = [
+    argument
+    for name in ("benchmark", "cacheprovider", "faker", "hypothesispytest", "xdist")
+    for argument in ("-p", f"no:{name}")
+]
+"""Arguments of a pytest in a child process: plugins of this environment that its tests do not use.
+
+Their imports take longer than its tests.
+"""
 
 TERMINAL = "stdin is a terminal"
 """Evidence of a developer on a simulated machine."""

@@ -61,9 +61,9 @@ def test_no_step_holds_a_value(tmp_path: Path, program: Program, logs: Path) -> 
     functions = child.stdout.decode().splitlines()
     assert {*REACHED} - {*functions} == set()
     outputs = Outputs([*CANARIES, *LATER])
-    outputs.add("our variables", (logs / "ours.txt").read_bytes())
+    outputs.add("our variables", (logs / "ours.txt").read_text("utf-8"))
     outputs.assert_silent()
     control = Outputs([*CANARIES, *LATER])
-    control.add("the variables of redaction", (logs / "hiding.txt").read_bytes())
+    control.add("the variables of redaction", (logs / "hiding.txt").read_text("utf-8"))
     with pytest.raises(AssertionError):
         control.assert_silent()

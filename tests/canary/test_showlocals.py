@@ -15,7 +15,7 @@ from tests.canary.canaries import ENVIRONMENT
 from tests.canary.frames import sections
 from tests.canary.outputs import Outputs
 from tests.canary.programs import failing_tests
-from tests.support import child_environment
+from tests.support import FEW_PLUGINS, child_environment
 
 
 def test_pytest_that_shows_variables(tmp_path: Path) -> None:
@@ -25,10 +25,7 @@ def test_pytest_that_shows_variables(tmp_path: Path) -> None:
             sys.executable,
             "-m",
             "pytest",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:xdist",
+            *FEW_PLUGINS,
             "--noconftest",
             "--import-mode=importlib",
             "--tb=long",

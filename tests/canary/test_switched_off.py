@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 from tests.canary.canaries import CANARIES
 from tests.canary.children import SWITCH
-from tests.support import ROOT, child_environment
+from tests.support import FEW_PLUGINS, ROOT, child_environment
 
 CASES = {
     "test_crashes.py::test_crashes[asyncio]": [
@@ -94,10 +94,7 @@ def failures(place: Path, tests: Iterable[str], *options: str) -> dict[str, str]
             sys.executable,
             "-m",
             "pytest",
-            "-p",
-            "no:cacheprovider",
-            "-p",
-            "no:xdist",
+            *FEW_PLUGINS,
             "--tb=short",
             f"--basetemp={place / 'base'}",
             f"--junitxml={place / 'report.xml'}",

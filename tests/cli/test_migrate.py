@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret
@@ -649,6 +649,7 @@ OWN = [field.name for field in Keys._field_index.all_fields]  # noqa: SLF001  (o
     suppress_health_check=list(HealthCheck),
 )
 @given(text=ENV_FILES, pointed=VALUES, raw=st.binary(max_size=5))
+@example(text="API_KEY='NIL'\n", pointed="", raw=b"")
 def test_a_start_reads_what_it_read_before(text: str, pointed: str, raw: bytes) -> None:
     """Byte for byte, with the loader of a start; else the file is refused and nothing changes.
 

@@ -9,7 +9,7 @@ import pytest
 from hive_boot import testing
 from hive_boot.testing import MountedVolume, plugin
 from tests.docs.reading import python_files, write_files
-from tests.support import ROOT, run_child
+from tests.support import FEW_PLUGINS, ROOT, run_child
 
 TEXT = (ROOT / "docs" / "testing.md").read_text("utf-8")
 
@@ -42,13 +42,7 @@ def run(*arguments: str, cwd: Path) -> str:
     """Run pytest as in a pod of a CI system, assert that it passes, and return its output."""
     child = run_child(
         "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))",
-        "-p",
-        "no:cacheprovider",
-        # Plugins of this environment, which take longer to import than the tests take to run.
-        "-p",
-        "no:faker",
-        "-p",
-        "no:hypothesispytest",
+        *FEW_PLUGINS,
         "-o",
         "pythonpath=.",
         *arguments,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fixtures.cases import case
 from tests.fixtures.ports import free_port
-from tests.support import ROOT, run_child, started_child, wait_until
+from tests.support import FEW_PLUGINS, ROOT, run_child, started_child, wait_until
 
 PORTED = ROOT / "examples" / "ported"
 
@@ -86,7 +86,7 @@ def test_its_own_tests_pass_before_and_after(tmp_path: Path) -> None:
             target = copy_of(tree, tmp_path)
             shutil.copy(target / ".env.example", target / ".env")
             done = run_child(
-                module("pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "tests"),
+                module("pytest", "-q", "-W", "error", *FEW_PLUGINS, "tests"),
                 cwd=target,
                 HIVE_BOOT_MODE="development",
                 HIVE_BOOT_PROFILE="test",

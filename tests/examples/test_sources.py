@@ -127,6 +127,7 @@ async def test_vault_that_refuses_stops_a_start_at_once(
         other_token.touch()
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 async def test_vault_that_is_sealed_is_waited_for(server: KvServer, token_file: Path) -> None:
     """A start asks again until the server is unsealed, or until its timeout."""
     server.status = 503
@@ -148,6 +149,7 @@ async def test_vault_that_is_sealed_is_waited_for(server: KvServer, token_file: 
             assert secrets.database_password.reveal() == "fake-password-000001"
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 async def test_vault_that_is_not_reachable_is_named(
     token_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +167,7 @@ async def test_vault_that_is_not_reachable_is_named(
             assert error.problems[0].message.endswith(f": {text}")
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 async def test_vault_that_is_slow_is_waited_for_within_the_timeout(
     server: KvServer, token_file: Path
 ) -> None:

@@ -83,7 +83,12 @@ def text_of(made: Deployment, path: str) -> str:
 
 def read(made: Deployment, path: str) -> Any:  # noqa: ANN401  (what is in the file)
     """Give what a rendered file of YAML says."""
-    return yaml.safe_load(text_of(made, path))
+    return parsed(text_of(made, path))
+
+
+def parsed(text: str) -> Any:  # noqa: ANN401  (what is in the text)
+    """Give what a text of YAML says."""
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  (both are)
 
 
 def uncommented(text: str, indent: str) -> str:

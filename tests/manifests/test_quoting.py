@@ -16,6 +16,7 @@ from hive_boot.manifests.deployment import Deployment
 from hive_boot.manifests.quoting import comment, one_line, yaml_scalar
 from hive_boot.manifests.rendering import render
 from tests.manifests.deployments import deployment as deploy
+from tests.manifests.deployments import parsed
 
 WORDS = st.text(st.characters(codec="utf-8"), max_size=40) | st.sampled_from(
     [
@@ -55,7 +56,7 @@ def declared(used_by: str, description: str, file: str) -> type[SecretSet]:
 def meant(made: Deployment, files: dict[str, str]) -> None:
     """Assert that the rendered files contain what was declared."""
     one, two, _ = made.items
-    compose = yaml.safe_load(files["deploy/docker-compose.yml"])
+    compose = parsed(files["deploy/docker-compose.yml"])
     (service,) = compose["services"].values()
     assert len(service["secrets"]) == len(compose["secrets"]) == 2
     mounted = {
@@ -67,10 +68,10 @@ def meant(made: Deployment, files: dict[str, str]) -> None:
         source = compose["secrets"][made.compose_name(item)]["file"]
         assert source.replace("$$", "$") == f"./secrets/{item.file}"
         assert not re.search(r"(?<!\$)(\$\$)*\$(?!\$)", source)
-    held = yaml.safe_load(files["deploy/k8s/secret.yaml"])
+    held = parsed(files["deploy/k8s/secret.yaml"])
     assert set(held["stringData"]) == {one.key}
     assert set(held["data"]) == {two.key}
-    spec = yaml.safe_load(files["deploy/k8s/deployment.yaml"])["spec"]["template"]["spec"]
+    spec = parsed(files["deploy/k8s/deployment.yaml"])["spec"]["template"]["spec"]
     (volume,) = [each["secret"] for each in spec["volumes"] if "secret" in each]
     assert [each["path"] for each in volume["items"]] == [one.file, two.file]
     for item in made.items:

@@ -209,7 +209,7 @@ def test_without_jinja2_the_message_has_the_command(monkeypatch: pytest.MonkeyPa
     """The extra is named in the form that a shell takes."""
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(TemplateError, match=r"pip install 'hive_boot\[deploy\]'$"):
-        render(deploy(), ["markdown"])
+        render(deploy(), ["markdown"], Path())  # the templates of the package are compiled already
 
 
 def test_jinja2_is_imported_to_render_only() -> None:

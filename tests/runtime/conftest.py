@@ -1,14 +1,18 @@
 """Places whose files change while an application runs."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import watchfiles  # noqa: F401  (who is another user in a test may not be able to import it)
 
+from hive_boot.runtime import load_pipeline
+from hive_boot.secrets.loader import load
 from hive_boot.testing import MountedVolume
 from tests.fixtures.watching import in_memory
 from tests.fixtures.writers import PlainDirectory
+from tests.support import SETTLED
 
 
 @pytest.fixture
@@ -28,3 +32,9 @@ def volume(memory: Path) -> MountedVolume:
 def directory(memory: Path) -> PlainDirectory:
     """Give an empty directory in memory, for files that are written one by one."""
     return PlainDirectory(memory / "directory")
+
+
+@pytest.fixture
+def settled_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let new files count as settled, for tests that replace each file in one step."""
+    monkeypatch.setattr(load_pipeline, "load", partial(load, policy=SETTLED))

@@ -191,6 +191,7 @@ async def test_readers_in_threads_see_values_and_config_of_one_switch(tmp_path: 
     """A pinned generation never has a config that was made of an older one."""
     write(tmp_path, db_password="fake-00-0123456789")
     boot = started(tmp_path, Factory())
+    seen: set[str] = set()
     torn: list[str] = []
     over = threading.Event()
 
@@ -198,6 +199,7 @@ async def test_readers_in_threads_see_values_and_config_of_one_switch(tmp_path: 
         while not over.is_set():
             # One look at the dictionary that a switch replaces.
             values = vars(secrets)
+            seen.add(values["_config"].dsn)
             if values["_config"].dsn != URL.format(values["db_password"].reveal()):
                 torn.append(values["_config"].dsn)
 
@@ -205,12 +207,13 @@ async def test_readers_in_threads_see_values_and_config_of_one_switch(tmp_path: 
         thread = threading.Thread(target=read, args=(secrets,))
         thread.start()
         try:
-            for number in range(1, 6):
+            for number in range(1, 61):
                 write(tmp_path, db_password=f"fake-{number:02}-0123456789")
                 await boot.reload()
         finally:
             over.set()
             thread.join()
+    assert len(seen) > 1
     assert not torn
 
 

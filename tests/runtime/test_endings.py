@@ -20,6 +20,7 @@ from tests.fixtures.owned_processes import (
     ended,
     side_by_side,
     started,
+    started_fresh,
 )
 
 PLAIN = f"""
@@ -967,7 +968,8 @@ sys.meta_path[:] = [WithoutLoop if each is PathFinder else each for each in sys.
 {PLAIN}{MAIN}{RUN}"""
 
     def scenario(backend: str, path: Path) -> None:
-        result = ended(source, backend, cwd=path, JWT_SECRET="")
+        with started_fresh(source, backend, cwd=path, JWT_SECRET="") as process:
+            result = process.wait()
         assert (result.code, result.out) == (70, [])
         (line,) = result.err.splitlines()
         assert "DeclarationError" in line

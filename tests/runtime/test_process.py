@@ -25,8 +25,9 @@ from tests.fixtures.owned_processes import (
     errors_of,
     side_by_side,
     started,
+    started_fresh,
 )
-from tests.support import child_environment, run_child, started_child
+from tests.support import child_environment, run_child
 
 EACH = [(backend,) for backend in BACKENDS]
 
@@ -489,7 +490,6 @@ def test_a_report_is_coloured_on_a_terminal_and_plain_elsewhere() -> None:
 # The hang-up
 
 RELOADING = """
-import os, signal, sys, time
 if os.environ.pop("UNDER_NOHUP", ""):
     os.execvp("nohup", ["nohup", *sys.orig_argv])
 os.setsid()
@@ -499,7 +499,6 @@ if "WITH_A_TERMINAL" in os.environ:
     os.open(os.ttyname(slave), os.O_RDWR)
 
 import anyio
-from hive_boot import Bootstrap, Secret, SecretSet, secret
 
 def wait(value):
     print("judging")
@@ -530,7 +529,7 @@ async def main() -> None:
                 signal.raise_signal(signal.SIGHUP)
         print("finally")
 
-boot.run(backend=sys.argv[1])
+boot.run(backend=backend)
 """
 
 
@@ -543,9 +542,11 @@ def publish(path: Path, number: int) -> None:
 def reloading(backend: str, path: Path, *said: str) -> Iterator[OwnedProcess]:
     """Start an application that prints what it rotates, with these variables set."""
     publish(path, 1)
-    variables = dict.fromkeys(said, "yes")
-    with started_child(RELOADING, backend, str(path / "volume"), cwd=path, **variables) as child:
-        yield OwnedProcess(child, path)
+    variables = {"JWT_SECRET": "", **dict.fromkeys(said, "yes")}
+    # A fork has no command line of its own, which nohup starts again.
+    start = started_fresh if "UNDER_NOHUP" in said else started
+    with start(RELOADING, backend, str(path / "volume"), cwd=path, **variables) as process:
+        yield process
 
 
 def stop(process: OwnedProcess) -> list[str]:

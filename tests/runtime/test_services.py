@@ -263,7 +263,7 @@ async def test_a_second_failure_is_logged(
 @pytest.mark.both_backends
 async def test_a_service_that_does_not_end_is_named() -> None:
     """One that swallows its cancellation is told, and the parts stop all the same."""
-    boot = application(shutdown_timeout=2)
+    boot = application(shutdown_timeout=1)
     works, let_go = anyio.Event(), anyio.Event()
 
     @boot.resource

@@ -27,6 +27,7 @@ from tests.fixtures.owned_processes import (
     ended,
     side_by_side,
     started,
+    started_fresh,
 )
 from tests.support import child_environment
 
@@ -46,6 +47,7 @@ class Moment(NamedTuple):
         after: what is printed when the gate is open.
         state: where a second signal finds it.
         tracebacks: how many there are, of failures of the author's.
+        fresh: whether the process has imported nothing.
     """
 
     source: str
@@ -53,6 +55,7 @@ class Moment(NamedTuple):
     after: tuple[str, ...]
     state: str
     tracebacks: int = 0
+    fresh: bool = False
 
 
 PLAIN = f"""
@@ -75,6 +78,7 @@ sys.meta_path.insert(0, Slow())
         (),
         (),
         "armed",
+        fresh=True,
     ),
     "loading": Moment(
         f"""
@@ -247,7 +251,8 @@ async def main(pool: str) -> None:
 @contextmanager
 def at(moment: Moment, backend: str, path: Path, number: signal.Signals) -> Iterator[OwnedProcess]:
     """Send a signal at a moment, and yield the process when the signal was handled."""
-    with started(moment.source, backend, str(path / "volume"), cwd=path) as process:
+    start = started_fresh if moment.fresh else started
+    with start(moment.source, backend, str(path / "volume"), cwd=path) as process:
         assert [process.read_line() for _ in moment.before] == list(moment.before)
         assert process.read_line() == "here"
         process.send(number)

@@ -1,13 +1,9 @@
 """The live object: always the current value, one generation at a time."""
 
 import math
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from hive_boot import Change, Secret, SecretBytes, SecretSet, secret
 from hive_boot.runtime.status import describe
@@ -15,6 +11,7 @@ from hive_boot.secrets.fields import Profile
 from hive_boot.secrets.load_result import LoadResult
 from hive_boot.secrets.store import Store
 from tests.fixtures.cases import case, empty_machines
+from tests.fixtures.threads import readers
 from tests.support import look
 
 PROFILES: tuple[Profile, ...] = ("development", "test", "staging", "production")
@@ -124,26 +121,15 @@ def test_status_of_an_optional_one_that_is_required(tmp_path: Path) -> None:
     assert required == {"development": False, "test": False, "staging": True, "production": True}
 
 
-@pytest.fixture
-def eager_threads() -> Iterator[None]:
-    """Let threads take turns as often as they can."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("eager_threads")
 def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
     """While sets are accepted, a reader sees one set or the next, never parts of two."""
     sets = [loaded_pair(tmp_path, number) for number in range(2)]
     store = Store(Pair)
     store.accept(sets[0])
-    stop = threading.Event()
     mixtures: list[tuple[object, object]] = []
     reads: list[int] = []
 
-    def read() -> None:
+    def read(stop: threading.Event) -> None:
         count = 0
         while not stop.is_set():
             pinned = store.view.current
@@ -157,14 +143,9 @@ def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
             count += 1
         reads.append(count)
 
-    readers = [threading.Thread(target=read) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    for number in range(3000):
-        store.accept(sets[number % 2])
-    stop.set()
-    for reader in readers:
-        reader.join()
+    with readers(read):
+        for number in range(3000):
+            store.accept(sets[number % 2])
     assert min(reads) > 0
     assert mixtures == []
 
@@ -567,7 +548,6 @@ def misbehaviour(store: Store[Numbered], name: str) -> str:
     return ""
 
 
-@pytest.mark.usefixtures("eager_threads")
 def test_the_value_in_use_is_accepted_in_every_thread(tmp_path: Path) -> None:
     """While sets come and go, a reader's own value is among the accepted, which hold no double."""
     clock = Clock()
@@ -579,23 +559,17 @@ def test_the_value_in_use_is_accepted_in_every_thread(tmp_path: Path) -> None:
         return look(Numbered, tmp_path, {"HIVE_BOOT_MODE": "environment", **environ})
 
     store.accept(loaded(0))
-    stop = threading.Event()
     seen: list[set[str]] = []
 
-    def read() -> None:
+    def read(stop: threading.Event) -> None:
         found: set[str] = set()
         while not stop.is_set():
             found.update(misbehaviour(store, name) for name in fields)
         seen.append(found)
 
-    readers = [threading.Thread(target=read) for _ in range(2)]
-    for reader in readers:
-        reader.start()
-    for number in range(1, 400):
-        store.accept(loaded(number), now=number % 7 == 0)
-        clock.now += 1
-        store.advance(now=number % 11 == 0)
-    stop.set()
-    for reader in readers:
-        reader.join()
+    with readers(read):
+        for number in range(1, 400):
+            store.accept(loaded(number), now=number % 7 == 0)
+            clock.now += 1
+            store.advance(now=number % 11 == 0)
     assert seen == [{""}, {""}]

@@ -1,11 +1,27 @@
 """Reports about very many secrets, files, directories and lines."""
 
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from hive_boot import Secret, SecretSet
+from hive_boot.secrets.load_result import LoadResult
 from tests.fixtures.cases import case, empty_machines
 from tests.support import look
+
+
+def fastest(call: Callable[[], LoadResult]) -> tuple[float, LoadResult]:
+    """Return the least processor time of two calls, and the last result.
+
+    A pause of the garbage collector or of a busy machine makes single calls slower.
+    """
+    seconds = []
+    for _each in range(2):
+        started = time.process_time()
+        result = call()
+        seconds.append(time.process_time() - started)
+    return min(seconds), result
 
 
 def declare(count: int) -> type[SecretSet]:
@@ -38,9 +54,9 @@ def test_a_report_of_many_missing_secrets_takes_linear_time(tmp_path: Path) -> N
                 (root / "named").mkdir()
                 fill(root / "named", count)
                 declared = declare(count)
-                started = time.process_time()
-                loaded = look(declared, root, {"HIVE_BOOT_SECRETS_DIR": str(root / "named")})
-                seconds.append(time.process_time() - started)
+                environ = {"HIVE_BOOT_SECRETS_DIR": str(root / "named")}
+                least, loaded = fastest(partial(look, declared, root, environ))
+                seconds.append(least)
                 assert len(loaded.problems) == count
             assert seconds[1] < 9 * seconds[0]
 
@@ -66,8 +82,7 @@ def test_many_variables_with_a_path_take_linear_time(tmp_path: Path) -> None:
             path.write_text(f"fake-value-{number}")
             environ[f"SERVICE_API_KEY_{number}_FILE"] = str(path)
         declared = declare(count)
-        started = time.process_time()
-        loaded = look(declared, tmp_path, environ)
-        seconds.append(time.process_time() - started)
+        least, loaded = fastest(partial(look, declared, tmp_path, environ))
+        seconds.append(least)
         assert len(loaded.values) == count
     assert seconds[1] < 9 * seconds[0]

@@ -108,7 +108,8 @@ def told(
 ) -> Iterator[Reader]:
     """Run an application that reads ``path``."""
     reader = Reader(path)
-    waits = Timings(**{"watcher_start_timeout": PATIENCE, **(timings or {})})
+    quick = {"watcher_start_timeout": PATIENCE, "event_interval": 0.005}
+    waits = Timings(**{**quick, **(timings or {})})
     reader.watcher = Watcher(look, reader.tick, events, waits)
     reader.watcher.start()
     try:

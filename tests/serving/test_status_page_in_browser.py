@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -41,6 +41,9 @@ pytestmark = [
 ]
 
 SIZES = {"phone": (390, 844), "tablet": (768, 1024), "screen": (1280, 800)}
+
+DEVICES = (("phone", "dark"), ("tablet", "dark"), ("screen", "light"))
+"""Every size once, and both colour schemes: for statuses that only are longer."""
 
 ENOUGH = 4.5
 """The contrast of a text that WCAG 2 asks for at level AA: https://www.w3.org/TR/WCAG22/."""
@@ -275,10 +278,9 @@ def wait(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 def test_the_page_is_readable(host: Host, browser: webdriver.Chrome) -> None:
     """The page fits and can be read on every device, in every state and both colour schemes."""
-    for make, count in product((starting, ready, degraded), (8, 200)):
-        status = make(count)
-        for size, scheme in product(SIZES, ("light", "dark")):
-            look_at(status, size, scheme, host, browser)
+    for make in (starting, ready, degraded):
+        look_at(make(8), product(SIZES, ("light", "dark")), host, browser)
+        look_at(make(200), DEVICES, host, browser)
 
 
 def test_the_page_is_readable_in_bad_times(host: Host, browser: webdriver.Chrome) -> None:
@@ -289,21 +291,28 @@ def test_the_page_is_readable_in_bad_times(host: Host, browser: webdriver.Chrome
         replace(degraded(), failed="agents", forked=True),
         replace(ready(), mode_reason="x" * 200, reasons=("y" * 400,), degraded=True),
     ):
-        for size, scheme in (("phone", "dark"), ("tablet", "dark"), ("screen", "light")):
-            look_at(status, size, scheme, host, browser)
+        look_at(status, DEVICES, host, browser)
 
 
-def look_at(status: Status, size: str, scheme: str, host: Host, browser: webdriver.Chrome) -> None:
-    """Open the page on a device, and check layout, contrast, requests and the browser's log."""
-    where = (status.state, len(status.secrets), size, scheme)
-    show(browser, size, scheme)
+def look_at(
+    status: Status, devices: Iterable[tuple[str, str]], host: Host, browser: webdriver.Chrome
+) -> None:
+    """Open the page, and check layout, contrast, requests and the browser's log on devices."""
     open_page(browser, host, status)
-    wait(lambda: browser.execute_script(DEVICE) == [SIZES[size][0], scheme == "dark"])
-    check_layout(browser, where)
+    for size, scheme in devices:
+        where = (status.state, len(status.secrets), size, scheme)
+        show(browser, size, scheme)
+        wait_for_device(browser, size, scheme)
+        check_layout(browser, where)
     files = [host.url, *(f"{host.url}.{kind}" for kind in ("css", "js", "json"))]
-    assert sorted(requested(browser)) == sorted(files), where
+    assert sorted(requested(browser)) == sorted(files), status.state
     # A violation of the policy would be an entry.
-    assert logged(browser, "browser") == [], where
+    assert logged(browser, "browser") == [], status.state
+
+
+def wait_for_device(browser: webdriver.Chrome, size: str, scheme: str) -> None:
+    """Wait until the open page is rendered for a device and a colour scheme."""
+    wait(lambda: browser.execute_script(DEVICE) == [SIZES[size][0], scheme == "dark"])
 
 
 def check_layout(browser: webdriver.Chrome, where: object, least: int = 50) -> None:
@@ -600,7 +609,7 @@ def test_an_application_that_does_not_respond_is_reported(browser: webdriver.Chr
     assert len(rows_of(browser, "secrets-table")) == 8
     for size, scheme in product(SIZES, ("light", "dark")):
         show(browser, size, scheme)
-        wait(lambda size=size: browser.execute_script(DEVICE)[0] == SIZES[size][0])  # type: ignore[misc]
+        wait_for_device(browser, size, scheme)
         check_layout(browser, (size, scheme))
     with hosted(refresh=0, port=port) as host:
         host.status = ready()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot.testing import MountedVolume
-from tests.support import run_child
+from tests.support import FEW_PLUGINS, run_child
 
 PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 
@@ -35,9 +35,7 @@ class Machine:
 
     def run(self, *arguments: str, **variables: str) -> str:
         """Run the tests, which have to pass, and give what is shown."""
-        child = run_child(
-            PYTEST, "-rP", "-p", "no:cacheprovider", *arguments, cwd=self.place, **variables
-        )
+        child = run_child(PYTEST, "-rP", *FEW_PLUGINS, *arguments, cwd=self.place, **variables)
         assert child.returncode == 0, child.stdout + child.stderr
         assert not re.search(r"\d warning", child.stdout)
         return child.stdout

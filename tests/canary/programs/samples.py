@@ -10,8 +10,10 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from dis import get_instructions
+from functools import cache
 from pathlib import Path
-from types import FrameType
+from types import BuiltinFunctionType, CodeType, FrameType, FunctionType, NoneType
 from typing import Any
 
 import anyio
@@ -33,6 +35,36 @@ from tests.canary.programs.declared import Canaries
 
 HIDING = f"{OURS}redaction{os.sep}"
 """Where the forms of a value are made that are looked for in logs: from the value itself."""
+
+UNCHANGING = (NoneType, bool, int, float, str, bytes, FunctionType, BuiltinFunctionType)
+"""Types of variables that are shown once: what they hold stays the same."""
+
+IDLE = {
+    "BUILD_TUPLE",
+    "CACHE",
+    "COPY",
+    "COPY_FREE_VARS",
+    "IS_OP",
+    "JUMP_BACKWARD",
+    "JUMP_FORWARD",
+    "KW_NAMES",
+    "LOAD_CLOSURE",
+    "LOAD_CONST",
+    "LOAD_DEREF",
+    "LOAD_FAST",
+    "LOAD_GLOBAL",
+    "MAKE_CELL",
+    "NOP",
+    "POP_JUMP_BACKWARD_IF_NONE",
+    "POP_JUMP_BACKWARD_IF_NOT_NONE",
+    "POP_JUMP_FORWARD_IF_NONE",
+    "POP_JUMP_FORWARD_IF_NOT_NONE",
+    "PRECALL",
+    "PUSH_NULL",
+    "RESUME",
+    "SWAP",
+}
+"""Instructions of Python 3.11 that call nothing and store nothing."""
 
 Trace = Callable[[FrameType, str, Any], Any]
 
@@ -76,27 +108,41 @@ class Samples:
     def _enter(self, frame: FrameType, _event: str, _arg: object) -> Trace | None:
         path = frame.f_code.co_filename
         # Its volumes are written by the tests. The making of forms has very many steps, so
-        # of those only the last file is looked at.
+        # of those only the lines of the last file are looked at.
         if OURS not in path or f"{OURS}testing{os.sep}" in path:
             return None
         if HIDING in path and not path.endswith("variants.py"):
             return None
-        frame.f_trace_opcodes = True
+        frame.f_trace_opcodes = HIDING not in path
+        frame.f_trace_lines = HIDING in path  # a line begins with an instruction
         where = f"{frame.f_code.co_qualname} in {path.rpartition(OURS)[2]}"
         self.functions.add(where)
         texts = self.found["hiding.txt" if HIDING in path else "ours.txt"]
+        known: dict[str, object] = {}
+        idle = idle_instructions(frame.f_code) if frame.f_trace_opcodes else ()
+        before = -1
 
         def step(frame: FrameType, _event: str, _arg: object) -> Trace:
+            nonlocal before
+            has_changed, before = before not in idle, frame.f_lasti
             # A repr may be ours, too.
-            if not getattr(self._local, "is_looking", False):
+            if has_changed and not getattr(self._local, "is_looking", False):
                 self._local.is_looking = True
                 variables = dict(frame.f_locals)
                 for name, it in variables.items():
-                    texts.add(f"{self.sources}: {where}: {name} = {shown(it)}")
+                    if type(it) not in UNCHANGING or known.get(name, known) is not it:
+                        texts.add(f"{self.sources}: {where}: {name} = {shown(it)}")
+                known.update(variables)
                 self._local.is_looking = False
             return step
 
         return step
+
+
+@cache
+def idle_instructions(code: CodeType) -> frozenset[int]:
+    """Give the places of the instructions that change no variable: they only move what is there."""
+    return frozenset(each.offset for each in get_instructions(code) if each.opname in IDLE)
 
 
 def shown(it: object) -> str:

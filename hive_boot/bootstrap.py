@@ -24,6 +24,7 @@ from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from contextlib import AbstractAsyncContextManager
     from typing import Concatenate, Self
 
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -95,6 +96,10 @@ class ResourceDecorator(Protocol):
     def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
     @overload
     def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
+    @overload
+    def __call__(
+        self, function: Callable[..., AbstractAsyncContextManager[T]], /
+    ) -> ResourceHandle[T]: ...
     def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
 
 
@@ -310,6 +315,10 @@ class Bootstrap(Generic[S, C]):
     @overload
     def resource(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
     @overload
+    def resource(
+        self, function: Callable[..., AbstractAsyncContextManager[T]], /
+    ) -> ResourceHandle[T]: ...
+    @overload
     def resource(self, /, *, timeout: float) -> ResourceDecorator: ...
     def resource(self, function: Any = None, /, *, timeout: float | None = None) -> Any:
         """Register a resource, which is started before main and stopped after it.
@@ -321,8 +330,8 @@ class Bootstrap(Generic[S, C]):
         Args:
             function: an ``async def`` with one ``yield``: the code above it starts the
                 resource, the yielded object is the value, the code below it stops the
-                resource. Without a ``yield``, the return value is the value, and there is
-                nothing to stop.
+                resource. It may be below ``@asynccontextmanager``. Without a ``yield``, the return
+                value is the value, and there is nothing to stop.
             timeout: seconds for its start, and seconds for its stop, within
                 ``startup_timeout`` and ``shutdown_timeout``. Default: only those two limits.
 
@@ -535,29 +544,31 @@ class Bootstrap(Generic[S, C]):
         )
         raise SystemExit(run_process(resolve_serving, start, backend))
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[S]:
-        """Start the application for the block, and stop it at the end of the block.
+    def running(self, *, resources: bool = True) -> AbstractAsyncContextManager[S]:
+        """Start the application for an ``async with`` block, and stop it at the end of the block.
 
         When a resource fails while it runs, or a service has used up its restarts, the block
         is cancelled.
 
-        Yields:
-            The live secrets.
+        Args:
+            resources: whether the resources are started, and what may need one: services, hooks
+                and the probe port. With False only secrets and settings are loaded, checked and,
+                with ``watch=True``, followed, for scripts and fixtures. Default True.
+
+        Returns:
+            A context manager, whose value is the live secrets.
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid; ``str()`` is the report.
             StartupError: a resource could not start; several are raised as a group.
             ShutdownTimeoutError: a resource has not stopped in time.
             IllegalTransitionError: the application is already running.
+            LifecycleError: the context manager was used in another way than by ``async with``.
             Exception: the exception of a failed resource or service.
         """
-        from hive_boot.lifecycle.tasks import CancellableBlock  # noqa: PLC0415  (imports anyio)
+        from hive_boot.runtime.run import RunningBlock  # noqa: PLC0415  (imports anyio)
 
-        block = CancellableBlock()
-        async with self._running(cancel=block.cancel) as run:
-            with block:
-                yield run.store.view
+        return RunningBlock(self._running, resources=resources)
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[dict[str, Any]]:  # noqa: ARG002  (servers pass it)
@@ -815,7 +826,7 @@ class Bootstrap(Generic[S, C]):
             global_access.unregister(self._run.store)
             self._run = None
         if self._run is not None:
-            raise IllegalTransitionError(self._run.state, "start")
+            raise IllegalTransitionError(self._run.state, "start", self._run.how_to_share)
         more.setdefault("listeners", self._listeners())
         more["view"] = None if self._loaded is None else self._loaded.view
         run = self._run = Run(self._declaration, self._injectables(), self, **more)

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
-from hive_boot.runtime.injection import BoundCall, Injectables, bind, display_name, is_async
+from hive_boot.runtime.injection import (
+    BoundCall,
+    Injectables,
+    bind,
+    display_name,
+    is_async,
+)
 from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
@@ -79,9 +85,23 @@ def _validate_stop(decorator: str, grace_period: object, on_stop: object) -> Non
 
 
 def _require_async(decorator: str, function: object) -> None:
-    if not is_async(function):
-        message = f"{decorator} requires an async def, but {function!r} is not one."
-        raise DeclarationError(message)
+    """Raise if a function is not an ``async def`` that returns.
+
+    Raises:
+        DeclarationError: the function is sync, has a ``yield``, or is not a function.
+    """
+    if is_async(function):
+        return
+    from inspect import isasyncgenfunction  # noqa: PLC0415  (only a failure needs it)
+
+    what, name = repr(function), str(getattr(function, "__name__", ""))
+    if callable(function):
+        what = f"{display_name(function)}()"
+    fix = f"write `async def {name if name.isidentifier() else 'name'}(...)`"
+    if isasyncgenfunction(function):
+        fix = "remove its `yield`; only a resource has one"
+    message = f"{what} must be an async def, because of {decorator}. Fix: {fix}."
+    raise DeclarationError(message)
 
 
 def _decorator(name: str, add: Callable[[Work], None]) -> Callable[[WorkT], WorkT]:
@@ -272,6 +292,7 @@ class AppDeclaration:
         services: the services, in the order of the declaration.
         overrides: values of a test, by attribute, that take precedence over every source; None
             makes a secret absent.
+        stand_ins: values of a test, by the name of the resource that they replace.
 
     Raises:
         DeclarationError: an argument has an invalid value.
@@ -340,6 +361,7 @@ class AppDeclaration:
         self.resources: dict[str, ResourceSpec] = {}
         self.services: list[TaskSpec] = []
         self.overrides: Mapping[str, Value | None] = {}
+        self.stand_ins: Mapping[str, object] = {}
 
     @property
     def name(self) -> str:
@@ -397,9 +419,7 @@ class AppDeclaration:
             DeclarationError: it is neither an async generator nor an ``async def``, it has no name,
                 or its name is reserved or in use.
         """
-        from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
-
-        if not isasyncgenfunction(function):
+        if not _is_generator(function):
             _require_async("@boot.resource", function)
         name = getattr(function, "__name__", "")
         if not name.isidentifier():
@@ -479,20 +499,28 @@ class AppDeclaration:
 
         return _decorator("@boot.on_rotate()", add)
 
-    def bind(self, injectables: Injectables) -> BoundFunctions:
+    def bind(self, injectables: Injectables, *, resources: bool = True) -> BoundFunctions:
         """Resolve the parameters of all functions except main, before anything runs.
+
+        Args:
+            injectables: the objects that parameters can receive.
+            resources: whether resources are started, and the functions that may need one: services
+                and hooks. Default True.
 
         Raises:
             DeclarationError: a parameter cannot be filled, or resources depend on each other in a
                 cycle.
         """
         without_resources = Injectables(injectables.types)  # they start after the checks
+        checks = [(bind(each.work, without_resources), each) for each in self.checks]
+        if not resources:
+            return BoundFunctions({}, (), (), checks)
         return BoundFunctions(
             resources=self._bind_resources(injectables),
             services=[(bind(each.work, injectables), each) for each in self.services],
             # The first parameter of a hook receives the change.
             hooks=[(bind(each.work, injectables, first=1), each) for each in self.hooks],
-            checks=[(bind(each.work, without_resources), each) for each in self.checks],
+            checks=checks,
         )
 
     def _bind_resources(
@@ -501,10 +529,20 @@ class AppDeclaration:
         """Resolve the parameters of all resources, and return them in start order."""
         if not self.resources:
             return {}
-        bound = {name: bind(each.work, injectables) for name, each in self.resources.items()}
+        specs = self.resources | {name: _stand_in(each) for name, each in self.stand_ins.items()}
+        bound = {name: bind(each.work, injectables) for name, each in specs.items()}
         order = start_order({name: work.dependencies for name, work in bound.items()})
         # The secrets, the settings and the Bootstrap are dependencies too.
-        return {name: (bound[name], self.resources[name]) for name in order if name in bound}
+        return {name: (bound[name], specs[name]) for name in order if name in bound}
+
+
+def _stand_in(value: object) -> ResourceSpec:
+    """Return a resource that has a value of a test, and needs nothing."""
+
+    async def stand_in() -> object:
+        return value
+
+    return ResourceSpec(stand_in, None)
 
 
 def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
@@ -556,19 +594,29 @@ def build_components(
     return resources, [_build_service(*each, injection_context) for each in bound.services]
 
 
+def _is_generator(function: Work) -> bool:
+    """Return whether a function is an async generator, perhaps below ``@asynccontextmanager``."""
+    from inspect import isasyncgenfunction, unwrap  # noqa: PLC0415  (many have no resource)
+
+    return not is_async(function) and isasyncgenfunction(unwrap(function))
+
+
 def _context_manager(
     work: BoundCall, function: Work, injection_context: Callable[[], InjectionContext]
 ) -> Callable[[], AbstractAsyncContextManager[object]]:
     """Return the context manager of a resource. A function without a ``yield`` only starts it."""
-    from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
+    if not _is_generator(function):
 
-    if isasyncgenfunction(function):
-        return asynccontextmanager(lambda: work(injection_context()))
+        async def without_stop() -> AsyncIterator[object]:
+            yield await work(injection_context())
 
-    async def without_stop() -> AsyncIterator[object]:
-        yield await work(injection_context())
+        return asynccontextmanager(without_stop)
 
-    return asynccontextmanager(without_stop)
+    def manage() -> AbstractAsyncContextManager[object]:
+        made: Any = work(injection_context())
+        return made if hasattr(made, "__aenter__") else asynccontextmanager(lambda: made)()
+
+    return manage
 
 
 def _build_service(

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import escape_controls, write_stderr
-from hive_boot.exceptions import BootError, InvalidSecretsError
+from hive_boot.exceptions import BootError, DeclarationError, InvalidSecretsError
 from hive_boot.lifecycle.signals import acquire
 from hive_boot.redaction.registry import format_redacted_traceback, redact_safely
 from hive_boot.runtime import log_messages
@@ -220,6 +220,7 @@ def run_process(
     with acquire() as signal_handler:
         import anyio  # noqa: PLC0415  (no tool needs a loop)
 
+        forbid_nested_loop()
         owner = ProcessRunner(signal_handler)
         library, options = "trio", {}
         if backend != "trio":
@@ -238,6 +239,26 @@ def run_process(
             status = owner.status(must_complete=must_complete)
         owner.release()
     return status
+
+
+def forbid_nested_loop() -> None:
+    """Raise if an event loop is running in this thread.
+
+    Raises:
+        DeclarationError: a loop is running.
+    """
+    from anyio.lowlevel import current_token  # noqa: PLC0415  (no tool needs a loop)
+
+    try:
+        current_token()
+    except RuntimeError:
+        return
+    message = (
+        "boot.run() and boot.serve() open an event loop of their own, and one is running in this "
+        "thread. Write `async with boot.running()` in async code, such as a notebook; inside a "
+        "server pass lifespan=boot.lifespan to the ASGI application."
+    )
+    raise DeclarationError(message)
 
 
 def report_failure(exc: BaseException) -> int:

@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from hive_boot import secrets
+from hive_boot import secrets, testing
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from hive_boot.testing import MountedVolume
 
 _VARIABLES = {"HIVE_BOOT_MODE": "hive_boot_mode", "HIVE_BOOT_PROFILE": "hive_boot_profile"}
 
@@ -55,8 +53,6 @@ def pytest_runtest_setup() -> None:
 
 
 @pytest.fixture
-def mounted_volume(tmp_path: Path) -> MountedVolume:
+def mounted_volume(tmp_path: Path) -> testing.MountedVolume:
     """Return an empty volume, ``tmp_path / "volume"``."""
-    from hive_boot.testing import MountedVolume  # noqa: PLC0415  (few tests use it)
-
-    return MountedVolume(tmp_path / "volume")
+    return testing.MountedVolume(tmp_path / "volume")

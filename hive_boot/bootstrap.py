@@ -13,6 +13,7 @@ from hive_boot.runtime.declarations import (
     AppDeclaration,
     forbid_main_with_serve,
     forbid_unknown_options,
+    validate_asgi,
     validate_backend,
     validate_seconds,
 )
@@ -77,6 +78,12 @@ class ResourceHandle(Generic[T]):
 
     def __repr__(self) -> str:
         return f"<resource {self.name}>"
+
+    if not TYPE_CHECKING:  # a type checker would accept every attribute
+
+        def __getattr__(self, name: str) -> Never:
+            message = f"This is a handle: write {self.__dict__.get('name')}.value.{name}"
+            raise AttributeError(message)
 
 
 class StopEvent(Protocol):
@@ -532,6 +539,7 @@ class Bootstrap(Generic[S, C]):
 
         def resolve_serving() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
             validate_backend(backend)
+            validate_asgi(app)
             forbid_main_with_serve(self._declaration.main)
             serving.select_server(server, backend)
             return serving.wait_until_stopped
@@ -691,9 +699,13 @@ class Bootstrap(Generic[S, C]):
 
         Args:
             app: the ASGI application to wrap.
+
+        Raises:
+            DeclarationError: ``app`` is not an ASGI application.
         """
         from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (only for HTTP)
 
+        validate_asgi(app)
         return LifespanMiddleware(app, self.lifespan, self.status, phase=lambda: self._state)
 
     @property
@@ -916,11 +928,7 @@ class Bootstrap(Generic[S, C]):
         return dry_run(self._declaration, self._injectables(), self, ask=may_ask)
 
     def _forbid_start_in_inspection(self, method: str) -> None:
-        """Raise if a tool imports the declaration only to inspect it.
-
-        Raises:
-            DeclarationError: the declaration is imported for inspection.
-        """
+        """Raise DeclarationError if a tool imports the declaration only to inspect it."""
         if self._inspection_only:
             message = (
                 f"boot.{method}() was called while the module was imported. Call it below "
@@ -938,20 +946,12 @@ class Bootstrap(Generic[S, C]):
         return self._run.resource_value(resource)
 
     def _store(self) -> Store[S]:
-        """Return the store of the run; before READY and after the end, that of :meth:`load`.
-
-        Raises:
-            LifecycleError: the application is neither running nor loaded.
-        """
+        """Return the store of the run; before STARTING and after the end, that of :meth:`load`."""
         is_running = self._run is not None and self._run.store.is_filled
         return self._loaded if self._loaded and not is_running else self._current().store
 
     def _current(self) -> Run[S, C]:
-        """Return the run, from STARTING to its end: requests are served while draining.
-
-        Raises:
-            LifecycleError: the application has not loaded its secrets, or has ended.
-        """
+        """Return the run, from STARTING to its end; raise LifecycleError before and after."""
         if self._run is None or not self._run.store.is_filled:
             raise LifecycleError(_not_running(repr(self)))
         return self._run

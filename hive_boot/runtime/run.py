@@ -464,6 +464,9 @@ class RunningBlock(AbstractAsyncContextManager[S]):
     def __exit__(self, *exc_info: object) -> None:
         """Exist, so that a ``with`` block calls ``__enter__``."""
 
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(_HOW_TO_RUN)
+
     def __del__(self) -> None:
         if not self._is_used:
             warnings.warn(_HOW_TO_RUN, RuntimeWarning, stacklevel=2)

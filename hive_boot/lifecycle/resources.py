@@ -353,7 +353,7 @@ def _failed_start(state: _ResourceState) -> StartupError:
 def _wrong_yield(state: _ResourceState, exc: BaseException) -> LifecycleError | None:
     """Return the error of a generator that has not yielded exactly once; None for other failures.
 
-    For such a generator contextlib raises a RuntimeError in frames of its own.
+    For such a generator contextlib raises a RuntimeError, with no other frames in the traceback.
     """
     frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(exc.__traceback__)][1:]
     if not isinstance(exc, RuntimeError) or set(frames) != {contextlib.__file__}:

@@ -254,8 +254,8 @@ def forbid_nested_loop() -> None:
     except RuntimeError:
         return
     message = (
-        "boot.run() and boot.serve() open an event loop of their own, and one is running in this "
-        "thread. Write `async with boot.running()` in async code, such as a notebook; inside a "
+        "boot.run() and boot.serve() open an event loop, and one is running in this thread "
+        "already. Write `async with boot.running()` in async code, such as a notebook; inside a "
         "server pass lifespan=boot.lifespan to the ASGI application."
     )
     raise DeclarationError(message)

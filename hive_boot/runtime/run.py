@@ -292,7 +292,7 @@ class Run(Generic[S, C]):
 
     @property
     def how_to_share(self) -> str:
-        """What a caller that cannot start a second run can do instead."""
+        """Sentences for a caller that cannot start a second run."""
         if self._is_here:
             return (
                 "Inside the block of boot.running(), and under boot.run() and boot.serve(), use "

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks import access, command, imports, load, redaction, rotation, spawn
+from benchmarks import access, command, imports, load, redaction, requests, rotation, spawn
 from benchmarks.environment import clear_environment, temporary_directory
 from benchmarks.peers import PEERS, installed
 
@@ -32,6 +32,7 @@ SUBJECTS: dict[str, Callable[[Path], Table]] = {
     "redaction": redaction.measure,
     "rotation": rotation.measure,
     "command": command.measure,
+    "request": requests.measure,
 }
 
 

@@ -103,7 +103,7 @@ def measure(base: Path) -> Table:
             figures = alternate(by_name, _ROUNDS)
             table.add("get_secret(name)", figures, "ours", "floor", BY_NAME)
 
-    # Discards the log of the start. hive_boot adds a handler only to a logger that has none.
+    # Discards the log of the start. hive_boot writes to stderr only what no handler gets.
     null_handler = logging.NullHandler()
     log = logging.getLogger("hive_boot")
     log.addHandler(null_handler)

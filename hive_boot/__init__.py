@@ -14,7 +14,6 @@ if _sys.platform == "win32":
 TYPE_CHECKING = False  # importing typing would double the time of a probe
 if TYPE_CHECKING:
     from hive_boot.bootstrap import Bootstrap as Bootstrap
-    from hive_boot.bootstrap import ResourceHandle as ResourceHandle
     from hive_boot.exceptions import BootError as BootError
     from hive_boot.exceptions import DeclarationError as DeclarationError
     from hive_boot.exceptions import IllegalTransitionError as IllegalTransitionError
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from hive_boot.exceptions import StartupError as StartupError
     from hive_boot.lifecycle.states import State as State
     from hive_boot.redaction.registry import redact as redact
+    from hive_boot.runtime.injection import ResourceHandle as ResourceHandle
     from hive_boot.runtime.status import RotationStatus as RotationStatus
     from hive_boot.runtime.status import SecretStatus as SecretStatus
     from hive_boot.runtime.status import Status as Status
@@ -55,7 +55,7 @@ else:
         "LifecycleError": "exceptions",
         "MissingSecretError": "exceptions",
         "Problem": "exceptions",
-        "ResourceHandle": "bootstrap",
+        "ResourceHandle": "runtime.injection",
         "RotationStatus": "runtime.status",
         "Secret": "secrets.value",
         "SecretBytes": "secrets.value",

@@ -99,6 +99,7 @@ class Timings(Record):
             the end of the grace period.
         probe_timeout: for one connection to the probe port.
         accept_retry_delay: before the probe port accepts again after the system refused.
+        probe_port_retry_delay: before a worker tries again to get the probe port of another one.
         page_refresh_interval: between two reloads of the status page by a browser during a
             start.
     """
@@ -141,6 +142,7 @@ class Timings(Record):
     server_stop_timeout: float = 1.0
     probe_timeout: float = 10.0
     accept_retry_delay: float = 0.1
+    probe_port_retry_delay: float = 5.0
     page_refresh_interval: float = 2.0
 
 

@@ -17,14 +17,14 @@ from hive_boot.runtime.declarations import (
     validate_backend,
     validate_seconds,
 )
-from hive_boot.runtime.injection import Injectables, bind
+from hive_boot.runtime.injection import Injectables, ResourceHandle, bind
 from hive_boot.secrets import global_access
 from hive_boot.secrets.platform import Mode, SourceOptions, StrPath, StrPaths
 from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from typing import Concatenate, Self
 
@@ -40,50 +40,6 @@ if TYPE_CHECKING:
     from hive_boot.serving.endpoints import App
 
 T = TypeVar("T")
-
-
-class ResourceHandle(Generic[T]):
-    """The handle of a declared resource, through which code reads its running value.
-
-    ``await handle()`` returns the running value, and so does FastAPI's ``Depends(handle)``.
-
-    Attributes:
-        fn: the decorated function, for tests.
-        name: the name of the resource; a parameter of this name receives its value.
-    """
-
-    def __init__(self, fn: Callable[..., Any], boot: Any) -> None:  # noqa: ANN401  (a Bootstrap, which is defined below)
-        self.fn = fn
-        self.name: str = fn.__name__
-        self._boot = boot
-        self.__doc__ = fn.__doc__
-
-    @property
-    def value(self) -> T:
-        """The running value of the resource.
-
-        Raises:
-            LifecycleError: the resource is not running.
-        """
-        value: T = self._boot._resource_value(self.name)  # noqa: SLF001  (same library)
-        return value
-
-    async def __call__(self) -> T:
-        """Return the running value of the resource.
-
-        Raises:
-            LifecycleError: the resource is not running.
-        """
-        return self.value
-
-    def __repr__(self) -> str:
-        return f"<resource {self.name}>"
-
-    if not TYPE_CHECKING:  # a type checker would accept every attribute
-
-        def __getattr__(self, name: str) -> Never:
-            message = f"This is a handle: write {self.__dict__.get('name')}.value.{name}"
-            raise AttributeError(message)
 
 
 class StopEvent(Protocol):
@@ -498,40 +454,52 @@ class Bootstrap(Generic[S, C]):
             run_process(resolve_main, self._running, backend, must_complete=must_complete)
         )
 
-    def serve(
+    def serve(  # noqa: PLR0913  (public keyword arguments, all but one optional)
         self,
         app: App,
         *,
         host: str = "127.0.0.1",
         port: int = 8000,
+        uds: StrPath | None = None,
+        fd: int | None = None,
+        tls: tuple[str, str] | None = None,
         server: str = "uvicorn",
         backend: str = "asyncio",
+        server_options: Mapping[str, Any] | None = None,
     ) -> NoReturn:
         """Serve an ASGI application as the owner of the process.
 
-        The socket is open before anything is read: ``/livez``, ``/readyz`` and ``/startupz``
-        are answered from then on, and everything else with 503 until the application is
-        ready. The lifespan of the ASGI application runs as the last resource. At the first
-        SIGTERM ``/readyz`` becomes 503; connections are accepted for ``shutdown_delay`` seconds
-        more; then the requests in flight complete, and the resources stop.
+        The socket is open before anything is read: ``/livez``, ``/readyz`` and ``/startupz`` are
+        answered from then on (with ``tls`` when the certificate is valid), and everything else with
+        503 until the application is ready. The lifespan of the ASGI application runs last. At the
+        first SIGTERM ``/readyz`` becomes 503; connections are accepted for ``shutdown_delay``
+        seconds more; then requests in flight complete, and resources stop.
 
         Args:
             app: the ASGI application; ``lifespan=boot.lifespan`` in it joins this run.
             host: the address to listen on. Default 127.0.0.1.
             port: the port; 0 selects a free one. Default 8000.
+            uds: the path of a Unix socket to listen on, instead of host and port. Default None.
+            fd: the descriptor of a bound stream socket to take over instead. Default None.
+            tls: the fields of the certificate chain and of its key. Default None: plain HTTP.
             server: ``uvicorn``, on asyncio only, or ``hypercorn``. Default ``uvicorn``.
             backend: as for :meth:`run`. Default ``asyncio``.
+            server_options: options of ``uvicorn.Config`` or ``hypercorn.Config``; for both also
+                ``proxy_headers`` and ``forwarded_allow_ips`` of uvicorn. Default: none.
 
         Raises:
-            SystemExit: always, as :meth:`run` does.
+            SystemExit: always, as :meth:`run` does; 78 when ``tls`` names an unusable pair.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
         from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
 
+        more_checks: list[Any] = []
         serving = HttpService(
             app,
             host,
             port,
+            uds=uds,
+            fd=fd,
             status=self.status,
             phase=lambda: self._state,
             timings=self._declaration.timings,
@@ -541,7 +509,12 @@ class Bootstrap(Generic[S, C]):
             validate_backend(backend)
             validate_asgi(app)
             forbid_main_with_serve(self._declaration.main)
-            serving.select_server(server, backend)
+            serving.select_server(server, backend, server_options)
+            if tls is not None:
+                from hive_boot.tls import ServerCertificate  # noqa: PLC0415  (few serve TLS)
+
+                serving.certificate = ServerCertificate(self._declaration, tls)
+                more_checks.append(serving.certificate.check)
             return serving.wait_until_stopped
 
         self._forbid_start_in_inspection("serve")
@@ -549,6 +522,7 @@ class Bootstrap(Generic[S, C]):
             self._running,
             listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
             asgi_component=serving.lifespan,
+            more_checks=more_checks,
         )
         raise SystemExit(run_process(resolve_serving, start, backend))
 
@@ -601,7 +575,8 @@ class Bootstrap(Generic[S, C]):
         if self._run is not None and self._run.accepts_nested_lifespan:
             yield self._run.request_state
         else:
-            async with self._running(cancel=lambda _: terminate_self()) as run:
+            listeners = self._listeners(of_worker=True)
+            async with self._running(cancel=lambda _: terminate_self(), listeners=listeners) as run:
                 yield run.request_state
 
     def load(self) -> S:
@@ -966,14 +941,15 @@ class Bootstrap(Generic[S, C]):
         call_main = bind(main, self._injectables())
         return lambda run: call_main(run.injection_context())
 
-    def _listeners(self) -> Sequence[tuple[str, Listener]]:
+    def _listeners(self, *, of_worker: bool = False) -> Sequence[tuple[str, Listener]]:
         declaration = self._declaration
         if declaration.probe_port is None:
             return ()
         from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (only with a probe port)
 
         where = declaration.name, declaration.probe_port, declaration.timings
-        return [("the probe server", partial(serve_probes, self.status, *where))]
+        probes = partial(serve_probes, self.status, *where, of_worker=of_worker)
+        return [("the probe server", probes)]
 
     def _injectables(self) -> Injectables:
         """Return the objects that parameters of declared functions can receive."""

@@ -213,6 +213,78 @@ def fail_twice_in_stop(measurement: Measurement) -> Answer:
         return Answer(good, f"{end}, {describe_stops(child)}, {reported} of 2 reported")
 
 
+def stop_during_work(measurement: Measurement) -> Answer:
+    """Send SIGTERM to an application whose background work cleans up in ``finally``."""
+    with measurement.start() as child:
+        child.wait_for("work")
+        settle(child)
+        child.signal(signal.SIGTERM)
+        end = child.wait(KILL_AFTER)
+        marks = child.marks
+        done = "committed" in marks
+        before = done and "stop cache" in marks[marks.index("committed") :]
+        order = "" if before or not done else ", while the cache stops"
+        seen = f"{end}, clean-up {'completed' if done else 'cut'}{order}, {describe_stops(child)}"
+        return Answer(before and is_in_time(end), seen)
+
+
+def start_before_dependency(measurement: Measurement) -> Answer:
+    """Start an application whose database refuses connections for 2 s."""
+    with measurement.start() as child:
+        child.wait_for("start database")
+        began = time.monotonic()
+        while child.is_alive and "ready" not in child.marks:
+            if time.monotonic() > began + KILL_AFTER:
+                return Answer(good=False, seen="neither ready nor ended")
+            time.sleep(0.05)
+        if "ready" in child.marks:
+            return Answer(good=True, seen=f"ready after {time.monotonic() - began:.1f} s")
+        return Answer(good=False, seen=str(child.wait(KILL_AFTER)))
+
+
+def stop_during_job(measurement: Measurement) -> Answer:
+    """Send SIGTERM during a job."""
+    with measurement.start() as child:
+        settle(child)
+        child.wait_for("job begins")
+        sent = child.marks.count("job begins")
+        child.signal(signal.SIGTERM)
+        end = child.wait(KILL_AFTER)
+        begun, ended = (child.marks.count(f"job {verb}") for verb in ("begins", "ends"))
+        # A job can begin between the count and the signal.
+        good = is_in_time(end) and begun == ended and begun <= sent + 1
+        seen = f"{end}, {'job completed' if begun == ended else 'job cut'}"
+        return Answer(
+            good and "stopped database" in child.marks, f"{seen}, {describe_stops(child)}"
+        )
+
+
+def stop_with_children(measurement: Measurement) -> Answer:
+    """Send SIGTERM to an application with a process pool, whose component hangs in its stop."""
+    with measurement.start() as child:
+        settle(child)
+        children = child.children()
+        child.signal(signal.SIGTERM)
+        end = child.wait(KILL_AFTER)
+        time.sleep(_SETTLED)
+        left = [pid for pid in children if Path(f"/proc/{pid}").exists()]
+        for pid in left if end.code is not None else ():
+            os.kill(pid, signal.SIGKILL)
+        seen = f"{len(left)} of {len(children)} processes left"
+        return Answer(bool(children) and is_in_time(end) and not left, f"{end}, {seen}")
+
+
+def stop_at_thread_limit(measurement: Measurement) -> Answer:
+    """Send SIGTERM to an application that cannot start a thread."""
+    with measurement.start() as child:
+        child.wait_for("limited")
+        settle(child)
+        child.signal(signal.SIGTERM)
+        end = child.wait(KILL_AFTER)
+        good = is_in_time(end) and not is_error(end) and "stopped database" in child.marks
+        return Answer(good, f"{end}, {describe_stops(child)}")
+
+
 def stop_as_pid_1(measurement: Measurement) -> Answer:
     """Send SIGTERM to PID 1 while the application imports, and while it starts."""
     if os.geteuid() != 0:

@@ -139,6 +139,12 @@ class Child:
             else:
                 os.kill(self._pid(), number)
 
+    def children(self) -> list[int]:
+        """Return the process ids of the child processes of the application."""
+        pid = self._pid()
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return [int(each) for task in tasks for each in (task / "children").read_text().split()]
+
     def wait(self, seconds: float) -> End:
         """Wait for the end of the process, and kill it after ``seconds``."""
         started = time.monotonic()

@@ -1,8 +1,8 @@
 """Scenarios of the signal benchmark, each with its question.
 
-The questions were written before the first measurement. Only the definition of an error exit
-(``measurements.is_error``) was decided later. An answer begins with yes or no; the rest is the
-observation.
+The questions were written before the first measurement of each scenario. Only the definition of an
+error exit (``measurements.is_error``) was decided later. An answer begins with yes or no; the rest
+is the observation.
 """
 
 from __future__ import annotations
@@ -16,10 +16,15 @@ from benchmarks.signals.measurements import (
     fail_in_start,
     fail_twice_in_stop,
     interrupt_twice,
+    start_before_dependency,
     stop_as_pid_1,
+    stop_at_thread_limit,
+    stop_during_job,
+    stop_during_work,
     stop_in_flight,
     stop_in_start,
     stop_when_ready,
+    stop_with_children,
     stop_with_trouble,
 )
 
@@ -112,5 +117,35 @@ SCENARIOS: Sequence[Scenario] = (
         title="SIGTERM to PID 1 while it imports, and while it starts",
         question="Does it end in time in both cases?",
         measure=stop_as_pid_1,
+    ),
+    Scenario(
+        name="clean-up",
+        title="SIGTERM, and background work cleans up in `finally` for 0.3 s",
+        question="Is the clean-up completed before the cache, which it uses, stops?",
+        measure=stop_during_work,
+    ),
+    Scenario(
+        name="dependency-down",
+        title="The database refuses connections for the first 2 s",
+        question="Does the application become ready without a restart?",
+        measure=start_before_dependency,
+    ),
+    Scenario(
+        name="job",
+        title="SIGTERM while a job of 1 s is being processed",
+        question="Is it completed, does no other begin, and does everything stop in time?",
+        measure=stop_during_job,
+    ),
+    Scenario(
+        name="children",
+        title="SIGTERM with a busy process pool, and a component hangs in its stop",
+        question="Does it end in time, and does no process of the pool live on?",
+        measure=stop_with_children,
+    ),
+    Scenario(
+        name="thread-limit",
+        title="SIGTERM at the limit of threads",
+        question="Does it stop what it started, and end in time without an error?",
+        measure=stop_at_thread_limit,
     ),
 )

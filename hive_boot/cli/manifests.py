@@ -175,9 +175,10 @@ def write(directory: Path, files: Sequence[File]) -> None:
         lost = [f"  {directory / each.path} {each.overwrite_blocker}" for each in blocked]
         message = "nothing was written; move these files away first:"
         raise CommandError(message, *lost)
+    target = named_directory(directory)
     with FileTransaction() as transaction:
         for file in files:
-            path = directory / file.path
+            path = target / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
             if file.there is None:
                 transaction.create(path, file.text.encode(), mode=None)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from hive_boot._output import escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
@@ -39,8 +41,31 @@ def _escape_arguments(record: logging.LogRecord) -> bool:
     return True
 
 
+class _StaysEnabled:
+    """Logger that a configuration of logging does not disable because it does not name it.
+
+    dictConfig() and fileConfig() disable all existing loggers that they do not name, unless
+    ``disable_existing_loggers`` is False. Any other code can disable it.
+    """
+
+    _is_disabled = False
+
+    @property
+    def disabled(self) -> bool:
+        """Whether the logger drops all records."""
+        return self._is_disabled
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        if sys._getframe(1).f_globals.get("__name__") != "logging.config":  # noqa: SLF001  (documented)
+            self._is_disabled = value
+
+
 for _logger in (log, rotation, logging.getLogger("hive_boot.watching")):
     _logger.addFilter(_escape_arguments)
+    # A subclass, because an application may have called logging.setLoggerClass().
+    _kind: Any = type("Logger", (_StaysEnabled, type(_logger)), {})
+    _logger.__class__ = _kind
 
 
 class _Formatter(logging.Formatter):
@@ -54,22 +79,69 @@ _log = partial(log_safely, logger=rotation)
 """Log to the rotation logger, or to ``logger=``; exceptions of filters and handlers are ignored."""
 
 
-@contextmanager
-def fallback_handler() -> Iterator[None]:
-    """Add a stderr handler for the block if neither the logger nor its parents have one."""
-    if log.hasHandlers():
-        yield
-        return
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(level or logging.INFO)
+class _FallbackHandler(logging.StreamHandler[TextIO]):
+    """Handler that writes to stderr what no handler of the application shows.
+
+    The handlers are examined for each record, because an application may configure its logging
+    after the start.
+
+    Args:
+        shows_warnings: whether warnings are written if the other handlers reach neither stdout
+            nor stderr, so that a start that waits does not look dead.
+    """
+
+    def __init__(self, *, shows_warnings: bool) -> None:
+        super().__init__()
+        self.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
+        self._shows_warnings = shows_warnings
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, unless another handler shows it."""
+        others = list(_other_handlers(logging.getLogger(record.name)))
+        if others:
+            is_warning = record.levelno >= logging.WARNING and self._shows_warnings
+            if not is_warning or any(map(_reaches_console, others)):
+                return
+        super().emit(record)
+
+
+def _other_handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+    """Yield the handlers of a logger and its parents, without the fallback."""
+    while logger is not None:
+        yield from (each for each in logger.handlers if not isinstance(each, _FallbackHandler))
+        logger = logger.parent if logger.propagate else None
+
+
+def _reaches_console(handler: logging.Handler) -> bool:
+    """Return whether a handler writes to stdout or stderr, or may do so (a queue, rich)."""
+    if not isinstance(handler, logging.StreamHandler):
+        return not isinstance(handler, logging.NullHandler)
     try:
+        found = os.fstat(handler.stream.fileno())
+        return any(os.path.samestat(found, os.fstat(each)) for each in (1, 2))
+    except (AttributeError, OSError, ValueError):
+        # It has no descriptor: a StringIO, or a file that is opened at the first record.
+        return any(handler.stream is each for each in (sys.stdout, sys.stderr))
+
+
+@contextmanager
+def fallback_handler(*names: str, shows_warnings: bool = False) -> Iterator[None]:
+    """Lend loggers a handler on stderr for the block, which writes what no other handler shows.
+
+    Args:
+        names: the names of the loggers.
+        shows_warnings: as for the handler. Default False: any other handler counts.
+    """
+    with ExitStack() as stack:
+        for logger in map(logging.getLogger, names):
+            if not any(isinstance(each, _FallbackHandler) for each in logger.handlers):
+                stack.callback(logger.setLevel, logger.level)
+                if not logger.hasHandlers():
+                    logger.setLevel(logger.level or logging.INFO)
+                handler = _FallbackHandler(shows_warnings=shows_warnings)
+                logger.addHandler(handler)
+                stack.callback(logger.removeHandler, handler)
         yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
 
 
 def log_source_context(source_context: SourceContext) -> None:

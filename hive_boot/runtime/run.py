@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from types import TracebackType
 
-    from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions
-    from hive_boot.runtime.injection import Injectables
+    from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions, CheckSpec
+    from hive_boot.runtime.injection import BoundCall, Injectables
     from hive_boot.runtime.reload import Reloader
     from hive_boot.runtime.status import Status
     from hive_boot.secrets.load_result import LoadResult
@@ -77,6 +77,7 @@ class Run(Generic[S, C]):
             process has another owner.
         view: the live secrets of ``boot.load()``, which this run takes over; None without.
         resources: whether resources, services and hooks are part of the run. Default True.
+        more_checks: checks that an entry point adds to those of the application.
 
     Attributes:
         reloader: loads the secrets again; None until it is needed.
@@ -103,6 +104,7 @@ class Run(Generic[S, C]):
         describe_pending: Callable[[], str] | None = None,
         view: S | None = None,
         resources: bool = True,
+        more_checks: Sequence[tuple[BoundCall, CheckSpec]] = (),
     ) -> None:
         self._declaration = declaration
         self._boot = boot
@@ -132,11 +134,16 @@ class Run(Generic[S, C]):
             )
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
-            declaration, self.bound.checks, self.states.timeline, self._redaction
+            declaration,
+            [*self.bound.checks, *more_checks],
+            self.states.timeline,
+            self._redaction,
         )
         declared: type[Any] = declaration.declared
         self.store: Store[S] = Store(declared, prepare=self._pipeline.config_for, view=view)
-        self._log: AbstractContextManager[None] = log_messages.fallback_handler()
+        self._log: AbstractContextManager[None] = log_messages.fallback_handler(
+            "hive_boot", shows_warnings=self._owns_process
+        )
         self._pid = os.getpid()
         self._thread_id = threading.get_ident()
         self._soon = threadsafe_scheduler()

@@ -1,14 +1,15 @@
-"""ASGI middleware: lifespan, readiness and requests in flight."""
+"""ASGI middleware: lifespan, readiness, proxy headers and requests in flight."""
 
 from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from hive_boot.exceptions import BootError, LifecycleError
+from hive_boot.exceptions import BootError, DeclarationError, LifecycleError
 from hive_boot.lifecycle.states import SERVING, State
 from hive_boot.lifecycle.tasks import (
     CancellableBlock,
@@ -19,10 +20,10 @@ from hive_boot.lifecycle.tasks import (
 )
 from hive_boot.redaction.opaque import conceal
 from hive_boot.redaction.registry import format_redacted_traceback, redact_safely
-from hive_boot.serving.endpoints import answer_probe, make_response
+from hive_boot.serving.endpoints import PROBES, answer_probe, make_response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from anyio.abc import TaskGroup
@@ -241,14 +242,15 @@ class _LifespanProtocol:
 
     def _fail(self, exc: BaseException) -> None:
         """Record an exception of the application."""
-        if self.failure is not None:
-            # Most applications send lifespan.*.failed first, and then raise the cause.
-            self.failure.__cause__ = exc
-        elif not self._receive_count:
+        if self.failure is None and not self._receive_count:
             text = "The ASGI application has no lifespan (it raised %s) and is served without one"
             _log.info(text, type(exc).__name__)
-        else:
+        elif self.failure is None or isinstance(exc, BootError):
+            # boot.asgi() raises a BootError after a message with the same text.
             self.failure = exc
+        else:
+            # Most applications send lifespan.*.failed first, and then raise the cause.
+            self.failure.__cause__ = exc
 
 
 _DRAINING_OR_STOPPING = frozenset({State.DRAINING, State.STOPPING})
@@ -300,15 +302,17 @@ class ReadinessMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a probe, reject a request, or pass it to the application."""
-        if await answer_probe(scope, send, self._status):
+        is_http = scope["type"] == "http"
+        # The first comparison is fast, and true for few requests that are not probes.
+        may_be_probe = is_http and scope["path"].endswith(PROBES)
+        if may_be_probe and await answer_probe(scope, send, self._status):
             return
         phase = self._phase()
         if not self._accepts_requests(phase):
-            await _reject(
-                scope, receive, send, "stopping" if phase in _ENDED_OR_ENDING else "starting"
-            )
+            text = "stopping" if phase in _ENDED_OR_ENDING else "starting"
+            await _reject(scope, receive, send, text)
             return
-        if scope["type"] == "http" and scope["http_version"].startswith("1"):
+        if is_http and scope["http_version"].startswith("1"):
             send = self._with_connection_close(send)
         self.in_flight += 1
         try:
@@ -330,39 +334,132 @@ class ReadinessMiddleware:
         HTTP/2 does not allow this header: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
         """
 
-        async def send_with_close(message: Message) -> None:
+        def send_with_close(message: Message) -> Awaitable[None]:  # a coroutine would be slower
             if message["type"] == "http.response.start" and self._phase() in _DRAINING_OR_STOPPING:
                 headers = [each for each in message.get("headers", ()) if not _is_connection(each)]
                 message = {**message, "headers": [*headers, (b"connection", b"close")]}
-            await send(message)
+            return send(message)
 
         return send_with_close
+
+
+class ProxyHeadersMiddleware:
+    """ASGI middleware that takes the client and the scheme from the headers of a trusted proxy.
+
+    It reads ``X-Forwarded-For`` from the right, up to the first address that is not a trusted
+    proxy, and ``X-Forwarded-Proto``. Every server gets the same rules.
+
+    Args:
+        app: the application.
+        trusted: the addresses and networks of proxies, separated by commas; ``*`` trusts every
+            client, which a Unix socket needs, because its clients have no address.
+
+    Raises:
+        DeclarationError: something in ``trusted`` is neither an address nor a network.
+    """
+
+    def __init__(self, app: App, trusted: str) -> None:
+        self._app = app
+        names = [name for each in trusted.split(",") if (name := each.strip())]
+        self._trusts_all = "*" in names
+        try:
+            self._networks = [ip_network(name, strict=False) for name in names if name != "*"]
+        except ValueError as exc:
+            message = f"Invalid address of a proxy in forwarded_allow_ips: {exc}."
+            raise DeclarationError(message) from None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Change the scope if a trusted proxy sent the request, and pass it on."""
+        forwarded = [each for each in scope.get("headers", ()) if each[0] in _FORWARDED]
+        if forwarded:
+            # Changed in place: the server logs the client of this scope.
+            self._apply(scope, forwarded)
+        await self._app(scope, receive, send)
+
+    def _apply(self, scope: Scope, forwarded: list[tuple[bytes, bytes]]) -> None:
+        client = scope.get("client")
+        if not self._is_trusted(client[0] if client else ""):
+            return
+        texts = [(name, value.decode("latin-1")) for name, value in forwarded]
+        schemes = [text.strip() for name, text in texts if name == _FORWARDED_PROTO]
+        if schemes and schemes[-1] in _SCHEMES:
+            scheme = schemes[-1]
+            scope["scheme"] = (
+                scheme.replace("http", "ws") if scope["type"] == "websocket" else scheme
+            )
+        hops = ",".join(text for name, text in texts if name != _FORWARDED_PROTO).split(",")
+        addresses = [_split_port(hop.strip()) for hop in reversed(hops) if hop.strip()]
+        if addresses:
+            untrusted = (each for each in addresses if not self._is_trusted(each[0]))
+            scope["client"] = next(untrusted, addresses[-1])
+
+    def _is_trusted(self, host: str) -> bool:
+        if self._trusts_all:
+            return True
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False
+        # The client of an IPv6 socket that also accepts IPv4 is ::ffff:a.b.c.d.
+        address = getattr(address, "ipv4_mapped", None) or address
+        return any(address in network for network in self._networks)
+
+
+_FORWARDED_PROTO = b"x-forwarded-proto"
+
+
+_FORWARDED = frozenset({_FORWARDED_PROTO, b"x-forwarded-for"})
+
+
+_SCHEMES = frozenset({"http", "https", "ws", "wss"})
+
+
+def _split_port(hop: str) -> tuple[str, int]:
+    """Return host and port of ``host``, ``host:port``, an IPv6 address or ``[address]:port``."""
+    host, _, port = hop.rpartition(":")
+    if hop.startswith("[") and hop.endswith("]"):
+        return hop[1:-1], 0
+    is_pair = (hop.startswith("[") and host.endswith("]")) or hop.count(":") == 1
+    return (host.strip("[]"), int(port)) if is_pair and port.isdecimal() else (hop, 0)
 
 
 def _is_connection(header: tuple[bytes, bytes]) -> bool:
     return header[0].lower() == b"connection"
 
 
-async def _reject(scope: Scope, receive: Receive, send: Send, text: str) -> None:
-    """Reject a request with 503 and ``Retry-After``, or a websocket with a close code."""
+_INTERNAL_ERROR = 1011
+"""WebSocket close code "internal error", registered with the IANA."""
+
+
+async def _reject(
+    scope: Scope, receive: Receive, send: Send, text: str, *, is_temporary: bool = True
+) -> None:
+    """Reject a request with 503 and ``Retry-After``, or 500; a websocket with a close code."""
     kind = "http.response"
     if scope["type"] == "websocket":
         await receive()
         if "websocket.http.response" not in scope.get("extensions", {}):
-            await send({"type": "websocket.close", "code": _TRY_AGAIN_LATER, "reason": text})
+            code = _TRY_AGAIN_LATER if is_temporary else _INTERNAL_ERROR
+            await send({"type": "websocket.close", "code": code, "reason": text})
             return
         kind = "websocket.http.response"
-    answer = make_response(503, f"{text}\n", _RETRY_AFTER, head=scope.get("method") == "HEAD")
+    status, more = (503, [_RETRY_AFTER]) if is_temporary else (500, [])
+    answer = make_response(status, f"{text}\n", *more, head=scope.get("method") == "HEAD")
     start = {"type": f"{kind}.start", "status": answer.status, "headers": list(answer.headers)}
     await send(start)
     await send({"type": f"{kind}.body", "body": answer.body})
 
 
-class LifespanMiddleware:
+_NO_LIFESPAN = "The server has not run the ASGI lifespan, so the application was not started"
+
+
+class LifespanMiddleware(ReadinessMiddleware):
     """ASGI middleware that runs a hive_boot application in the lifespan of a foreign server.
 
     The server's startup completes when the application is ready. A failure is sent to the
-    server as ``lifespan.startup.failed`` or ``lifespan.shutdown.failed``, with its reason.
+    server as ``lifespan.startup.failed`` or ``lifespan.shutdown.failed``, with its reason, and
+    then raised: a test client waits for the exception. Without a lifespan requests get 500, and
+    the reason is logged once.
 
     Args:
         app: the application.
@@ -379,17 +476,34 @@ class LifespanMiddleware:
         *,
         phase: Callable[[], State] | None = None,
     ) -> None:
-        self._app = app
+        super().__init__(app, status, lambda: self._lifespan_state, phase=phase)
         self._lifespan = lifespan
-        self._values: dict[str, Any] = {}
-        self._middleware = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
+        self._lifespan_state: dict[str, Any] = {}
+        self._has_lifespan = False
+        self._has_logged = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the lifespan, or pass a request to the application."""
         if scope["type"] == "lifespan":
+            self._has_lifespan = True
             await self._run_lifespan(scope, receive, send)
+        elif self._has_lifespan or self._phase() is not State.ARMED:
+            await super().__call__(scope, receive, send)
         else:
-            await self._middleware(scope, receive, send)
+            self._log_missing_lifespan()
+            if not await answer_probe(scope, send, self._status):
+                await _reject(scope, receive, send, f"{_NO_LIFESPAN}.", is_temporary=False)
+
+    def _log_missing_lifespan(self) -> None:
+        """Log once how an application without a lifespan is started."""
+        if not self._has_logged:
+            self._has_logged = True
+            text = (
+                "%s. Fix: run it on a server with lifespan support that is not switched off "
+                "(uvicorn --lifespan on, hypercorn, granian --interface asgi), or with "
+                "boot.serve(app); in tests enter `with TestClient(app)`"
+            )
+            _log.error(text, _NO_LIFESPAN)
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -398,9 +512,9 @@ class LifespanMiddleware:
         try:
             async with self._lifespan(self._app) as lifespan_state:
                 # A server that supports lifespan state copies this dictionary to each request.
-                self._values = scope.get("state", {})
-                self._values.update(lifespan_state)
-                async with app_lifespan(self._app, self._values):
+                self._lifespan_state = scope.get("state", {})
+                self._lifespan_state.update(lifespan_state)
+                async with app_lifespan(self._app, self._lifespan_state):
                     await send({"type": "lifespan.startup.complete"})
                     step = "shutdown"
                     await receive()
@@ -409,13 +523,20 @@ class LifespanMiddleware:
         except BaseException as exc:  # noqa: BLE001  (a SystemExit in a task would end the loop)
             failure = exc
         finally:
-            self._values = {}
+            self._lifespan_state = {}
         # Sent outside of the `except`: an exception in the server would get this failure, which
         # may contain values, as its context.
         if failure is None:
             await send({"type": f"lifespan.{step}.complete"})
-        else:
-            await send({"type": f"lifespan.{step}.failed", "message": _failure_message(failure)})
+            return
+        message = _failure_message(failure)
+        await send({"type": f"lifespan.{step}.failed", "message": message})
+        # Starlette's TestClient waits for an exception after the message. A SystemExit in a task
+        # would end the loop.
+        if not isinstance(failure, Exception):
+            failure = LifecycleError(message)
+        # The report of a BootError names the location; a server may print the traceback.
+        raise failure.with_traceback(None) if isinstance(failure, BootError) else failure
 
 
 def _failure_message(exc: BaseException) -> str:

@@ -3,34 +3,52 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypercorn.config import Config, Sockets
+from hypercorn.logging import Logger
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.serving.http_server import BACKLOG, HttpServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
     from socket import socket
+    from ssl import SSLContext
+
+    from hypercorn.typing import ResponseSummary, WWWScope
 
     from hive_boot._timings import Timings
     from hive_boot.serving.endpoints import App
 
 
 class HypercornServer(HttpServer):
-    """hypercorn on asyncio or trio, without an access log, which is hypercorn's default.
-
-    hypercorn's access log records contain the whole environment of the process.
+    """hypercorn on asyncio or trio. The logger ``hypercorn.access`` logs requests.
 
     Args:
         backend: ``asyncio`` or ``trio``.
+        options: attributes of ``hypercorn.config.Config``.
+        context: the context of TLS; None for plain HTTP.
         timings: as for :class:`HttpServer`.
     """
 
-    def __init__(self, backend: str, timings: Timings = DEFAULTS) -> None:
+    known_options: Collection[str] = [
+        name
+        for name in dir(Config)
+        if not name.startswith("_") and not callable(getattr(Config, name))
+    ]
+
+    def __init__(
+        self,
+        backend: str,
+        options: Mapping[str, Any],
+        context: SSLContext | None,
+        timings: Timings = DEFAULTS,
+    ) -> None:
         super().__init__(timings)
         self._backend = backend
+        self._options = options
+        self._context = context
         self._config: _Config | None = None
 
     async def _run(self, app: App, sock: socket, on_started: Callable[[], None]) -> None:
@@ -44,7 +62,9 @@ class HypercornServer(HttpServer):
             on_started()
             await self._stopping.wait()
 
-        self._config = _Config(sock)
+        self._config = _Config(sock, self._context)
+        for name, value in self._options.items():
+            setattr(self._config, name, value)
         await serve(app, self._config, shutdown_trigger=wait, mode="asgi")  # type: ignore[arg-type]
 
     def _begin_shutdown(self, seconds: float) -> None:
@@ -52,21 +72,67 @@ class HypercornServer(HttpServer):
             self._config.graceful_timeout = seconds
 
 
+class _Logger(Logger):
+    """Logger of hypercorn whose records do not contain the environment of the process."""
+
+    async def access(
+        self, request: WWWScope, response: ResponseSummary, request_time: float
+    ) -> None:
+        """Log a request, unless its record would be dropped."""
+        if self.access_logger is not None and self.access_logger.isEnabledFor(logging.INFO):
+            await super().access(request, response, request_time)
+
+    def atoms(
+        self, request: WWWScope, response: ResponseSummary | None, request_time: float
+    ) -> Mapping[str, str]:
+        """Return the values that the format of the access log can name, without variables."""
+        atoms: Any = super().atoms(request, response, request_time)
+        for name in [each for each in atoms if each.endswith("}e")]:
+            del atoms[name]
+        return atoms  # type: ignore[no-any-return]
+
+
 class _Config(Config):
     """Configuration of hypercorn.
 
     The socket is passed as an object: hypercorn would make a socket that it gets as a
-    descriptor inheritable by child processes. The logger is passed as an object, too:
+    descriptor inheritable by child processes. The loggers are passed as objects, too:
     hypercorn would add handlers to a logger that it creates.
     """
 
+    accesslog = logging.getLogger("hypercorn.access")
     backlog = BACKLOG
     errorlog = logging.getLogger("hypercorn.error")
     include_server_header = False
+    logger_class = _Logger
 
-    def __init__(self, sock: socket) -> None:
+    def __init__(self, sock: socket, context: SSLContext | None) -> None:
         self._sock = sock
+        self._context = context
+
+    @property
+    def ssl_enabled(self) -> bool:
+        """Whether the socket speaks TLS."""
+        return self._context is not None
 
     def create_sockets(self) -> Sockets:
         """Return the socket that is already bound."""
-        return Sockets([], [self._sock], [])
+        sockets = Sockets([], [], [])
+        (sockets.secure_sockets if self.ssl_enabled else sockets.insecure_sockets).append(
+            self._sock
+        )
+        return sockets
+
+    def create_ssl_context(self) -> SSLContext | None:
+        """Return the context with the options of hypercorn that concern it."""
+        context = self._context
+        if context is not None:
+            context.set_ciphers(self.ciphers)
+            context.set_alpn_protocols(self.alpn_protocols)
+            if self.ca_certs is not None:
+                context.load_verify_locations(self.ca_certs)
+            if self.verify_mode is not None:
+                context.verify_mode = self.verify_mode
+            if self.verify_flags is not None:
+                context.verify_flags = self.verify_flags
+        return context

@@ -6,7 +6,9 @@ are slow, silent or do not speak HTTP cannot block probes.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import socket
 from collections import deque
 from contextlib import suppress
@@ -46,12 +48,13 @@ MAX_DISCARDED = 64 * 1024
 _CHUNK = 4 * 1024
 
 
-async def serve_probes(
+async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
     status: Callable[[], Status],
     name: str,
     port: int,
     timings: Timings = DEFAULTS,
     *,
+    of_worker: bool = False,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve all endpoints on all interfaces, until cancelled.
@@ -61,6 +64,9 @@ async def serve_probes(
         name: the name of the application.
         port: the port; 0 for any free port.
         timings: how long a connection may last.
+        of_worker: whether another server owns the process, which may be one of several workers:
+            one of them has the port, and another one takes it over when that has ended. Default
+            False: a port that is in use is an error.
         task_status: receives the port when connections are accepted.
 
     Raises:
@@ -74,12 +80,25 @@ async def serve_probes(
             "probe_port requires h11, which is not installed. Fix: pip install 'hive_boot[probes]'"
         )
         raise DeclarationError(message) from None
-    try:
-        multi_listener = await anyio.create_tcp_listener(local_port=port, backlog=MOST)
-    except OSError as exc:
-        message = f"Cannot listen on probe_port {port}: {exc.strerror or exc}."
-        # The message contains the reason: a chained traceback adds nothing.
-        raise LifecycleError(message) from None
+    is_waiting = False
+    while True:
+        try:
+            multi_listener = await anyio.create_tcp_listener(local_port=port, backlog=MOST)
+            break
+        except OSError as exc:
+            if not is_waiting and not (of_worker and exc.errno == errno.EADDRINUSE):
+                message = f"Cannot listen on probe_port {port}: {exc.strerror or exc}."
+                # The message contains the reason: a chained traceback adds nothing.
+                raise LifecycleError(message) from None
+        if not is_waiting:
+            is_waiting = True
+            text = (
+                "probe_port %d is in use, most likely by another worker: this process (%d) "
+                "answers no probes there until the port is free"
+            )
+            log.warning(text, port, os.getpid())
+            task_status.started(port)
+        await anyio.sleep(timings.probe_port_retry_delay)
     try:
         async with anyio.create_task_group() as group:
             clients = _Connections(status, name, timings)
@@ -88,7 +107,8 @@ async def serve_probes(
                 group.start_soon(clients.accept, raw, group)
             port = raw.getsockname()[1]
             log.info("Probe server listens on port %d", port)
-            task_status.started(port)
+            if not is_waiting:
+                task_status.started(port)
     finally:
         with anyio.CancelScope(shield=True):
             await multi_listener.aclose()

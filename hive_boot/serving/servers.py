@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
 import socket
+import stat
 import time
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, LifecycleError
-from hive_boot.serving.asgi import ReadinessMiddleware, app_lifespan
+from hive_boot.runtime.log_messages import fallback_handler
+from hive_boot.secrets.fix_hints import did_you_mean
+from hive_boot.serving.asgi import ProxyHeadersMiddleware, ReadinessMiddleware, app_lifespan
 from hive_boot.serving.http_server import BACKLOG
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator
+    from ssl import SSLContext
 
     from anyio.abc import TaskStatus
 
@@ -25,54 +33,113 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.states import State
     from hive_boot.runtime.run import Run
     from hive_boot.runtime.status import Status
+    from hive_boot.secrets.platform import StrPath
     from hive_boot.serving.endpoints import App
     from hive_boot.serving.http_server import HttpServer
+    from hive_boot.tls import ServerCertificate
 
 _BACKENDS = {"uvicorn": ("asyncio",), "hypercorn": ("asyncio", "trio")}
 """The backends that each server supports."""
 
 
-def bind(host: str, port: int) -> socket.socket:
+_ACCESS_LOG = {"uvicorn": "access_log", "hypercorn": "accesslog"}
+"""The option of each server that decides about its access log."""
+
+
+def bind(
+    host: str, port: int, *, uds: StrPath | None = None, fd: int | None = None
+) -> socket.socket:
     """Open a listening socket. Clients can connect at once, and wait until they are accepted.
 
     Args:
         host: an address of this machine, or a host name that resolves to one.
         port: the port; 0 for any free port.
+        uds: the path of a Unix socket, instead of host and port.
+        fd: the descriptor of a bound stream socket, instead of the others; it is taken over.
 
     Raises:
         LifecycleError: the address is invalid, in use or not allowed.
     """
     sock = None
     try:
-        # Without the port: getaddrinfo() accepts 70000 and returns 4464.
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        sock = socket.socket(family, kind, protocol)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if fd is not None:
+            sock = socket.socket(fileno=fd)
+        elif uds is not None:
+            sock = socket.socket(socket.AF_UNIX)
+            _bind_path(sock, os.fspath(uds))
+        else:
+            # Without the port: getaddrinfo() accepts 70000 and returns 4464.
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            family, kind, protocol, _, address = found[0]
+            sock = socket.socket(family, kind, protocol)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((address[0], port, *address[2:]))
         sock.setblocking(False)  # noqa: FBT003  (its only argument)
-        sock.bind((address[0], port, *address[2:]))
+        sock.set_inheritable(False)
         sock.listen(BACKLOG)
-    except (OSError, OverflowError, UnicodeError) as exc:
+    except (OSError, OverflowError, TypeError, ValueError) as exc:
         if sock is not None:
             sock.close()
         reason = (exc.strerror if isinstance(exc, OSError) else None) or exc
-        address_text = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        message = f"Cannot listen on {address_text}: {reason}."
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        where = f"fd={fd}" if fd is not None else f"uds={str(uds)!r}" if uds is not None else where
+        message = f"Cannot listen on {where}: {reason}."
         # The message contains the reason: a chained traceback adds nothing.
         raise LifecycleError(message) from None
     return sock
 
 
-def http_server(name: str, backend: str, timings: Timings = DEFAULTS) -> HttpServer:
+def _bind_path(sock: socket.socket, path: str) -> None:
+    """Bind a Unix socket, in place of one that a process has left behind.
+
+    Every user may connect, as to a port: the directory of the path decides who can reach it.
+    """
+    # BlockingIOError: a process listens, and its queue is full.
+    with suppress(FileNotFoundError, BlockingIOError), socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)  # noqa: FBT003  (its only argument)
+        if stat.S_ISSOCK(os.lstat(path).st_mode):
+            try:
+                client.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)  # noqa: PTH108  (as it was passed)
+    sock.bind(path)
+    os.chmod(path, 0o666)  # noqa: PTH101, S103  (as uvicorn does)
+
+
+@contextmanager
+def _removed_at_end(path: StrPath | None) -> Iterator[None]:
+    """Remove the path of a Unix socket at the end of the block, unless it is another one then."""
+    if path is None:
+        yield
+        return
+    own = os.stat(path)  # noqa: PTH116  (as it was passed)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if os.path.samestat(own, os.stat(path)):  # noqa: PTH116
+                os.unlink(path)  # noqa: PTH108
+
+
+def http_server(
+    name: str,
+    backend: str,
+    timings: Timings = DEFAULTS,
+    options: Mapping[str, Any] | None = None,
+    context: SSLContext | None = None,
+) -> HttpServer:
     """Return a server that has not been started.
 
     Args:
         name: ``uvicorn`` or ``hypercorn``.
         backend: ``asyncio`` or ``trio``.
         timings: how long the server may take to end.
+        options: options of the server's own configuration. Default: none.
+        context: the context of TLS. Default None: plain HTTP.
 
     Raises:
-        DeclarationError: the server is unknown, not installed, or does not support the backend.
+        DeclarationError: the server is unknown, not installed, or does not support the backend; or
+            an option is unknown, or decided by hive_boot.
     """
     if name not in _BACKENDS:
         message = f"Invalid server {name!r}: expected {' or '.join(map(repr, _BACKENDS))}."
@@ -86,13 +153,40 @@ def http_server(name: str, backend: str, timings: Timings = DEFAULTS) -> HttpSer
     if find_spec(name) is None:
         message = f"{name} is not installed. Fix: pip install {name}"
         raise DeclarationError(message)
+    options = options or {}
     if name == "uvicorn":
         from hive_boot.serving.uvicorn_server import UvicornServer  # noqa: PLC0415  (optional)
 
-        return UvicornServer(timings)
+        _validate_options(name, options, UvicornServer.known_options)
+        return UvicornServer(options, context, timings)
     from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (optional)
 
-    return HypercornServer(backend, timings)
+    _validate_options(name, options, HypercornServer.known_options)
+    return HypercornServer(backend, options, context, timings)
+
+
+_DECIDED = re.compile(
+    "app|(.+_)?bind|callback_notify|cert_reqs|certfile|daemon|debug|env_file|factory|fd|group|host"
+    "|graceful_timeout|interface|keyfile.*|lifespan|log|loop|(limit_)?max_requests.*|pid_path|port"
+    "|(use_)?reload.*|(shutdown|startup)_timeout|ssl_(certfile|context|enabled|keyfile|version).*"
+    "|timeout_graceful_shutdown|uds|umask|user|work.*"
+)
+"""Options of uvicorn and hypercorn that hive_boot decides, or that need their own process."""
+
+
+def _validate_options(name: str, options: Mapping[str, Any], known: Collection[str]) -> None:
+    for option in options:
+        if _DECIDED.fullmatch(str(option)):
+            message = (
+                f"server_options= cannot set {option!r}. Fix: use the arguments of serve() (host, "
+                "port, uds, fd, tls, backend) or of Bootstrap (shutdown_timeout)."
+            )
+            raise DeclarationError(message)
+        if option not in known:
+            allowed = [each for each in known if not _DECIDED.fullmatch(each)]
+            near = did_you_mean(str(option), allowed)
+            message = f"{name} has no option {option!r}.{near}"
+            raise DeclarationError(message)
 
 
 _log = logging.getLogger("hive_boot")
@@ -105,10 +199,17 @@ class HttpService:
         app: the application.
         host: the address to listen on.
         port: the port; 0 for any free port.
+        uds: the path of a Unix socket, instead of host and port.
+        fd: the descriptor of a bound socket, instead of the others.
         status: returns the status that the probes report.
         phase: returns the state of the run.
         timings: how long the server may take to end.
+
+    Attributes:
+        certificate: the certificate of TLS; None for plain HTTP.
     """
+
+    certificate: ServerCertificate | None = None
 
     def __init__(  # noqa: PLR0913  (the address, and functions of the run)
         self,
@@ -116,43 +217,89 @@ class HttpService:
         host: str,
         port: int,
         *,
+        uds: StrPath | None = None,
+        fd: int | None = None,
         status: Callable[[], Status],
         phase: Callable[[], State],
         timings: Timings = DEFAULTS,
     ) -> None:
         self._app = app
         self._address = host, port
+        self._uds = None if fd is not None else uds
+        self._fd = fd
         self._timings = timings
         self._values: dict[str, Any] = {}
-        self._middleware = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
+        self._middleware: App = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
         self._server: HttpServer | None = None
         self._done: anyio.Event | None = None
+        self._accepting = anyio.Event()
 
-    def select_server(self, server: str, backend: str) -> None:
+    def select_server(
+        self, server: str, backend: str, options: Mapping[str, Any] | None = None
+    ) -> None:
         """Select a server, and check that it can run.
 
+        Args:
+            server: ``uvicorn`` or ``hypercorn``.
+            backend: ``asyncio``, ``uvloop`` or ``trio``.
+            options: options of the server; ``proxy_headers`` and ``forwarded_allow_ips`` mean the
+                same for both. Default: none.
+
         Raises:
-            DeclarationError: the server is unknown, not installed, or does not support the backend.
+            DeclarationError: the server is unknown, not installed, or does not support the backend;
+                or an option is invalid.
         """
-        backend = "trio" if backend == "trio" else "asyncio"
-        self._selected = server, backend
-        http_server(server, backend)
+        given: object = options or {}
+        if not isinstance(given, Mapping):
+            message = "server_options= must be a mapping of names to values."
+            raise DeclarationError(message)
+        own = dict(given)
+        trusted = own.pop("forwarded_allow_ips", None)
+        if own.pop("proxy_headers", True):
+            if trusted is None:
+                trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+            trusted = trusted if isinstance(trusted, str) else ",".join(map(str, trusted))
+            self._middleware = ProxyHeadersMiddleware(self._middleware, trusted)
+        self._selected = server, "trio" if backend == "trio" else "asyncio"
+        self._options = own
+        http_server(*self._selected, options=own)
 
     async def start_listening(self, *, task_status: TaskStatus[None]) -> None:
         """Listen and serve until the stop; requests get 503 until the application is ready.
+
+        With TLS the socket is open at once too, and clients wait for the certificate.
 
         Raises:
             LifecycleError: the address is invalid, in use or not allowed.
         """
         done = self._done = anyio.Event()
-        server = self._server = http_server(*self._selected, self._timings)
-        sock = bind(*self._address)
-        host, port = sock.getsockname()[:2]
-        _log.info("Listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+        self._accepting = anyio.Event()
+        sock = bind(*self._address, uds=self._uds, fd=self._fd)
+        _log.info("Listening on %s", self._url(sock))
+        is_logged = self._options.get(_ACCESS_LOG[self._selected[0]], True) is True
+        loggers = [f"{self._selected[0]}.access"] if is_logged else []
         try:
-            await server.serve(self._middleware, sock, task_status=task_status)
+            with _removed_at_end(self._uds), fallback_handler(*loggers):
+                status: Any = task_status
+                context = None
+                if self.certificate is not None:
+                    task_status.started()
+                    status = SimpleNamespace(started=self._accepting.set)
+                    context = await self.certificate.wait()
+                self._server = http_server(*self._selected, self._timings, self._options, context)
+                await self._server.serve(self._middleware, sock, task_status=status)
         finally:
+            sock.close()
             done.set()
+
+    def _url(self, sock: socket.socket) -> str:
+        """Return the address of a socket for the log."""
+        name = sock.getsockname()
+        if not isinstance(name, tuple):
+            return f"unix:{os.fsdecode(name)}"
+        host, port = name[:2]
+        scheme = "http" if self.certificate is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     @asynccontextmanager
     async def lifespan(self, run: Run[Any, Any]) -> AsyncIterator[None]:
@@ -161,6 +308,8 @@ class HttpService:
         Raises:
             LifecycleError: the application reported that its startup or shutdown failed.
         """
+        if self.certificate is not None:
+            await self._accepting.wait()
         self._values = {}
         self._values.update(run.request_state)
         async with app_lifespan(self._app, self._values):

@@ -3,41 +3,70 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from contextlib import contextmanager
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.serving.http_server import BACKLOG, HttpServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from socket import socket
+    from ssl import SSLContext
 
+    from hive_boot._timings import Timings
     from hive_boot.serving.endpoints import App
 
 
 class UvicornServer(HttpServer):
-    """uvicorn on asyncio. The logger ``uvicorn.access`` logs requests if it has a handler."""
+    """uvicorn on asyncio. The logger ``uvicorn.access`` logs requests if it has a handler.
 
+    Args:
+        options: arguments of ``uvicorn.Config``.
+        context: the context of TLS; None for plain HTTP.
+        timings: as for :class:`HttpServer`.
+    """
+
+    known_options: Collection[str] = inspect.signature(uvicorn.Config).parameters
     _server: _Server | None = None
 
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        context: SSLContext | None,
+        timings: Timings = DEFAULTS,
+    ) -> None:
+        super().__init__(timings)
+        self._options = options
+        self._context = context
+
     async def _run(self, app: App, sock: socket, on_started: Callable[[], None]) -> None:
-        config = uvicorn.Config(
-            app,
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            server_header=False,
-            backlog=BACKLOG,
-        )
+        defaults = {"log_config": None, "server_header": False, "backlog": BACKLOG}
+        fixed = {"interface": "asgi3", "lifespan": "off", "proxy_headers": False}
+        config = uvicorn.Config(app, **{**defaults, **self._options, **fixed})
+        config.load()
+        if self._context is not None:
+            config.ssl = self._configured(self._context)
         self._server = _Server(config, on_started)
         self._server.should_exit = self._stopping.is_set()
         try:
             await self._server.serve(sockets=[sock])
         finally:
             await self._server.abort_connections()
+
+    def _configured(self, context: SSLContext) -> SSLContext:
+        """Return the context with the options of uvicorn that concern it."""
+        context.set_alpn_protocols(["http/1.1"])
+        if ciphers := self._options.get("ssl_ciphers"):
+            context.set_ciphers(ciphers)
+        if authorities := self._options.get("ssl_ca_certs"):
+            context.load_verify_locations(authorities)
+        context.verify_mode = self._options.get("ssl_cert_reqs", context.verify_mode)
+        return context
 
     def _begin_shutdown(self, seconds: float) -> None:
         if self._server is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.bootstrap import ResourceHandle
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, LifecycleError
+from hive_boot.runtime.injection import ResourceHandle
 from hive_boot.secrets.fix_hints import did_you_mean
 from hive_boot.secrets.value import Secret, SecretBytes
 

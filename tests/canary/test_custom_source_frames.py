@@ -56,7 +56,7 @@ async def test_no_frame_holds_an_answer() -> None:
             assert answer is not answers[0]
         finally:
             sys.settrace(before)
-    assert any(each.startswith("line _accept: ") for each in seen)
+    assert any(each.startswith("line _result: ") for each in seen)
     assert any(each.startswith("line _result: ") for each in seen)
     assert not [each for each in seen if VALUE in each]
 

@@ -3,7 +3,6 @@
 import json
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot.cli.main import main
+from tests.fixtures.certificates import make_certificate
 
 
 @contextmanager
@@ -237,16 +237,7 @@ def test_a_url_without_a_port_has_the_default_port(capsys: pytest.CaptureFixture
 def certificate(tmp_path: Path) -> Path:
     """Return a file with a key and a self-signed certificate of this machine."""
     made = tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(made), "-out", str(made) + ".crt"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    made.write_bytes(made.read_bytes() + Path(f"{made}.crt").read_bytes())
+    made.write_text("".join(make_certificate(tmp_path)), "ascii")
     return made
 
 

@@ -1,10 +1,12 @@
 """Examples and numbers of docs/lifecycle.md, compared with a real run."""
 
 import re
+import runpy
 import signal
 import socket
 from pathlib import Path
 
+import anyio
 import httpx2
 import pytest
 
@@ -32,7 +34,7 @@ def workplace(tmp_path: Path) -> Path:
 
 def test_every_block_is_tried() -> None:
     """Every block is covered by a test of this module."""
-    assert PYTHON.keys() == {"app.py", "main.py", "web.py"}
+    assert PYTHON.keys() == {"app.py", "main.py", "shielded.py", "web.py", "worker.py"}
     assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(PYTHON)
     assert len(CONSOLE) == 1
 
@@ -48,6 +50,37 @@ def test_the_application_prints_what_is_shown(workplace: Path) -> None:
         child.send_signal(signal.SIGINT)
         assert child.stdout.read().splitlines() == after
         assert child.wait() == 0
+
+
+def test_the_worker_completes_its_job(workplace: Path) -> None:
+    """A signal does not interrupt a job; idle, the worker stops at once."""
+    for text in ("letter begins", "letter is complete"):
+        with started_child(RUN.format("worker.py"), cwd=workplace, **ENVIRONMENT) as child:
+            assert child.stdout is not None
+            while child.stdout.readline().rstrip("\n") != text:
+                pass
+            child.send_signal(signal.SIGTERM)
+            rest = child.stdout.read().split("\n")
+            assert child.wait() == 0
+        assert ("letter is complete" in rest) is (text == "letter begins")
+
+
+@pytest.mark.anyio
+@pytest.mark.both_backends
+async def test_shielded_clean_up_completes(workplace: Path) -> None:
+    """A cancelled scope does not interrupt it, on either backend."""
+    work = runpy.run_path(str(workplace / "shielded.py"))["work"]
+    done: list[str] = []
+
+    async def commit() -> None:
+        await anyio.sleep(0.01)
+        done.append("committed")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(work, commit)
+        await anyio.wait_all_tasks_blocked()
+        group.cancel_scope.cancel()
+    assert done == ["committed"]
 
 
 def test_the_web_application_has_its_resources(workplace: Path) -> None:

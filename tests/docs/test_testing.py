@@ -9,7 +9,7 @@ import pytest
 from hive_boot import testing
 from hive_boot.testing import MountedVolume, plugin
 from tests.docs.reading import python_files, write_files
-from tests.support import ROOT, run_child
+from tests.support import FEW_PLUGINS, ROOT, run_child
 
 TEXT = (ROOT / "docs" / "testing.md").read_text("utf-8")
 
@@ -49,15 +49,12 @@ def workplace(tmp_path: Path) -> Path:
     return place
 
 
-def run(*arguments: str, cwd: Path, asyncio: bool = False) -> str:
-    """Run pytest as in a pod of a CI system, assert that it passes, and return its output.
-
-    Plugins of this environment take longer to import than the tests take to run.
-    """
-    unused = ["cacheprovider", "faker", "hypothesispytest", *["asyncio"] * (not asyncio)]
+def run(*arguments: str, cwd: Path, plugin: str = "") -> str:
+    """Run pytest as in a pod of a CI system, assert that it passes, and return its output."""
+    unused = [text for text in FEW_PLUGINS if text.startswith("no:") and text != f"no:{plugin}"]
     child = run_child(
         "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))",
-        *[text for name in unused for text in ("-p", f"no:{name}")],
+        *[text for name in unused for text in ("-p", name)],
         "-o",
         "pythonpath=.",
         *arguments,
@@ -86,16 +83,16 @@ def test_the_tests_of_the_page_pass(workplace: Path) -> None:
 
 def test_the_session_passes_in_one_process_and_in_several_workers(workplace: Path) -> None:
     """Also with pytest-xdist, where each worker starts the application once."""
-    for workers in ("0", "2"):
-        output = run("-rA", "-n", workers, "test_session.py", cwd=workplace)
+    for needed, workers in (("", ()), ("xdist", ("-n", "2"))):
+        output = run("-rA", *workers, "test_session.py", cwd=workplace, plugin=needed)
         assert passed(output) == {"test_session.py"}
-        assert ("2 workers" in output) == (workers == "2")
+        assert ("2 workers" in output) == (needed == "xdist")
 
 
 def test_a_session_passes_with_pytest_asyncio(workplace: Path) -> None:
     """With the options of the page, all tests and fixtures share one event loop."""
     (workplace / "pytest.ini").write_text(f"{ASYNCIO_INI}filterwarnings = error\n")
-    output = run("-rA", "test_asyncio.py", cwd=workplace, asyncio=True)
+    output = run("-rA", "test_asyncio.py", cwd=workplace, plugin="asyncio")
     assert passed(output) == {"test_asyncio.py"}
 
 

@@ -140,11 +140,136 @@ def without_seconds(line: str) -> str:
 
 def test_the_lent_handler_is_taken_back() -> None:
     """After the last run the logger is as it was: no handler, no level."""
-    with nobody_listens(), fallback_handler(), fallback_handler():
+    with nobody_listens(), fallback_handler("hive_boot"), fallback_handler("hive_boot"):
         assert len(log.handlers) == 1
         assert log.level == logging.INFO
     assert log.handlers == []
     assert log.level == logging.NOTSET
+
+
+CONFIGURED = (
+    "file",
+    "unopened file",
+    "null",
+    "stdout",
+    "path of stderr",
+    "file and stderr",
+    "late",
+)
+"""The logging setups of the program, in order."""
+
+FILES_ONLY = f"""
+{STATUS_OF}
+import logging
+from logging.handlers import RotatingFileHandler
+
+class HiveSecrets(SecretSet):
+    jwt_secret: Secret = secret(dev_default="dev-only-jwt-secret-0123456789abcdef")
+
+attempts = []
+
+def boot():
+    declared = Bootstrap(HiveSecrets)
+
+    @declared.check
+    async def database_answers() -> None:
+        attempts.append(1)
+        if len(attempts) % 2:
+            raise ConnectionError("the database does not answer")
+
+    return declared
+
+async def main() -> None: ...
+
+def run(*handlers):
+    logging.basicConfig(level=20, handlers=handlers, force=True)
+    assert status_of(boot(), main) == 0
+
+run(RotatingFileHandler("app.log"))
+run(logging.FileHandler("other.log", delay=True))
+run(logging.NullHandler())
+run(logging.StreamHandler(sys.stdout))
+run(logging.FileHandler("/proc/self/fd/2"))
+run(logging.FileHandler("third.log"), logging.StreamHandler())
+
+# Configured after the start: the line is not written twice.
+logging.basicConfig(level=20, handlers=[], force=True)
+logging.getLogger().handlers.clear()
+
+async def main() -> None:
+    logging.basicConfig(level=20, format="app %(message)s")
+    logging.getLogger("hive_boot").info("said after the start")
+
+assert status_of(boot(), main) == 0
+"""
+
+
+def test_warnings_of_a_start_are_visible_when_logs_go_to_files_only(tmp_path: Path) -> None:
+    """A start that retries a check shows why on stderr, once, whatever logging is configured."""
+    development = {"HIVE_BOOT_MODE": "development", "HIVE_BOOT_PROFILE": "development"}
+    code, out, err = ended(FILES_ONLY, "asyncio", cwd=tmp_path, JWT_SECRET="", **development)
+    assert code == 0, err
+    parts = dict(zip(CONFIGURED, errors_of(err), strict=True))
+    for name in ("file", "unopened file", "null"):
+        assert parts[name].count("retry in") == 1, parts[name]
+        assert "WARNING hive_boot: " in parts[name]
+        assert "INFO" not in parts[name], name
+    assert "retry in" not in parts["stdout"]
+    assert sum("retry in" in line for line in out) == 1
+    for name in ("path of stderr", "file and stderr"):
+        assert parts[name].count("retry in") == 1, parts[name]
+        assert "WARNING hive_boot: " not in parts[name], name
+    assert parts["late"].count("retry in") == 1
+    assert parts["late"].count("said after the start") == 1
+    assert "app said after the start" in parts["late"]
+
+
+LATE = f"""
+{STATUS_OF}
+import logging.config
+
+class HiveSecrets(SecretSet):
+    jwt_secret: Secret = secret(dev_default="dev-only-jwt-secret-0123456789abcdef")
+
+handler = {{"class": "logging.StreamHandler", "formatter": "own"}}
+OWN = {{
+    "version": 1,
+    "formatters": {{"own": {{"format": "app %(message)s"}}}},
+    "handlers": {{"own": handler}},
+    "root": {{"level": "INFO", "handlers": ["own"]}},
+}}
+SERVER = {{"version": 1, "loggers": {{"uvicorn": {{"level": "INFO"}}}}}}
+
+def run(configure):
+    boot = Bootstrap(HiveSecrets)
+
+    async def main() -> None:
+        configure()
+        logging.getLogger("hive_boot").info("said after it")
+        logging.getLogger("hive_boot.rotation").warning("rotated after it")
+
+    assert status_of(boot, main) == 0
+    logging.getLogger().handlers.clear()
+
+run(lambda: logging.config.dictConfig(OWN))
+run(lambda: logging.config.dictConfig(SERVER))
+run(lambda: setattr(logging.getLogger("hive_boot"), "disabled", True))
+"""
+
+
+def test_a_configuration_after_the_start_neither_doubles_nor_silences(tmp_path: Path) -> None:
+    """A dictConfig that disables existing loggers leaves ours; who disables ours silences it."""
+    development = {"HIVE_BOOT_MODE": "development", "HIVE_BOOT_PROFILE": "development"}
+    code, _, err = ended(LATE, "asyncio", cwd=tmp_path, JWT_SECRET="", **development)
+    assert code == 0, err
+    own, server, disabled = errors_of(err)
+    for line in ("app said after it", "app rotated after it"):
+        assert own.splitlines().count(line) == 1
+    assert own.count("after it") == 2
+    assert "INFO hive_boot: said after it" in server
+    assert server.count("after it") == 2
+    assert "said" not in disabled
+    assert "rotated after it" in disabled
 
 
 @pytest.mark.anyio

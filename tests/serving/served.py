@@ -203,9 +203,14 @@ class Served:
         return [match[0] for line in self.err if (match := re.search(pattern, line))]
 
     @property
+    def last_line(self) -> str:
+        """The last line of stderr that is not of the access log."""
+        return [line for line in self.err if ".access: " not in line][-1]
+
+    @property
     def port(self) -> int:
         """Where it serves, as soon as it does."""
-        return int(self.wait_logged(r"(?<=http://127\.0\.0\.1:)\d+"))
+        return int(self.wait_logged(r"(?<=://127\.0\.0\.1:)\d+"))
 
     @property
     def probe_port(self) -> int:
@@ -295,11 +300,11 @@ def serving(source: str, *arguments: str, cwd: Path, **variables: str) -> Iterat
 
 
 @contextmanager
-def under(*line: str, cwd: Path) -> Iterator[Served]:
+def under(*line: str, cwd: Path, **variables: str) -> Iterator[Served]:
     """Run the command line of a server, with the processes that it starts; end all of them."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", *line],
-        env=child_environment(**KNOWN),
+        env=child_environment(**KNOWN | variables),
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -323,3 +328,4 @@ def under(*line: str, cwd: Path) -> Iterator[Served]:
             guard.cancel()
             kill()
             served.close()
+            guard.join()

@@ -2,14 +2,15 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
 from fastapi import FastAPI, Request
 from httpx2 import ASGITransport, AsyncClient
+from starlette.testclient import TestClient
 
-from hive_boot import InvalidSecretsError, Problem, Secret
+from hive_boot import InvalidSecretsError, LifecycleError, Problem, Secret
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction import registry
 from hive_boot.runtime.status import Status
@@ -144,25 +145,86 @@ async def test_the_application_has_what_it_needs(*, knows_state: bool) -> None:
     assert server.state == ({"secrets": "here", "pool": "open"} if knows_state else {})
 
 
-async def test_nobody_comes_in_when_the_server_runs_no_lifespan() -> None:
-    """A server that is told to leave lifespans out serves no application without secrets."""
+async def test_a_missing_lifespan_is_an_error_that_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Without a lifespan requests get 500, probes report "not ready", and one line has the fix."""
     boot = Boot()
     app = LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status)
     async with AsyncClient(transport=ASGITransport(app), base_url="http://here") as client:
-        assert (await client.get("/")).status_code == 503
         assert (await client.get("/readyz")).status_code == 503
         assert (await client.get("/livez")).status_code == 200
+        for _ in range(2):
+            answer = await client.get("/")
+            assert (answer.status_code, "lifespan" in answer.text) == (500, True)
+            assert "retry-after" not in answer.headers
+    assert await websocket_close_code(app) == 1011
+    (record,) = caplog.records
+    assert record.levelname == "ERROR"
+    assert "--lifespan" in record.getMessage()
+
+
+async def websocket_close_code(app: App) -> object:
+    """Return the code with which a new websocket is closed."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app({"type": "websocket", "path": "/"}, receive, send)
+    return sent[0]["code"]
+
+
+async def test_a_run_that_another_owner_has_started_needs_no_lifespan() -> None:
+    """Inside a run, as ``boot.running()`` starts one, requests are passed on without a lifespan."""
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"served"})
+
+    boot = Boot()
+    wrapped = LifespanMiddleware(app, boot.lifespan, boot.status)
+    async with (
+        boot.lifespan(None),
+        AsyncClient(transport=ASGITransport(wrapped), base_url="http://here") as client,
+    ):
+        assert (await client.get("/")).text == "served"
 
 
 async def test_a_start_without_secrets_is_a_failed_start() -> None:
-    """The server is told what is missing, in the words of the report, and nothing is raised."""
+    """The server receives the report, and then the error, which a test client waits for."""
     missing = InvalidSecretsError([Problem("JWT_SECRET", "missing", "is missing")])
     boot = Boot(missing)
     server = Server(LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status))
     await server.run()
     assert server.said == [{"type": "lifespan.startup.failed", "message": str(missing)}]
-    assert server.raised is None
+    assert server.raised is missing
     assert boot.told == []
+
+
+class Exit(BaseException):
+    """An exception that would end the event loop if a task raised it, as SystemExit does."""
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_test_client_raises_the_failure(backend: Literal["asyncio", "trio"]) -> None:
+    """A failed start or stop ends Starlette's test client with the error, and does not hang it."""
+    failures = {
+        InvalidSecretsError([Problem("JWT_SECRET", "missing", "is missing")]): InvalidSecretsError,
+        Exit("fake"): LifecycleError,
+    }
+    for failure, kind in failures.items():
+        boot = Boot(failure)
+        app = LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status)
+        with pytest.raises(kind), TestClient(app, backend=backend):
+            pytest.fail("it was served")
+    boot = Boot()
+    app = LifespanMiddleware(inner(boot.told, "stop"), boot.lifespan, boot.status)
+    with pytest.raises(LifecycleError, match="KeyError"), TestClient(app, backend=backend) as it:
+        assert it.get("/readyz").status_code == 200
 
 
 async def test_a_failure_of_the_application_is_told() -> None:
@@ -174,7 +236,7 @@ async def test_a_failure_of_the_application_is_told() -> None:
             pass
         assert server.said[-1]["type"] == f"lifespan.{step}.failed"
         assert f"KeyError: '{fail}'" in server.said[-1]["message"]
-        assert server.raised is None
+        assert isinstance(server.raised, LifecycleError)
         assert boot.told[-1] == "no secrets"
 
 

@@ -1,5 +1,6 @@
 """The server for workers without HTTP: whatever comes to its port, a probe is answered."""
 
+import errno
 import logging
 import os
 import random
@@ -423,3 +424,34 @@ async def test_without_h11_the_declaration_is_wrong(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "h11", None)
     with pytest.raises(DeclarationError, match=r"hive_boot\[probes\]"):
         await serve_probes(ready, "hive", 0)
+
+
+async def test_a_worker_takes_the_port_over_when_its_owner_has_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A worker that finds the port in use says so once, goes on, and answers when it is free."""
+    caplog.set_level(logging.INFO, "hive_boot")
+    timings = DEFAULTS.replace(probe_port_retry_delay=0.01)
+    serve = partial(serve_probes, ready, "hive", timings=timings, of_worker=True)
+    async with anyio.create_task_group() as group:
+        async with anyio.create_task_group() as owner:
+            port = await owner.start(serve, 0)
+            assert await group.start(serve, port) == port
+            (warning,) = [each for each in caplog.records if each.levelname == "WARNING"]
+            assert str(port) in warning.getMessage()
+            caplog.clear()
+            owner.cancel_scope.cancel()
+        await until(lambda: f"port {port}" in caplog.text)
+        await assert_answers(port)
+        group.cancel_scope.cancel()
+
+
+async def test_a_worker_may_not_use_every_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a port in use is what another worker explains; any other failure ends the start."""
+
+    async def refuse(**_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(anyio, "create_tcp_listener", refuse)
+    with pytest.raises(LifecycleError, match="probe_port 80: Permission denied"):
+        await serve_probes(ready, "hive", 80, of_worker=True)

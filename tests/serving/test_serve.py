@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from hive_boot import Bootstrap, LifecycleError, Secret, SecretSet
+from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet
 from hive_boot.lifecycle.states import State
 from hive_boot.serving.asgi import app_lifespan
 from hive_boot.serving.endpoints import App
@@ -48,6 +48,20 @@ async def app(scope, receive, send):
         "",
         70,
         "LifecycleError: the tables are missing",
+    ),
+    "its wrapped lifespan raises": (
+        """
+from fastapi import FastAPI
+
+async def lifespan(app):
+    raise RuntimeError("the tables are missing")
+    yield
+
+app = boot.asgi(FastAPI(lifespan=__import__("contextlib").asynccontextmanager(lifespan)))
+""",
+        "",
+        70,
+        "RuntimeError: the tables are missing",
     ),
     "its lifespan raises": (
         """
@@ -93,6 +107,14 @@ REFUSED = {
     "serve(plain, server='gunicorn')": "DeclarationError gunicorn uvicorn hypercorn",
     "serve(plain, server='uvicorn', backend='trio')": "DeclarationError uvicorn trio hypercorn",
     "serve(plain, backend='curio')": "DeclarationError curio asyncio trio uvloop",
+    "serve(plain, server_options={{'workers': 2}})": "DeclarationError workers",
+    "serve(plain, server_options={{'acess_log': 0}})": "DeclarationError acess_log access_log",
+    "serve(plain, server='hypercorn', server_options={{'bind': 'x'}})": "DeclarationError bind",
+    "serve(plain, server_options={{'forwarded_allow_ips': ['nginx']}})": "DeclarationError nginx",
+    "serve(plain, server_options=[1])": "DeclarationError server_options",
+    "serve(plain, tls='jwt_secret')": "DeclarationError tls",
+    "serve(plain, uds='/nowhere/app.sock')": "LifecycleError /nowhere/app.sock",
+    "serve(plain, fd=99)": "LifecycleError 99",
     "serve(plain, port={port})": "LifecycleError 127.0.0.1:{port}",
     "serve(Bootstrap(Needs, probe_port={every}))": "LifecycleError probe_port {every}",
 }
@@ -301,7 +323,7 @@ async def test_the_outermost_layer_starts_everything(
     """Under any server the parts run while the application does, and requests find them."""
     app = make(boot)
     async with AsyncClient(transport=ASGITransport(app=app), base_url="http://here") as client:
-        assert (await client.get("/")).status_code == 503
+        assert (await client.get("/")).status_code == 500
         assert (await client.get("/livez")).text == "armed\n"
         state: dict[str, Any] = {}
         async with app_lifespan(app, state):
@@ -323,7 +345,7 @@ async def test_a_start_that_fails_is_told_to_the_server(
     """The server hears what is missing, and can be started again when it is there."""
     value = "fake-jwt-secret-0123456789"
     monkeypatch.delenv("JWT_SECRET")
-    with pytest.raises(LifecycleError, match=r"\bJWT_SECRET\b"):
+    with pytest.raises(InvalidSecretsError, match=r"\bJWT_SECRET\b"):
         async with app_lifespan(wrapped(boot), {}):
             pytest.fail("it was served")
     monkeypatch.setenv("JWT_SECRET", value)

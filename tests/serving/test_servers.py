@@ -5,21 +5,27 @@ import os
 import re
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from anyio import to_thread
+from httpx2 import Client, TransportError
 from wsproto.events import TextMessage
 
-from hive_boot import DeclarationError, LifecycleError
+from hive_boot import DeclarationError, LifecycleError, Secret
 from hive_boot._timings import Timings
 from hive_boot.serving.endpoints import App, Receive, Scope, Send
 from hive_boot.serving.http_server import HttpServer
 from hive_boot.serving.servers import bind, http_server
+from hive_boot.tls import make_context
+from tests.fixtures.certificates import make_certificate
 from tests.serving.talking import connected, refuses, until_refused, websocket
 from tests.support import until
 
@@ -423,3 +429,50 @@ class TestChoice:
             monkeypatch.setitem(sys.modules, name, None)
             with pytest.raises(DeclarationError, match=f"pip install {name}"):
                 http_server(name, "asyncio")
+
+
+async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path) -> None:
+    """The options of each server that concern TLS apply to the context that it is given."""
+    certificate, key = make_certificate(tmp_path)
+    files = tmp_path / "server.crt", tmp_path / "server.key"
+    context = make_context(("CRT", Secret("CRT", certificate)), ("KEY", Secret("KEY", key)))
+    required: dict[str, dict[str, Any]] = {
+        "uvicorn": {"ssl_ca_certs": files[0], "ssl_ciphers": "ECDHE+AESGCM", "ssl_cert_reqs": 2},
+        "hypercorn": {
+            "ca_certs": files[0],
+            "verify_mode": ssl.CERT_REQUIRED,
+            "verify_flags": ssl.VERIFY_X509_TRUSTED_FIRST,
+        },
+    }
+    name = CASES[case][0]
+    backend = "trio" if "trio" in case else "asyncio"
+    server = http_server(name, backend, options=required[name], context=context)
+
+    def ask(port: int, *, has_certificate: bool) -> int | None:
+        trusted = ssl.create_default_context(cadata=certificate)
+        if has_certificate:
+            trusted.load_cert_chain(*files)
+        with Client(verify=trusted) as client, suppress(TransportError):
+            return client.get(f"https://localhost:{port}/").status_code
+        return None
+
+    async with serving(server, Application()) as (port, _):
+        for has_certificate, status in ((True, 200), (False, None)):
+            asked = partial(ask, port, has_certificate=has_certificate)
+            assert await to_thread.run_sync(asked) == status
+
+
+@pytest.mark.parametrize("case", ["hypercorn"])
+def test_the_access_log_of_hypercorn_has_no_variable(
+    monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """A record has what its format can name, but nothing of the environment of the process."""
+    from hive_boot.serving.hypercorn_server import _Config  # noqa: PLC0415  (private)
+
+    monkeypatch.setenv("FAKE_VARIABLE", "fake-value")
+    scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "scheme": case}
+    response: Any = {"status": 200, "headers": []}
+    request: Any = {**scope, "headers": [(b"referer", b"here")], "client": ("127.0.0.1", 1)}
+    atoms = _Config(None, None).log.atoms(request, response, 0.1)  # type: ignore[arg-type]
+    assert (atoms["s"], atoms["{referer}i"], atoms["{fake_variable}e"]) == ("200", "here", "-")
+    assert "fake-value" not in atoms.values()

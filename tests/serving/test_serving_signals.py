@@ -67,7 +67,7 @@ async def hangs(pool: str):
         "pool stops",
         "base stops",
     ]
-    assert "SIGTERM" in it.err[-1]
+    assert "SIGTERM" in it.last_line
 
 
 @each_server
@@ -158,7 +158,7 @@ boot = Bootstrap(Needs, mode="kubernetes", env_fallback=True, secrets_dirs=sys.a
         it.send(signal.SIGINT)
         assert it.end() == 128 + signal.SIGINT
     assert it.out == [*STARTED, "at slow1"]
-    assert re.search("SIGINT.*draining", it.err[-1])
+    assert re.search("SIGINT.*draining", it.last_line)
 
 
 CRASHING = """

@@ -221,7 +221,8 @@ def test_it(pytester):
         "from hive_boot.secrets.platform import HostEnvironment\\n"
         "def test_it(): assert HostEnvironment().variable('HIVE_BOOT_MODE') == 'docker'\\n"
     )
-    pytester.runpytest_inprocess("-o", "hive_boot_mode=docker").assert_outcomes(passed=1)
+    arguments = ("-p", "no:asyncio", "-o", "hive_boot_mode=docker")
+    pytester.runpytest_inprocess(*arguments).assert_outcomes(passed=1)
     assert HostEnvironment().variable("HIVE_BOOT_MODE") == "development"
 """,
     )

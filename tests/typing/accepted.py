@@ -11,6 +11,7 @@ from collections.abc import (
 )
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, Literal, NoReturn, Self, assert_type
 
@@ -334,6 +335,11 @@ def serve() -> NoReturn:
         living.serve(web, host="0.0.0.0", port=0, server="hypercorn", backend="trio")  # noqa: S104
     if living.status().ready:
         living.serve(bare_app)
+    if living.status().degraded:
+        options = {"timeout_keep_alive": 30, "root_path": "/api"}
+        living.serve(bare_app, uds=Path("web.sock"), server_options=options)
+    if living.status().forked:
+        living.serve(bare_app, fd=3, tls=("tls_crt", "tls_key"), server_options=None)
     assert_type(living.run(backend="uvloop"), NoReturn)
     living.serve(wrapped, port=8080)
 

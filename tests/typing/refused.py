@@ -263,6 +263,8 @@ OWNERS = [
     lambda: boot.serve(pool),  # type: ignore[arg-type]
     lambda: boot.serve(boot.probes, port="8000"),  # type: ignore[arg-type]
     lambda: boot.serve(boot.probes, "127.0.0.1"),  # type: ignore[call-arg]
+    lambda: boot.serve(boot.probes, tls="tls_crt"),  # type: ignore[arg-type]
+    lambda: boot.serve(boot.probes, server_options=["access_log"]),  # type: ignore[arg-type]
 ]
 
 

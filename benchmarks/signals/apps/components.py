@@ -6,9 +6,12 @@ subject.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import resource
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -27,6 +30,8 @@ DRAIN = 2
 """Shutdown delay in seconds, of a subject that has one: the socket stays open."""
 
 _CLOSING = 0.2
+_COMMITTING = 0.3
+_DOWN_UNTIL = time.monotonic() + 2.0
 _FAILING = 0.5
 _SLOW = 2.0
 _TIMEOUT = 3600
@@ -41,7 +46,9 @@ class Component:
 
     Attributes:
         name: its name, also for the subject.
-        in_start: the behaviour of its start: ``hangs``, ``fails``, ``slow``, or empty.
+        in_start: the behaviour of its start: ``hangs``, ``fails``, ``slow``, ``refused`` until 2 s
+            after the start of the process, ``forks`` a process, ``limits`` the threads of the
+            process 0.5 s later, or empty.
         in_stop: the behaviour of its stop: ``hangs``, ``fails``, ``blocks`` in a thread, or empty.
     """
 
@@ -54,8 +61,16 @@ class Component:
 
         Raises:
             RuntimeError: ``in_start`` is ``fails``.
+            ConnectionRefusedError: ``in_start`` is ``refused``.
         """
         report(f"start {self.name}")
+        if self.in_start == "refused" and time.monotonic() < _DOWN_UNTIL:
+            raise ConnectionRefusedError
+        if self.in_start == "forks":
+            _pool.append(ProcessPoolExecutor(1))
+            _pool[0].submit(time.sleep, _TIMEOUT)
+        if self.in_start == "limits":
+            asyncio.get_running_loop().call_later(0.5, _forbid_threads)
         if self.in_start == "hangs":
             await anyio.sleep_forever()
         if self.in_start == "slow":
@@ -90,13 +105,38 @@ def report(step: str) -> None:
     sys.stdout.flush()
 
 
+_pool: list[ProcessPoolExecutor] = []
+
+
+def _forbid_threads() -> None:
+    """Reach the limit of threads, as with ``pids_limit`` in Compose."""
+    if os.geteuid() == 0:
+        os.setuid(65533)  # the limit does not apply to root
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    report("limited")
+
+
+async def do_jobs(is_stopping: Callable[[], bool]) -> None:
+    """Process jobs of 1 s, one after another, until the application stops."""
+    while not is_stopping():
+        report("job begins")
+        await anyio.sleep(1)
+        report("job ends")
+
+
 async def work() -> None:
-    """Run the background work of the application, which crashes after 0.5 s.
+    """Run the background work of the application, which crashes after 0.5 s, or cleans up.
 
     Raises:
-        RuntimeError: always.
+        RuntimeError: the scenario is ``crash``.
     """
     report("work")
+    if SCENARIO == "clean-up":
+        try:
+            await anyio.sleep_forever()
+        finally:
+            await anyio.sleep(_COMMITTING)
+            report("committed")
     await anyio.sleep(_FAILING)
     message = "the work has failed"
     raise RuntimeError(message)
@@ -109,7 +149,12 @@ async def answer_slowly() -> str:
     return "done"
 
 
-DATABASE = Component("database")
+DATABASE = Component(
+    "database",
+    in_start={"dependency-down": "refused", "children": "forks", "thread-limit": "limits"}.get(
+        SCENARIO, ""
+    ),
+)
 CACHE = Component(
     "cache",
     in_start={"start-hangs": "hangs", "start-fails": "fails", "pid-1": "slow"}.get(SCENARIO, ""),
@@ -117,6 +162,7 @@ CACHE = Component(
         "stop-hangs": "hangs",
         "thread-hangs": "blocks",
         "second-signal": "hangs",
+        "children": "hangs",
         "stops-fail": "fails",
     }.get(SCENARIO, ""),
 )
@@ -128,8 +174,10 @@ WITH_HTTP = SCENARIO in {"start-fails", "in-flight", "crash"}
 """Whether the application serves HTTP, for a subject that can run without."""
 WITH_QUEUE = SCENARIO == "stops-fail"
 """Whether the application contains the queue."""
-WITH_WORK = SCENARIO == "crash"
+WITH_WORK = SCENARIO in {"crash", "clean-up"}
 """Whether the application contains background work."""
+WITH_JOBS = SCENARIO == "job"
+"""Whether the application processes jobs in the background."""
 
 if SCENARIO == "pid-1-importing":
     report("importing")

@@ -15,8 +15,10 @@ from benchmarks.signals.apps.components import (
     QUEUE,
     STOP_TIMEOUT,
     WITH_HTTP,
+    WITH_JOBS,
     WITH_QUEUE,
     WITH_WORK,
+    do_jobs,
     report,
     work,
 )
@@ -75,6 +77,21 @@ class Work(Service):
         await work()
 
 
+class Jobs(Service):
+    """Service of the jobs, which completes the job in hand."""
+
+    async def start(self) -> None:
+        """Start the jobs in the background."""
+        await self.context["cache"]
+        self.stopping = asyncio.Event()
+        self.task = asyncio.create_task(do_jobs(self.stopping.is_set))
+
+    async def stop(self, exception: Exception | None = None) -> None:  # noqa: ARG002  (the signature of aiomisc)
+        """Complete the job in hand."""
+        self.stopping.set()
+        await self.task
+
+
 def services() -> Iterator[Service]:
     """Return the services of the application."""
     yield SDWatchdogService()
@@ -84,6 +101,8 @@ def services() -> Iterator[Service]:
         yield Queue()
     if WITH_WORK:
         yield Work()
+    if WITH_JOBS:
+        yield Jobs()
     if WITH_HTTP:
         yield http()
 

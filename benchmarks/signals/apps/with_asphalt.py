@@ -20,8 +20,10 @@ from benchmarks.signals.apps.components import (
     PORT,
     QUEUE,
     WITH_HTTP,
+    WITH_JOBS,
     WITH_QUEUE,
     WITH_WORK,
+    do_jobs,
     report,
     work,
 )
@@ -89,6 +91,20 @@ class WorkComponent(Component):
             await task
 
 
+class JobsComponent(Component):
+    """Component of the jobs, which completes the job in hand."""
+
+    @context_teardown
+    async def start(self, ctx: Context) -> AsyncGenerator[None, BaseException | None]:
+        """Start above the yield, stop below it."""
+        await ctx.request_resource(Cache)
+        stopping = asyncio.Event()
+        task = asyncio.create_task(do_jobs(stopping.is_set))
+        yield
+        stopping.set()
+        await task
+
+
 class Worker(ContainerComponent):
     """The application without HTTP."""
 
@@ -107,6 +123,8 @@ def add_components(to: ContainerComponent) -> None:
         to.add_component("queue", QueueComponent)
     if WITH_WORK:
         to.add_component("work", WorkComponent)
+    if WITH_JOBS:
+        to.add_component("jobs", JobsComponent)
 
 
 def service() -> ContainerComponent:

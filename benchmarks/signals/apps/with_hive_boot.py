@@ -15,8 +15,10 @@ from benchmarks.signals.apps.components import (
     QUEUE,
     STOP_TIMEOUT,
     WITH_HTTP,
+    WITH_JOBS,
     WITH_QUEUE,
     WITH_WORK,
+    do_jobs,
     report,
     work,
 )
@@ -67,6 +69,14 @@ if WITH_WORK:
     async def background(cache: bool) -> None:  # noqa: ARG001, FBT001  (a dependency)
         """Run the background work."""
         await work()
+
+
+if WITH_JOBS:
+
+    @boot.service(grace_period=STOP_TIMEOUT)
+    async def jobs(cache: bool) -> None:  # noqa: ARG001, FBT001  (a dependency)
+        """Process jobs."""
+        await do_jobs(boot.stopping.is_set)
 
 
 if not WITH_HTTP:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
-
-import anyio
 
 from benchmarks.signals.apps.components import (
     CACHE,
     DATABASE,
     QUEUE,
+    WITH_JOBS,
     WITH_QUEUE,
     WITH_WORK,
     Component,
+    do_jobs,
     report,
     work,
 )
@@ -39,10 +39,21 @@ async def using(component: Component) -> AsyncIterator[None]:
 @asynccontextmanager
 async def working() -> AsyncIterator[None]:
     """Run the background work during the block."""
-    async with anyio.create_task_group() as group:
-        group.start_soon(work)
-        yield
-        group.cancel_scope.cancel()
+    task = asyncio.create_task(work())
+    yield
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+@asynccontextmanager
+async def doing_jobs() -> AsyncIterator[None]:
+    """Process jobs during the block, and complete the job in hand."""
+    stopping = asyncio.Event()
+    task = asyncio.create_task(do_jobs(stopping.is_set))
+    yield
+    stopping.set()
+    await task
 
 
 @asynccontextmanager
@@ -55,6 +66,8 @@ async def lifespan(_app: Starlette) -> AsyncIterator[None]:
             await stack.enter_async_context(using(QUEUE))
         if WITH_WORK:
             await stack.enter_async_context(working())
+        if WITH_JOBS:
+            await stack.enter_async_context(doing_jobs())
         report("ready")
         yield
 

@@ -257,4 +257,5 @@ class IllegalTransitionError(LifecycleError):
 
     def __str__(self) -> str:
         """Return the current state, the requested operation and the fix."""
-        return f"An application that is {self.state} cannot {self.event}. {self.fix}".rstrip()
+        sentence = f"An application that is {self.state} cannot {self.event}"
+        return f"{sentence}. {self.fix}" if self.fix else sentence

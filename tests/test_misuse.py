@@ -65,6 +65,18 @@ def test_running_that_is_not_entered_warns(boot: Bootstrap[AppSecrets, None]) ->
 
 
 @pytest.mark.anyio
+async def test_running_is_called_for_each_block(boot: Bootstrap[AppSecrets, None]) -> None:
+    """An object that is entered a second time is refused, and a new one is not."""
+    block = boot.running()
+    async with block:
+        pass
+    with pytest.raises(LifecycleError, match="new call"):
+        await block.__aenter__()
+    async with boot.running():
+        assert boot.status().ready
+
+
+@pytest.mark.anyio
 @pytest.mark.both_backends
 async def test_an_owned_process_needs_a_thread_without_a_loop(
     boot: Bootstrap[AppSecrets, None],

@@ -451,6 +451,9 @@ class RunningBlock(AbstractAsyncContextManager[S]):
         self._block = _run_block(start, resources=resources)
 
     async def __aenter__(self) -> S:
+        if self._is_used:
+            message = "Each block needs a new call: `async with boot.running()`."
+            raise LifecycleError(message)
         self._is_used = True
         return await self._block.__aenter__()
 

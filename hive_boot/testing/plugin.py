@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _VARIABLES = {"HIVE_BOOT_MODE": "hive_boot_mode", "HIVE_BOOT_PROFILE": "hive_boot_profile"}
 
+_IS_PINNED = pytest.StashKey[bool]()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Register the ini options."""
@@ -38,9 +40,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
     """Pin the settings for the session, before any code of the project is imported."""
-    values = {name: early_config.getini(option) for name, option in _VARIABLES.items()}
-    reads_env_files: bool = early_config.getini("hive_boot_env_file")
-    early_config.add_cleanup(partial(setattr, secrets, "pinned_settings", secrets.pinned_settings))
+    pytest_configure(early_config)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Pin the settings, unless it is done: a conftest may load the plugin later."""
+    if _IS_PINNED in config.stash:
+        return
+    config.stash[_IS_PINNED] = True
+    config.add_cleanup(partial(setattr, secrets, "pinned_settings", secrets.pinned_settings))
+    values = {name: config.getini(option) for name, option in _VARIABLES.items()}
+    reads_env_files: bool = config.getini("hive_boot_env_file")
     secrets.pinned_settings = secrets.PinnedSettings(values, reads_env_files=reads_env_files)
 
 

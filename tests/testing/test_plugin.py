@@ -229,6 +229,12 @@ def test_it(pytester):
     machine.run()
 
 
+def test_a_conftest_can_load_the_plugin(machine: Machine) -> None:
+    """Where pytest loads no plugin by itself, mode and profile are pinned all the same."""
+    machine.write("conftest.py", "pytest_plugins = ['hive_boot.testing.plugin']")
+    assert machine.shown(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", **POD) == PINNED
+
+
 def test_the_settings_say_what_is_pinned(machine: Machine) -> None:
     """Two options of the ini file, or of the command line, name mode and profile."""
     arguments = ("-o", "hive_boot_mode=environment", "-o", "hive_boot_profile=production")

@@ -180,8 +180,11 @@ async def test_it_can_be_started_again_and_again(
 
 @pytest.mark.anyio
 @pytest.mark.both_backends
-async def test_it_runs_without_its_resources(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_runs_without_its_resources(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """Secrets and settings are loaded and checked; what may need a resource does not run."""
+    caplog.set_level("INFO")
     monkeypatch.setenv("JWT_SECRET", VALUE)
     boot = Bootstrap(HiveSecrets, config=Settings, mode="environment", probe_port=0)
     called: list[str] = []
@@ -217,8 +220,10 @@ async def test_it_runs_without_its_resources(monkeypatch: pytest.MonkeyPatch) ->
         assert boot.status().ready
         assert not boot.status().degraded
     assert called == ["check True", "check False", "check True"]
+    assert "Probe server" not in caplog.text
     async with boot.running():
         assert pool.value == "pool"
+        assert "Probe server" in caplog.text
 
 
 @pytest.mark.anyio

@@ -27,7 +27,7 @@ pip_install := $(python) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test coverage test-containers check manifests bench soak format clean
+.PHONY: help install run test coverage test-containers test-restarts check manifests bench soak format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,10 @@ coverage: $(installed) $(tools_installed) ## run the tests and measure which lin
 test-containers: $(installed) ## run the tests in real containers: make test-containers ARGS="-k stop"
 	@$(python) -m tests.containers
 	$(python) -m pytest -o faulthandler_timeout=400 tests/containers $(ARGS)
+
+# On Debian's PostgreSQL and Redis, which run in a temporary directory.
+test-restarts: $(installed) ## restart a service fifty times under load
+	$(python) -m pytest -o faulthandler_timeout=400 tests/restarts $(ARGS)
 
 check: $(installed) ## check style, format, types, imports and spelling
 	$(python) -m ruff check .

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hive_boot.exceptions import ShutdownTimeoutError as ShutdownTimeoutError
     from hive_boot.exceptions import SourceError as SourceError
     from hive_boot.exceptions import StartupError as StartupError
+    from hive_boot.exceptions import UnavailableError as UnavailableError
     from hive_boot.lifecycle.states import State as State
     from hive_boot.redaction.registry import redact as redact
     from hive_boot.runtime.injection import ResourceHandle as ResourceHandle
@@ -68,6 +69,7 @@ else:
         "StartupError": "exceptions",
         "State": "lifecycle.states",
         "Status": "runtime.status",
+        "UnavailableError": "exceptions",
         "get_secret": "secrets.global_access",
         "has_secret": "secrets.global_access",
         "mask_secret": "secrets.value",

@@ -78,3 +78,13 @@ def log_safely(
     """
     with suppress(Exception):
         logger.log(level, text, *args, stacklevel=2, **more)
+
+
+def describe(failure: BaseException) -> str:
+    """Return type and text of an exception."""
+    name = type(failure).__name__
+    try:
+        text = str(failure)
+    except BaseException:  # noqa: BLE001  (str() of an exception of the application may raise)
+        return name
+    return f"{name}: {text}" if text else name

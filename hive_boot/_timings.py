@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from os import urandom
 
 from hive_boot._records import Record
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 class Backoff:
@@ -20,24 +17,20 @@ class Backoff:
             fail at the same moment do not retry at the same moment. Default False.
     """
 
-    __slots__ = ("_initial", "_maximum", "_next", "_uniform")
+    __slots__ = ("_initial", "_jitter", "_maximum", "_next")
 
     def __init__(self, initial: float, maximum: float, *, jitter: bool = False) -> None:
         self._initial = min(initial, maximum)
         self._maximum = maximum
         self._next = self._initial
-        self._uniform: Callable[[float, float], float] | None = None
-        if jitter:
-            # Not at the first failure: a process without free descriptors cannot import.
-            from random import uniform  # noqa: PLC0415  (slow to import, rarely needed)
-
-            self._uniform = uniform
+        self._jitter = jitter
 
     def next_delay(self) -> float:
         """Return the seconds to wait after one more failure."""
         delay = self._next
         self._next = min(delay * 2, self._maximum)
-        return delay if self._uniform is None else delay * self._uniform(0.5, 1)
+        # Not random(): importing it takes a millisecond, and a descriptor.
+        return delay - delay * urandom(1)[0] / 512 if self._jitter else delay
 
     def reset(self) -> None:
         """Return to the first delay, after a success."""
@@ -77,8 +70,8 @@ class Timings(Record):
         source_timeout: for one answer of a custom source in a reload, which files wait for.
         reload_retry_delay: before a failed read or check of a rotation is retried.
         max_reload_retry_delay: the longest of these delays.
-        check_retry_delay: before a check of a start that failed with a temporary error is
-            retried. Shortened at random, down to half of it.
+        check_retry_delay: before a check, a resource or a source of a start that was not
+            available is retried. Shortened at random, down to half of it.
         max_check_retry_delay: the longest of these delays.
         hook_retry_delay: before a failed hook is retried.
         max_hook_retry_delay: the longest of these delays.
@@ -92,6 +85,8 @@ class Timings(Record):
         task_cancel_timeout: for the end of a cancelled task of hive_boot.
         kubernetes_shutdown_delay: between the first signal and the stop, under `serve` in
             kubernetes mode: load balancers route requests to a stopping pod for a while.
+        handler_check_delay: before the signal handlers are compared with those of hive_boot;
+            doubled each time, up to ``resync_interval``.
         forced_exit_delay: between the deadline of the shutdown and the forced exit.
         last_output_timeout: for each step of a forced exit: describing what has not stopped,
             writing it, flushing.
@@ -124,7 +119,7 @@ class Timings(Record):
     read_timeout: float = 30.0
     source_timeout: float = 10.0
     reload_retry_delay: float = 1.0
-    max_reload_retry_delay: float = 60.0
+    max_reload_retry_delay: float = 5.0
     check_retry_delay: float = 0.1
     max_check_retry_delay: float = 5.0
     hook_retry_delay: float = 1.0
@@ -137,6 +132,7 @@ class Timings(Record):
     resource_cancel_timeout: float = 0.5
     task_cancel_timeout: float = 5.0
     kubernetes_shutdown_delay: float = 5.0
+    handler_check_delay: float = 0.1
     forced_exit_delay: float = 1.0
     last_output_timeout: float = 0.5
     server_stop_timeout: float = 1.0

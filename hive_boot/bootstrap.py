@@ -26,11 +26,12 @@ from hive_boot.secrets.store import Store
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
-    from typing import Concatenate, Self
+    from typing import Concatenate, Self, TypeAlias
 
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.lifecycle.services import RestartPolicy
+    from hive_boot.runtime.declarations import CheckMoment
     from hive_boot.runtime.load_pipeline import DryRunResult
     from hive_boot.runtime.redaction_scope import RedactionScope
     from hive_boot.runtime.run import Listener, Run
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.value import Change, Secret, SecretBytes
     from hive_boot.serving.endpoints import App
+
+    RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...]
+    After: TypeAlias = "ResourceHandle[Any] | str | Sequence[ResourceHandle[Any] | str]"
 
 T = TypeVar("T")
 
@@ -76,14 +80,8 @@ else:
 
 
 MainFunction = TypeVar("MainFunction", bound="Callable[..., Coroutine[Any, Any, int | None]]")
-
-
 TaskFunction = TypeVar("TaskFunction", bound="Callable[..., Coroutine[Any, Any, object]]")
-
-
 CheckFunction = TypeVar("CheckFunction", bound="Callable[..., Coroutine[Any, Any, bool | None]]")
-
-
 HookFunction = TypeVar(
     "HookFunction", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
 )
@@ -282,13 +280,20 @@ class Bootstrap(Generic[S, C]):
         self, function: Callable[..., AbstractAsyncContextManager[T]], /
     ) -> ResourceHandle[T]: ...
     @overload
-    def resource(self, /, *, timeout: float) -> ResourceDecorator: ...
-    def resource(self, function: Any = None, /, *, timeout: float | None = None) -> Any:
+    def resource(
+        self, /, *, timeout: float | None = None, retry_on: RetryOn = (), after: After = ()
+    ) -> ResourceDecorator: ...
+    def resource(
+        self, function: Any = None, /, *, timeout: Any = None, retry_on: Any = (), after: Any = ()
+    ) -> Any:
         """Register a resource, which is started before main and stopped after it.
 
         A resource starts as soon as the resources that its parameters name have started,
         concurrently with independent ones, and stops in reverse order. Its other parameters
         are filled like those of :meth:`main`.
+
+        A start that raises because of a timeout, an unknown host or a refused connection, also as
+        a cause, is retried until ``startup_timeout`` expires. Any other failure is final.
 
         Args:
             function: an ``async def`` with one ``yield``: the code above it starts the
@@ -297,19 +302,23 @@ class Bootstrap(Generic[S, C]):
                 value is the value, and there is nothing to stop.
             timeout: seconds for its start, and seconds for its stop, within
                 ``startup_timeout`` and ``shutdown_timeout``. Default: only those two limits.
+            retry_on: further types of exceptions that are retried, one or a tuple, such as
+                ``psycopg.OperationalError``. Default: none.
+            after: resources whose values it does not take, and that start before it and stop
+                after it: a handle, a name, or a list of them. Default: none.
 
         Returns:
             A handle: ``handle.value`` is the running value, ``handle.fn`` the function.
 
         Raises:
             DeclarationError: the function is not async, a resource of this name is already
-                registered, or ``timeout`` is invalid.
+                registered, or an argument is invalid.
         """
         if timeout is not None:
             validate_seconds("timeout=", timeout)
 
         def register(function: Callable[..., Any]) -> ResourceHandle[Any]:
-            self._declaration.add_resource(function, timeout)
+            self._declaration.add_resource(function, timeout, retry_on, after)
             return ResourceHandle(function, self)
 
         return register if function is None else register(function)
@@ -371,36 +380,43 @@ class Bootstrap(Generic[S, C]):
     def check(self, function: CheckFunction, /) -> CheckFunction: ...
     @overload
     def check(
-        self, /, *names: str, timeout: float | None = None
+        self,
+        /,
+        *names: str,
+        timeout: float | None = None,
+        retry_on: RetryOn = (),
+        at: CheckMoment = "always",
     ) -> Callable[[CheckFunction], CheckFunction]: ...
-    def check(self, /, *names: Any, timeout: float | None = None) -> Any:
+    def check(
+        self, /, *names: Any, timeout: Any = None, retry_on: Any = (), at: Any = "always"
+    ) -> Any:
         """Register a check, which validates a set before it is used: at start and rotation.
 
         A parameter annotated with the SecretSet receives the candidate; the other parameters
         are filled like those of :meth:`main`, but no resources exist yet. Checks run
         concurrently, after the checks of the fields and of the set.
 
-        A check passes by returning True or None, and rejects by returning False or by raising
-        an error that indicates a wrong value: ValueError, TypeError, LookupError,
-        AssertionError and similar. Any other exception, and an expired timeout, may be
-        temporary: at a start the check is retried, after a jittered back-off of at most 5 s, until
-        ``startup_timeout`` expires.
+        A check passes by returning True or None, and rejects by returning False or by raising.
+        If it exceeds ``timeout`` or cannot reach something outside, as for :meth:`resource`, it
+        has no result: a start retries it and fails with :class:`UnavailableError`; a rotation
+        keeps the last good set, and retries it after 1, 2, 4, then every 5 s.
 
         Args:
             names: the fields that the check is about, by their attributes or declared names;
                 a rotation of other fields does not call it. Default: every field.
             timeout: seconds for one call. Default: the rest of ``startup_timeout``.
+            retry_on: as for :meth:`resource`. Default: none.
+            at: ``start`` or ``rotation`` limits it to one of them. Default ``always``.
 
         Returns:
-            The function, unchanged; with names or a timeout, a decorator.
+            The function, unchanged; with arguments, a decorator.
 
         Raises:
-            DeclarationError: the function is not async, a field is not declared, or ``timeout``
-                is invalid.
+            DeclarationError: the function is not async, or an argument is invalid.
         """
         if len(names) == 1 and not isinstance(names[0], str):
-            return self._declaration.check_decorator((), timeout)(names[0])
-        return self._declaration.check_decorator(names, timeout)
+            return self._declaration.check_decorator((), timeout, retry_on, at)(names[0])
+        return self._declaration.check_decorator(names, timeout, retry_on, at)
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
         """Register a rotation hook, which is called when secrets have changed.
@@ -439,11 +455,13 @@ class Bootstrap(Generic[S, C]):
                 or ``trio``. Default ``asyncio``.
 
         Raises:
-            SystemExit: always. The code is 0, or the return value of main; 70 when main, a
-                resource or a service has failed, something has not stopped in time, or the
-                declaration is invalid; 78 when secrets or settings are invalid, after a report
-                on stderr; 128 + n after a second signal n, and after the first one when main
-                ``must_complete`` and has not returned.
+            SystemExit: the code is 0, or the return value of main; 70 when main, a resource or
+                a service has failed, something has not stopped in time, or the declaration is
+                invalid; 75 when something outside could not be reached; 78 when secrets or
+                settings are invalid; 128 + n after a second signal n, and after the first one
+                when main ``must_complete`` and has not returned.
+            KeyboardInterrupt: instead of the code 0 after SIGINT; no traceback is printed, and
+                CPython ends the process by SIGINT, so that a shell stops too.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 
@@ -488,7 +506,8 @@ class Bootstrap(Generic[S, C]):
                 ``proxy_headers`` and ``forwarded_allow_ips`` of uvicorn. Default: none.
 
         Raises:
-            SystemExit: always, as :meth:`run` does; 78 when ``tls`` names an unusable pair.
+            SystemExit: as :meth:`run` does; 78 when ``tls`` names an unusable pair.
+            KeyboardInterrupt: as :meth:`run` does.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
         from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
@@ -542,6 +561,7 @@ class Bootstrap(Generic[S, C]):
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid; ``str()`` is the report.
+            UnavailableError: something outside could not be reached in time.
             StartupError: a resource could not start; several are raised as a group.
             ShutdownTimeoutError: a resource has not stopped in time.
             IllegalTransitionError: the application is already running.
@@ -567,6 +587,7 @@ class Bootstrap(Generic[S, C]):
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid: the server does not serve.
+            UnavailableError: something outside could not be reached in time.
             StartupError: a resource could not start: the server does not serve.
             IllegalTransitionError: the application is starting or stopping.
         """
@@ -606,10 +627,10 @@ class Bootstrap(Generic[S, C]):
                 try:
                     self._load_once()
                 except BaseException:
-                    from hive_boot.runtime.process import report_uncaught  # noqa: PLC0415  (only a failure needs it)
+                    from hive_boot.runtime.process import handle_uncaught  # noqa: PLC0415  (only a failure needs it)
 
                     self._unload(keep_redacting=True)
-                    report_uncaught()
+                    handle_uncaught()
                     if self._inspection_only:
                         Bootstrap._failed_load = self
                     raise
@@ -776,6 +797,7 @@ class Bootstrap(Generic[S, C]):
 
         Raises:
             InvalidSecretsError: the new set is rejected; the last good set stays in use.
+            UnavailableError: something outside could not be reached; the last set stays in use.
             LifecycleError: the application is stopping, or not running in this process and
                 event loop; or the caller is a check or a source in a rotation.
         """

@@ -1,15 +1,18 @@
 """Exceptions of hive_boot, in one branch for each cause.
 
 The cause is the code of the application (:class:`DeclarationError`), its deployment
-(:class:`SecretsError`), or an event at run time (:class:`LifecycleError`). Each class
-has its facts as attributes and formats its own message. No exception holds the value
-of a secret.
+(:class:`SecretsError`), something outside that did not answer (:class:`UnavailableError`), or
+an event at run time (:class:`LifecycleError`). Each class has its facts as attributes and
+formats its own message. No exception holds the value of a secret.
 """
 
+import errno
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar, Literal
 
-from hive_boot._output import escape_controls
+from hive_boot._output import describe, escape_controls
 from hive_boot._records import Record
 
 ProblemKind = Literal[
@@ -36,6 +39,7 @@ ProblemKind = Literal[
     "setting",
     "config",
     "source",
+    "unavailable",
 ]
 """The kind of a problem, as a word that a program can compare."""
 
@@ -73,7 +77,7 @@ class BootError(Exception):
 
     Attributes:
         exit_code: the exit status of a process that ends with this error, after
-            BSD's ``sysexits.h``: 70 ``EX_SOFTWARE``, 78 ``EX_CONFIG``.
+            BSD's ``sysexits.h``: 70 ``EX_SOFTWARE``, 75 ``EX_TEMPFAIL``, 78 ``EX_CONFIG``.
     """
 
     exit_code: ClassVar[int] = 70
@@ -124,8 +128,8 @@ class SourceError(SecretsError):
         return escape_controls(f"{_sentences(self.problem)} {labelled}".rstrip())
 
 
-class InvalidSecretsError(SecretsError):
-    """Secrets or settings are invalid at a start or a reload; reports every problem at once.
+class ProblemsError(BootError):
+    """Base of the errors that report problems; never raised itself.
 
     Attributes:
         problems: all problems, in the order of the declaration.
@@ -164,10 +168,8 @@ class InvalidSecretsError(SecretsError):
             color: whether to use ANSI colours, for a terminal. Default False.
         """
         red, bold, dim, end = ("\x1b[31m", "\x1b[1m", "\x1b[2m", "\x1b[0m") if color else ("",) * 4
-        count = f"{len(self.problems)} problem{'' if len(self.problems) == 1 else 's'}"
-        what = f"{self.declaration} has {count}" if self.declaration else count
         state = "the last good set stays in use" if self.kept else "the service does not start"
-        lines = [f"{red}{bold}hive_boot: {what}; {state}.{end}"]
+        lines = [f"{red}{bold}hive_boot: {self._headline()}; {state}.{end}"]
         for label, text in self.facts:
             lines.append(f"  {dim}{label.capitalize() + ':':<9}{end} {escape_controls(text)}")
         for sentence in self.general_hints:
@@ -178,6 +180,120 @@ class InvalidSecretsError(SecretsError):
             for label, text in _labelled(problem):
                 lines.append(f"     {dim}{label + ':':<11}{end} {escape_controls(text)}")
         return "\n".join(lines)
+
+    def _headline(self) -> str:
+        count = f"{len(self.problems)} problem{'' if len(self.problems) == 1 else 's'}"
+        return f"{self.declaration} has {count}" if self.declaration else count
+
+
+class InvalidSecretsError(ProblemsError, SecretsError):
+    """Secrets or settings are invalid at a start or a reload; reports every problem at once.
+
+    Attributes:
+        problems: all problems, in the order of the declaration. One whose kind is
+            ``unavailable`` may end by itself.
+        declaration: the name of the :class:`SecretSet`.
+        facts: what was detected before loading, as ``(label, text)``: the mode and the
+            profile, each with its reason.
+        general_hints: sentences shown before the problems, because they fix more
+            than one of them.
+        kept: whether the last good set stays in use: True after a reload, False at a start.
+    """
+
+
+class UnavailableError(ProblemsError):
+    """Something outside could not be reached in time, and nothing else is wrong.
+
+    A check, a resource or a source of ``sources=`` was retried until ``startup_timeout``; a
+    reload asks once. ``__cause__`` is the exception of a resource. Another start may succeed.
+
+    Attributes:
+        problems: what could not be reached: the checks, the resources or the sources.
+        declaration: the name of the :class:`SecretSet`; empty for resources.
+        facts: as of :class:`InvalidSecretsError`.
+        general_hints: as of :class:`InvalidSecretsError`.
+        kept: whether the last good set stays in use: True after a reload, False at a start.
+
+    .. versionadded:: 0.1.0
+    """
+
+    exit_code = 75
+
+    def _headline(self) -> str:
+        return "something outside could not be reached"
+
+
+_NETWORK_ERRNOS = frozenset(
+    {
+        *(errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE),
+        *(errno.ESHUTDOWN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+        *(errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH),
+        # An address of IPv6, where the machine has none: one of several that were tried.
+        *(errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT),
+    }
+)
+
+
+def unavailable_reason(
+    failure: BaseException | None, retry_on: tuple[type[Exception], ...] = ()
+) -> str | None:
+    """Return why something outside could not be reached; None if a failure has another meaning.
+
+    The exception, or one in the chain of its causes and contexts, is a timeout, an unknown
+    host, an OSError with the errno of a network failure, or of a type in ``retry_on``. Client
+    libraries wrap these errors, some of them with ``from None``. A group counts if each of its
+    members does: beside a refused login, nothing is gained by a retry.
+
+    Args:
+        failure: the exception. One that is not an ``Exception``, such as a cancellation, is
+            never a failure to reach something, whatever was handled when it was raised.
+        retry_on: further types of such failures.
+
+    Returns:
+        The text of the exception, and that of the one in its chain. It may contain a secret.
+    """
+    found = None
+    if isinstance(failure, Exception):
+        # An attribute of the exception of a library may be a property that raises.
+        with suppress(Exception):
+            found = _find_unavailable(failure, retry_on)
+    if failure is None or found is None:
+        return None
+    text, detail = describe(failure), describe(found)
+    return text if detail in text else f"{text} ({detail})"
+
+
+def _find_unavailable(
+    failure: BaseException | None, retry_on: tuple[type[Exception], ...]
+) -> BaseException | None:
+    seen: set[int] = set()  # a chain can be a circle
+    while failure is not None and id(failure) not in seen:
+        seen.add(id(failure))
+        if isinstance(failure, retry_on) or _is_network_failure(failure):
+            return failure
+        if isinstance(failure, BaseExceptionGroup):
+            found = [_find_unavailable(each, retry_on) for each in failure.exceptions]
+            return None if None in found else found[0]
+        failure = failure.__context__ if failure.__cause__ is None else failure.__cause__
+    return None
+
+
+def _is_network_failure(failure: BaseException) -> bool:
+    if isinstance(failure, TimeoutError):
+        return True
+    # An exception of these types can exist only if their module is loaded.
+    for module, name in (("socket", "gaierror"), ("trio", "TooSlowError")):
+        if module in sys.modules and isinstance(failure, getattr(sys.modules[module], name)):
+            return True
+    if not isinstance(failure, OSError):
+        return False
+    if failure.errno is not None:
+        return failure.errno in _NETWORK_ERRNOS
+    if type(failure) is OSError:
+        # asyncio joins the errors of several addresses of a host into one text.
+        return any(f"[Errno {number}]" in str(failure) for number in _NETWORK_ERRNOS)
+    # asyncio raises some without an errno. A subclass of a library may mean a refused login.
+    return isinstance(failure, ConnectionError) and type(failure).__module__ == "builtins"
 
 
 def _sentences(problem: Problem) -> str:

@@ -19,7 +19,8 @@ from typing import Any
 import anyio
 import pytest
 
-from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+from hive_boot.exceptions import InvalidSecretsError, ProblemsError
 from hive_boot.runtime.log_messages import note_text
 from hive_boot.secrets.fields import FieldIndex
 from hive_boot.secrets.load_result import LoadResult
@@ -164,9 +165,9 @@ def move_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"{module}.load", partial(load, policy=SETTLED))
 
 
-async def failed_start(boot: Bootstrap[Any, Any]) -> InvalidSecretsError:
+async def failed_start(boot: Bootstrap[Any, Any]) -> ProblemsError:
     """Start an application that cannot start, and return the error."""
-    with pytest.raises(InvalidSecretsError) as caught:
+    with pytest.raises(ProblemsError) as caught:
         async with boot.running():
             pass
     return caught.value

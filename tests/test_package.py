@@ -61,7 +61,7 @@ PROMISED = """
     get_secret has_secret mask_secret require_secret
     BootError DeclarationError
     SecretsError InvalidSecretsError MissingSecretError Source SourceError Problem
-    LifecycleError IllegalTransitionError ShutdownTimeoutError StartupError
+    LifecycleError IllegalTransitionError ShutdownTimeoutError StartupError UnavailableError
 """
 
 

@@ -1,6 +1,6 @@
 """Back-off: the delays before retries."""
 
-from hive_boot._timings import Backoff
+from hive_boot._timings import DEFAULTS, Backoff
 
 
 def delays(backoff: Backoff, count: int) -> list[float]:
@@ -11,6 +11,12 @@ def delays(backoff: Backoff, count: int) -> list[float]:
 def test_a_delay_doubles_up_to_the_maximum() -> None:
     """The second retry comes after two seconds, and no retry after more than 60."""
     assert delays(Backoff(1, 60), 9) == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_refused_rotation_is_retried_every_five_seconds() -> None:
+    """A database may be behind the mounted password, so nothing is gained by a longer delay."""
+    backoff = Backoff(DEFAULTS.reload_retry_delay, DEFAULTS.max_reload_retry_delay)
+    assert delays(backoff, 5) == [1, 2, 4, 5, 5]
 
 
 def test_a_maximum_below_the_initial_delay_counts() -> None:

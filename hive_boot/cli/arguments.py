@@ -1,7 +1,8 @@
 """Command-line arguments, exit statuses and the errors of a command.
 
 Exit statuses: 0 success; 1 failure (a failed probe, a differing file, a finding); and from
-BSD's ``sysexits.h`` 64 ``EX_USAGE``, 70 ``EX_SOFTWARE`` and 78 ``EX_CONFIG``.
+BSD's ``sysexits.h`` 64 ``EX_USAGE``, 70 ``EX_SOFTWARE``, 75 ``EX_TEMPFAIL`` and
+78 ``EX_CONFIG``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.arguments import Parser
 from hive_boot.cli.output import Cell, pluralize, print_json, print_line, print_table
-from hive_boot.exceptions import InvalidSecretsError
+from hive_boot.exceptions import InvalidSecretsError, ProblemsError
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.value import Secret
 
@@ -26,7 +26,8 @@ def parser() -> Parser:
     parser = Parser(
         "check",
         "Load and check the secrets and settings as a start would; start nothing.\n"
-        "The exit status is 0 if a start would accept them, and 78 if not.",
+        "The exit status is 0 if a start would accept them, 78 if not, and 75 if\n"
+        "something outside could not be reached and nothing else is wrong.",
         example="hive-boot check app:boot\nHIVE_BOOT_MODE=docker hive-boot check app:AppSecrets",
     )
     parser.add_app()
@@ -102,7 +103,7 @@ def report_facts(result: DryRunResult) -> dict[str, Any]:
     }
 
 
-def problem_facts(error: InvalidSecretsError | None) -> dict[str, Any]:
+def problem_facts(error: ProblemsError | None) -> dict[str, Any]:
     """Return the problems of a dry run, as for ``--json``."""
     if error is None:
         return {"problems": [], "advice": []}

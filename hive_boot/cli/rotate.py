@@ -8,6 +8,7 @@ import re
 import shlex
 import stat
 import sys
+import threading
 import warnings
 from datetime import UTC, datetime
 from getpass import GetPassWarning, getpass
@@ -29,11 +30,12 @@ from hive_boot.cli.secret_files import (
     rejections,
     without_constraints,
 )
+from hive_boot.exceptions import unavailable_reason
 from hive_boot.manifests.deployment import items_of
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import NAME, Field, ValueProblem, file_name_candidates
 from hive_boot.secrets.sources.files import LIMIT
-from hive_boot.secrets.validation import call_checks
+from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -229,14 +231,23 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
     violations = rejections(field, value)
     notes = []
     if field.check is not None and not violations:
-        problems, pending = call_checks(
-            [(field, value)], left=_CHECK_TIMEOUT, seconds=_CHECK_TIMEOUT, running=set()
-        )
-        violations = [problem.message for problem in problems]
-        for check in pending:
+        check = FieldCheck(field, value)
+        thread = threading.Thread(target=check.call, daemon=True)
+        thread.start()
+        thread.join(_CHECK_TIMEOUT)
+        failure: BaseException | str | None = check.failure
+        reason = unavailable_reason(check.failure)
+        if thread.is_alive():
+            reason = f"no answer within {_CHECK_TIMEOUT:g} s"
+        elif inspect.isawaitable(check.verdict):
             notes.append("the check of the value is async and was not run. Run hive-boot check.")
-            if inspect.iscoroutine(check.verdict):
-                check.verdict.close()
+            check.close()
+        elif failure is None:
+            failure = rejection_reason(check.verdict)
+        if reason is not None:
+            violations = [check_problem(field, reason, [value], unavailable=UNREACHED).message]
+        elif failure is not None:
+            violations = [check_problem(field, failure, [value]).message]
     if violations:
         message = f"{field.name} was not changed, because the new value:"
         hint = [] if declared else ["  Fix: if its declaration allows this value, add --app APP"]

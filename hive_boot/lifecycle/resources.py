@@ -13,13 +13,17 @@ import anyio
 import anyio.lowlevel
 
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
+from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE, Backoff
 from hive_boot.exceptions import (
     LifecycleError,
+    Problem,
     ShutdownTimeoutError,
     StartupError,
+    UnavailableError,
+    unavailable_reason,
 )
 from hive_boot.lifecycle.tasks import combine, is_cancellation, log_event, unwrap_single
+from hive_boot.redaction.registry import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,12 +45,15 @@ class Resource(Record):
         dependencies: the names of the resources that must have started before it.
         timeout: the limit of its start, and the limit of its stop, in seconds. With None only
             the limits of the whole startup and the whole shutdown apply.
+        retry_on: further exceptions which mean that something outside could not be reached, so
+            that its start is retried. With None it is never retried.
     """
 
     name: str
     context_manager: Callable[[], AbstractAsyncContextManager[object]]
     dependencies: tuple[str, ...] = ()
     timeout: float | None = None
+    retry_on: tuple[type[Exception], ...] | None = None
 
 
 class _ResourceState:
@@ -62,7 +69,7 @@ class _ResourceState:
         dependencies_may_stop: set when it has stopped, or has not ended after its cancellation.
     """
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: Resource, timings: Timings) -> None:
         self.resource = resource
         self.step = self.stop_step = -1
         self.started_at = self.due = math.inf
@@ -71,6 +78,9 @@ class _ResourceState:
         self.failure: BaseException | None = None
         self.is_overdue = self.is_reported = False
         self.startup_error: StartupError | None = None
+        self.backoff = Backoff(
+            timings.check_retry_delay, timings.max_check_retry_delay, jitter=True
+        )
         self.scope = anyio.CancelScope(shield=True)
         self.started = anyio.Event()
         self.stop = anyio.Event()
@@ -90,7 +100,7 @@ class ResourceManager:
         timeline: records every start and stop.
         on_crash: called with the name and the failure of a resource that ends while the
             application runs.
-        timings: contains the timeout for the end of a cancelled resource.
+        timings: the timeout for the end of a cancelled resource, and the delays of retries.
 
     Attributes:
         pending_count: the number of resources that have not started yet.
@@ -103,14 +113,16 @@ class ResourceManager:
         on_crash: Callable[[str, BaseException], None],
         timings: Timings = DEFAULTS,
     ) -> None:
-        self._all = {resource.name: _ResourceState(resource) for resource in resources}
+        self._all = {each.name: _ResourceState(each, timings) for each in resources}
         self._dependents: dict[str, list[_ResourceState]] = {name: [] for name in self._all}
         for state in self._all.values():
             for need in state.resource.dependencies:
                 self._dependents[need].append(state)
         self._timeline = timeline
         self._on_crash = on_crash
-        self._cancel_timeout = timings.resource_cancel_timeout
+        self._timings = timings
+        self._deadline = math.inf
+        self._unavailable: dict[str, tuple[BaseException, str]] = {}
         self._wakeup = anyio.Event()
         self.pending_count: int = len(resources)
         self._failed: list[_ResourceState] = []
@@ -144,7 +156,9 @@ class ResourceManager:
         Raises:
             StartupError: a resource failed, or did not start in time; several failures are
                 raised as a group. The caller must still stop the resources that have started.
+            UnavailableError: resources could not reach something outside in time.
         """
+        self._deadline = deadline
         for state in self._all.values():
             state.step = self._timeline.begin(
                 state.resource.name,
@@ -157,6 +171,9 @@ class ResourceManager:
             self._wakeup = anyio.Event()
             late = self._find_overdue(deadline)
             if late is not None:
+                if self._unavailable and time.monotonic() >= deadline:
+                    # A hang explains less than a failure to reach something outside.
+                    raise self._unavailable_error()
                 raise self._timeout_error(late, deadline, seconds)
             due = min(deadline, *(state.due for state in self._all.values()))
             with anyio.move_on_after(max(0.0, due - time.monotonic())):
@@ -165,7 +182,14 @@ class ResourceManager:
         await anyio.lowlevel.checkpoint()
         self._is_starting = False
         if self._failed:
-            raise combine([_failed_start(state) for state in self._failed])
+            failures: list[BaseException] = [
+                _failed_start(state)
+                for state in self._failed
+                if state.resource.name not in self._unavailable
+            ]
+            if len(failures) < len(self._failed):
+                failures.append(self._unavailable_error())
+            raise combine(failures)
 
     async def stop(self, deadline: float) -> list[BaseException]:
         """Stop the started resources in reverse order, and cancel those that are starting.
@@ -236,11 +260,20 @@ class ResourceManager:
             with state.scope:
                 for need in resource.dependencies:
                     await self._all[need].started.wait()
-                self._mark_starting(state)
-                state.context = resource.context_manager()
-                async with state.context as state.value:
-                    self._mark_started(state)
-                    await state.stop.wait()
+                while True:
+                    self._mark_starting(state)
+                    try:
+                        state.context = resource.context_manager()
+                        async with state.context as state.value:
+                            self._mark_started(state)
+                            await state.stop.wait()
+                        break
+                    except Exception as exc:
+                        state.due = math.inf
+                        delay = self._retry_delay(state, unwrap_single(exc))
+                        if delay is None:
+                            raise
+                    await anyio.sleep(delay)
                 if not state.stop.is_set():
                     message = f"The resource {resource.name} ended before hive_boot stopped it."
                     state.failure = LifecycleError(message)
@@ -253,16 +286,33 @@ class ResourceManager:
         finally:
             self._mark_ended(state)
 
+    def _retry_delay(self, state: _ResourceState, failure: BaseException) -> float | None:
+        """Return the seconds before a start is retried; None if its failure is final."""
+        name, retry_on = state.resource.name, state.resource.retry_on
+        self._unavailable.pop(name, None)
+        if state.started.is_set() or not self._is_starting or retry_on is None:
+            return None
+        if (reason := unavailable_reason(failure, retry_on)) is None:
+            return None
+        self._unavailable[name] = failure, reason
+        delay = state.backoff.next_delay()
+        if time.monotonic() + delay >= self._deadline:
+            return None
+        text = "The resource %s could not be reached: %s; retry in %.1f s"
+        log_event(logging.WARNING, text, name, reason, delay)
+        return delay
+
     def _mark_starting(self, state: _ResourceState) -> None:
         self._timeline.resume(state.step)
-        state.started_at = time.monotonic()
+        state.started_at = min(state.started_at, time.monotonic())
         if state.resource.timeout is not None:
-            state.due = state.started_at + state.resource.timeout
+            state.due = time.monotonic() + state.resource.timeout
             self._wakeup.set()
 
     def _mark_started(self, state: _ResourceState) -> None:
         self._timeline.end(state.step)
         state.due = math.inf
+        self._unavailable.pop(state.resource.name, None)
         state.started.set()
         self.pending_count -= 1
         if not self.pending_count:
@@ -311,7 +361,7 @@ class ResourceManager:
         if not state.done.is_set():
             state.is_overdue = True
             state.scope.cancel()
-            with anyio.move_on_after(self._cancel_timeout):
+            with anyio.move_on_after(self._timings.resource_cancel_timeout):
                 await state.done.wait()
         # Without this the dependencies would wait for a resource that ignores its cancellation.
         state.dependencies_may_stop.set()
@@ -330,6 +380,19 @@ class ResourceManager:
             if not state.started.is_set() and (now >= deadline or now >= state.due)
         ]
         return min(late, key=lambda state: state.started_at, default=None)
+
+    def _unavailable_error(self) -> UnavailableError:
+        """Return the error that names all resources that could not reach something outside."""
+        problems, failures = [], []
+        for name in filter(self._unavailable.__contains__, self._all):
+            failure, reason = self._unavailable[name]
+            failures.append(failure)
+            problems.append(Problem(name, "unavailable", f"could not be reached: {redact(reason)}"))
+            self._all[name].is_reported = True
+            self._timeline.end(self._all[name].step, "failed")
+        error = UnavailableError(problems)
+        error.__cause__ = combine(failures)
+        return error
 
     def _timeout_error(self, late: _ResourceState, deadline: float, seconds: float) -> StartupError:
         lines = self.describe()

@@ -1,23 +1,21 @@
-"""Check runner: asynchronous checks, concurrently, each within the remaining time."""
+"""Check runner: checks of fields, of the set and of the application, concurrently, with retries."""
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
+from inspect import isawaitable
 from typing import TYPE_CHECKING
 
 import anyio
 
+from hive_boot._records import Record
 from hive_boot._timings import Backoff
-from hive_boot.lifecycle.tasks import is_cancellation
+from hive_boot.exceptions import unavailable_reason
+from hive_boot.lifecycle.tasks import is_cancellation, run_in_daemon_thread
 from hive_boot.runtime import log_messages
-from hive_boot.secrets.validation import (
-    PendingCheck,
-    check_failed_problem,
-    check_timeout_problem,
-    rejection_reason,
-)
+from hive_boot.secrets.sources.external import AnswerError
+from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from hive_boot._timings import Timings
     from hive_boot.exceptions import Problem
     from hive_boot.lifecycle.states import StepOutcome, Timeline
-    from hive_boot.runtime.declarations import CheckSpec
-    from hive_boot.runtime.injection import BoundCall, InjectionContext
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.sources.external import CustomSource
     from hive_boot.secrets.sources.files import Value
@@ -35,146 +31,130 @@ _TIMED_OUT = TimeoutError()
 """The failure of a check that exceeded its timeout."""
 
 
-_PERMANENT_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    NotImplementedError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
-"""Errors about the value or the check itself, which a retry does not change."""
+class CheckCall(Record):
+    """A check of the application, of the whole set or of a field, and its arguments.
 
-
-async def await_field_checks(
-    pending: Sequence[PendingCheck], left: float, seconds: float
-) -> list[Problem]:
-    """Await the checks of single fields.
-
-    Args:
-        pending: the checks to await.
-        left: seconds that are left.
-        seconds: the whole timeout in seconds, for the message.
-
-    Returns:
-        The problems, in the order of ``pending``.
-    """
-    problems: list[Problem | None] = [None] * len(pending)
-
-    async def await_one(index: int, check: PendingCheck) -> None:
-        problems[index] = await await_check(
-            check.field, check.verdict, [check.value], left=left, seconds=seconds
-        )
-
-    try:
-        async with anyio.create_task_group() as group:
-            for index, check in enumerate(pending):
-                group.start_soon(await_one, index, check)
-    finally:
-        close_unawaited(pending)
-    return [problem for problem in problems if problem is not None]
-
-
-def close_unawaited(pending: Sequence[PendingCheck]) -> None:
-    """Close the coroutines that are not awaited, so that Python does not warn about them."""
-    for check in pending:
-        if inspect.iscoroutine(check.verdict):
-            check.verdict.close()
-
-
-async def await_check(
-    whose: Field | str,
-    verdict: Awaitable[object],
-    values: Sequence[Value],
-    *,
-    left: float,
-    seconds: float,
-) -> Problem | None:
-    """Await one check, of a field or of the whole set.
-
-    Args:
-        whose: the field, or the name of the set.
-        verdict: the awaitable that the check returned.
-        values: the values that the message must not show.
-        left: seconds that are left.
-        seconds: the whole timeout in seconds, for the message.
-    """
-    fault = await _await_verdict(verdict, left)
-    if fault is _TIMED_OUT:
-        return check_timeout_problem(whose, seconds)
-    return None if fault is None else check_failed_problem(whose, fault, values)
-
-
-async def call_application_checks(  # noqa: PLR0913  (what a check needs)
-    checks: Sequence[tuple[BoundCall, CheckSpec]],
-    injection_context: Callable[[], InjectionContext],
-    values: Sequence[Value],
-    *,
-    deadline: float,
-    seconds: float,
-    timeline: Timeline,
-    retry: bool,
-    timings: Timings,
-) -> list[Problem]:
-    """Call the checks of an application concurrently.
-
-    Args:
-        checks: the checks, each with its call.
-        injection_context: returns the arguments for their parameters.
+    Attributes:
+        whose: the name of the check or of the set; or the field.
+        attempt: calls the check, and returns what has to be awaited.
         values: the values that no message may show.
+        timeline: records a check of the application; None for another one.
+        timeout: seconds for one call; None for the rest of the time.
+        retry_on: types of exceptions that mean that something outside could not be reached.
+    """
+
+    whose: Field | str
+    attempt: Callable[[], Awaitable[object]]
+    values: Sequence[Value]
+    timeline: Timeline | None = None
+    timeout: float | None = None
+    retry_on: tuple[type[Exception], ...] = ()
+
+
+def field_check(field: Field, value: Value, running: set[tuple[str, Value]]) -> CheckCall:
+    """Return the check of a field.
+
+    Args:
+        field: the field.
+        value: the value to check.
+        running: the fields and values whose check has not ended since an earlier call. Such a
+            check is not called again, because each call that hangs occupies a thread.
+    """
+    key = (field.attribute, value)
+
+    async def attempt() -> object:
+        check = FieldCheck(field, value)
+
+        def call() -> None:
+            running.add(key)
+            try:
+                check.call()
+            finally:
+                running.discard(key)
+
+        if not check.may_block:
+            check.call()
+        elif key in running:
+            message = "an earlier call has not ended"
+            raise TimeoutError(message)
+        else:
+            name = f"hive_boot check of {field.name}"
+            await run_in_daemon_thread(call, name, discard=lambda _: check.close())
+        if check.failure is not None:
+            raise check.failure
+        return await check.verdict if isawaitable(check.verdict) else check.verdict
+
+    return CheckCall(field, attempt, [value])
+
+
+async def run_checks(
+    calls: Sequence[CheckCall], *, deadline: float, seconds: float, retry: bool, timings: Timings
+) -> list[Problem]:
+    """Run checks concurrently.
+
+    Args:
+        calls: the checks.
         deadline: the deadline on the monotonic clock.
         seconds: the whole timeout in seconds, for the message.
-        timeline: records each check.
-        retry: whether a check that may pass later is called again until the deadline.
+        retry: whether a check that reached nothing outside is called again until the deadline.
         timings: the delays between retries.
 
     Returns:
-        The problems, in the order of ``checks``.
+        The problems, in the order of ``calls``.
     """
-    problems: list[Problem | None] = [None] * len(checks)
+    problems: list[Problem | None] = [None] * len(calls)
+    refused = anyio.Event()
 
-    async def call(index: int, work: BoundCall, check: CheckSpec) -> None:
-        step = timeline.begin(work.display_name, "check")
+    async def run(index: int, check: CheckCall) -> None:
+        timeline = check.timeline
+        step = -1 if timeline is None else timeline.begin(str(check.whose), "check")
         outcome: StepOutcome = "cancelled"
-        problem: Problem | None = None
         # Many replicas call the same service, so the delays have jitter.
         backoff = Backoff(timings.check_retry_delay, timings.max_check_retry_delay, jitter=True)
         try:
             while True:
                 left = deadline - time.monotonic()
-                fault = await _await_verdict(
-                    work(injection_context()), min(left, check.timeout or left)
-                )
-                if fault is None:
-                    outcome = "done"
+                failure = await _await_verdict(check.attempt, min(left, check.timeout or left))
+                if failure is None:
+                    outcome, problems[index] = "done", None
                     return
                 outcome = "failed"
-                if fault is not _TIMED_OUT:
-                    problem = check_failed_problem(work.display_name, fault, values)
-                elif problem is None or time.monotonic() < deadline:
+                is_late = failure is _TIMED_OUT and time.monotonic() >= deadline
+                if problems[index] is not None and is_late:
                     # A timeout at the deadline explains less than the failure before it.
-                    problem = check_timeout_problem(
-                        work.display_name, min(seconds, check.timeout or seconds)
-                    )
+                    return
+                problem = problems[index] = _problem(check, failure, seconds)
+                if problem.kind == "check":
+                    refused.set()
                 wait = backoff.next_delay()
-                may_pass = isinstance(fault, Exception) and not isinstance(fault, _PERMANENT_ERRORS)
-                is_final = not (may_pass and retry)
-                if is_final or time.monotonic() + wait >= deadline:
-                    problems[index] = problem
+                if not retry or refused.is_set() or time.monotonic() + wait >= deadline:
                     return
                 log_messages.log_check_failed(problem, wait)
-                await anyio.sleep(wait)
+                with anyio.move_on_after(wait):
+                    # A refusal is final, so nothing is gained by waiting for the others.
+                    await refused.wait()
+                    return
         finally:
-            timeline.end(step, outcome)
+            if timeline is not None:
+                timeline.end(step, outcome)
 
     async with anyio.create_task_group() as group:
-        for index, (work, check) in enumerate(checks):
-            group.start_soon(call, index, work, check)
+        for index, check in enumerate(calls):
+            group.start_soon(run, index, check)
     return [problem for problem in problems if problem is not None]
+
+
+def _problem(check: CheckCall, failure: BaseException | str, seconds: float) -> Problem:
+    """Return the problem of a check that failed, of the kind ``check`` or ``unavailable``."""
+    reason = None
+    if failure is _TIMED_OUT:
+        reason = f"no answer within {min(seconds, check.timeout or seconds):g} s"
+    elif isinstance(failure, BaseException):
+        reason = unavailable_reason(failure, check.retry_on)
+    if reason is None:
+        return check_problem(check.whose, failure, check.values)
+    unreached = UNREACHED if check.timeline is None else "could not be reached"
+    return check_problem(check.whose, reason, check.values, unavailable=unreached)
 
 
 async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -> None:
@@ -189,13 +169,15 @@ async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -
     is_start = deadline < math.inf
     while True:
         known = source.problem
-        failure = await _await_verdict(source.load(), min(seconds, deadline - time.monotonic()))
+        failure = await _await_verdict(source.load, min(seconds, deadline - time.monotonic()))
         if failure is None and known is not None:
             log_messages.log_source_recovered(source.name)
         if failure is None or (failure is _TIMED_OUT and is_start and known is not None):
             # A timeout at the deadline explains less than the failure before it.
             return
-        if failure is _TIMED_OUT:
+        if isinstance(failure, str):
+            failure = AnswerError(failure)
+        elif failure is _TIMED_OUT:
             failure = f"no answer within {seconds:g} s"
         wait, may_pass = source.fail(failure)
         if is_start and not (may_pass and time.monotonic() + wait < deadline):
@@ -208,7 +190,9 @@ async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -
         await anyio.sleep(wait)
 
 
-async def _await_verdict(verdict: Awaitable[object], left: float) -> BaseException | str | None:
+async def _await_verdict(
+    attempt: Callable[[], Awaitable[object]], left: float
+) -> BaseException | str | None:
     """Await a check or a source, and return its failure; None when it has passed.
 
     It runs in its own task. One that cancels itself, or what it awaits, ends without
@@ -219,7 +203,7 @@ async def _await_verdict(verdict: Awaitable[object], left: float) -> BaseExcepti
     async def await_one() -> None:
         nonlocal fault
         try:
-            fault = rejection_reason(await verdict)
+            fault = rejection_reason(await attempt())
         except BaseException as exc:  # a check may raise anything
             if is_cancellation(exc):
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import asynccontextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
@@ -15,6 +15,7 @@ from hive_boot.runtime.injection import (
     bind,
     display_name,
     is_async,
+    start_order,
 )
 from hive_boot.secrets.secret_set import SecretSet
 
@@ -52,6 +53,15 @@ def validate_seconds(name: str, value: object, *, allow_zero: bool = False) -> N
         kind = "number of seconds of at least 0" if allow_zero else "positive number of seconds"
         message = f"{name} must be a {kind}."
         raise DeclarationError(message)
+
+
+def _exception_types(retry_on: object) -> tuple[type[Exception], ...]:
+    """Return the value of ``retry_on=``, a type of exceptions or several, as a tuple."""
+    types = tuple(retry_on) if isinstance(retry_on, list | tuple) else (retry_on,)
+    if not all(isinstance(each, type) and issubclass(each, Exception) for each in types):
+        message = "retry_on= must be a subclass of Exception, or a tuple of them."
+        raise DeclarationError(message)
+    return types
 
 
 def validate_sources(sources: object) -> None:
@@ -217,19 +227,26 @@ class RotationHook(Record):
     timeout: float
 
 
+CheckMoment = Literal["always", "start", "rotation"]
+"""When a check of the application is called: at a start, at a rotation, or at both."""
+
+
 class CheckSpec(Record):
     """Check of the application: accepts or refuses a candidate.
 
     Attributes:
         work: the function.
-        names: the fields whose change causes a call in a reload; empty for all fields. A start
-            calls every check.
+        names: the fields whose change causes a call in a rotation; empty for all fields.
         timeout: seconds for one call; None for the rest of ``startup_timeout``.
+        retry_on: further exceptions which mean that something outside could not be reached.
+        at: when it is called.
     """
 
     work: Work
     names: frozenset[str]
     timeout: float | None
+    retry_on: tuple[type[Exception], ...] = ()
+    at: CheckMoment = "always"
 
 
 class ResourceSpec(Record):
@@ -239,10 +256,14 @@ class ResourceSpec(Record):
         work: the function.
         timeout: the limit of its start, and the limit of its stop, in seconds. With None only the
             limits of the whole startup and the whole shutdown apply.
+        retry_on: further exceptions which mean that something outside could not be reached.
+        after: resources that start before it and stop after it, by handle or name.
     """
 
     work: Work
     timeout: float | None
+    retry_on: tuple[type[Exception], ...]
+    after: object
 
 
 class TaskSpec(Record):
@@ -432,12 +453,14 @@ class AppDeclaration:
 
         return _decorator("@boot.main", add)
 
-    def add_resource(self, function: Work, timeout: float | None) -> None:
+    def add_resource(
+        self, function: Work, timeout: float | None, retry_on: object, after: object
+    ) -> None:
         """Add a resource.
 
         Raises:
             DeclarationError: it is neither an async generator nor an ``async def``, it has no name,
-                or its name is reserved or in use.
+                its name is reserved or in use, or an argument is invalid.
         """
         if not _is_generator(function):
             _require_async("@boot.resource", function)
@@ -446,12 +469,10 @@ class AppDeclaration:
             message = f"@boot.resource requires a function with a name, but {function!r} has none."
             raise DeclarationError(message)
         if name in {"secrets", "config", "boot"}:
-            message = (
-                f"A resource cannot have the reserved name {name!r}. Fix: rename the function."
-            )
+            message = f"A resource cannot have the reserved name {name!r}. Fix: rename it."
             raise DeclarationError(message)
         _require_unique_name("resource", name, self.resources)
-        self.resources[name] = ResourceSpec(function, timeout)
+        self.resources[name] = ResourceSpec(function, timeout, _exception_types(retry_on), after)
 
     def service_decorator(
         self,
@@ -487,20 +508,24 @@ class AppDeclaration:
         return _decorator("@boot.service", add)
 
     def check_decorator(
-        self, names: Iterable[str], timeout: float | None
+        self, names: Iterable[str], timeout: float | None, retry_on: object, at: CheckMoment
     ) -> Callable[[WorkT], WorkT]:
         """Return a decorator that adds a check.
 
         Raises:
-            DeclarationError: a field is not declared, or the timeout is invalid. The decorator
+            DeclarationError: a field is not declared, or an argument is invalid. The decorator
                 raises it if the function is not async.
         """
         fields = self.resolve_field_names(names)
         if timeout is not None:
             validate_seconds("timeout=", timeout)
+        retried = _exception_types(retry_on)
+        if at not in ("always", "start", "rotation"):
+            message = f"Invalid at={at!r}: expected 'always', 'start' or 'rotation'."
+            raise DeclarationError(message)
 
         def add(function: Work) -> None:
-            self.checks.append(CheckSpec(function, fields, timeout))
+            self.checks.append(CheckSpec(function, fields, timeout, retried, at))
 
         return _decorator("@boot.check", add)
 
@@ -550,7 +575,9 @@ class AppDeclaration:
         if not self.resources:
             return {}
         specs = self.resources | {name: _stand_in(each) for name, each in self.stand_ins.items()}
-        bound = {name: bind(each.work, injectables) for name, each in specs.items()}
+        bound = {
+            name: bind(spec.work, injectables, after=spec.after) for name, spec in specs.items()
+        }
         order = start_order({name: work.dependencies for name, work in bound.items()})
         # The secrets, the settings and the Bootstrap are dependencies too.
         return {name: (bound[name], specs[name]) for name in order if name in bound}
@@ -562,26 +589,7 @@ def _stand_in(value: object) -> ResourceSpec:
     async def stand_in() -> object:
         return value
 
-    return ResourceSpec(stand_in, None)
-
-
-def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the names of resources, each after its dependencies.
-
-    Args:
-        resources: the dependencies of each resource.
-
-    Raises:
-        DeclarationError: resources depend on each other in a cycle.
-    """
-    from graphlib import CycleError, TopologicalSorter  # noqa: PLC0415  (many have no resources)
-
-    try:
-        return list(TopologicalSorter(resources).static_order())
-    except CycleError as exc:
-        cycle = " → ".join(reversed(exc.args[1]))
-    message = f"Resources form a cycle: {cycle}. Fix: remove one of these dependencies."
-    raise DeclarationError(message)
+    return ResourceSpec(stand_in, None, (), ())
 
 
 ASGI_COMPONENT = "the ASGI application"
@@ -608,7 +616,7 @@ def build_components(
         for name, (work, spec) in bound.resources.items():
             manager = _context_manager(work, spec.work, injection_context)
             dependencies = tuple(key for key in work.dependencies if key in bound.resources)
-            resources.append(Resource(name, manager, dependencies, spec.timeout))
+            resources.append(Resource(name, manager, dependencies, spec.timeout, spec.retry_on))
         if asgi_component is not None:
             resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound.resources)))
     return resources, [_build_service(*each, injection_context) for each in bound.services]

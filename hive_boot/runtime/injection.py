@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, get_origin
@@ -125,40 +125,50 @@ class BoundCall:
     Args:
         function: the function.
         keys: the injection key of each parameter, by parameter name.
+        after: the keys of further dependencies, of which the function takes no value.
 
     Attributes:
+        dependencies: the keys of all parameters and of ``after``, each once.
         display_name: the name of the function for messages.
     """
 
-    __slots__ = ("_function", "_keys", "display_name")
+    __slots__ = ("_function", "_keys", "dependencies", "display_name")
 
-    def __init__(self, function: Work, keys: Mapping[str, str]) -> None:
+    def __init__(self, function: Work, keys: Mapping[str, str], after: Sequence[str] = ()) -> None:
         self._function = function
         self._keys = keys
+        self.dependencies: tuple[str, ...] = tuple(dict.fromkeys([*keys.values(), *after]))
         self.display_name: str = display_name(function)
-
-    @property
-    def dependencies(self) -> tuple[str, ...]:
-        """The injection keys of all parameters, each once."""
-        return tuple(dict.fromkeys(self._keys.values()))
 
     def __call__(self, context: InjectionContext, *first: object) -> Any:  # noqa: ANN401  (as the function returns)
         """Call the function: ``first`` by position, all else by keyword from ``context``."""
         return self._function(*first, **{name: context[key] for name, key in self._keys.items()})
 
 
-def bind(function: Work, injectables: Injectables, *, first: int = 0) -> BoundCall:
+def bind(
+    function: Work, injectables: Injectables, *, first: int = 0, after: object = ()
+) -> BoundCall:
     """Resolve the parameters of a function, before anything runs.
 
     Args:
         function: the function.
         injectables: the objects that it can receive.
         first: the number of leading parameters that the caller passes by position.
+        after: resources that it comes after, although it takes no value of them: a handle, a
+            name, or a list of them.
 
     Raises:
-        DeclarationError: a parameter cannot be filled, or leading parameters are absent.
+        DeclarationError: a parameter cannot be filled, leading parameters are absent, or a name
+            in ``after`` is not that of a resource.
     """
-    return BoundCall(function, resolve_parameters(function, injectables, first=first))
+    several = after if isinstance(after, list | tuple) else [after]
+    names: list[Any] = [getattr(each, "name", each) for each in several]
+    if unknown := [str(name) for name in names if name not in list(injectables.resources)]:
+        from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
+
+        message = f"{display_name(function)}() has after={unknown[0]!r}, which is not a resource."
+        raise DeclarationError(message + did_you_mean(unknown[0], injectables.resources))
+    return BoundCall(function, resolve_parameters(function, injectables, first=first), names)
 
 
 def resolve_parameters(
@@ -270,3 +280,22 @@ def match_type(
             ):
                 return key
     return None
+
+
+def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the names of resources, each after its dependencies.
+
+    Args:
+        resources: the dependencies of each resource.
+
+    Raises:
+        DeclarationError: resources depend on each other in a cycle.
+    """
+    from graphlib import CycleError, TopologicalSorter  # noqa: PLC0415  (many have no resources)
+
+    try:
+        return list(TopologicalSorter(resources).static_order())
+    except CycleError as exc:
+        cycle = " → ".join(reversed(exc.args[1]))
+    message = f"Resources form a cycle: {cycle}. Fix: remove one of these dependencies."
+    raise DeclarationError(message)

@@ -13,7 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
-from hive_boot.exceptions import InvalidSecretsError, Problem, ProblemKind
+from hive_boot.exceptions import (
+    InvalidSecretsError,
+    Problem,
+    ProblemKind,
+    ProblemsError,
+    UnavailableError,
+)
 from hive_boot.lifecycle.signals import stop_requested
 from hive_boot.lifecycle.states import Timeline
 from hive_boot.runtime import log_messages
@@ -23,16 +29,17 @@ from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, detect
 from hive_boot.secrets.sources.files import FifoReader, Value
 from hive_boot.secrets.store import Store, make_set
-from hive_boot.secrets.validation import call_checks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 
+    from hive_boot.runtime.checks import CheckCall
     from hive_boot.runtime.declarations import AppDeclaration, CheckSpec
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource
 
+    RunChecks = Callable[[Sequence[CheckCall]], Awaitable[list[Problem]]]
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {
@@ -113,6 +120,7 @@ class LoadPipeline:
 
         Raises:
             InvalidSecretsError: there are problems; all of them are in the report.
+            UnavailableError: only that something outside could not be reached.
         """
         from hive_boot.lifecycle.tasks import run_in_daemon_thread  # noqa: PLC0415  (it needs a loop)
 
@@ -193,8 +201,8 @@ class LoadPipeline:
             injection_context: returns the arguments for checks of the application, from the
                 candidate and its config.
             changed_fields: the attributes whose values have changed, in a reload, which checks
-                only these. None in a start or a dry run, which checks every field and retries the
-                checks of the application.
+                only these, once. None in a start or a dry run, which checks every field and
+                retries a check that could not reach something outside.
             before_application_checks: awaited before the checks of the application, unless a
                 problem was found before; None in a reload.
             deadline: the end of the time for checks, on the monotonic clock. Default:
@@ -204,18 +212,19 @@ class LoadPipeline:
             The values, with the problems of every step.
         """
         deadline = deadline or time.monotonic() + self._declaration.startup_timeout
-        result = await self._run_field_checks(result, changed_fields, deadline)
+        is_reload = changed_fields is not None
+        run = partial(self._run_checks, deadline=deadline, retry=not is_reload)
+        result = await self._run_field_checks(result, changed_fields, run)
         if any(warning.kind == "not-asked" for warning in result.warnings):
             return result
-        is_reload = changed_fields is not None
         result = result.with_problems(self._build_config(result, is_reload=is_reload))
-        result = await self._run_set_check(result, deadline)
+        result = await self._run_set_check(result, run)
         if result.problems:
             return result
         if before_application_checks is not None:
             await before_application_checks(result)
         context = partial(injection_context, config=self._config)
-        return await self._run_application_checks(result, context, deadline, changed_fields)
+        return await self._run_application_checks(result, changed_fields, context, run)
 
     def detect_platform(self) -> SourceContext:
         """Detect mode, profile and locations, once for the run.
@@ -323,8 +332,10 @@ class LoadPipeline:
         notes: Sequence[LoadNote] = (),
         *,
         set_in_use: bool = False,
-    ) -> InvalidSecretsError:
+    ) -> ProblemsError:
         """Return the error that reports problems.
+
+        It is an UnavailableError if nothing else is wrong: then another start may succeed.
 
         Args:
             problems: all problems.
@@ -335,7 +346,8 @@ class LoadPipeline:
         if source_context := self.source_context:
             facts.append(("mode", f"{source_context.mode} ({source_context.mode_reason})"))
             facts.append(("profile", f"{source_context.profile} ({source_context.profile_reason})"))
-        return InvalidSecretsError(
+        are_unavailable = all(problem.kind == "unavailable" for problem in problems)
+        return (UnavailableError if are_unavailable else InvalidSecretsError)(
             problems,
             declaration=self._declaration.name,
             facts=facts,
@@ -361,22 +373,29 @@ class LoadPipeline:
         return result
 
     async def _run_field_checks(
-        self, result: LoadResult, changed_fields: Collection[str] | None, deadline: float
+        self, result: LoadResult, changed_fields: Collection[str] | None, run: RunChecks
     ) -> LoadResult:
         to_check = _fields_to_check(result, changed_fields)
         if not to_check:
             return result
-        from hive_boot.lifecycle.tasks import run_in_daemon_thread  # noqa: PLC0415  (many have none)
-        from hive_boot.runtime.checks import await_field_checks, close_unawaited  # noqa: PLC0415  (many have none)
+        from hive_boot.runtime.checks import field_check  # noqa: PLC0415  (many have none)
 
-        seconds, left = self._declaration.startup_timeout, deadline - time.monotonic()
-        problems, pending = await run_in_daemon_thread(
-            partial(call_checks, to_check, left=left, seconds=seconds, running=self._checking),
-            "hive_boot checks",
-            discard=lambda late: close_unawaited(late[1]),
+        calls = [field_check(*each, self._checking) for each in to_check]
+        return result.with_check_problems(await run(calls))
+
+    async def _run_checks(
+        self, calls: Sequence[CheckCall], *, deadline: float, retry: bool
+    ) -> list[Problem]:
+        """Run checks, and return their problems."""
+        from hive_boot.runtime.checks import run_checks  # noqa: PLC0415  (many have none)
+
+        return await run_checks(
+            calls,
+            deadline=deadline,
+            seconds=self._declaration.startup_timeout,
+            retry=retry,
+            timings=self._declaration.timings,
         )
-        problems += await await_field_checks(pending, deadline - time.monotonic(), seconds)
-        return result.with_check_problems(problems)
 
     def config_for(self, values: Mapping[str, Value]) -> object:
         """Return the config for values that are about to come into use.
@@ -407,47 +426,50 @@ class LoadPipeline:
             self._config, self._config_set = config, candidate
         return problems
 
-    async def _run_set_check(self, result: LoadResult, deadline: float) -> LoadResult:
+    async def _run_set_check(self, result: LoadResult, run: RunChecks) -> LoadResult:
         if not hasattr(self._declared, "check") or result.problems:
             return result
-        from hive_boot.runtime.checks import await_check  # noqa: PLC0415  (many have none)
+        from hive_boot.runtime.checks import CheckCall  # noqa: PLC0415  (many have none)
 
-        problem = await await_check(
-            self._declaration.name,
-            make_set(self._declared, result.values).check(),
-            list(result.values.values()),
-            left=deadline - time.monotonic(),
-            seconds=self._declaration.startup_timeout,
-        )
-        return result if problem is None else result.with_problems([problem])
+        candidate, values = make_set(self._declared, result.values), list(result.values.values())
+        call = CheckCall(self._declaration.name, candidate.check, values)
+        return result.with_problems(await run([call]))
 
     async def _run_application_checks(
         self,
         result: LoadResult,
-        injection_context: Callable[..., InjectionContext],
-        deadline: float,
         changed_fields: Collection[str] | None,
+        injection_context: Callable[..., InjectionContext],
+        run: RunChecks,
     ) -> LoadResult:
+        left_out = "rotation" if changed_fields is None else "start"
         checks = [
             (work, check)
             for work, check in self._checks
-            if changed_fields is None or not check.names or check.names.intersection(changed_fields)
+            if check.at != left_out
+            and (
+                changed_fields is None
+                or not check.names
+                or check.names.intersection(changed_fields)
+            )
         ]
         if not checks:
             return result
-        from hive_boot.runtime.checks import call_application_checks  # noqa: PLC0415  (many have none)
+        from hive_boot.runtime.checks import CheckCall  # noqa: PLC0415  (many have none)
 
-        problems = await call_application_checks(
-            checks,
-            partial(injection_context, make_set(self._declared, result.values)),
-            list(result.values.values()),
-            deadline=deadline,
-            seconds=self._declaration.startup_timeout,
-            timeline=self._timeline,
-            retry=changed_fields is None,
-            timings=self._declaration.timings,
-        )
-        return result.with_problems(problems)
+        candidate, values = make_set(self._declared, result.values), list(result.values.values())
+
+        def call(work: BoundCall, check: CheckSpec) -> CheckCall:
+            return CheckCall(
+                work.display_name,
+                lambda: work(injection_context(candidate)),
+                values,
+                timeline=self._timeline,
+                timeout=check.timeout,
+                retry_on=check.retry_on,
+            )
+
+        return result.with_problems(await run([call(*each) for each in checks]))
 
 
 def _fields_to_check(
@@ -477,7 +499,7 @@ class DryRunResult(Record):
     """
 
     load_result: LoadResult
-    error: InvalidSecretsError | None
+    error: ProblemsError | None
 
     @property
     def source_context(self) -> SourceContext:

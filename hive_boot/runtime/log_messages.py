@@ -11,9 +11,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TextIO
 
-from hive_boot._output import escape_controls, log_safely
+from hive_boot._output import describe, escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
-from hive_boot.secrets.validation import describe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -221,7 +220,7 @@ def log_warnings(warnings: Iterable[LoadWarning]) -> None:
 
 
 def log_check_failed(problem: Problem, seconds: float) -> None:
-    """Log that a check failed during a start, or a source, and when it is retried."""
+    """Log that a check or a source could not be reached, and when it is retried."""
     text = "%s %s; retry in %.1f s"
     _log(logging.WARNING, text, problem.name, problem.message, seconds, logger=log)
 

@@ -17,7 +17,7 @@ import anyio
 
 from hive_boot._records import Record
 from hive_boot._timings import Backoff
-from hive_boot.exceptions import InvalidSecretsError, LifecycleError, Problem
+from hive_boot.exceptions import LifecycleError, Problem, ProblemsError
 from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.tasks import BackgroundTask, run_in_daemon_thread, threadsafe_scheduler
 from hive_boot.runtime import log_messages
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
 RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {
-        *("broken-link", "check", "config", "conflict", "directory", "not-a-file", "unreadable"),
-        "unstable",
+        *("broken-link", "check", "config", "conflict", "directory", "not-a-file", "unavailable"),
+        *("unreadable", "unstable"),
     }
 )
 """The kinds of problems that may end without a change of the sources, and are retried."""
@@ -293,7 +293,7 @@ class Reloader:
         self._schedule_soon = threadsafe_scheduler()
         self._wakeup = anyio.Event()
         self._accepted = anyio.Event()
-        self._requested = self._ask_sources = False
+        self._requested = self._on_demand = False
         self._check_token: object = None
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
@@ -336,23 +336,24 @@ class Reloader:
         """Release the task in a forked child, without stopping the one of the parent."""
         self._host.abandon()
 
-    def request_reload(self, *, ask_sources: bool = False) -> None:
+    def request_reload(self, *, on_demand: bool = False) -> None:
         """Request a reload from any thread or signal handler, because a source may have changed.
 
         Args:
-            ask_sources: whether the sources of the application are asked too. Default False.
+            on_demand: whether SIGHUP requests it: then everything is read that :meth:`reload`
+                reads, and systemd gets RELOADING and READY in every case. Default False.
 
         Raises:
             RuntimeError: the event loop is closed.
         """
-        self._ask_sources |= ask_sources
+        self._on_demand |= on_demand
         self._schedule_soon(self._schedule)
 
     async def reload(self, *, now: bool) -> Change | None:
         """Read at once, and return the change of the values in use.
 
         Raises:
-            InvalidSecretsError: the candidate is rejected.
+            ProblemsError: the candidate is rejected.
             LifecycleError: the application stops, or a check or a source has called this.
         """
         if self._check_token is not None and _running_check.get() is self._check_token:
@@ -393,7 +394,7 @@ class Reloader:
             self._accepted = anyio.Event()
             try:
                 self._activate()
-            except InvalidSecretsError as exc:
+            except ProblemsError as exc:
                 self._postpone_activation(exc.problems)
             with anyio.move_on_after(max(0.0, self._store.next_due - time.monotonic())):
                 await self._accepted.wait()
@@ -401,6 +402,10 @@ class Reloader:
     def _schedule(self) -> None:
         self._requested = True
         self._wakeup.set()
+        if self._on_demand and self._host.has_ended:
+            # Nothing is read any more, but systemd still waits for the answer.
+            self._set_reload_state(State.RELOADING)
+            self._set_reload_state(State.READY)
 
     @property
     def _due(self) -> float:
@@ -413,15 +418,17 @@ class Reloader:
         """Read once, and accept or reject what has changed."""
         requests = list(self._requests)
         retried = self._retry_at <= time.monotonic()
-        ask_sources = self._ask_sources or bool(requests)
-        self._requested = self._ask_sources = False
+        on_demand = self._on_demand or bool(requests)
+        if self._on_demand:
+            self._set_reload_state(State.RELOADING)
+        self._requested = self._on_demand = False
         started = time.perf_counter()
         now = any(request.now for request in requests)
         change, failure = None, None
         self._check_token = object()
         _running_check.set(self._check_token)
         try:
-            read = await self._reader.read(ask_sources=ask_sources, read_fifos=bool(requests))
+            read = await self._reader.read(ask_sources=on_demand, read_fifos=on_demand)
             self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
             if not (read.result.problems or read.changed):
                 if self.rejection is not None:
@@ -430,51 +437,54 @@ class Reloader:
                 if now:
                     change = self._activate(now=True)
                     self._accepted.set()
-            elif read.result.problems or not read.same_as_rejected or retried or requests:
+            elif read.result.problems or not read.same_as_rejected or retried or on_demand:
                 change = await self._replace(read, started, now=now)
             if self.failing_sources:
                 failure = self._pipeline.build_error(self.failing_sources, set_in_use=True)
-        except InvalidSecretsError as exc:
+        except ProblemsError as exc:
             failure = exc
         except Exception as exc:  # noqa: BLE001  (after any failure the last good set stays in use)
-            log_messages.log_reload_crashed(exc)
-            failed_read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
-            failure = self._reject(failed_read, started)
-            for source in self._pipeline.custom:
-                source.due = max(source.due, self._retry_at)
+            failure = self._reject_crash(exc, started)
         finally:
             self._check_token = None
+            self._set_reload_state(State.READY)
         for request in requests:
             self._requests.remove(request)
             # Each caller gets a copy, because raising adds to the traceback.
             request.change, request.failure = change, copy(failure)
             request.done.set()
 
+    def _reject_crash(self, exc: Exception, started: float) -> ProblemsError:
+        """Log an unexpected exception of a reload, and schedule a retry."""
+        log_messages.log_reload_crashed(exc)
+        failed_read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
+        failure = self._reject(failed_read, started)
+        for source in self._pipeline.custom:
+            source.due = max(source.due, self._retry_at)
+        return failure
+
     async def _replace(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
         """Check the candidate, and accept it.
 
         Raises:
-            InvalidSecretsError: the candidate is rejected.
+            ProblemsError: the candidate is rejected.
         """
         self._set_reload_state(State.RELOADING)
-        try:
-            if not read.result.problems:
-                read = read.replace(
-                    result=await self._pipeline.check(
-                        read.result, self._injection_context, changed_fields=read.changed
-                    )
+        if not read.result.problems:
+            read = read.replace(
+                result=await self._pipeline.check(
+                    read.result, self._injection_context, changed_fields=read.changed
                 )
-            if read.result.problems:
-                raise self._reject(read, started)
-            return self._accept(read, started, now=now)
-        finally:
-            self._set_reload_state(State.READY)
+            )
+        if read.result.problems:
+            raise self._reject(read, started)
+        return self._accept(read, started, now=now)
 
     def _accept(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
         store, load_result = self._store, read.result
         try:
             change = store.accept(load_result, now=now)
-        except InvalidSecretsError as exc:
+        except ProblemsError as exc:
             # Some of the values are pending, so the set in use is not the candidate.
             failed = read.replace(result=load_result.with_problems(exc.problems))
             raise self._reject(failed, started) from None
@@ -516,7 +526,7 @@ class Reloader:
         self._backoff.reset()
         self._retry_at = math.inf
 
-    def _reject(self, read: ReloadResult, started: float) -> InvalidSecretsError:
+    def _reject(self, read: ReloadResult, started: float) -> ProblemsError:
         """Keep the set in use, log each reason once, and schedule a retry if it may help."""
         number = self._store.generation.number
         problems = read.result.problems
@@ -527,7 +537,7 @@ class Reloader:
             seconds = time.perf_counter() - started
             self.rotation_log.log_rejection(problems, number, seconds)
         kinds = {problem.kind for problem in problems}
-        judged = kinds <= {"check", "config"}
+        judged = kinds <= {"check", "config", "unavailable"}
         if is_new or (judged and not read.same_as_rejected):
             self._backoff.reset()
         # Only a check, or the factory of the config, can have another result for the same values.

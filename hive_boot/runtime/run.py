@@ -155,6 +155,7 @@ class Run(Generic[S, C]):
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid; the report has every problem.
+            UnavailableError: something outside could not be reached in time.
             StartupError: a resource could not start; several are raised as a group.
         """
         runner = self.runner
@@ -379,7 +380,7 @@ class Run(Generic[S, C]):
         """Load everything again now.
 
         Raises:
-            InvalidSecretsError: the new set is rejected; the last good set stays in use.
+            ProblemsError: the new set is rejected; the last good set stays in use.
             LifecycleError: this process was forked from the one that started the run, or this
                 is not the event loop that started it.
         """
@@ -399,7 +400,7 @@ class Run(Generic[S, C]):
             return
         reloader = self._get_reloader()
         reloader.start()
-        reloader.request_reload(ask_sources=True)
+        reloader.request_reload(on_demand=True)
 
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""

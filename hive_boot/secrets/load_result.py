@@ -154,12 +154,14 @@ class LoadResult(Record):
     def with_check_problems(self, problems: Iterable[Problem]) -> LoadResult:
         """Return a copy with the problems that the checks of fields found.
 
-        Each problem gets the location of the value and a fix.
+        Each problem of a value gets the location of the value and a fix.
         """
         located = list(self.problems)
         for problem in problems:
             field = self.field_index.by_variable[problem.name]
-            located.append(_located(self, field, problem, self.origin(field.attribute)))
+            if problem.kind != "unavailable":
+                problem = _located(self, field, problem, self.origin(field.attribute))  # noqa: PLW2901
+            located.append(problem)
         return self.replace(problems=_in_order(located, self.field_index))
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from typing import TYPE_CHECKING, Any
 
+from hive_boot._output import describe
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
@@ -28,46 +27,8 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.files import Value
 
 
-def call_checks(
-    values: Sequence[tuple[Field, Value]],
-    *,
-    left: float,
-    seconds: float,
-    running: set[tuple[str, Value]],
-) -> tuple[list[Problem], list[PendingCheck]]:
-    """Call the checks of fields that have one.
-
-    Args:
-        values: the fields and the values that were found for them.
-        left: seconds that are left for all checks together.
-        seconds: the whole timeout in seconds, for the message.
-        running: the fields and values whose check has not ended since an earlier call. Such a
-            check is not called again, because each call that hangs occupies a thread.
-
-    Returns:
-        The problems, and the checks that have to be awaited.
-    """
-    from inspect import isawaitable  # noqa: PLC0415  (many have no check)
-
-    calls = [PendingCheck(field, value, running) for field, value in values]
-    problems = [check_timeout_problem(call.field, seconds) for call in calls if call.key in running]
-    calls = [call for call in calls if call.key not in running]
-    pending = []
-    deadline = time.monotonic() + left
-    running.update(call.key for call in calls)
-    for call in calls:
-        call.thread.start()
-    for call in calls:
-        call.thread.join(max(0.0, deadline - time.monotonic()))
-        if call.thread.is_alive():
-            problems.append(check_timeout_problem(call.field, seconds))
-        elif isawaitable(call.verdict):
-            pending.append(call)
-        elif call.failure is not None:
-            problems.append(check_failed_problem(call.field, call.failure, [call.value]))
-        elif fault := rejection_reason(call.verdict):
-            problems.append(check_failed_problem(call.field, fault, [call.value]))
-    return problems, pending
+UNREACHED = "could not be checked"
+"""The message about a field or a set whose check could not reach something outside."""
 
 
 def rejection_reason(verdict: object) -> str | None:
@@ -79,72 +40,64 @@ def rejection_reason(verdict: object) -> str | None:
     return f"it returned {type(verdict).__name__}; expected True, False or None"
 
 
-def check_failed_problem(
-    field: Field | str, failure: BaseException | str, values: Iterable[Value]
+def check_problem(
+    whose: Field | str,
+    failure: BaseException | str,
+    values: Iterable[Value],
+    *,
+    unavailable: str = "",
 ) -> Problem:
     """Return the problem of a check that failed, without the values that its text may contain.
 
     Args:
-        field: the checked field, or the name of the set.
+        whose: the checked field; or the name of the set, or of a check of the application.
         failure: the exception, or why the result is a rejection.
         values: the values that must not be shown.
+        unavailable: the message if what the check asks could not be reached. Default: the
+            values were refused.
     """
     text = failure if isinstance(failure, str) else describe(failure)
     # The values at hand are removed even when they are too short for redaction.
     shown = redact(scrub(text, [value.reveal() for value in values]))
-    return _check_problem(field, f"was refused by its check: {shown}")
+    name, used_by = (whose, "") if isinstance(whose, str) else (whose.name, whose.used_by)
+    message = f"{unavailable or 'was refused by its check'}: {shown}"
+    return Problem(name, "unavailable" if unavailable else "check", message, used_by=used_by)
 
 
-def check_timeout_problem(field: Field | str, seconds: float) -> Problem:
-    """Return the problem of a check that exceeded the timeout."""
-    return _check_problem(field, f"could not be checked: its check took more than {seconds:g} s")
-
-
-def _check_problem(field: Field | str, message: str) -> Problem:
-    """Return the problem of a check, with the ``used_by`` of a declared field."""
-    name, used_by = (field, "") if isinstance(field, str) else (field.name, field.used_by)
-    return Problem(name, "check", message, used_by=used_by)
-
-
-def describe(failure: BaseException) -> str:
-    """Return type and text of an exception."""
-    name = type(failure).__name__
-    try:
-        text = str(failure)
-    except BaseException:  # noqa: BLE001  (str() of an exception of the application may raise)
-        return name
-    return f"{name}: {text}" if text else name
-
-
-class PendingCheck:
-    """One call of a check, in a daemon thread: a check that hangs ends with the process.
+class FieldCheck:
+    """One call of the check of a field.
 
     Attributes:
-        field: the checked field.
-        value: the checked value.
-        key: the attribute of the field, and the value.
         verdict: what the check returned, such as an awaitable.
-        failure: what the check raised; None without an exception.
-        thread: the thread of the call.
+        failure: what the check raised; None if it has returned.
     """
 
-    def __init__(self, field: Field, value: Value, running: set[tuple[str, Value]]) -> None:
-        self.field: Field = field
-        self.value: Value = value
-        self.key: tuple[str, Value] = (field.attribute, value)
-        self._running = running
+    def __init__(self, field: Field, value: Value) -> None:
+        self._field = field
+        self._value = value
         self.verdict: Any = None
         self.failure: BaseException | None = None
-        name = f"hive_boot check of {field.name}"
-        self.thread: threading.Thread = threading.Thread(target=self._run, name=name, daemon=True)
 
-    def _run(self) -> None:
+    @property
+    def may_block(self) -> bool:
+        """Whether the call may block; that of an ``async def`` only creates a coroutine."""
+        from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
+
+        return not iscoroutinefunction(self._field.check)
+
+    def call(self) -> None:
+        """Call the check, and keep what it returns or raises."""
         try:
-            self.verdict = self.field.check(self.value.reveal())  # type: ignore[misc]
+            self.verdict = self._field.check(self._value.reveal())  # type: ignore[misc]
         except BaseException as exc:  # noqa: BLE001  (SystemExit must not end only the thread)
             self.failure = exc.with_traceback(None)
-        finally:
-            self._running.discard(self.key)
+
+    def close(self) -> None:
+        """Close a coroutine that is not awaited, so that Python does not warn about it."""
+        from inspect import iscoroutine  # noqa: PLC0415  (many have no check)
+
+        if iscoroutine(self.verdict):
+            self.verdict.close()
 
 
 _SHOWN = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.exceptions import DeclarationError, InvalidSecretsError, LifecycleError
+from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError
 from hive_boot.runtime.injection import ResourceHandle
 from hive_boot.secrets.fix_hints import did_you_mean
 from hive_boot.secrets.value import Secret, SecretBytes
@@ -39,6 +39,7 @@ class override:  # noqa: N801  (used like a function)
         LifecycleError: the application is running, and ``with`` was used or a resource is given.
         InvalidSecretsError: the running or loaded application refuses the values, and uses the
             previous ones.
+        UnavailableError: its checks could not reach something outside; it uses the previous ones.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class override:  # noqa: N801  (used like a function)
             await self._boot.reload(now=True)
         except BaseException:
             # Otherwise the application would stay degraded by values that no longer apply.
-            with suppress(InvalidSecretsError):
+            with suppress(ProblemsError):
                 await self.__aexit__()
             raise
         return self

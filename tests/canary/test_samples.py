@@ -26,7 +26,7 @@ REACHED = [
     "_Expander._replace in secrets/sources/dotenv.py",
     "_Expander._value in secrets/sources/dotenv.py",
     "_reject_invalid in secrets/validation.py",
-    "PendingCheck._run in secrets/validation.py",
+    "FieldCheck.call in secrets/validation.py",
     "_is_redactable in runtime/redaction_scope.py",
     "RedactionScope.unset_environ in runtime/redaction_scope.py",
     "_Opaque.__eq__ in secrets/value.py",

@@ -48,6 +48,7 @@ class Awaited(SecretSet):
 boot = Bootstrap(Needs)
 configured = Bootstrap(Needs, config=Settings)
 judged = Bootstrap(Needs)
+unreached = Bootstrap(Needs, startup_timeout=0.2)
 unwired = Bootstrap(Needs)
 tangled = Bootstrap(Needs)
 something_else = "neither"
@@ -79,3 +80,9 @@ async def first(second: object) -> None:
 @tangled.resource
 async def second(first: object) -> None:
     """Ask for the first."""
+
+
+@unreached.check
+async def database_answers() -> None:
+    """Find no server."""
+    raise ConnectionRefusedError

@@ -113,6 +113,16 @@ def test_every_check_of_the_application_is_run(
         assert check(app) == 0, app
 
 
+def test_what_cannot_be_reached_is_another_status(
+    facts: Facts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """75 as for a start, after its timeout: nothing is known to be wrong."""
+    (problem,) = facts("unreached", status=75)["problems"]
+    assert (problem["name"], problem["kind"]) == ("database_answers", "unavailable")
+    assert check("unreached") == 75
+    assert "could not be reached" in capsys.readouterr().err
+
+
 def test_a_program_gets_the_same_in_json(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every fact of the table and of the report, and no value."""
     monkeypatch.setenv("HIVE_BOOT_PROFILE", "production")

@@ -13,6 +13,7 @@ import pytest
 from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.states import State
 from tests.docs.reading import python_files, write_files
+from tests.fixtures.ports import closed_port
 from tests.support import ROOT, run_child, started_child
 
 TEXT = (ROOT / "docs" / "lifecycle.md").read_text("utf-8")
@@ -34,22 +35,23 @@ def workplace(tmp_path: Path) -> Path:
 
 def test_every_block_is_tried() -> None:
     """Every block is covered by a test of this module."""
-    assert PYTHON.keys() == {"app.py", "main.py", "shielded.py", "web.py", "worker.py"}
+    names = {"app.py", "database.py", "main.py", "shielded.py", "web.py", "worker.py"}
+    assert PYTHON.keys() == names
     assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(PYTHON)
     assert len(CONSOLE) == 1
 
 
 def test_the_application_prints_what_is_shown(workplace: Path) -> None:
-    """Checks, resources, main, Ctrl-C and the stop come in this order, and the exit status is 0."""
+    """Checks, resources, main, Ctrl-C and the stop come in this order; a shell shows 130."""
     lines = CONSOLE[0].splitlines()
     before, after = lines[1 : lines.index("^C")], lines[lines.index("^C") + 1 : -2]
-    assert lines[-2:] == ["$ echo $?", "0"]
+    assert lines[-2:] == ["$ echo $?", str(128 + signal.SIGINT)]
     with started_child(RUN.format("main.py"), cwd=workplace, **ENVIRONMENT) as child:
         assert child.stdout is not None
         assert [child.stdout.readline().rstrip("\n") for _ in before] == before
         child.send_signal(signal.SIGINT)
         assert child.stdout.read().splitlines() == after
-        assert child.wait() == 0
+        assert child.wait() == -signal.SIGINT
 
 
 def test_the_worker_completes_its_job(workplace: Path) -> None:
@@ -138,6 +140,44 @@ boot.run()
     assert {line.split(",")[0] for line in lines} <= {line.split(",")[0] for line in printed}
 
 
+def test_a_server_that_is_down_is_reported_as_shown(workplace: Path) -> None:
+    """The report of a start that could not connect; psycopg's exception is retried too: 75."""
+    source = """
+import sys
+import httpx
+from app import boot
+
+# The first retry would come after the deadline, so the first failure is final.
+timings = boot._declaration.timings
+boot._declaration.timings = timings.replace(check_retry_delay=100, max_check_retry_delay=100)
+if sys.argv[1] == "database":
+    import database
+else:
+    async def pool() -> None:
+        async with httpx.AsyncClient(trust_env=False) as client:
+            await client.get("http://127.0.0.1:5432")
+
+    resources = boot._declaration.resources
+    resources["pool"] = resources["pool"].replace(work=pool)
+
+import main
+boot.run()
+"""
+    shown = re.findall(r"^```text\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)[1]
+    with closed_port() as port:
+        database = workplace / "database.py"
+        database.write_text(database.read_text("utf-8").replace("5432", str(port)), "utf-8")
+        named = source.replace("5432", str(port))
+        down = run_child(named, "pool", cwd=workplace, **ENVIRONMENT)
+        assert down.returncode == 75
+        assert down.stderr.replace(str(port), "5432").endswith(shown)
+        child = run_child(named, "database", cwd=workplace, **ENVIRONMENT)
+    assert child.returncode == 75
+    assert "1. database could not be reached: OperationalError: " in child.stderr
+    assert "migrated" in child.stdout
+    assert DEFAULTS.max_check_retry_delay == 5
+
+
 def test_every_state_and_number_is_the_true_one() -> None:
     """The table has the states of a run, and the seconds in the text are the defaults."""
     states = re.findall(r"^\| (\w+) \| [^|]+ \| (?:503|200)? *\|", TEXT, re.MULTILINE)
@@ -145,5 +185,7 @@ def test_every_state_and_number_is_the_true_one() -> None:
     # At random the first delay is down to half of what it may be.
     first, longest = DEFAULTS.service_restart_delay / 2, DEFAULTS.max_service_restart_delay
     assert f"from {first:g} to {longest:g} s" in TEXT
+    compared = f"at READY, {DEFAULTS.handler_check_delay:g} s later, and then after intervals that"
+    assert f"{compared} double up to {DEFAULTS.resync_interval:g} s" in " ".join(TEXT.split())
     assert "A second after the deadline" in TEXT
     assert DEFAULTS.forced_exit_delay == 1

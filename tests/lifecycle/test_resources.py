@@ -15,7 +15,7 @@ from hive_boot import LifecycleError, ShutdownTimeoutError, StartupError
 from hive_boot._timings import Timings
 from hive_boot.lifecycle import resources as room
 from hive_boot.lifecycle.resources import Resource
-from hive_boot.runtime.declarations import start_order
+from hive_boot.runtime.injection import start_order
 from tests.lifecycle.components import Diary, Life, enduring, raising
 from tests.support import until
 

@@ -3,18 +3,27 @@
 import gc
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
+from hive_boot import (
+    Bootstrap,
+    DeclarationError,
+    InvalidSecretsError,
+    Secret,
+    SecretSet,
+    UnavailableError,
+    secret,
+)
 from hive_boot.lifecycle.tasks import threadsafe_scheduler
 from hive_boot.testing import MountedVolume
 from tests.fixtures.applications import Meeting, outcomes, sleep_in_a_group_of_the_loop
-from tests.fixtures.timings import set_timings
-from tests.runtime.rotations import Service, mounted, numbered
+from tests.fixtures.sources import caused
+from tests.fixtures.timings import NEVER, set_timings
+from tests.runtime.rotations import Log, Service, mounted, numbered
 from tests.support import failed_start, until
 
 pytestmark = pytest.mark.anyio
@@ -189,7 +198,7 @@ async def test_a_check_that_hangs_ends_with_the_start_timeout() -> None:
     for name, declaration in declared.items():
         error = await failed_start(boot_of(declaration, startup_timeout=0.2))
         (problem,) = error.problems
-        assert (problem.name, problem.kind) == (name, "check")
+        assert (problem.name, problem.kind) == (name, "unavailable")
         assert "0.2 s" in problem.message
 
 
@@ -199,7 +208,7 @@ async def test_no_time_at_all_is_a_problem_of_the_check_and_nothing_else() -> No
     error = await failed_start(boot_of(one_check(passes), startup_timeout=1e-9))
     gc.collect()
     (problem,) = error.problems
-    assert (problem.kind, "1e-09 s" in problem.message) == ("check", True)
+    assert (problem.kind, "1e-09 s" in problem.message) == ("unavailable", True)
 
 
 @pytest.mark.both_backends
@@ -354,6 +363,10 @@ class Asked:
         self.answers = list(answers)
         self.values: list[str] = []
 
+    async def check(self, secrets: Pair) -> Any:  # noqa: ANN401  (it may answer wrongly)
+        """Answer as a check of a set of two."""
+        return await self(secrets)
+
     async def __call__(self, secrets: SecretSet) -> Any:  # noqa: ANN401  (it may answer wrongly)
         """Answer, the last answer for ever."""
         await checkpoint()
@@ -398,6 +411,8 @@ FINAL = [
     (LookupError("no account"), "LookupError: no account"),
     (AssertionError(), "AssertionError"),
     (TypeError("no"), "TypeError: no"),
+    (RuntimeError("login refused"), "RuntimeError: login refused"),
+    (OSError("no disk"), "OSError: no disk"),
     (SystemExit(1), "SystemExit: 1"),
     (KeyboardInterrupt(), "KeyboardInterrupt"),
 ]
@@ -434,12 +449,125 @@ async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureF
 
 @pytest.mark.both_backends
 async def test_what_does_not_pass_while_the_start_lasts_is_reported() -> None:
-    """At the end of ``startup_timeout`` the report has the last refusal."""
-    asked = Asked(ConnectionError("no route"), OSError("no disk"))
+    """At the end of ``startup_timeout`` the report has the last failure, without a value."""
+    asked = Asked(ConnectionError("no route"), ConnectionError(f"reset by {OTHER}"))
     error = await failed_start(judged_by(asked, startup_timeout=0.3))
+    assert isinstance(error, UnavailableError)
     (problem,) = error.problems
-    assert "OSError: no disk" in problem.message
+    assert (problem.name, problem.kind) == ("stripe_answers", "unavailable")
+    assert "ConnectionError: reset by ***" in problem.message
     assert len(asked.values) > 1
+
+
+@pytest.mark.both_backends
+async def test_a_refusal_after_a_failure_to_connect_is_final() -> None:
+    """The server is up at the second call, and refuses: nothing is called a third time."""
+    asked = Asked(ConnectionError("no route"), RuntimeError("login refused"))
+    error = await failed_start(judged_by(asked))
+    assert isinstance(error, InvalidSecretsError)
+    assert [problem.kind for problem in error.problems] == ["check"]
+    assert len(asked.values) == 2
+
+
+@pytest.mark.both_backends
+async def test_a_refusal_ends_the_retries_of_the_others() -> None:
+    """The start fails with 78 at once, and its report names both."""
+    boot = pair(startup_timeout=NEVER)
+    set_timings(boot, check_retry_delay=NEVER / 2, max_check_retry_delay=NEVER / 2)
+    down = anyio.Event()
+
+    @boot.check
+    async def database_answers() -> None:
+        down.set()
+        raise ConnectionError
+
+    @boot.check
+    async def stripe_answers() -> bool:
+        await down.wait()
+        await checkpoint()
+        return False
+
+    error = await failed_start(boot)
+    assert isinstance(error, InvalidSecretsError)
+    assert [(each.name, each.kind) for each in error.problems] == [
+        ("database_answers", "unavailable"),
+        ("stripe_answers", "check"),
+    ]
+
+
+@pytest.mark.both_backends
+async def test_the_check_of_a_field_and_of_a_set_is_called_again() -> None:
+    """Theirs may ask the outside world too, in the event loop or in a thread."""
+    calls: list[object] = []
+
+    def connect(asked: object) -> None:
+        calls.append(asked)
+        if len(calls) == 1:
+            raise ConnectionRefusedError
+
+    async def connect_later(asked: object) -> None:
+        await checkpoint()
+        connect(asked)
+
+    for declared in (one_check(connect), one_check(connect_later), set_check(connect_later)):
+        calls.clear()
+        boot = boot_of(declared)
+        set_timings(boot, check_retry_delay=0.01)
+        async with boot.running():
+            assert len(calls) == 2
+
+
+class OperationalError(Exception):
+    """An error of a library that has one for everything."""
+
+
+async def test_further_exceptions_are_retried() -> None:
+    """``retry_on`` names one type or several, and they are found as a cause too."""
+    failure = OperationalError()
+    for retry_on in (OperationalError, (ValueError, OperationalError), [OperationalError]):
+        for raised in (failure, caused(LookupError(), failure)):
+            asked = Asked(raised, None)
+            boot = pair()
+            boot.check(retry_on=retry_on)(asked.check)  # type: ignore[arg-type]  # a list works too
+            async with boot.running():
+                assert len(asked.values) == 2
+
+
+async def test_a_check_of_one_moment_is_not_called_at_the_other(volume: MountedVolume) -> None:
+    """``at`` limits a check to starts or to rotations."""
+    volume.publish(numbered(1))
+    boot = mounted(volume.path, Service, watch=False)
+    calls: list[str] = []
+
+    def add(at: Literal["always", "start", "rotation"]) -> None:
+        @boot.check(at=at)
+        async def check() -> None:
+            await checkpoint()
+            calls.append(at)
+
+    for at in ("always", "start", "rotation"):
+        add(at)
+    async with boot.running():
+        assert sorted(calls) == ["always", "start"]
+        calls.clear()
+        volume.publish(numbered(2))
+        await boot.reload()
+        assert sorted(calls) == ["always", "rotation"]
+
+
+def test_what_is_no_exception_and_no_moment_is_refused() -> None:
+    """A wrong argument fails where it is written."""
+    wrong: list[dict[str, Any]] = [
+        {"retry_on": "OSError"},
+        {"retry_on": OSError()},
+        {"retry_on": (OSError, KeyboardInterrupt)},
+        {"retry_on": None},
+        {"at": "rotate"},
+        {"at": None},
+    ]
+    for options in wrong:
+        with pytest.raises(DeclarationError):
+            pair().check(**options)
 
 
 @pytest.mark.both_backends
@@ -602,9 +730,9 @@ async def test_a_start_that_is_cancelled_in_a_pause_is_over_at_once(
 class Counted:
     """An application with three checks, about one field each and about all."""
 
-    def __init__(self, volume: MountedVolume) -> None:
+    def __init__(self, volume: MountedVolume, *, watch: bool = False) -> None:
         volume.publish(numbered(1))
-        self.boot = boot = mounted(volume.path, Service, watch=False)
+        self.boot = boot = mounted(volume.path, Service, watch=watch)
         self.asked: list[str] = []
         self.answer: object = None
 
@@ -655,6 +783,28 @@ async def test_a_rotation_asks_those_whose_secrets_have_changed(volume: MountedV
 
 
 @pytest.mark.both_backends
+async def test_a_rotation_that_reaches_nothing_is_retried(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last good set stays in use, degraded, until the check has an answer; one line says so."""
+    counted = Counted(volume, watch=True)
+    log = Log(caplog)
+    async with counted.boot.running() as secrets:
+        counted.asked.clear()
+        counted.answer = ConnectionError("no route")
+        volume.publish(numbered(2))
+        await until(lambda: len(counted.asked) >= 6)
+        status = counted.boot.status()
+        assert (status.degraded, status.ready, status.generation) == (True, True, 1)
+        assert "all_is_well unavailable" in status.reasons[0]
+        assert secrets.api_key.reveal() == "fake-api-key-000001"
+        assert log.about("no route") == ["ERROR"]
+        counted.answer = None
+        await until(lambda: not counted.boot.status().degraded)
+        assert secrets.api_key.reveal() == "fake-api-key-000002"
+
+
+@pytest.mark.both_backends
 async def test_a_rotation_asks_once(volume: MountedVolume) -> None:
     """What fails is not asked again while a rotation waits: the last good set stays in use."""
     counted = Counted(volume)
@@ -662,8 +812,9 @@ async def test_a_rotation_asks_once(volume: MountedVolume) -> None:
         counted.asked.clear()
         counted.answer = ConnectionError("no route")
         volume.publish(numbered(2))
-        with pytest.raises(InvalidSecretsError) as caught:
+        with pytest.raises(UnavailableError) as caught:
             await counted.boot.reload()
+        assert caught.value.kept
         assert sorted(problem.name for problem in caught.value.problems) == [
             "all_is_well",
             "signatures_hold",

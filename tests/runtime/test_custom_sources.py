@@ -280,8 +280,8 @@ async def test_a_source_that_never_answers_leaves_no_time_for_the_next_one() -> 
     boot = declared(Fake("first", anyio.sleep_forever), second, startup_timeout=0.2)
     error = await failed_start(boot)
     assert [(each.name, each.kind) for each in error.problems] == [
-        ("first", "source"),
-        ("second", "source"),
+        ("first", "unavailable"),
+        ("second", "unavailable"),
     ]
     assert "0.2 s" in error.problems[0].message
     assert "no time" in error.problems[1].message
@@ -305,7 +305,7 @@ async def test_a_start_without_time_for_a_source_does_not_start() -> None:
     sources = [Fake("first", block), second]
     boot = Bootstrap(Relaxed, mode="environment", sources=sources, startup_timeout=0.1)
     error = await failed_start(boot)
-    assert [(each.name, each.kind) for each in error.problems] == [("second", "source")]
+    assert [(each.name, each.kind) for each in error.problems] == [("second", "unavailable")]
     assert second.asked == []
 
 

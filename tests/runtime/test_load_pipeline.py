@@ -12,7 +12,8 @@ import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
+from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, UnavailableError, secret
+from hive_boot.exceptions import ProblemsError
 from hive_boot.secrets.platform import HostEnvironment
 from hive_boot.testing import MountedVolume
 from tests.fixtures.owned_processes import BACKENDS, VALUE, ended, side_by_side
@@ -282,6 +283,13 @@ async def raises(_: Secret) -> object:
     """Refuse by raising."""
     await checkpoint()
     message = "the server refuses it"
+    raise RuntimeError(message)
+
+
+async def cannot_connect(_: Secret) -> object:
+    """Raise an error of the network."""
+    await checkpoint()
+    message = "no route"
     raise ConnectionError(message)
 
 
@@ -312,13 +320,14 @@ async def leaves(_: Secret) -> object:
 Judge = Callable[[Secret], Awaitable[object]]
 
 VERDICTS = [
-    (raises, "ConnectionError: the server refuses it"),
-    (hangs, "0.5 s"),
-    (says_no, "False"),
-    (says_rubbish, "str"),
-    (leaves, "SystemExit: 3"),
+    (raises, "check", "RuntimeError: the server refuses it"),
+    (cannot_connect, "unavailable", "ConnectionError: no route"),
+    (hangs, "unavailable", "0.5 s"),
+    (says_no, "check", "False"),
+    (says_rubbish, "check", "str"),
+    (leaves, "check", "SystemExit: 3"),
 ]
-"""Ways to refuse, and what the message contains."""
+"""Ways to refuse, the kind of the problem, and what the message contains."""
 
 
 def of_the_application(volume: MountedVolume, judge: Judge, seconds: float) -> Bootstrap[Any, None]:
@@ -364,13 +373,13 @@ WHOSE = [(of_the_application, "judged"), (of_the_set, "Judged"), (of_the_field, 
 
 async def test_what_a_check_refuses_does_not_start(memory: Path) -> None:
     """The report names the check, or the field, and the kind of refusal."""
-    for number, ((declare, name), (judge, text)) in enumerate(product(WHOSE, VERDICTS)):
+    for number, ((declare, name), (judge, kind, text)) in enumerate(product(WHOSE, VERDICTS)):
         volume = MountedVolume(memory / str(number))
         volume.publish(numbered(2))
-        # The application's check is asked again while there is time.
+        # What is not available is asked again while there is time.
         boot = declare(volume, judge, 0.5)
         error = await failed_start(boot)
-        assert [(each.name, each.kind) for each in error.problems] == [(name, "check")]
+        assert [(each.name, each.kind) for each in error.problems] == [(name, kind)]
         assert text in error.problems[0].message, (name, judge)
         assert "fake-api-key" not in error.problems[0].message
         assert boot.status().state == "armed"
@@ -382,15 +391,16 @@ async def test_what_a_check_refuses_does_not_come_into_use(
 ) -> None:
     """The last good set stays, whatever the check does; the next set has its own chance."""
     log = Log(caplog)
-    for number, ((declare, name), (judge, text)) in enumerate(product(WHOSE, VERDICTS)):
+    for number, ((declare, name), (judge, kind, text)) in enumerate(product(WHOSE, VERDICTS)):
         log.clear()
         volume = MountedVolume(memory / str(number))
         volume.publish(numbered(1))
         boot = declare(volume, judge, 0.5 if judge is hangs else 20)
         async with boot.running() as secrets:
             volume.publish(numbered(2))
-            with pytest.raises(InvalidSecretsError):
+            with pytest.raises(ProblemsError) as caught:
                 await boot.reload()
+            assert isinstance(caught.value, UnavailableError) == (kind == "unavailable")
             assert boot.status().degraded
             assert (number_of(secrets.api_key), number_of(secrets.jwt_secret)) == (1, 1)
             assert (boot.status().generation, boot.status().rejected_names) == (1, (name,))
@@ -418,7 +428,7 @@ boot = Bootstrap(Needs, startup_timeout=0.2)
 async def judged(secrets: Needs) -> None:
     if sys.argv[2] == "hangs":
         await anyio.sleep_forever()
-    raise ConnectionError("the server refuses " + secrets.jwt_secret.reveal())
+    raise RuntimeError("the server refuses " + secrets.jwt_secret.reveal())
 
 @boot.main
 async def main() -> None:
@@ -429,18 +439,21 @@ boot.run(backend=backend)
 
 
 def test_a_process_whose_check_refuses_ends_with_a_report(tmp_path: Path) -> None:
-    """Exit status 78, the report for a person on stderr, and main is never called."""
+    """The report for a person on stderr, its exit status, and main is never called."""
 
-    def scenario(backend: str, how: tuple[str, str], path: Path) -> None:
+    def scenario(backend: str, how: tuple[str, int, str, str], path: Path) -> None:
         code, out, err = ended(PROGRAM, backend, how[0], cwd=path)
-        assert (code, out) == (78, []), err
-        assert " has 1 problem;" in err
+        assert (code, out) == (how[1], []), err
+        assert how[2] in err
         (line,) = (line for line in err.splitlines() if "1. judged" in line)
-        assert how[1] in line
+        assert how[3] in line
         assert "Traceback" not in err
         assert VALUE not in err
 
-    hows = [("raises", "ConnectionError: the server refuses ***"), ("hangs", "0.2 s")]
+    hows = [
+        ("raises", 78, " has 1 problem;", "RuntimeError: the server refuses ***"),
+        ("hangs", 75, "could not be reached;", "0.2 s"),
+    ]
     side_by_side(tmp_path, scenario, product(BACKENDS, hows))
 
 
@@ -468,7 +481,7 @@ async def test_a_check_that_blocks_its_thread_holds_up_nobody(volume: MountedVol
             await until(lambda: boot.status().degraded)
             assert boot.status().rejected_names == ("API_KEY",)
             for _ in range(3):
-                with pytest.raises(InvalidSecretsError, match="API_KEY"):
+                with pytest.raises(UnavailableError, match="API_KEY"):
                     await boot.reload()
             assert called == ["1", "2"]
             volume.publish(numbered(3))
@@ -619,5 +632,5 @@ async def test_all_checks_of_a_rotation_share_their_time(volume: MountedVolume) 
 
     async with boot.running():
         volume.publish(numbered(2))
-        with pytest.raises(InvalidSecretsError, match=r"next_one.* 0\.2 s"):
+        with pytest.raises(UnavailableError, match=r"next_one.* 0\.2 s"):
             await boot.reload()

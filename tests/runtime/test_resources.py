@@ -296,7 +296,7 @@ async def test_a_part_that_cannot_start_ends_the_start(boot: Bootstrap[Needs, Se
     diary = Diary(boot)
     diary.part("pool")
     diary.part("api", "agents")
-    failure = ConnectionError("no route")
+    failure = RuntimeError("no schema")
     seen: list[Status] = []
 
     @boot.resource
@@ -309,7 +309,7 @@ async def test_a_part_that_cannot_start_ends_the_start(boot: Bootstrap[Needs, Se
     with pytest.raises(StartupError) as caught:
         async with boot.running():
             pytest.fail("it has started")
-    assert (caught.value.resource, caught.value.reason) == ("agents", "ConnectionError")
+    assert (caught.value.resource, caught.value.reason) == ("agents", "RuntimeError")
     assert caught.value.__cause__ is failure
     assert "agents" in str(caught.value)
     assert diary.lines == ["+pool", "-pool"]
@@ -319,7 +319,7 @@ async def test_a_part_that_cannot_start_ends_the_start(boot: Bootstrap[Needs, Se
 
 async def test_a_start_that_failed_can_be_tried_again(boot: Bootstrap[Needs, Settings]) -> None:
     """What was not there at first may be there at the second time."""
-    answers = [ConnectionError("no route"), None]
+    answers = [RuntimeError("no schema"), None]
 
     @boot.resource
     async def pool() -> str:
@@ -343,7 +343,7 @@ async def test_two_that_fail_at_once_are_both_told(boot: Bootstrap[Needs, Settin
     @boot.resource
     async def pool() -> None:
         await meeting.come()
-        raise ConnectionError
+        raise RuntimeError
 
     @boot.resource
     async def cache() -> None:
@@ -356,7 +356,7 @@ async def test_two_that_fail_at_once_are_both_told(boot: Bootstrap[Needs, Settin
     failed = [each for each in caught.value.exceptions if isinstance(each, StartupError)]
     assert sorted((each.resource, each.reason) for each in failed) == [
         ("cache", "OSError"),
-        ("pool", "ConnectionError"),
+        ("pool", "RuntimeError"),
     ]
     assert len(failed) == len(caught.value.exceptions)
 

@@ -463,7 +463,7 @@ async def test_what_failed_at_the_start_is_on_the_timeline(
     @boot.resource
     async def agents(pool: None) -> None:
         await checkpoint()
-        raise ConnectionError(pool)
+        raise RuntimeError(pool)
 
     @boot.resource
     async def api(agents: None) -> None: ...

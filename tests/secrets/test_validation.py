@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import threading
+import time
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -23,9 +24,10 @@ from hive_boot import (
     SecretSet,
     secret,
 )
+from hive_boot._timings import DEFAULTS
+from hive_boot.runtime.checks import field_check, run_checks
 from hive_boot.secrets.fields import Field
 from hive_boot.secrets.placeholders import placeholder
-from hive_boot.secrets.validation import call_checks
 from tests.fixtures.cases import case, empty_machines
 from tests.support import failed_start, look, values_of
 
@@ -498,14 +500,15 @@ async def test_a_check_hangs(release: threading.Event, monkeypatch: pytest.Monke
     monkeypatch.setenv("SECOND", "fake-second")
     failure = await failed_start(Bootstrap(Hanging, startup_timeout=0.2))
     assert [(each.name, each.kind) for each in failure.problems] == [
-        ("JWT_SECRET", "check"),
+        ("JWT_SECRET", "unavailable"),
         ("SECOND", "check"),
     ]
     assert "0.2 s" in failure.problems[0].message
     assert not release.is_set()
 
 
-def test_a_check_that_still_runs_is_not_called_again(release: threading.Event) -> None:
+@pytest.mark.anyio
+async def test_a_check_that_still_runs_is_not_called_again(release: threading.Event) -> None:
     """Each call that hangs occupies a thread. Another value is checked, and this one later."""
     seen: list[str] = []
 
@@ -516,12 +519,16 @@ def test_a_check_that_still_runs_is_not_called_again(release: threading.Event) -
     field = Field(attribute="jwt_secret", name="JWT_SECRET", check=check)
     running: set[tuple[str, Any]] = set()
 
-    def call(text: str) -> list[str]:
-        values = [(field, Secret("JWT_SECRET", text))]
-        problems, _ = call_checks(values, left=0.01, seconds=5, running=running)
+    async def call(text: str) -> list[str]:
+        asked = field_check(field, Secret("JWT_SECRET", text), running)
+        deadline = time.monotonic() + 0.01
+        problems = await run_checks(
+            [asked], deadline=deadline, seconds=5, retry=False, timings=DEFAULTS
+        )
         return [problem.kind for problem in problems]
 
-    assert [call("fake-1"), call("fake-1"), call("fake-2")] == [["check"]] * 3
+    texts = ("fake-1", "fake-1", "fake-2")
+    assert [await call(text) for text in texts] == [["unavailable"]] * 3
     assert seen == ["fake-1", "fake-2"]
     release.set()
     for thread in threading.enumerate():
@@ -529,7 +536,7 @@ def test_a_check_that_still_runs_is_not_called_again(release: threading.Event) -
             thread.join()
     assert running == set()
     field = field.replace(check=seen.append)
-    assert call("fake-1") == []
+    assert await call("fake-1") == []
     assert seen == ["fake-1", "fake-2", "fake-1"]
 
 
@@ -552,7 +559,7 @@ async def test_an_async_check_hangs() -> None:
 
     failure = await failed_start(Bootstrap(Hanging, startup_timeout=0.1))
     (problem,) = failure.problems
-    assert (problem.name, problem.kind) == ("JWT_SECRET", "check")
+    assert (problem.name, problem.kind) == ("JWT_SECRET", "unavailable")
     assert "0.1 s" in problem.message
     assert cancelled == [True]
 
@@ -649,7 +656,7 @@ async def test_a_set_check_hangs() -> None:
 
     failure = await failed_start(Bootstrap(Hanging, startup_timeout=0.1))
     (problem,) = failure.problems
-    assert (problem.name, problem.kind) == ("Hanging", "check")
+    assert (problem.name, problem.kind) == ("Hanging", "unavailable")
     assert "0.1 s" in problem.message
 
 

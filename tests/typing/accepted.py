@@ -197,13 +197,13 @@ async def slow(size: int, boot: Bootstrap[HiveSecrets, Settings]) -> AsyncIterat
     yield f"{boot.config.port} {size}"
 
 
-@living.resource(timeout=0.5)
+@living.resource(timeout=0.5, retry_on=OSError, after=size)
 async def slow_generator() -> AsyncGenerator[bytes, None]:
     """Be a part with a time of its own, as a generator."""
     yield b""
 
 
-@living.resource(timeout=3)
+@living.resource(retry_on=(OSError, LookupError), after=["migrated", slow_generator])
 async def slow_size(slow: str) -> tuple[str, int]:
     """Be a part with a time of its own that has nothing to stop."""
     return slow, len(slow)
@@ -272,12 +272,12 @@ async def openai_answers(secrets: HiveSecrets) -> bool:
     return secrets.openai_api_key.matches("key")
 
 
-@living.check("openai_api_key", "jwt_secret")
+@living.check("openai_api_key", "jwt_secret", retry_on=OSError, at="rotation")
 async def both_hold(secrets: HiveSecrets, config: Settings) -> None:
     """Judge two fields."""
 
 
-@living.check(timeout=0.5)
+@living.check(timeout=0.5, retry_on=(OSError, ValueError), at="start")
 async def quick() -> bool | None:
     """Judge everything, in a time."""
     return None

@@ -238,7 +238,11 @@ async def use_parts() -> None:
 def declare_life() -> None:
     """Give what parts, services, checks and the stop do not take."""
     boot.resource(timeout="3")  # type: ignore[call-overload]
-    boot.resource(timeout=None)  # type: ignore[call-overload]
+    boot.resource(retry_on="OSError")  # type: ignore[call-overload]
+    boot.resource(retry_on=KeyboardInterrupt)  # type: ignore[arg-type]
+    boot.resource(after=3)  # type: ignore[call-overload]
+    boot.check(at="never")  # type: ignore[call-overload]
+    boot.check(retry_on=OSError())  # type: ignore[call-overload]
     boot.resource(restart="never")  # type: ignore[call-overload]
     boot.resource("pool")  # type: ignore[call-overload]
     boot.service(restart="sometimes")  # type: ignore[call-overload]

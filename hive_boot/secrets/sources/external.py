@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import math
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
 from hive_boot._timings import Backoff, Timings
-from hive_boot.exceptions import Problem
+from hive_boot.exceptions import Problem, ProblemKind, unavailable_reason
 from hive_boot.redaction.opaque import conceal
 from hive_boot.secrets.fields import Field, ValueProblem
 from hive_boot.secrets.sources.files import NOT_UTF_8, ValueOrProblem, value_of_content
@@ -21,12 +20,8 @@ _SHOWN = 3
 """The number of names in a message about a source, which may be asked for a thousand."""
 
 
-_UNAVAILABLE = (ConnectionError, TimeoutError, socket.gaierror)
-"""Failures to reach something, which may end without a change of code or configuration."""
-
-
 _UNAVAILABLE_STATUS = {408, 429, *range(500, 600)}
-"""The HTTP status of such a failure."""
+"""The HTTP status of a server that is not available."""
 
 
 _MAX_CAUSES = 10
@@ -133,24 +128,26 @@ class CustomSource:
         """Keep the last good answer, and record why there is no new one.
 
         Args:
-            failure: the exception, or a text without anything that the source returned.
+            failure: the exception, or why there was no answer in time.
 
         Returns:
-            Seconds before the next attempt, and whether it may succeed without a change.
+            Seconds before the next attempt, and whether the source was unavailable.
         """
         text, may_pass = (failure, True) if isinstance(failure, str) else _describe(failure)
-        self.problem = self.describe(self.fields, text)
+        self.problem = self.describe(self.fields, text, "unavailable" if may_pass else "source")
         wait = self._backoff.next_delay()
         self.due = time.monotonic() + wait
         return wait, may_pass
 
-    def describe(self, fields: Sequence[Field], reason: str) -> Problem:
+    def describe(
+        self, fields: Sequence[Field], reason: str, kind: ProblemKind = "source"
+    ) -> Problem:
         """Return the problem that the source has not provided fields, for a reason."""
         more = len(fields) - _SHOWN
         names = ", ".join(field.name for field in fields[:_SHOWN])
         message = f"did not provide {names}{f' and {more} more' if more > 0 else ''}: {reason}"
         fix = f"check the source {self.name}: its address, its credentials, and what load() returns"
-        return Problem(name=self.name, kind="source", message=message, fix=fix)
+        return Problem(name=self.name, kind=kind, message=message, fix=fix)
 
 
 def _result(field: Field, read: Callable[[], Any]) -> ValueOrProblem:
@@ -166,7 +163,7 @@ def _result(field: Field, read: Callable[[], Any]) -> ValueOrProblem:
 
 
 def _describe(failure: BaseException) -> tuple[str, bool]:
-    """Return the type of a failure with its HTTP status or errno, and whether it may pass.
+    """Return the type of a failure with its HTTP status or errno, and whether it was unavailable.
 
     The text of an exception may contain a value or a credential, so it is not used.
     """
@@ -174,10 +171,9 @@ def _describe(failure: BaseException) -> tuple[str, bool]:
         return str(failure), False
     while isinstance(failure, BaseExceptionGroup) and len(failure.exceptions) == 1:
         failure = failure.exceptions[0]
-    detail, may_pass = "", False
+    detail, may_pass = "", unavailable_reason(failure) is not None
     each: BaseException | None = failure
     for _ in range(_MAX_CAUSES):
-        may_pass = may_pass or isinstance(each, _UNAVAILABLE)
         # An attribute of the exception of a library may be a property that raises.
         with suppress(Exception):
             response = getattr(each, "response", None)

@@ -22,7 +22,8 @@ import anyio
 import trio
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, Change, InvalidSecretsError, Secret, SecretBytes, SecretSet, secret
+from hive_boot import Bootstrap, Change, Secret, SecretBytes, SecretSet, secret
+from hive_boot.exceptions import ProblemsError
 from hive_boot.runtime.status import Status
 from hive_boot.secrets import watch_targets, watcher
 from hive_boot.secrets.store import Store
@@ -365,7 +366,7 @@ async def be_refused(boot: Boot, how: str) -> None:
     """Reload, and tell why that was refused."""
     try:
         await boot.reload()
-    except InvalidSecretsError as exc:
+    except ProblemsError as exc:
         log.info("It was refused, %s", how)
         tell_error(exc)
     assert boot.status().degraded, how

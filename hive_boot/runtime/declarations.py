@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -13,14 +12,17 @@ from hive_boot.runtime.injection import (
     BoundCall,
     Injectables,
     bind,
+    context_manager,
     display_name,
     is_async,
+    is_generator,
+    require_async,
     start_order,
 )
 from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from hive_boot._timings import Timings
@@ -94,31 +96,11 @@ def _validate_stop(decorator: str, grace_period: object, on_stop: object) -> Non
         raise DeclarationError(message)
 
 
-def _require_async(decorator: str, function: object) -> None:
-    """Raise if a function is not an ``async def`` that returns.
-
-    Raises:
-        DeclarationError: the function is sync, has a ``yield``, or is not a function.
-    """
-    if is_async(function):
-        return
-    from inspect import isasyncgenfunction  # noqa: PLC0415  (only a failure needs it)
-
-    what, name = repr(function), str(getattr(function, "__name__", ""))
-    if callable(function):
-        what = f"{display_name(function)}()"
-    fix = f"write `async def {name if name.isidentifier() else 'name'}(...)`"
-    if isasyncgenfunction(function):
-        fix = "remove its `yield`; only a resource has one"
-    message = f"{what} must be an async def, because of {decorator}. Fix: {fix}."
-    raise DeclarationError(message)
-
-
 def _decorator(name: str, add: Callable[[Work], None]) -> Callable[[WorkT], WorkT]:
     """Return a decorator that adds an async function, and returns it unchanged."""
 
     def register(function: WorkT) -> WorkT:
-        _require_async(name, function)
+        require_async(name, function)
         add(function)
         return function
 
@@ -462,8 +444,8 @@ class AppDeclaration:
             DeclarationError: it is neither an async generator nor an ``async def``, it has no name,
                 its name is reserved or in use, or an argument is invalid.
         """
-        if not _is_generator(function):
-            _require_async("@boot.resource", function)
+        if not is_generator(function):
+            require_async("@boot.resource", function)
         name = getattr(function, "__name__", "")
         if not name.isidentifier():
             message = f"@boot.resource requires a function with a name, but {function!r} has none."
@@ -614,37 +596,12 @@ def build_components(
         from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
 
         for name, (work, spec) in bound.resources.items():
-            manager = _context_manager(work, spec.work, injection_context)
+            manager = context_manager(work, spec.work, injection_context)
             dependencies = tuple(key for key in work.dependencies if key in bound.resources)
             resources.append(Resource(name, manager, dependencies, spec.timeout, spec.retry_on))
         if asgi_component is not None:
             resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound.resources)))
     return resources, [_build_service(*each, injection_context) for each in bound.services]
-
-
-def _is_generator(function: Work) -> bool:
-    """Return whether a function is an async generator, perhaps below ``@asynccontextmanager``."""
-    from inspect import isasyncgenfunction, unwrap  # noqa: PLC0415  (many have no resource)
-
-    return not is_async(function) and isasyncgenfunction(unwrap(function))
-
-
-def _context_manager(
-    work: BoundCall, function: Work, injection_context: Callable[[], InjectionContext]
-) -> Callable[[], AbstractAsyncContextManager[object]]:
-    """Return the context manager of a resource. A function without a ``yield`` only starts it."""
-    if not _is_generator(function):
-
-        async def without_stop() -> AsyncIterator[object]:
-            yield await work(injection_context())
-
-        return asynccontextmanager(without_stop)
-
-    def manage() -> AbstractAsyncContextManager[object]:
-        made: Any = work(injection_context())
-        return made if hasattr(made, "__aenter__") else asynccontextmanager(lambda: made)()
-
-    return manage
 
 
 def _build_service(

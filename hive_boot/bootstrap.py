@@ -13,7 +13,6 @@ from hive_boot.runtime.declarations import (
     AppDeclaration,
     forbid_main_with_serve,
     forbid_unknown_options,
-    validate_asgi,
     validate_backend,
     validate_seconds,
 )
@@ -510,6 +509,7 @@ class Bootstrap(Generic[S, C]):
             KeyboardInterrupt: as :meth:`run` does.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
+        from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
         from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
 
         more_checks: list[Any] = []
@@ -700,6 +700,7 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: ``app`` is not an ASGI application.
         """
         from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (only for HTTP)
+        from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
 
         validate_asgi(app)
         return LifespanMiddleware(app, self.lifespan, self.status, phase=lambda: self._state)

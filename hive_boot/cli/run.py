@@ -84,7 +84,7 @@ def run(arguments: Namespace) -> int:
         load_application,
         load_object,
     )
-    from hive_boot.runtime.declarations import validate_asgi  # noqa: PLC0415  (the same)
+    from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (the same)
 
     boot = load_application(arguments.app, to_run=True)
     if arguments.serve is None:

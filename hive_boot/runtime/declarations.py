@@ -161,26 +161,6 @@ def validate_backend(backend: object) -> None:
         raise DeclarationError(message)
 
 
-def validate_asgi(app: object, argument: str = "app") -> None:
-    """Raise if an object cannot be an ASGI application.
-
-    Args:
-        app: the object.
-        argument: the name of the argument, for the message.
-
-    Raises:
-        DeclarationError: it cannot be called, or is a class.
-    """
-    if not callable(app) or isinstance(app, type):
-        kind = f"the class {app.__name__}" if isinstance(app, type) else f"a {type(app).__name__}"
-        message = (
-            f"Invalid {argument}: expected an ASGI application, such as FastAPI(), not {kind}."
-        )
-        if isinstance(app, str):
-            message += " To name it, use `hive-boot run APP --serve package.module:web`."
-        raise DeclarationError(message)
-
-
 def forbid_main_with_serve(main: Work | None) -> None:
     """Raise if a main is declared: ``boot.serve`` would never call it.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hive_boot.exceptions import UnavailableError as UnavailableError
     from hive_boot.lifecycle.states import State as State
     from hive_boot.redaction.registry import redact as redact
-    from hive_boot.runtime.injection import ResourceHandle as ResourceHandle
+    from hive_boot.runtime.components import ResourceHandle as ResourceHandle
     from hive_boot.runtime.status import RotationStatus as RotationStatus
     from hive_boot.runtime.status import SecretStatus as SecretStatus
     from hive_boot.runtime.status import Status as Status
@@ -56,7 +56,7 @@ else:
         "LifecycleError": "exceptions",
         "MissingSecretError": "exceptions",
         "Problem": "exceptions",
-        "ResourceHandle": "runtime.injection",
+        "ResourceHandle": "runtime.components",
         "RotationStatus": "runtime.status",
         "Secret": "secrets.value",
         "SecretBytes": "secrets.value",

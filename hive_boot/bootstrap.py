@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeV
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State, Timeline
+from hive_boot.redaction.tracebacks import trim_traceback
+from hive_boot.runtime.components import ResourceDecorator, ResourceHandle
 from hive_boot.runtime.declarations import (
     AppDeclaration,
     forbid_main_with_serve,
@@ -16,7 +18,7 @@ from hive_boot.runtime.declarations import (
     validate_backend,
     validate_seconds,
 )
-from hive_boot.runtime.injection import Injectables, ResourceHandle, bind
+from hive_boot.runtime.injection import Injectables, bind
 from hive_boot.secrets import global_access
 from hive_boot.secrets.platform import Mode, SourceOptions, StrPath, StrPaths
 from hive_boot.secrets.secret_set import SecretSet
@@ -55,22 +57,7 @@ class StopEvent(Protocol):
         """Wait until a stop is requested."""
 
 
-class ResourceDecorator(Protocol):
-    """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
-
-    @overload
-    def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
-    @overload
-    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
-    @overload
-    def __call__(
-        self, function: Callable[..., AbstractAsyncContextManager[T]], /
-    ) -> ResourceHandle[T]: ...
-    def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
-
-
 S = TypeVar("S", bound=SecretSet)
-
 
 if TYPE_CHECKING:
     C = TypeVarWithDefault("C", default=None)
@@ -416,6 +403,35 @@ class Bootstrap(Generic[S, C]):
         if len(names) == 1 and not isinstance(names[0], str):
             return self._declaration.check_decorator((), timeout, retry_on, at)(names[0])
         return self._declaration.check_decorator(names, timeout, retry_on, at)
+
+    @overload
+    def readiness(self, function: CheckFunction, /) -> CheckFunction: ...
+    @overload
+    def readiness(
+        self, /, name: str | None = None, *, interval: float = 5, timeout: float = 2
+    ) -> Callable[[CheckFunction], CheckFunction]: ...
+    def readiness(self, /, name: Any = None, *, interval: float = 5, timeout: float = 2) -> Any:
+        """Register a readiness contributor, whose failures make ``/readyz`` answer 503.
+
+        The ``async def`` fails by returning False or raising. ``/readyz`` is 503 until it has
+        passed once, and later from two failures in a row until it passes; nothing else waits for
+        it. Its parameters are filled like those of :meth:`main`. A dependency that all replicas
+        share makes all of them unready at once.
+
+        Args:
+            name: the name, in ``/readyz/<name>`` too. Default: the name of the function.
+            interval: seconds between the end of a call and the next one. Default 5.
+            timeout: seconds for one call, which is then cancelled and has failed. Default 2.
+
+        Returns:
+            The function, unchanged; with arguments, a decorator.
+
+        Raises:
+            DeclarationError: the function is not async, or its name or a number is invalid.
+        """
+        given = None if callable(name) else name
+        register = self._declaration.readiness_decorator(given, interval, timeout)
+        return register(name) if callable(name) else register
 
     def on_rotate(self, *names: str, timeout: float = 30) -> Callable[[HookFunction], HookFunction]:
         """Register a rotation hook, which is called when secrets have changed.
@@ -779,8 +795,7 @@ class Bootstrap(Generic[S, C]):
             LifecycleError: the application is not running.
         """
         if self._run is None:
-            message = f"{self!r} is not running, so it cannot be stopped."
-            raise LifecycleError(message)
+            raise global_access.not_running(self)
         self._run.request_stop(reason)
 
     async def reload(self, *, now: bool = False) -> Change | None:
@@ -845,6 +860,9 @@ class Bootstrap(Generic[S, C]):
         try:
             async with run.active():
                 yield run
+        except BaseException as exc:
+            trim_traceback(exc)
+            raise
         finally:
             if self._run is run:
                 self._run = None
@@ -940,7 +958,7 @@ class Bootstrap(Generic[S, C]):
 
     def _resource_value(self, resource: str) -> object:
         if self._run is None:
-            raise LifecycleError(_not_running(f"The resource {resource!r} of {self!r}"))
+            raise global_access.not_running(self, f"The resource {resource!r} of {self!r}")
         return self._run.resource_value(resource)
 
     def _store(self) -> Store[S]:
@@ -951,7 +969,7 @@ class Bootstrap(Generic[S, C]):
     def _current(self) -> Run[S, C]:
         """Return the run, from STARTING to its end; raise LifecycleError before and after."""
         if self._run is None or not self._run.store.is_filled:
-            raise LifecycleError(_not_running(repr(self)))
+            raise global_access.not_running(self)
         return self._run
 
     def _resolve_main(self, backend: str) -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
@@ -981,10 +999,3 @@ class Bootstrap(Generic[S, C]):
         if factory is not None and (config_type := factory.config_type) is not None:
             injectables.setdefault(config_type, "config")
         return Injectables(injectables, self._declaration.resources)
-
-
-def _not_running(what: str) -> str:
-    return (
-        f"{what} is not running. In FastAPI pass lifespan=boot.lifespan; in tests enter "
-        "`with TestClient(app)`; at import time only boot.load() provides secrets."
-    )

@@ -302,14 +302,20 @@ def name_of(declared: type[Any]) -> str:
 
 
 def shutdown_steps(declaration: AppDeclaration, *, kubernetes: bool) -> dict[str, float]:
-    """Return the seconds of each step of the longest shutdown, after SIGTERM."""
+    """Return the seconds of each step of the longest shutdown, after SIGTERM.
+
+    The shutdown delay and the grace periods of main and services pass at the same time.
+    """
     delay = declaration.shutdown_delay
     if delay is None:
         # boot.run(), which an application with a main uses, has no default delay.
         is_served = kubernetes and declaration.main is None
         delay = declaration.timings.kubernetes_shutdown_delay if is_served else 0.0
+    grace_periods = (service.grace_period for service in declaration.services)
+    grace = max(declaration.main_grace_period, *grace_periods, 0.0)
+    first = {"grace_period": grace} if grace > delay else {"shutdown_delay": delay}
     return {
-        "shutdown_delay": delay,
+        **first,
         "shutdown_timeout": declaration.shutdown_timeout,
         "forced exit": declaration.timings.forced_exit_delay,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -12,7 +13,6 @@ from hive_boot.runtime.injection import (
     BoundCall,
     Injectables,
     bind,
-    context_manager,
     display_name,
     is_async,
     is_generator,
@@ -23,13 +23,11 @@ from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
 
     from hive_boot._timings import Timings
-    from hive_boot.lifecycle.resources import Resource
-    from hive_boot.lifecycle.services import RestartPolicy, SupervisedTask
+    from hive_boot.lifecycle.services import RestartPolicy
     from hive_boot.runtime.config import ConfigFactory
-    from hive_boot.runtime.injection import InjectionContext, Work
+    from hive_boot.runtime.injection import Work
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.platform import SourceOptions
     from hive_boot.secrets.sources.external import Source
@@ -175,6 +173,10 @@ def forbid_main_with_serve(main: Work | None) -> None:
         raise DeclarationError(message)
 
 
+_PATH_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+"""A name that a URL contains as it is."""
+
+
 class RotationHook(Record):
     """Function that is called after a rotation.
 
@@ -248,6 +250,22 @@ class TaskSpec(Record):
     on_stop: Callable[[], object] | None
 
 
+class ContributorSpec(Record):
+    """Declared readiness contributor.
+
+    Attributes:
+        work: the function.
+        name: the name, also in the path of its endpoint.
+        interval: seconds between the end of a call and the next one.
+        timeout: seconds for one call.
+    """
+
+    work: Work
+    name: str
+    interval: float
+    timeout: float
+
+
 class BoundFunctions(Record):
     """Declared functions, each with its specification and the source of its arguments.
 
@@ -256,12 +274,14 @@ class BoundFunctions(Record):
         services: the services.
         hooks: the rotation hooks.
         checks: the checks.
+        contributors: the readiness contributors.
     """
 
     resources: Mapping[str, tuple[BoundCall, ResourceSpec]]
     services: Sequence[tuple[BoundCall, TaskSpec]]
     hooks: Sequence[tuple[BoundCall, RotationHook]]
     checks: Sequence[tuple[BoundCall, CheckSpec]]
+    contributors: Sequence[tuple[BoundCall, ContributorSpec]]
 
 
 class AppDeclaration:
@@ -293,6 +313,7 @@ class AppDeclaration:
         hooks: the rotation hooks, in the order of the declaration.
         resources: the resources, by name.
         services: the services, in the order of the declaration.
+        contributors: the readiness contributors, in the order of the declaration.
         overrides: values of a test, by attribute, that take precedence over every source; None
             makes a secret absent.
         stand_ins: values of a test, by the name of the resource that they replace.
@@ -363,6 +384,7 @@ class AppDeclaration:
         self.hooks: list[RotationHook] = []
         self.resources: dict[str, ResourceSpec] = {}
         self.services: list[TaskSpec] = []
+        self.contributors: list[ContributorSpec] = []
         self.overrides: Mapping[str, Value | None] = {}
         self.stand_ins: Mapping[str, object] = {}
 
@@ -506,6 +528,32 @@ class AppDeclaration:
 
         return _decorator("@boot.on_rotate()", add)
 
+    def readiness_decorator(
+        self, name: str | None, interval: float, timeout: float
+    ) -> Callable[[WorkT], WorkT]:
+        """Return a decorator that adds a readiness contributor.
+
+        Raises:
+            DeclarationError: a number is invalid. The decorator raises it if the function is not
+                async, or its name is in use or cannot be part of a path.
+        """
+        validate_seconds("interval=", interval)
+        validate_seconds("timeout=", timeout)
+
+        def add(function: Work) -> None:
+            label = display_name(function) if name is None else name
+            if not (isinstance(label, str) and _PATH_SEGMENT.fullmatch(label)):
+                message = (
+                    f"A readiness contributor cannot be named {label!r}: its name is part of a "
+                    "path. Fix: @boot.readiness(name=...) with letters, digits, '.', '_' and '-'."
+                )
+                raise DeclarationError(message)
+            taken = [contributor.name for contributor in self.contributors]
+            _require_unique_name("readiness contributor", label, taken)
+            self.contributors.append(ContributorSpec(function, label, interval, timeout))
+
+        return _decorator("@boot.readiness", add)
+
     def bind(self, injectables: Injectables, *, resources: bool = True) -> BoundFunctions:
         """Resolve the parameters of all functions except main, before anything runs.
 
@@ -521,13 +569,14 @@ class AppDeclaration:
         without_resources = Injectables(injectables.types)  # they start after the checks
         checks = [(bind(each.work, without_resources), each) for each in self.checks]
         if not resources:
-            return BoundFunctions({}, (), (), checks)
+            return BoundFunctions({}, (), (), checks, ())
         return BoundFunctions(
             resources=self._bind_resources(injectables),
             services=[(bind(each.work, injectables), each) for each in self.services],
             # The first parameter of a hook receives the change.
             hooks=[(bind(each.work, injectables, first=1), each) for each in self.hooks],
             checks=checks,
+            contributors=[(bind(each.work, injectables), each) for each in self.contributors],
         )
 
     def _bind_resources(
@@ -552,49 +601,3 @@ def _stand_in(value: object) -> ResourceSpec:
         return value
 
     return ResourceSpec(stand_in, None, (), ())
-
-
-ASGI_COMPONENT = "the ASGI application"
-"""Name, in messages, of the ASGI application as a resource. It starts after all others."""
-
-
-def build_components(
-    bound: BoundFunctions,
-    injection_context: Callable[[], InjectionContext],
-    asgi_component: Callable[[], AbstractAsyncContextManager[object]] | None,
-) -> tuple[list[Resource], list[SupervisedTask]]:
-    """Return the resources and services of a run, each list in start order.
-
-    Args:
-        bound: the declared functions.
-        injection_context: returns the values of parameters when a resource or service starts.
-        asgi_component: starts and stops the ASGI application, which depends on all resources;
-            None without one.
-    """
-    resources = []
-    if bound.resources or asgi_component is not None:
-        from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
-
-        for name, (work, spec) in bound.resources.items():
-            manager = context_manager(work, spec.work, injection_context)
-            dependencies = tuple(key for key in work.dependencies if key in bound.resources)
-            resources.append(Resource(name, manager, dependencies, spec.timeout, spec.retry_on))
-        if asgi_component is not None:
-            resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound.resources)))
-    return resources, [_build_service(*each, injection_context) for each in bound.services]
-
-
-def _build_service(
-    work: BoundCall, spec: TaskSpec, injection_context: Callable[[], InjectionContext]
-) -> SupervisedTask:
-    from hive_boot.lifecycle.services import SupervisedTask  # noqa: PLC0415  (it needs a loop)
-
-    return SupervisedTask(
-        work.display_name,
-        lambda: work(injection_context()),
-        spec.restart,
-        spec.max_restarts,
-        spec.restart_window,
-        spec.grace_period,
-        spec.on_stop,
-    )

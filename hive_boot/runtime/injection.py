@@ -1,4 +1,4 @@
-"""Dependency injection: parameters of functions, filled by name and by type; resource handles."""
+"""Dependency injection: parameters of functions, filled by name and by type."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
@@ -15,56 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
     from inspect import Parameter
-    from typing import Never
-
-T = TypeVar("T")
 
 Work = Callable[..., Any]
 """An async function of the application, with any parameters."""
-
-
-class ResourceHandle(Generic[T]):
-    """The handle of a declared resource, through which code reads its running value.
-
-    ``await handle()`` returns the running value, and so does FastAPI's ``Depends(handle)``.
-
-    Attributes:
-        fn: the decorated function, for tests.
-        name: the name of the resource; a parameter of this name receives its value.
-    """
-
-    def __init__(self, fn: Callable[..., Any], boot: Any) -> None:  # noqa: ANN401  (a Bootstrap)
-        self.fn = fn
-        self.name: str = fn.__name__
-        self._boot = boot
-        self.__doc__ = fn.__doc__
-
-    @property
-    def value(self) -> T:
-        """The running value of the resource.
-
-        Raises:
-            LifecycleError: the resource is not running.
-        """
-        value: T = self._boot._resource_value(self.name)  # noqa: SLF001  (same library)
-        return value
-
-    async def __call__(self) -> T:
-        """Return the running value of the resource.
-
-        Raises:
-            LifecycleError: the resource is not running.
-        """
-        return self.value
-
-    def __repr__(self) -> str:
-        return f"<resource {self.name}>"
-
-    if not TYPE_CHECKING:  # a type checker would accept every attribute
-
-        def __getattr__(self, name: str) -> Never:
-            message = f"This is a handle: write {self.__dict__.get('name')}.value.{name}"
-            raise AttributeError(message)
 
 
 class Injectables(Record):

@@ -31,7 +31,7 @@ from hive_boot.lifecycle.tasks import (
 )
 from hive_boot.redaction.registry import redact
 from hive_boot.runtime import log_messages
-from hive_boot.runtime.declarations import build_components
+from hive_boot.runtime.components import build_components
 from hive_boot.runtime.injection import InjectionContext
 from hive_boot.runtime.load_pipeline import LoadPipeline
 from hive_boot.runtime.redaction_scope import RedactionScope
@@ -75,6 +75,7 @@ class Run(Generic[S, C]):
             within so many seconds.
         describe_pending: describes what has not stopped, before a forced exit; None if the
             process has another owner.
+        describe_main: returns the line at which main waits; empty when it has ended.
         view: the live secrets of ``boot.load()``, which this run takes over; None without.
         resources: whether resources, services and hooks are part of the run. Default True.
         more_checks: checks that an entry point adds to those of the application.
@@ -102,6 +103,7 @@ class Run(Generic[S, C]):
         asgi_component: AsgiComponent | None = None,
         cancel: Callable[[float], object] = lambda _: None,
         describe_pending: Callable[[], str] | None = None,
+        describe_main: Callable[[], Sequence[str]] = tuple,
         view: S | None = None,
         resources: bool = True,
         more_checks: Sequence[tuple[BoundCall, CheckSpec]] = (),
@@ -119,6 +121,7 @@ class Run(Generic[S, C]):
             timeout=declaration.shutdown_timeout,
             cancel=cancel,
             describe_pending=describe_pending,
+            waits_for=self._waits_for,
             grace_period=declaration.main_grace_period,
             on_stop=declaration.main_on_stop,
             timings=declaration.timings,
@@ -126,11 +129,13 @@ class Run(Generic[S, C]):
         self.runner: Runner = Runner(
             self.states, self.shutdown, context=self._context, timings=declaration.timings
         )
+        self.runner.describe_with(describe_main)
         self.bound: BoundFunctions = declaration.bind(injectables, resources=resources)
-        if self.bound.resources or self.bound.services or asgi_component is not None:
+        bound = self.bound
+        if bound.resources or bound.services or bound.contributors or asgi_component is not None:
             starts_last = None if asgi_component is None else partial(asgi_component, self)
             self.runner.set_components(
-                *build_components(self.bound, self.injection_context, starts_last)
+                *build_components(bound, self.injection_context, starts_last)
             )
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
@@ -238,7 +243,6 @@ class Run(Generic[S, C]):
             The failures: the one that ended the run, and those of the stop.
         """
         runner = self.runner
-        began = time.monotonic()
         failures: list[BaseException] = []
         self._pipeline.stop_waiting()
         try:
@@ -254,7 +258,7 @@ class Run(Generic[S, C]):
             if runner.failure is not None:
                 failures.insert(0, runner.failure)
             if self.states.started and keep_redacting:
-                log_messages.log_stopped(time.monotonic() - began)
+                log_messages.log_stopped(time.monotonic() - self.shutdown.requested_at)
         finally:
             global_access.unregister(self.store)
             self._log.__exit__(None, None, None)
@@ -265,6 +269,7 @@ class Run(Generic[S, C]):
         """Stop what has started, in reverse order, and collect the failures."""
         runner = self.runner
         self.shutdown.begin_stop()
+        self.shutdown.start_log()
         if self._declaration.finish_tasks and self._owns_process:
             left = (self.shutdown.deadline - time.monotonic()) * STOP_BUDGET_SHARE
             tasks = open_tasks() - self._tasks_before
@@ -343,6 +348,9 @@ class Run(Generic[S, C]):
             self.shutdown.request()
         else:
             self._soon(self.shutdown.request)
+
+    def _waits_for(self) -> list[str]:
+        return self.runner.waits_for()
 
     def set_reload_state(self, state: State) -> None:
         """Enter READY or RELOADING, unless the run is stopping."""
@@ -502,15 +510,18 @@ def build_status(run: Run[Any, Any]) -> Status:
     from hive_boot.runtime.status import Status, describe  # noqa: PLC0415  (few ask)
 
     runner, store, reasons = run.runner, run.store, _reasons(run)
+    contributors = () if runner.readiness is None else runner.readiness.status
     known: dict[str, Any] = {
         "state": run.state,
-        "ready": run.ready,
+        "ready": run.ready and all(each.passing for each in contributors),
         "started": run.states.started,
         "uptime": run.states.timeline.elapsed,
         "degraded": bool(reasons),
         "reasons": reasons,
+        "services": tuple(work.display_name for work, _ in run.bound.services),
         "failing_services": () if runner.services is None else runner.services.failing,
         "completed_services": () if runner.services is None else tuple(runner.services.completed),
+        "contributors": contributors,
         "failed": runner.failed,
         "timeline": run.states.timeline.steps,
         "forked": run.forked,
@@ -555,6 +566,12 @@ def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
     reloader, services = run.reloader, run.runner.services
     failing = () if services is None else services.failing
     reasons = [f"the service {label} has failed, and is started again" for label in failing]
+    if run.runner.readiness is not None and run.ready:
+        reasons += [
+            f"the readiness contributor {each.name} fails: {each.failure}"
+            for each in run.runner.readiness.status
+            if each.failure and not each.passing
+        ]
     if reloader is not None:
         reasons += reloader.reasons
         if reloader.watch_supervisor.is_down and not run.forked:

@@ -11,6 +11,7 @@ from hive_boot.lifecycle.states import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from hive_boot.lifecycle.readiness import ContributorStatus
     from hive_boot.lifecycle.states import TimelineEntry
     from hive_boot.secrets.fields import Field, Profile
     from hive_boot.secrets.store import Store
@@ -74,7 +75,8 @@ class Status:
 
     Attributes:
         state: the current state of the run.
-        ready: whether the application serves.
+        ready: whether ``/readyz`` answers 200: the application serves, and every readiness
+            contributor is passing.
         started: whether it has been ready.
         uptime: seconds since the start began; 0 when it is not running.
         degraded: whether the application serves although there is a problem.
@@ -102,8 +104,10 @@ class Status:
         hook_failures: the number of failures of each hook, by its name.
         rotations: the latest rotations, the newest first.
         rotations_total: the number of rotations that were ``accepted`` and ``refused``.
+        services: every service.
         failing_services: the services that have failed and have not recovered yet.
         completed_services: the services that have returned and are not started again.
+        contributors: every readiness contributor.
         failed: the resource or service whose failure ends the application; empty for none.
         timeline: every step of the run, with its start, its end and its outcome.
         forked: whether this process was forked from the process that started the
@@ -134,8 +138,10 @@ class Status:
     hook_failures: Mapping[str, int] = field(default_factory=dict)
     rotations: tuple[RotationStatus, ...] = ()
     rotations_total: Mapping[str, int] = field(default_factory=dict)
+    services: tuple[str, ...] = ()
     failing_services: tuple[str, ...] = ()
     completed_services: tuple[str, ...] = ()
+    contributors: tuple[ContributorStatus, ...] = ()
     failed: str = ""
     timeline: tuple[TimelineEntry, ...] = ()
     forked: bool = False

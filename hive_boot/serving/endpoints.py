@@ -13,7 +13,7 @@ from hive_boot.lifecycle.states import SERVING, State
 from hive_boot.redaction.registry import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from hive_boot._timings import Timings
     from hive_boot.runtime.status import Status
@@ -41,7 +41,7 @@ class ProbeResult(Record):
 
     Attributes:
         status: the HTTP status: 200 or 503.
-        text: the state, in one word.
+        text: the state, in one word; ``unready`` if a readiness contributor is not passing.
     """
 
     status: int
@@ -57,13 +57,17 @@ def liveness(state: State) -> ProbeResult:
     return ProbeResult(200, state)
 
 
-def readiness(state: State) -> ProbeResult:
-    """Return whether the application can receive requests.
+def readiness(status: Status) -> ProbeResult:
+    """Return whether the application should receive requests.
 
     Args:
-        state: the current state of the run.
+        status: the status at this moment.
     """
-    return ProbeResult(200 if state in SERVING else 503, state)
+    if status.state not in SERVING:
+        return ProbeResult(503, status.state)
+    if all(each.passing for each in status.contributors):
+        return ProbeResult(200, status.state)
+    return ProbeResult(503, "unready")
 
 
 def startup(state: State, *, started: bool) -> ProbeResult:
@@ -77,7 +81,7 @@ def startup(state: State, *, started: bool) -> ProbeResult:
 
 
 PROBES = ("/livez", "/readyz", "/startupz")
-"""The endpoints for a kubelet; their responses contain no names."""
+"""The endpoints for a kubelet; names are only in ``/readyz?verbose`` and ``/readyz/<name>``."""
 
 
 PATHS = (*PROBES, "/health", "/boot", "/boot.json", "/metrics")
@@ -110,6 +114,7 @@ def handle_request(  # noqa: PLR0913  (a request, the application, and its optio
     path: str,
     status: Status,
     *,
+    query: str = "",
     name: str = "",
     accept: str = "",
     only: Collection[str] = PATHS,
@@ -121,20 +126,24 @@ def handle_request(  # noqa: PLR0913  (a request, the application, and its optio
         method: the HTTP method.
         path: the path below the prefix that the endpoints are mounted at.
         status: the status at this moment.
+        query: the query of the URL; only ``/readyz`` uses it.
         name: the name of the application.
         accept: the header ``Accept``; only ``/metrics`` uses it.
         only: the endpoints that exist. Default: all.
         timings: the refresh interval of the status page.
     """
     head = method == "HEAD"
-    if path not in only and not (path in _PAGE_FILES and "/boot" in only):
+    if _endpoint_of(path) not in only and not (path in _PAGE_FILES and "/boot" in only):
         known = "".join(f"{each}\n" for each in only)
         return make_response(404, f"Not found. The endpoints are:\n{known}", head=head)
     if method not in {"GET", "HEAD"}:
         return make_response(
             405, "Method not allowed: use GET or HEAD.\n", (b"allow", b"GET, HEAD")
         )
-    response = _respond(path, status, name, accept, timings)
+    if _endpoint_of(path) == "/readyz":
+        response = _readiness(path.removeprefix("/readyz").removeprefix("/"), query, status)
+    else:
+        response = _respond(path, status, name, accept, timings)
     return response.replace(body=b"") if head else response
 
 
@@ -176,11 +185,47 @@ def _respond(path: str, status: Status, name: str, accept: str, timings: Timings
         return make_response(200 if status.ready else 503, f"{health}\n", kind="application/json")
     if path == "/livez":
         probe = liveness(status.state)
-    elif path == "/readyz":
-        probe = readiness(status.state)
     else:
         probe = startup(status.state, started=status.started)
     return make_response(probe.status, f"{probe.text}\n")
+
+
+def _endpoint_of(path: str) -> str:
+    """Return the endpoint of a path: of ``/readyz/<name>`` it is ``/readyz``."""
+    return "/readyz" if path.startswith("/readyz/") and path != "/readyz/" else path
+
+
+def _readiness(name: str, query: str, status: Status) -> Response:
+    """Return the response to ``/readyz``, or to ``/readyz/<name>``, which is verbose."""
+    probe, lines = readiness(status), list(_readiness_lines(status))
+    if name:
+        lines = [each for each in lines if each[0] == name]
+        if not lines:
+            return make_response(404, "Not found. /readyz?verbose has the names.\n")
+        probe = ProbeResult(200 if all(passing for _, passing, _ in lines) else 503, "")
+    elif not any(each.partition("=")[0] == "verbose" for each in query.split("&")):
+        lines = []
+    shown = [f"[{'+' if passing else '-'}] {text}" for _, passing, text in lines]
+    text = "\n".join(filter(None, [probe.text, redact("\n".join(shown))]))
+    return make_response(probe.status, f"{text}\n")
+
+
+def _readiness_lines(status: Status) -> Iterator[tuple[str, bool, str]]:
+    """Yield the name, whether it is all right, and the text of each contributor and service."""
+    for each in status.contributors:
+        text = "passes" if each.passing else "has not passed yet"
+        if each.failure:
+            verb = "passes, although the last call has failed" if each.passing else "fails"
+            text = f"{verb}: {each.failure}"
+        yield each.name, each.passing, f"{each.name}: {text}"
+    for name in status.services:
+        text = "runs" if status.started else "has not started"
+        if name in status.failing_services:
+            text = "has failed, and is started again"
+        elif name in status.completed_services:
+            text = "has returned"
+        passing = status.started and name not in status.failing_services
+        yield name, passing, f"service {name}: {text}"
 
 
 def _status_page(path: str, status: Status, name: str, timings: Timings) -> Response:
@@ -213,7 +258,7 @@ def describe(status: Status) -> dict[str, Any]:
     """Return the body of ``/health``; the reasons contain names and no values."""
     text = "degraded" if status.degraded else "ok"
     return {
-        "status": text if status.ready else str(status.state),
+        "status": text if status.ready else readiness(status).text,
         "ready": status.ready,
         "degraded": status.degraded,
         "reasons": redact(list(status.reasons)),
@@ -249,6 +294,7 @@ class Endpoints:
                 scope["method"],
                 path,
                 self._status(),
+                query=_query(scope),
                 name=self._name,
                 accept=_accept(scope),
             )
@@ -260,7 +306,7 @@ class Endpoints:
 
 
 async def answer_probe(scope: Scope, send: Send, status: Callable[[], Status]) -> bool:
-    """Respond to ``/livez``, ``/readyz`` and ``/startupz``, and to nothing else.
+    """Respond to ``/livez``, ``/startupz``, ``/readyz`` and below it, and to nothing else.
 
     Args:
         scope: the scope of the request.
@@ -270,9 +316,10 @@ async def answer_probe(scope: Scope, send: Send, status: Callable[[], Status]) -
     Returns:
         Whether the request was one of them; otherwise nothing was sent.
     """
-    if scope["type"] != "http" or (path := path_of(scope)) not in PROBES:
+    if scope["type"] != "http" or _endpoint_of(path := path_of(scope)) not in PROBES:
         return False
-    await _send(handle_request(scope["method"], path, status(), only=PROBES), send)
+    query = _query(scope)
+    await _send(handle_request(scope["method"], path, status(), query=query, only=PROBES), send)
     return True
 
 
@@ -285,6 +332,11 @@ def path_of(scope: Scope) -> str:
     path: str = scope["path"]
     prefix: str = scope.get("root_path", "").rstrip("/")
     return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
+
+
+def _query(scope: Scope) -> str:
+    query: bytes = scope.get("query_string", b"")
+    return query.decode("latin-1")
 
 
 def _accept(scope: Scope) -> str:

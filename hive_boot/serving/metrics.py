@@ -55,6 +55,14 @@ class Collector:
         for hook, count in status.hook_failures.items():
             failures.add_metric([hook], count)
         yield failures
+        contributors = GaugeMetricFamily(
+            "hive_boot_readiness_passing",
+            "Whether a readiness contributor lets /readyz answer 200.",
+            labels=["contributor"],
+        )
+        for each in status.contributors:
+            contributors.add_metric([each.name], float(each.passing))
+        yield contributors
         watcher = GaugeMetricFamily(
             "hive_boot_watcher", "How changes are noticed: 1 for the current mode.", labels=["mode"]
         )
@@ -65,7 +73,7 @@ class Collector:
 
 def _gauges(status: Status) -> Iterator[tuple[str, str, float]]:
     """Return the metrics without labels: name, description, value."""
-    yield "ready", "Whether the application serves.", status.ready
+    yield "ready", "Whether /readyz answers 200.", status.ready
     yield "degraded", "Whether the application serves although there is a problem.", status.degraded
     yield "generation", "The generation that was accepted last.", status.generation
     yield (

@@ -15,6 +15,7 @@ from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import anyio
 from anyio.abc import SocketAttribute
@@ -191,7 +192,8 @@ class _Connections:
 
     def _answer(self, request: h11.Request) -> Response:
         headers = dict(request.headers)
-        path = request.target.decode("ascii").partition("?")[0]
+        path, _, query = request.target.decode("ascii").partition("?")
+        path = unquote(path)
         if not path.startswith("/"):
             # The absolute form, which proxies send and servers must accept (RFC 9112, 3.2.2).
             path = f"/{path.partition('://')[2].partition('/')[2]}"
@@ -200,6 +202,7 @@ class _Connections:
                 request.method.decode("ascii"),
                 path,
                 self._status(),
+                query=query,
                 name=self._name,
                 accept=headers.get(b"accept", b"").decode("latin-1"),
                 timings=self._timings,

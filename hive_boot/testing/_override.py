@@ -6,7 +6,8 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError
-from hive_boot.runtime.injection import ResourceHandle
+from hive_boot.lifecycle.states import SERVING
+from hive_boot.runtime.components import ResourceHandle
 from hive_boot.secrets.fix_hints import did_you_mean
 from hive_boot.secrets.value import Secret, SecretBytes
 
@@ -82,7 +83,7 @@ class override:  # noqa: N801  (used like a function)
                 raise DeclarationError(message)
 
     def __enter__(self) -> Self:
-        if self._boot.status().ready:
+        if self._is_ready:
             self._forbid_resources()
             message = "The application is running. Write `async with override(…)`."
             raise LifecycleError(message)
@@ -95,7 +96,7 @@ class override:  # noqa: N801  (used like a function)
         self._stack.close()
 
     async def __aenter__(self) -> Self:
-        if not self._boot.status().ready:
+        if not self._is_ready:
             return self.__enter__()
         self._forbid_resources()
         self._stack = self._install_overrides()
@@ -110,7 +111,7 @@ class override:  # noqa: N801  (used like a function)
 
     async def __aexit__(self, *exc_info: object) -> None:
         self._stack.close()
-        if self._boot.status().ready:
+        if self._is_ready:
             await self._boot.reload(now=True)
 
     def _forbid_resources(self) -> None:
@@ -121,6 +122,10 @@ class override:  # noqa: N801  (used like a function)
                 "override(…, resources=…) before it starts."
             )
             raise LifecycleError(message)
+
+    @property
+    def _is_ready(self) -> bool:
+        return self._boot._state in SERVING  # noqa: SLF001  (same library)
 
     def _install_overrides(self) -> ExitStack:
         """Add the values to the overrides, and return how to remove them."""

@@ -8,12 +8,15 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from hive_boot import Bootstrap
 from hive_boot._timings import DEFAULTS
+from hive_boot.lifecycle.readiness import ContributorStatus
 from hive_boot.lifecycle.states import State
 from hive_boot.runtime.status import Status
 from hive_boot.serving import probe_server
@@ -83,7 +86,7 @@ def run(workplace: Path, interpreter: Interpreter) -> Callable[..., list[str]]:
 
 def test_every_block_is_tried() -> None:
     """Every block is covered by a test of this module."""
-    blocks = {"app.py", "wrapped.py", "mounted.py", "worker.py", "registered.py"}
+    blocks = {"app.py", "wrapped.py", "mounted.py", "worker.py", "orders.py", "registered.py"}
     assert PYTHON.keys() == blocks
     assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(blocks)
     assert len(YAML) == 2
@@ -136,6 +139,36 @@ def fetch(port: int, path: str) -> int:
         return 0
 
 
+def test_a_contributor_is_shown_as_in_the_text(run: Callable[..., list[str]]) -> None:
+    """A broker that refuses connections makes the probe fail, and the details are those shown."""
+    program = """
+import anyio
+import orders
+from app import boot
+from hive_boot.serving.endpoints import handle_request
+
+async def refuse(self):
+    raise ConnectionRefusedError("fake-password-1")
+
+async def main():
+    for ping in (None, refuse):
+        orders.Consumer.ping = ping or orders.Consumer.ping
+        async with boot.running():
+            with anyio.fail_after(30):
+                while (status := boot.status()).contributors[0].age is None or (
+                    not status.completed_services
+                ):
+                    await anyio.sleep(0.005)
+            response = handle_request("GET", "/readyz", status, query="verbose")
+            print(response.status, response.body.decode(), end="")
+anyio.run(main)
+"""
+    passing, failing = ("\n".join(run(program)) + "\n").split("503 ")
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    assert failing == shown
+    assert passing == "200 ready\n[+] broker: passes\n[+] service heartbeat: has returned\n"
+
+
 def test_a_registry_of_one_s_own(run: Callable[..., list[str]]) -> None:
     """The metrics can be registered in another registry."""
     program = (
@@ -153,7 +186,7 @@ def test_the_names_are_right() -> None:
     """The page has exactly the existing paths, metrics with labels, and fields."""
     assert set(re.findall(r"^\| `(/[\w.]+)` \|", TEXT, re.MULTILINE)) == set(PATHS)
     shown = dict(re.findall(r"^\| `(hive_boot_\w+)(?:\{(\w+)\})?` \|", TEXT, re.MULTILINE))
-    status = Status(hook_failures={"reconnect": 0})
+    status = Status(hook_failures={"reconnect": 0}, contributors=(ContributorStatus("broker"),))
     there = {
         sample.name: "".join(sample.labels)
         for family in text_string_to_metric_families(expose(status)[1].decode())
@@ -169,6 +202,9 @@ def test_the_names_are_right() -> None:
 def test_the_numbers_are_right() -> None:
     """The seconds and limits of the page are those of the code."""
     assert (DEFAULTS.probe_timeout, probe_server.MOST) == (10, 100)
+    for name in ("timeout", "interval"):
+        seconds = signature(Bootstrap.readiness).parameters[name].default
+        assert f"`{name}` seconds ({seconds})" in TEXT
     script = (ROOT / "hive_boot" / "serving" / "status_page" / "page.js").read_text("utf-8")
     assert "steps: 200," in script
     statuses = (Status(), Status(state=State.READY))

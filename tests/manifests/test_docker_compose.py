@@ -89,9 +89,16 @@ def test_a_file_of_another_name_is_mounted_under_it() -> None:
 
 def test_a_stop_has_its_time() -> None:
     """Docker's ten seconds are not what decides."""
+    consuming = Bootstrap(ShopSecrets, shutdown_delay=3)
+
+    @consuming.service(grace_period=30)
+    async def consume() -> None:
+        """Take jobs."""
+
     for boot, grace in (
         (Bootstrap(ShopSecrets), "9s"),
         (Bootstrap(ShopSecrets, shutdown_delay=3.5, shutdown_timeout=20), "25s"),
+        (consuming, "39s"),
     ):
         assert service(deploy(boot=boot))["stop_grace_period"] == grace
 

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from hive_boot.lifecycle.readiness import ContributorStatus
 from hive_boot.lifecycle.states import State, TimelineEntry
 from hive_boot.runtime.status import RotationStatus, SecretStatus, Status
 
@@ -144,6 +145,24 @@ def degraded(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field
         "watcher": "poll",
     }
     return ready(count, **(told | more))
+
+
+def unready(**more: Any) -> Status:  # noqa: ANN401  (any field)
+    """Describe an application that serves, and that should not get requests."""
+    return ready(
+        ready=False,
+        degraded=True,
+        reasons=("the readiness contributor queue fails: TimeoutError",),
+        services=("heartbeat", "poll", "warm_up"),
+        failing_services=("poll",),
+        completed_services=("warm_up",),
+        contributors=(
+            ContributorStatus("database", passing=True, failure="returned False", age=1.0),
+            ContributorStatus("queue", failure="TimeoutError", age=3.0),
+            ContributorStatus("cache"),
+        ),
+        **more,
+    )
 
 
 def stopping() -> Status:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from typing import Any, cast
 
 import httpx2
@@ -21,12 +22,15 @@ from hive_boot.serving.endpoints import (
     App,
     Endpoints,
     Message,
+    Receive,
     Response,
+    Scope,
+    Send,
     answer_probe,
     handle_request,
 )
 from tests.fixtures.golden import assert_golden
-from tests.serving.statuses import degraded, ready, starting, stopping
+from tests.serving.statuses import degraded, ready, starting, stopping, unready
 
 pytestmark = pytest.mark.anyio
 
@@ -68,6 +72,7 @@ def test_health_has_one_word_and_fields() -> None:
         (starting(), 503, "starting"),
         (ready(), 200, "ok"),
         (degraded(), 200, "degraded"),
+        (unready(), 503, "unready"),
         (DRAINING, 503, "draining"),
         (stopping(), 503, "stopping"),
     ):
@@ -87,18 +92,48 @@ def test_health_has_one_word_and_fields() -> None:
 
 
 def test_the_text_of_the_responses() -> None:
-    """The bodies of ``/readyz`` and ``/health``, in four states one after another."""
+    """The bodies of ``/readyz`` and ``/health``, in five states one after another."""
     found = ""
     for title, status in (
         ("starting", starting()),
         ("ready", ready()),
         ("degraded", degraded()),
         ("draining", DRAINING),
+        ("unready", unready()),
     ):
-        for path in ("/readyz", "/health"):
-            response = handle_request("GET", path, status)
+        more = ("/readyz?verbose", "/readyz/queue") if status.contributors else ()
+        for path in ("/readyz", *more, "/health"):
+            bare, _, query = path.partition("?")
+            response = handle_request("GET", bare, status, query=query)
             found += f"{title}: GET {path} {response.status}\n{body_of(response)}"
     assert_golden("readyz_verbose_or_health", found)
+
+
+def test_the_details_are_answered_on_request() -> None:
+    """`verbose` may have a value; a name is one of a contributor or a service."""
+    status = unready()
+    plain, verbose = (
+        handle_request("GET", "/readyz", status, query=query) for query in ("", "verbose")
+    )
+    assert (plain.body, len(verbose.body.splitlines())) == (b"unready\n", 7)
+    for query in ("verbose=1", "x=1&verbose", "verbose="):
+        assert handle_request("GET", "/readyz", status, query=query) == verbose
+    for query in ("quiet", "x=verbose", "&", "verbos"):
+        assert handle_request("GET", "/readyz", status, query=query) == plain
+    for name, code in (("database", 200), ("queue", 503), ("cache", 503), ("poll", 503)):
+        response = handle_request("GET", f"/readyz/{name}", status)
+        assert (response.status, response.body.count(b"\n")) == (code, 1), name
+    for name in ("nothing", "", "/", "poll/", "queue/x", "..", "Queue"):
+        assert handle_request("GET", f"/readyz/{name}", status).status == 404, name
+    for path in ("/livez/queue", "/startupz/queue", "/readyzqueue"):
+        assert handle_request("GET", path, status).status == 404, path
+    assert handle_request("GET", "/readyz/queue", status, only=("/livez",)).status == 404
+    assert handle_request("POST", "/readyz/queue", status).status == 405
+    assert handle_request("GET", "/livez", status, query="verbose").body == b"ready\n"
+    # A service and a contributor of one name are both shown, and both have to pass.
+    both = replace(status, services=("database",), failing_services=("database",))
+    response = handle_request("GET", "/readyz/database", both)
+    assert (response.status, response.body.count(b"\n")) == (503, 2)
 
 
 async def test_a_value_in_a_reason_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,6 +281,22 @@ class Conversation:
         self.found.append(message)
 
 
+async def test_the_details_are_answered_below_a_prefix() -> None:
+    """The query and the name reach the endpoint through every way to serve it."""
+
+    async def app(scope: Scope, _: Receive, send: Send) -> None:
+        assert await answer_probe(scope, send, unready)
+
+    for each in (Endpoints(unready, "hive"), app):
+        for root_path in ("", "/api"):
+            async with client(each, root_path) as asking:
+                response = await asking.get(f"{root_path}/readyz?verbose")
+                assert (response.status_code, len(response.text.splitlines())) == (503, 7)
+                response = await asking.get(f"{root_path}/readyz/%64atabase")
+                assert response.status_code == 200
+                assert (await asking.head(f"{root_path}/readyz/queue")).content == b""
+
+
 async def test_they_complete_a_lifespan() -> None:
     """Startup and shutdown of a lifespan are completed."""
     conversation = Conversation({"type": "lifespan.startup"}, {"type": "lifespan.shutdown"})
@@ -279,10 +330,12 @@ async def test_the_outermost_layer_answers_only_probes() -> None:
             await Endpoints(ready, "inner")(scope, receive, send)
 
     async with client(app) as asking:
-        assert (await asking.get("/readyz")).text == "starting\n"
+        assert (await asking.get("/readyz?verbose")).text == "starting\n"
         assert (await asking.post("/livez")).status_code == 405
-        assert asked == 2
+        assert (await asking.get("/readyz/queue")).text.startswith("Not found. /readyz")
+        assert asked == 3
         assert (await asking.get("/health")).json()["state"] == "ready"
         assert (await asking.get("/nothing")).status_code == 404
-    assert asked == 2
+        assert (await asking.get("/readyz/")).status_code == 200  # of the application
+    assert asked == 3
     assert not await answer_probe({"type": "websocket"}, Conversation().send, status)

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 from hive_boot.runtime.status import Status
 from hive_boot.serving.metrics import Collector, expose
 from tests.fixtures.golden import assert_golden
-from tests.serving.statuses import degraded, ready
+from tests.serving.statuses import degraded, ready, unready
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
@@ -33,7 +33,12 @@ def ours(told: Samples) -> Samples:
 
 def test_every_metric_is_there_with_its_value() -> None:
     """The names of the metrics are a promise, because alerts are set on them."""
-    status = replace(degraded(), last_read=1_700_000_060.0, last_change=1_700_000_000.0)
+    status = replace(
+        degraded(),
+        last_read=1_700_000_060.0,
+        last_change=1_700_000_000.0,
+        contributors=unready().contributors,
+    )
     assert ours(samples(expose(status)[1].decode())) == {
         ("hive_boot_ready", ()): 1,
         ("hive_boot_degraded", ()): 1,
@@ -45,6 +50,9 @@ def test_every_metric_is_there_with_its_value() -> None:
         ("hive_boot_rotations_total", ("refused",)): 1,
         ("hive_boot_hook_failures_total", ("reconnect",)): 7,
         ("hive_boot_hook_failures_total", ("agents",)): 0,
+        ("hive_boot_readiness_passing", ("database",)): 1,
+        ("hive_boot_readiness_passing", ("queue",)): 0,
+        ("hive_boot_readiness_passing", ("cache",)): 0,
         ("hive_boot_watcher", ("inotify",)): 0,
         ("hive_boot_watcher", ("poll",)): 1,
         ("hive_boot_watcher", ("down",)): 0,
@@ -54,7 +62,12 @@ def test_every_metric_is_there_with_its_value() -> None:
 
 def test_the_metrics_are_worded() -> None:
     """The names, the types and the help texts of our metrics, as a scrape shows them."""
-    status = replace(degraded(), last_read=1_700_000_060.0, last_change=1_700_000_000.0)
+    status = replace(
+        degraded(),
+        last_read=1_700_000_060.0,
+        last_change=1_700_000_000.0,
+        contributors=unready().contributors,
+    )
     lines = expose(status)[1].decode().splitlines()
     assert_golden("metrics", "\n".join(line for line in lines if "hive_boot_" in line))
 

@@ -17,7 +17,15 @@ from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.lifecycle.states import State, TimelineEntry
 from hive_boot.runtime.status import RotationStatus, SecretStatus, Status
 from hive_boot.serving.endpoints import Response, handle_request
-from tests.serving.statuses import crowded, degraded, ready, secret_status, starting, stopping
+from tests.serving.statuses import (
+    crowded,
+    degraded,
+    ready,
+    secret_status,
+    starting,
+    stopping,
+    unready,
+)
 from tests.support import ROOT
 
 PATHS = ("/boot", "/boot.css", "/boot.js")
@@ -200,8 +208,11 @@ def test_without_javascript_the_page_names_the_json() -> None:
 
 def test_the_json_has_every_field_of_the_status() -> None:
     """``/boot.json`` has what ``Bootstrap.status()`` has, the name and the time."""
-    for status in (Status(), starting(), ready(), degraded(), stopping()):
+    for status in (Status(), starting(), unready(), ready(), degraded(), stopping()):
         found = status_of(status)
+        assert [each["passing"] for each in found["contributors"]] == [
+            each.passing for each in status.contributors
+        ]
         names = {field.name for field in fields(Status)}
         assert found.keys() == names | {"name", "time", "refresh_interval"}
         assert found["name"] == "hive <hive>"

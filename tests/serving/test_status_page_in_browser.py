@@ -30,6 +30,7 @@ from tests.serving.statuses import (
     secrets,
     starting,
     stopping,
+    unready,
 )
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -287,6 +288,7 @@ def test_the_page_is_readable_in_bad_times(host: Host, browser: webdriver.Chrome
     """The page stays readable when everything is wrong, numerous or long."""
     for status in (
         stopping(),
+        unready(),
         crowded(),
         replace(degraded(), failed="agents", forked=True),
         replace(ready(), mode_reason="x" * 200, reasons=("y" * 400,), degraded=True),
@@ -344,6 +346,7 @@ def test_the_state_comes_first(host: Host, browser: webdriver.Chrome) -> None:
         (degraded(), "badge warn", "ready, degraded"),
         (ready(state=State.DRAINING, ready=False), "badge", "draining"),
         (stopping(), "badge bad", "stopping, failed"),
+        (unready(), "badge bad", "ready, unready"),
     ):
         open_page(browser, host, status)
         assert browser.title == f"{text}: hive <hive>"

@@ -288,6 +288,23 @@ async def empty() -> None:
     """Judge everything, with brackets."""
 
 
+@living.readiness
+async def consumes(agents: AgentPool) -> bool:
+    """Return whether requests are welcome."""
+    return bool(agents)
+
+
+@living.readiness("cache", interval=1.5, timeout=1)
+async def cache_is_filled() -> None:
+    """Raise while they are not."""
+
+
+@living.readiness(name=None)
+async def broker_answers() -> bool | None:
+    """Do both."""
+    return None
+
+
 @living.on_rotate("openai_api_key")
 async def reconnect_agents(change: Change, agents: AgentPool) -> None:
     """Hear of a change, with a part."""
@@ -445,6 +462,8 @@ def look() -> None:
     assert_type(status.uptime, float)
     assert_type(status.failed, str)
     assert_type(status.failing_services, tuple[str, ...])
+    assert_type([each.passing for each in status.contributors], list[bool])
+    assert_type([each.age for each in status.contributors], list[float | None])
     assert_type(status.hook_failures, Mapping[str, int])
     assert_type(status.rotations_total, Mapping[str, int])
     for rotation in status.rotations:

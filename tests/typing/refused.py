@@ -152,6 +152,18 @@ async def text_check(secrets: HiveSecrets) -> str:
     return repr(secrets)
 
 
+@boot.readiness  # type: ignore[type-var]
+def sync_contributor() -> bool:
+    """Be called, and not awaited."""
+    return True
+
+
+@boot.readiness("queue")  # type: ignore[type-var]
+async def text_contributor() -> str:
+    """Answer what is no verdict."""
+    return ""
+
+
 @boot.check("jwt_secret", timeout=3)  # type: ignore[type-var]
 def sync_check_of_one(secrets: HiveSecrets) -> bool:
     """Be called, and not awaited, by a decorator with arguments."""
@@ -252,6 +264,9 @@ def declare_life() -> None:
     boot.check(3)  # type: ignore[call-overload]
     boot.check(names=["jwt_secret"])  # type: ignore[call-overload]
     boot.check("jwt_secret", timeout="3")  # type: ignore[call-overload]
+    boot.readiness(3)  # type: ignore[call-overload]
+    boot.readiness("queue", interval="5")  # type: ignore[call-overload]
+    boot.readiness("queue", 5)  # type: ignore[call-overload]
     boot.main(must_complete="yes")  # type: ignore[call-overload]
     Bootstrap(HiveSecrets, probe_port="8081")  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, shutdown_delay="5")  # type: ignore[arg-type]

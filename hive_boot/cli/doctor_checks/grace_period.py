@@ -128,6 +128,7 @@ def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding
         return None
     total = " + ".join(f"{name} {seconds:g}" for name, seconds in terms.items() if seconds)
     suggested = math.ceil(needed / _ROUNDED_TO) * _ROUNDED_TO
+    shorter = "grace_period" if "grace_period" in terms else "shutdown_delay"
     default = "" if grace.explicit else f", the default of {grace.platform}"
     key, value, _ = _PLATFORMS[grace.platform]
     return Finding(
@@ -137,7 +138,7 @@ def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding
         f"{grace.seconds:g} s{default}",
         names=(key,),
         locations=(grace.location,) if grace.location else (),
-        fix=f"{key}{value.format(suggested)}, or a shorter shutdown_timeout= or shutdown_delay=",
+        fix=f"{key}{value.format(suggested)}, or a shorter shutdown_timeout= or {shorter}=",
     )
 
 

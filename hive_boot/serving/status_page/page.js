@@ -8,6 +8,7 @@ const RETRY_INTERVAL = 2; // seconds, while the application does not respond
 const REQUEST_TIMEOUT = 10;
 
 const STARTING = ["armed", "loading", "starting"];
+const SERVING = ["ready", "reloading"];
 const STOPPING = ["draining", "stopping"];
 
 const STEP_COLORS = { done: "good", running: "busy", failed: "bad", overdue: "bad" };
@@ -47,7 +48,9 @@ function formatTime(seconds) {
 function overallStatus(status) {
   if (status.failed) return ["bad", `${status.state}, failed`];
   if (STARTING.includes(status.state)) return ["busy", status.state];
-  if (!status.ready) return ["", status.state];
+  if (!status.ready) {
+    return SERVING.includes(status.state) ? ["bad", `${status.state}, unready`] : ["", status.state];
+  }
   return status.degraded ? ["warn", `${status.state}, degraded`] : ["good", status.state];
 }
 
@@ -242,9 +245,14 @@ function facts(status) {
     ["Watcher", status.watcher, WATCHERS[status.watcher] ?? ""],
     ["Mode", status.mode || "not detected", status.mode_reason],
     ["Profile", status.profile || "not detected", status.profile_reason],
+    ...status.contributors.map(({ name, passing, failure, age }) => [
+      `Readiness ${name}`,
+      passing ? "passes" : failure ? "fails" : "has not passed yet",
+      failure && `${failure}, ${formatDuration(age)} ago`,
+    ]),
   ].map(([label, value, detail]) =>
     element("div", {},
-      element("dt", {}, label),
+      element("dt", {}, ...breakable(label)),
       element("dd", {}, value, ...(detail ? [small(...breakable(detail))] : []))));
 }
 

@@ -92,6 +92,37 @@ def test_an_application_with_a_main_has_no_default_delay(tmp_path: Path) -> None
     assert not list(short_grace_period(replace(context, declarations=declarations)))
 
 
+def test_the_grace_periods_of_the_application_count(tmp_path: Path) -> None:
+    """The longest one of main and services passes together with the shutdown delay."""
+    for main, service, delay, total, term in (
+        (20, 0, 5, 29, "grace_period 20"),
+        (3, 30, 5, 39, "grace_period 30"),
+        (3, 4, 5, 14, "shutdown_delay 5"),
+        (5, 5, 5, 14, "shutdown_delay 5"),
+        (7, 0, None, 16, "grace_period 7"),
+    ):
+        boot = Bootstrap(Needs, shutdown_delay=delay)
+
+        @boot.main(grace_period=main)
+        async def work() -> None: ...
+
+        @boot.service(grace_period=service)
+        async def consume() -> None: ...
+
+        @boot.service
+        async def poll() -> None: ...
+
+        declarations = boot._declaration  # noqa: SLF001  (as the command does)
+        for seconds, count in ((total - 1, 1), (total, 0)):
+            file = write(tmp_path / "x.service", f"[Service]\nTimeoutStopSec={seconds}\n")
+            context = context_of(tmp_path, manifests=[file])
+            found = list(short_grace_period(replace(context, declarations=declarations)))
+            assert len(found) == count, (main, service, delay)
+            for finding in found:
+                assert f"{total} s ({term} + shutdown_timeout 8" in finding.message
+                assert f"{term.split()[0]}=" in finding.fix
+
+
 def test_the_fix_is_the_line_to_write(tmp_path: Path) -> None:
     """In the form of each platform, rounded up."""
     manifests = {

@@ -1,0 +1,136 @@
+"""Components of a run: its resources, services and readiness contributors, from the declaration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+
+from hive_boot.runtime.injection import context_manager
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
+    from typing import Never
+
+    from hive_boot.lifecycle.readiness import Contributor
+    from hive_boot.lifecycle.resources import Resource
+    from hive_boot.lifecycle.services import SupervisedTask
+    from hive_boot.runtime.declarations import BoundFunctions, ContributorSpec, TaskSpec
+    from hive_boot.runtime.injection import BoundCall, InjectionContext
+
+T = TypeVar("T")
+
+
+class ResourceHandle(Generic[T]):
+    """The handle of a declared resource, through which code reads its running value.
+
+    ``await handle()`` returns the running value, and so does FastAPI's ``Depends(handle)``.
+
+    Attributes:
+        fn: the decorated function, for tests.
+        name: the name of the resource; a parameter of this name receives its value.
+    """
+
+    def __init__(self, fn: Callable[..., Any], boot: Any) -> None:  # noqa: ANN401  (a Bootstrap)
+        self.fn = fn
+        self.name: str = fn.__name__
+        self._boot = boot
+        self.__doc__ = fn.__doc__
+
+    @property
+    def value(self) -> T:
+        """The running value of the resource.
+
+        Raises:
+            LifecycleError: the resource is not running.
+        """
+        value: T = self._boot._resource_value(self.name)  # noqa: SLF001  (same library)
+        return value
+
+    async def __call__(self) -> T:
+        """Return the running value of the resource.
+
+        Raises:
+            LifecycleError: the resource is not running.
+        """
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"<resource {self.name}>"
+
+    if not TYPE_CHECKING:  # a type checker would accept every attribute
+
+        def __getattr__(self, name: str) -> Never:
+            message = f"This is a handle: write {self.__dict__.get('name')}.value.{name}"
+            raise AttributeError(message)
+
+
+class ResourceDecorator(Protocol):
+    """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
+
+    @overload
+    def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
+    @overload
+    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
+    @overload
+    def __call__(
+        self, function: Callable[..., AbstractAsyncContextManager[T]], /
+    ) -> ResourceHandle[T]: ...
+    def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
+
+
+ASGI_COMPONENT = "the ASGI application"
+"""Name, in messages, of the ASGI application as a resource. It starts after all others."""
+
+
+def build_components(
+    bound: BoundFunctions,
+    injection_context: Callable[[], InjectionContext],
+    asgi_component: Callable[[], AbstractAsyncContextManager[object]] | None,
+) -> tuple[list[Resource], list[SupervisedTask], list[Contributor]]:
+    """Return the resources, services and readiness contributors of a run, each in start order.
+
+    Args:
+        bound: the declared functions.
+        injection_context: returns the values of parameters when a function is called.
+        asgi_component: starts and stops the ASGI application, which depends on all resources;
+            None without one.
+    """
+    resources = []
+    if bound.resources or asgi_component is not None:
+        from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
+
+        for name, (work, spec) in bound.resources.items():
+            manager = context_manager(work, spec.work, injection_context)
+            dependencies = tuple(key for key in work.dependencies if key in bound.resources)
+            resources.append(Resource(name, manager, dependencies, spec.timeout, spec.retry_on))
+        if asgi_component is not None:
+            resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound.resources)))
+    return (
+        resources,
+        [_build_service(*each, injection_context) for each in bound.services],
+        [_build_contributor(*each, injection_context) for each in bound.contributors],
+    )
+
+
+def _build_service(
+    work: BoundCall, spec: TaskSpec, injection_context: Callable[[], InjectionContext]
+) -> SupervisedTask:
+    from hive_boot.lifecycle.services import SupervisedTask  # noqa: PLC0415  (it needs a loop)
+
+    return SupervisedTask(
+        work.display_name,
+        lambda: work(injection_context()),
+        spec.restart,
+        spec.max_restarts,
+        spec.restart_window,
+        spec.grace_period,
+        spec.on_stop,
+    )
+
+
+def _build_contributor(
+    work: BoundCall, spec: ContributorSpec, injection_context: Callable[[], InjectionContext]
+) -> Contributor:
+    from hive_boot.lifecycle.readiness import Contributor  # noqa: PLC0415  (it needs a loop)
+
+    return Contributor(spec.name, lambda: work(injection_context()), spec.interval, spec.timeout)

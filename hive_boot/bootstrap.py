@@ -710,10 +710,7 @@ class Bootstrap(Generic[S, C]):
         and ``/startupz``. A failed start is a failed lifespan startup of the server.
 
         Args:
-            app: the ASGI application to wrap.
-
-        Raises:
-            DeclarationError: ``app`` is not an ASGI application.
+            app: the ASGI application to wrap. Anything else is a DeclarationError.
         """
         from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (only for HTTP)
         from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)

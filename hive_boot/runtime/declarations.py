@@ -559,8 +559,7 @@ class AppDeclaration:
 
         Args:
             injectables: the objects that parameters can receive.
-            resources: whether resources are started, and the functions that may need one: services
-                and hooks. Default True.
+            resources: whether functions are bound that are, or may need, a resource. Default True.
 
         Raises:
             DeclarationError: a parameter cannot be filled, or resources depend on each other in a
@@ -586,9 +585,7 @@ class AppDeclaration:
         if not self.resources:
             return {}
         specs = self.resources | {name: _stand_in(each) for name, each in self.stand_ins.items()}
-        bound = {
-            name: bind(spec.work, injectables, after=spec.after) for name, spec in specs.items()
-        }
+        bound = {key: bind(each.work, injectables, after=each.after) for key, each in specs.items()}
         order = start_order({name: work.dependencies for name, work in bound.items()})
         # The secrets, the settings and the Bootstrap are dependencies too.
         return {name: (bound[name], specs[name]) for name in order if name in bound}

@@ -7,6 +7,10 @@ interpreter for every health check and needs none of them.
 import sys as _sys
 from importlib import import_module as _import_module
 
+if _sys.platform == "win32":
+    _message = "hive_boot requires a POSIX system such as Linux or macOS, and this is Windows."
+    raise ImportError(_message)
+
 TYPE_CHECKING = False  # importing typing would double the time of a probe
 if TYPE_CHECKING:
     from hive_boot.bootstrap import Bootstrap as Bootstrap
@@ -75,28 +79,49 @@ else:
     }
     __all__ = list(_MODULES)
 
+    def _lazy_names(package: str, modules: dict[str, str]) -> tuple[object, object]:
+        """Return the ``__getattr__`` and the ``__dir__`` of a package.
+
+        Args:
+            package: the full name of the package.
+            modules: the module of each public name, below the package.
+        """
+        namespace = vars(_sys.modules[package])
+
+        def import_name(name: str) -> object:
+            if name not in modules:
+                message = f"module {package!r} has no attribute {name!r}"
+                raise AttributeError(message)
+            try:
+                _import_module(f"{package}.{modules[name]}")
+            except AttributeError as exc:
+                # An import statement would report an AttributeError as a name that does not exist.
+                message = f"{package}.{modules[name]} cannot be imported: {exc}"
+                raise ImportError(message) from exc
+            for each, module in modules.items():
+                loaded = _sys.modules.get(f"{package}.{module}")
+                if hasattr(loaded, each):
+                    value = getattr(loaded, each)
+                    # Tracebacks and help() show the module from which users import the name.
+                    value.__module__ = package
+                    # setdefault, because a test may have replaced the value.
+                    namespace.setdefault(each, value)
+            return namespace[name]
+
+        return import_name, lambda: sorted({*namespace, *modules})
+
+    _import_name, _names = _lazy_names(__name__, _MODULES)
+
     # Hidden from type checkers, for which __getattr__ would make every name valid.
     def __getattr__(name: str) -> object:
         if name == "__version__":
             from importlib.metadata import version  # noqa: PLC0415  (slow to import)
 
             return version("hive_boot")
-        if name not in _MODULES:
-            message = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(message)
-        _import_module(f"hive_boot.{_MODULES[name]}")
-        for each, module in _MODULES.items():
-            loaded = _sys.modules.get(f"hive_boot.{module}")
-            if hasattr(loaded, each):
-                value = getattr(loaded, each)
-                # Tracebacks and help() show the module from which users import the name.
-                value.__module__ = "hive_boot"
-                # setdefault, because a test may have replaced the value.
-                globals().setdefault(each, value)
-        return globals()[name]
+        return _import_name(name)
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__, "__version__"})
+        return [*_names(), "__version__"]
 
 
 del TYPE_CHECKING

@@ -26,6 +26,7 @@ from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
     from typing import Concatenate, Self, TypeAlias
 
     from typing_extensions import TypeVar as TypeVarWithDefault
@@ -262,6 +263,10 @@ class Bootstrap(Generic[S, C]):
     def resource(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
     @overload
     def resource(
+        self, function: Callable[..., AbstractAsyncContextManager[T]], /
+    ) -> ResourceHandle[T]: ...
+    @overload
+    def resource(
         self, /, *, timeout: float | None = None, retry_on: RetryOn = (), after: After = ()
     ) -> ResourceDecorator: ...
     def resource(
@@ -279,8 +284,8 @@ class Bootstrap(Generic[S, C]):
         Args:
             function: an ``async def`` with one ``yield``: the code above it starts the
                 resource, the yielded object is the value, the code below it stops the
-                resource. Without a ``yield``, the return value is the value, and there is
-                nothing to stop.
+                resource. It may be below ``@asynccontextmanager``. Without a ``yield``, the return
+                value is the value, and there is nothing to stop.
             timeout: seconds for its start, and seconds for its stop, within
                 ``startup_timeout`` and ``shutdown_timeout``. Default: only those two limits.
             retry_on: further types of exceptions that are retried, one or a tuple, such as
@@ -520,6 +525,7 @@ class Bootstrap(Generic[S, C]):
             KeyboardInterrupt: as :meth:`run` does.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
+        from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
         from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
 
         more_checks: list[Any] = []
@@ -536,6 +542,7 @@ class Bootstrap(Generic[S, C]):
 
         def resolve_serving() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
             validate_backend(backend)
+            validate_asgi(app)
             forbid_main_with_serve(self._declaration.main)
             serving.select_server(server, backend, server_options)
             if tls is not None:
@@ -554,15 +561,19 @@ class Bootstrap(Generic[S, C]):
         )
         raise SystemExit(run_process(resolve_serving, start, backend))
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[S]:
-        """Start the application for the block, and stop it at the end of the block.
+    def running(self, *, resources: bool = True) -> AbstractAsyncContextManager[S]:
+        """Start the application for an ``async with`` block, and stop it at the end of the block.
 
         When a resource fails while it runs, or a service has used up its restarts, the block
         is cancelled.
 
-        Yields:
-            The live secrets.
+        Args:
+            resources: whether the resources are started, and what may need one: services, hooks
+                and the probe port. With False only secrets and settings are loaded, checked and,
+                with ``watch=True``, followed, for scripts and fixtures. Default True.
+
+        Returns:
+            A context manager, whose value is the live secrets.
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid; ``str()`` is the report.
@@ -570,14 +581,12 @@ class Bootstrap(Generic[S, C]):
             StartupError: a resource could not start; several are raised as a group.
             ShutdownTimeoutError: a resource has not stopped in time.
             IllegalTransitionError: the application is already running.
+            LifecycleError: the context manager was used in another way than by ``async with``.
             Exception: the exception of a failed resource or service.
         """
-        from hive_boot.lifecycle.tasks import CancellableBlock  # noqa: PLC0415  (imports anyio)
+        from hive_boot.runtime.run import RunningBlock  # noqa: PLC0415  (imports anyio)
 
-        block = CancellableBlock()
-        async with self._running(cancel=block.cancel) as run:
-            with block:
-                yield run.store.view
+        return RunningBlock(self._running, resources=resources)
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[dict[str, Any]]:  # noqa: ARG002  (servers pass it)
@@ -701,10 +710,12 @@ class Bootstrap(Generic[S, C]):
         and ``/startupz``. A failed start is a failed lifespan startup of the server.
 
         Args:
-            app: the ASGI application to wrap.
+            app: the ASGI application to wrap. Anything else is a DeclarationError.
         """
         from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (only for HTTP)
+        from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
 
+        validate_asgi(app)
         return LifespanMiddleware(app, self.lifespan, self.status, phase=lambda: self._state)
 
     @property
@@ -837,7 +848,7 @@ class Bootstrap(Generic[S, C]):
             global_access.unregister(self._run.store)
             self._run = None
         if self._run is not None:
-            raise IllegalTransitionError(self._run.state, "start")
+            raise IllegalTransitionError(self._run.state, "start", self._run.how_to_share)
         more.setdefault("listeners", self._listeners())
         more["view"] = None if self._loaded is None else self._loaded.view
         run = self._run = Run(self._declaration, self._injectables(), self, **more)
@@ -930,11 +941,7 @@ class Bootstrap(Generic[S, C]):
         return dry_run(self._declaration, self._injectables(), self, ask=may_ask)
 
     def _forbid_start_in_inspection(self, method: str) -> None:
-        """Raise if a tool imports the declaration only to inspect it.
-
-        Raises:
-            DeclarationError: the declaration is imported for inspection.
-        """
+        """Raise DeclarationError if a tool imports the declaration only to inspect it."""
         if self._inspection_only:
             message = (
                 f"boot.{method}() was called while the module was imported. Call it below "
@@ -952,20 +959,12 @@ class Bootstrap(Generic[S, C]):
         return self._run.resource_value(resource)
 
     def _store(self) -> Store[S]:
-        """Return the store of the run; before READY and after the end, that of :meth:`load`.
-
-        Raises:
-            LifecycleError: the application is neither running nor loaded.
-        """
+        """Return the store of the run; before STARTING and after the end, that of :meth:`load`."""
         is_running = self._run is not None and self._run.store.is_filled
         return self._loaded if self._loaded and not is_running else self._current().store
 
     def _current(self) -> Run[S, C]:
-        """Return the run, from STARTING to its end: requests are served while draining.
-
-        Raises:
-            LifecycleError: the application has not loaded its secrets, or has ended.
-        """
+        """Return the run, from STARTING to its end; raise LifecycleError before and after."""
         if self._run is None or not self._run.store.is_filled:
             raise global_access.not_running(self)
         return self._run

@@ -373,13 +373,16 @@ class IllegalTransitionError(LifecycleError):
     Attributes:
         state: the current state of the application.
         event: the requested operation.
+        fix: sentences about what to do instead; may be empty.
     """
 
-    def __init__(self, state: str, event: str) -> None:
+    def __init__(self, state: str, event: str, fix: str = "") -> None:
         self.state = state
         self.event = event
-        super().__init__(state, event)
+        self.fix = fix
+        super().__init__(state, event, fix)
 
     def __str__(self) -> str:
-        """Return the current state and the requested operation."""
-        return f"An application that is {self.state} cannot {self.event}"
+        """Return the current state, the requested operation and the fix."""
+        sentence = f"An application that is {self.state} cannot {self.event}"
+        return f"{sentence}. {self.fix}" if self.fix else sentence

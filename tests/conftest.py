@@ -7,6 +7,7 @@ from weakref import WeakSet
 
 import pytest
 
+from hive_boot import secrets
 from hive_boot.redaction import hooks
 from hive_boot.secrets import global_access, platform
 from tests.fixtures.watching import own_threads
@@ -97,6 +98,7 @@ def bare_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     for name in list(os.environ):
         if name.startswith("HIVE_BOOT_") or name in told:
             monkeypatch.delenv(name)
+    monkeypatch.setattr(secrets, "pinned_settings", None)
     # A developer starts the tests in a terminal, and a CI system does not.
     monkeypatch.setattr(platform.HostEnvironment, "terminal", terminal_of)
     workplace = tmp_path / "cwd"

@@ -29,6 +29,7 @@ from hive_boot import (
     get_secret,
     secret,
 )
+from hive_boot.testing import override
 from tests.support import failed_start, until
 
 if TYPE_CHECKING:
@@ -175,6 +176,54 @@ async def test_it_can_be_started_again_and_again(
         async with boot.running() as secrets:
             assert secrets.jwt_secret.reveal() == f"{VALUE}-{number}"
             assert boot.status().generation == 1
+
+
+@pytest.mark.anyio
+@pytest.mark.both_backends
+async def test_it_runs_without_its_resources(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Secrets and settings are loaded and checked; what may need a resource does not run."""
+    caplog.set_level("INFO")
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    boot = Bootstrap(HiveSecrets, config=Settings, mode="environment", probe_port=0)
+    called: list[str] = []
+
+    @boot.check
+    async def checked(secrets: HiveSecrets) -> None:
+        called.append(f"check {secrets.jwt_secret.matches(VALUE)}")
+
+    @boot.resource
+    async def pool() -> str:
+        called.append("pool")
+        return "pool"
+
+    @boot.service
+    async def consume(pool: str) -> None:
+        called.append(f"consume {pool}")
+
+    @boot.on_rotate()
+    async def reconnect(change: Change, pool: str) -> None:
+        called.append(f"reconnect {change} {pool}")
+
+    async with boot.running(resources=False) as secrets:
+        assert secrets is boot.secrets
+        assert get_secret("JWT_SECRET") == VALUE
+        assert isinstance(boot.config, Settings)
+        with pytest.raises(LifecycleError, match="pool"):
+            _ = pool.value
+        async with override(boot, jwt_secret=f"{VALUE}-2"):
+            assert secrets.jwt_secret.reveal() == f"{VALUE}-2"
+        # A lifespan in it joins it, with what there is.
+        async with boot.lifespan(None) as state:
+            assert state.keys() == {"secrets", "config"}
+        assert boot.status().ready
+        assert not boot.status().degraded
+    assert called == ["check True", "check False", "check True"]
+    assert "Probe server" not in caplog.text
+    async with boot.running():
+        assert pool.value == "pool"
+        assert "Probe server" in caplog.text
 
 
 @pytest.mark.anyio

@@ -3,6 +3,7 @@
 import inspect
 import os
 import pickle
+import re
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -285,3 +286,48 @@ def test_a_name_that_is_none_is_told_as_of_any_module() -> None:
     """An import of a name that does not exist fails as it does for any module."""
     with pytest.raises(AttributeError, match=r"\bhive_boot\b.*\bBootstrapp\b"):
         _ = hive_boot.Bootstrapp  # type: ignore[attr-defined]
+
+
+def test_windows_is_refused_in_one_sentence() -> None:
+    """The last line of the traceback is the reason, before any module of ours could fail."""
+    for statement in (
+        "import hive_boot",
+        "from hive_boot import Secret",
+        "import hive_boot.cli.main",
+    ):
+        child = run_child(f"import sys; sys.platform = 'win32'; {statement}")
+        last = child.stderr.splitlines()[-1]
+        assert re.fullmatch(r"ImportError: hive_boot requires a POSIX system[^.]*Windows\.", last)
+
+
+BROKEN = """
+import importlib.abc, importlib.util, signal, sys
+
+class Broken(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path, target=None):
+        if name in ("hive_boot.exceptions", "hive_boot.testing._override"):
+            return importlib.util.spec_from_loader(name, self)
+
+    def exec_module(self, module):
+        signal.SIGBROKEN
+
+sys.meta_path.insert(0, Broken())
+try:
+    {use}
+except BaseException as exc:
+    print(type(exc).__name__, "|", exc, "|", type(exc.__cause__).__name__)
+"""
+
+
+def test_an_error_in_a_module_is_not_a_missing_name() -> None:
+    """An AttributeError in a module of ours is the cause of an ImportError that names it."""
+    for use in (
+        "from hive_boot import LifecycleError",
+        "import hive_boot; hasattr(hive_boot, 'Bootstrap')",
+        "import hive_boot; getattr(hive_boot, 'BootError', None)",
+        "from hive_boot.testing import override",
+    ):
+        kind, message, cause = run_child(BROKEN.format(use=use)).stdout.strip().split(" | ")
+        assert (kind, cause) == ("ImportError", "AttributeError"), use
+        assert "SIGBROKEN" in message
+        assert re.match(r"hive_boot\.[\w.]+ cannot be imported", message)

@@ -42,13 +42,18 @@ def load_application(app: str, *, to_run: bool = False) -> Bootstrap[Any, Any]:
     if isinstance(found, type) and issubclass(found, SecretSet):
         return Bootstrap(found)
     if not isinstance(found, Bootstrap):
-        message = f"{app} is not a Bootstrap or a SecretSet"
+        kind = f"a {type(found).__name__}"
+        message = f"{app} is {kind}, not a Bootstrap or a SecretSet{_known(app)}"
         raise DeclarationError(message)
     return found
 
 
-def load_object(app: str) -> object:
+def load_object(app: str, argument: str = "APP") -> object:
     """Return the object that ``package.module:name`` names.
+
+    Args:
+        app: the module and the name.
+        argument: the argument that names it, for the message. Default ``APP``.
 
     Raises:
         UsageError: ``app`` does not have this form, or the module or the name does not exist.
@@ -56,18 +61,15 @@ def load_object(app: str) -> object:
         SecretsError: as :func:`import_module`.
     """
     module, _, name = app.partition(":")
-    if not module or not name:
-        message = f"Invalid APP {app!r}: expected package.module:name, such as app:boot"
+    if not module or not name or module.endswith(".py"):
+        message = f"Invalid {argument} {app!r}: expected package.module:name, such as app:boot"
         raise UsageError(message)
     found: Any = import_module(module)
     for part in name.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
-            members = getattr(found, "__dict__", {}).items()
-            known = [key for key, value in members if _is_application(value)]
-            hint = f". Applications in it: {', '.join(sorted(known))}" if known else ""
-            message = f"The module {module} has no attribute {name}{hint}"
+            message = f"The module {module} has no attribute {name}{_known(app)}"
             raise UsageError(message) from None
     return found
 
@@ -148,6 +150,13 @@ def working_directory() -> str:
     except FileNotFoundError:
         message = "The working directory was removed. Change to a directory that exists."
     raise UsageError(message)
+
+
+def _known(app: str) -> str:
+    """Return the sentence that names the applications of an imported module; empty without one."""
+    members = getattr(sys.modules.get(app.partition(":")[0]), "__dict__", {}).items()
+    known = sorted(key for key, value in members if _is_application(value))
+    return f". Applications in it: {', '.join(known)}" if known else ""
 
 
 def _is_application(value: object) -> bool:

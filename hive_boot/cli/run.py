@@ -84,16 +84,13 @@ def run(arguments: Namespace) -> int:
         load_application,
         load_object,
     )
-    from hive_boot.exceptions import DeclarationError  # noqa: PLC0415  (the same)
-    from hive_boot.secrets.secret_set import SecretSet  # noqa: PLC0415  (the same)
+    from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (the same)
 
     boot = load_application(arguments.app, to_run=True)
     if arguments.serve is None:
         return boot.run(**options)
-    app: Any = load_object(arguments.serve)
-    if not callable(app) or (isinstance(app, type) and issubclass(app, SecretSet)):
-        message = f"Invalid --serve {arguments.serve}: expected an ASGI application"
-        raise DeclarationError(message)
+    app: Any = load_object(arguments.serve, "--serve")
+    validate_asgi(app, f"--serve {arguments.serve}")
     return boot.serve(app, **options)
 
 

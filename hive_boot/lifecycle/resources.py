@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -315,7 +317,7 @@ class ResourceManager:
                     message = f"hive_boot did not stop {state.label}, but it has ended."
                     state.failure = LifecycleError(message)
         except BaseException as exc:  # noqa: BLE001  (reported by start, stop or on_crash)
-            state.failure = trim_traceback(unwrap_single(exc))
+            state.failure = _wrong_yield(state, exc) or trim_traceback(unwrap_single(exc))
             if is_cancellation(exc):
                 # The task itself was cancelled: state.scope absorbs its own cancellation. Raising
                 # it again would cancel the tasks of all other resources.
@@ -452,6 +454,22 @@ def _failed_start(state: _ResourceState) -> StartupError:
     error.__cause__ = state.failure
     state.is_reported = True
     return error
+
+
+def _wrong_yield(state: _ResourceState, exc: BaseException) -> LifecycleError | None:
+    """Return the error of a generator that has not yielded exactly once; None for other failures.
+
+    For such a generator contextlib raises a RuntimeError, with no other frames in the traceback.
+    """
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(exc.__traceback__)][1:]
+    if not isinstance(exc, RuntimeError) or set(frames) != {contextlib.__file__}:
+        return None
+    how = "has yielded a second time" if state.started.is_set() else "has ended without a yield"
+    code = state.context.gen.ag_code
+    return LifecycleError(
+        f"The resource {state.resource.name} {how}, in {code.co_filename}:{code.co_firstlineno}. "
+        "Fix: yield its value once; the code below the yield stops it."
+    )
 
 
 def _unrequested_cancellation(state: _ResourceState) -> LifecycleError:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+
+from hive_boot.runtime.injection import context_manager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
+    from typing import Never
 
     from hive_boot.lifecycle.readiness import Contributor
     from hive_boot.lifecycle.resources import Resource
     from hive_boot.lifecycle.services import SupervisedTask
     from hive_boot.runtime.declarations import BoundFunctions, ContributorSpec, TaskSpec
-    from hive_boot.runtime.injection import BoundCall, InjectionContext, Work
+    from hive_boot.runtime.injection import BoundCall, InjectionContext
 
 T = TypeVar("T")
 
@@ -55,6 +57,12 @@ class ResourceHandle(Generic[T]):
     def __repr__(self) -> str:
         return f"<resource {self.name}>"
 
+    if not TYPE_CHECKING:  # a type checker would accept every attribute
+
+        def __getattr__(self, name: str) -> Never:
+            message = f"This is a handle: write {self.__dict__.get('name')}.value.{name}"
+            raise AttributeError(message)
+
 
 class ResourceDecorator(Protocol):
     """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
@@ -63,6 +71,10 @@ class ResourceDecorator(Protocol):
     def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
     @overload
     def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
+    @overload
+    def __call__(
+        self, function: Callable[..., AbstractAsyncContextManager[T]], /
+    ) -> ResourceHandle[T]: ...
     def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
 
 
@@ -88,7 +100,7 @@ def build_components(
         from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
 
         for name, (work, spec) in bound.resources.items():
-            manager = _context_manager(work, spec.work, injection_context)
+            manager = context_manager(work, spec.work, injection_context)
             dependencies = tuple(key for key in work.dependencies if key in bound.resources)
             resources.append(Resource(name, manager, dependencies, spec.timeout, spec.retry_on))
         if asgi_component is not None:
@@ -98,21 +110,6 @@ def build_components(
         [_build_service(*each, injection_context) for each in bound.services],
         [_build_contributor(*each, injection_context) for each in bound.contributors],
     )
-
-
-def _context_manager(
-    work: BoundCall, function: Work, injection_context: Callable[[], InjectionContext]
-) -> Callable[[], AbstractAsyncContextManager[object]]:
-    """Return the context manager of a resource. A function without a ``yield`` only starts it."""
-    from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
-
-    if isasyncgenfunction(function):
-        return asynccontextmanager(lambda: work(injection_context()))
-
-    async def without_stop() -> AsyncIterator[object]:
-        yield await work(injection_context())
-
-    return asynccontextmanager(without_stop)
 
 
 def _build_service(

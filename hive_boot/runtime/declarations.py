@@ -15,6 +15,8 @@ from hive_boot.runtime.injection import (
     bind,
     display_name,
     is_async,
+    is_generator,
+    require_async,
     start_order,
 )
 from hive_boot.secrets.secret_set import SecretSet
@@ -92,17 +94,11 @@ def _validate_stop(decorator: str, grace_period: object, on_stop: object) -> Non
         raise DeclarationError(message)
 
 
-def _require_async(decorator: str, function: object) -> None:
-    if not is_async(function):
-        message = f"{decorator} requires an async def, but {function!r} is not one."
-        raise DeclarationError(message)
-
-
 def _decorator(name: str, add: Callable[[Work], None]) -> Callable[[WorkT], WorkT]:
     """Return a decorator that adds an async function, and returns it unchanged."""
 
     def register(function: WorkT) -> WorkT:
-        _require_async(name, function)
+        require_async(name, function)
         add(function)
         return function
 
@@ -314,6 +310,7 @@ class AppDeclaration:
         contributors: the readiness contributors, in the order of the declaration.
         overrides: values of a test, by attribute, that take precedence over every source; None
             makes a secret absent.
+        stand_ins: values of a test, by the name of the resource that they replace.
 
     Raises:
         DeclarationError: an argument has an invalid value.
@@ -383,6 +380,7 @@ class AppDeclaration:
         self.services: list[TaskSpec] = []
         self.contributors: list[ContributorSpec] = []
         self.overrides: Mapping[str, Value | None] = {}
+        self.stand_ins: Mapping[str, object] = {}
 
     @property
     def name(self) -> str:
@@ -442,10 +440,8 @@ class AppDeclaration:
             DeclarationError: it is neither an async generator nor an ``async def``, it has no name,
                 its name is reserved or in use, or an argument is invalid.
         """
-        from inspect import isasyncgenfunction  # noqa: PLC0415  (many have no resource)
-
-        if not isasyncgenfunction(function):
-            _require_async("@boot.resource", function)
+        if not is_generator(function):
+            require_async("@boot.resource", function)
         name = getattr(function, "__name__", "")
         if not name.isidentifier():
             message = f"@boot.resource requires a function with a name, but {function!r} has none."
@@ -560,20 +556,27 @@ class AppDeclaration:
 
         return _decorator("@boot.readiness", add)
 
-    def bind(self, injectables: Injectables) -> BoundFunctions:
+    def bind(self, injectables: Injectables, *, resources: bool = True) -> BoundFunctions:
         """Resolve the parameters of all functions except main, before anything runs.
+
+        Args:
+            injectables: the objects that parameters can receive.
+            resources: whether functions are bound that are, or may need, a resource. Default True.
 
         Raises:
             DeclarationError: a parameter cannot be filled, or resources depend on each other in a
                 cycle.
         """
         without_resources = Injectables(injectables.types)  # they start after the checks
+        checks = [(bind(each.work, without_resources), each) for each in self.checks]
+        if not resources:
+            return BoundFunctions({}, (), (), checks, ())
         return BoundFunctions(
             resources=self._bind_resources(injectables),
             services=[(bind(each.work, injectables), each) for each in self.services],
             # The first parameter of a hook receives the change.
             hooks=[(bind(each.work, injectables, first=1), each) for each in self.hooks],
-            checks=[(bind(each.work, without_resources), each) for each in self.checks],
+            checks=checks,
             contributors=[(bind(each.work, injectables), each) for each in self.contributors],
         )
 
@@ -583,8 +586,17 @@ class AppDeclaration:
         """Resolve the parameters of all resources, and return them in start order."""
         if not self.resources:
             return {}
-        specs = self.resources.items()
-        bound = {name: bind(spec.work, injectables, after=spec.after) for name, spec in specs}
+        specs = self.resources | {name: _stand_in(each) for name, each in self.stand_ins.items()}
+        bound = {key: bind(each.work, injectables, after=each.after) for key, each in specs.items()}
         order = start_order({name: work.dependencies for name, work in bound.items()})
         # The secrets, the settings and the Bootstrap are dependencies too.
-        return {name: (bound[name], self.resources[name]) for name in order if name in bound}
+        return {name: (bound[name], specs[name]) for name in order if name in bound}
+
+
+def _stand_in(value: object) -> ResourceSpec:
+    """Return a resource that has a value of a test, and needs nothing."""
+
+    async def stand_in() -> object:
+        return value
+
+    return ResourceSpec(stand_in, None, (), ())

@@ -1,10 +1,10 @@
-"""Dependency injection: the parameters of declared functions, filled by name and by type."""
+"""Dependency injection: parameters of functions, filled by name and by type."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
@@ -12,6 +12,8 @@ from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from inspect import Parameter
 
 Work = Callable[..., Any]
@@ -70,6 +72,33 @@ def display_name(function: Callable[..., Any]) -> str:
     function = without_partial(function)
     name: str | None = getattr(function, "__qualname__", None)
     return repr(function) if name is None else name.rpartition("<locals>.")[2]
+
+
+def require_async(decorator: str, function: object) -> None:
+    """Raise if a function is not an ``async def`` that returns.
+
+    Raises:
+        DeclarationError: the function is sync, has a ``yield``, or is not a function.
+    """
+    if is_async(function):
+        return
+    from inspect import isasyncgenfunction  # noqa: PLC0415  (only a failure needs it)
+
+    what, name = repr(function), str(getattr(function, "__name__", ""))
+    if callable(function):
+        what = f"{display_name(function)}()"
+    fix = f"write `async def {name if name.isidentifier() else 'name'}(...)`"
+    if isasyncgenfunction(function):
+        fix = "remove its `yield`; only a resource has one"
+    message = f"{what} must be an async def, because of {decorator}. Fix: {fix}."
+    raise DeclarationError(message)
+
+
+def is_generator(function: Work) -> bool:
+    """Return whether a function is an async generator, perhaps below ``@asynccontextmanager``."""
+    from inspect import isasyncgenfunction, unwrap  # noqa: PLC0415  (many have no resource)
+
+    return not is_async(function) and isasyncgenfunction(unwrap(function))
 
 
 class BoundCall:
@@ -252,3 +281,21 @@ def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
         cycle = " → ".join(reversed(exc.args[1]))
     message = f"Resources form a cycle: {cycle}. Fix: remove one of these dependencies."
     raise DeclarationError(message)
+
+
+def context_manager(
+    work: BoundCall, function: Work, injection_context: Callable[[], InjectionContext]
+) -> Callable[[], AbstractAsyncContextManager[object]]:
+    """Return the context manager of a resource. A function without a ``yield`` only starts it."""
+    if not is_generator(function):
+
+        async def without_stop() -> AsyncIterator[object]:
+            yield await work(injection_context())
+
+        return asynccontextmanager(without_stop)
+
+    def manage() -> AbstractAsyncContextManager[object]:
+        made: Any = work(injection_context())
+        return made if hasattr(made, "__aenter__") else asynccontextmanager(lambda: made)()
+
+    return manage

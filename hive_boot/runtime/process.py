@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hive_boot._output import escape_controls, write_stderr
 from hive_boot._timings import DEFAULTS, Backoff
-from hive_boot.exceptions import BootError, InvalidSecretsError, ProblemsError
+from hive_boot.exceptions import BootError, DeclarationError, InvalidSecretsError, ProblemsError
 from hive_boot.lifecycle.signals import acquire
 from hive_boot.redaction.registry import redact_safely
 from hive_boot.redaction.tracebacks import format_failure, format_location
@@ -287,6 +287,7 @@ def run_process(
     with acquire() as signal_handler:
         import anyio  # noqa: PLC0415  (no tool needs a loop)
 
+        forbid_nested_loop()
         owner = ProcessRunner(signal_handler)
         library, options = "trio", {}
         if backend != "trio":
@@ -312,6 +313,26 @@ def run_process(
 
 _INTERRUPTED = "SIGINT has stopped the application"
 """Argument of the KeyboardInterrupt for which no traceback is printed."""
+
+
+def forbid_nested_loop() -> None:
+    """Raise if an event loop is running in this thread.
+
+    Raises:
+        DeclarationError: a loop is running.
+    """
+    from anyio.lowlevel import current_token  # noqa: PLC0415  (no tool needs a loop)
+
+    try:
+        current_token()
+    except RuntimeError:
+        return
+    message = (
+        "boot.run() and boot.serve() open an event loop, and one is running in this thread "
+        "already. Write `async with boot.running()` in async code, such as a notebook; inside a "
+        "server pass lifespan=boot.lifespan to the ASGI application."
+    )
+    raise DeclarationError(message)
 
 
 def report_failure(exc: BaseException) -> int:

@@ -7,9 +7,10 @@ import math
 import os
 import threading
 import time
-from contextlib import asynccontextmanager
+import warnings
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -20,6 +21,7 @@ from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.shutdown import ShutdownController
 from hive_boot.lifecycle.states import SERVING, State, StateMachine
 from hive_boot.lifecycle.tasks import (
+    CancellableBlock,
     combine,
     is_cancellation,
     open_tasks,
@@ -39,7 +41,8 @@ from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
     from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions, CheckSpec
     from hive_boot.runtime.injection import BoundCall, Injectables
@@ -74,6 +77,7 @@ class Run(Generic[S, C]):
             process has another owner.
         describe_main: returns the line at which main waits; empty when it has ended.
         view: the live secrets of ``boot.load()``, which this run takes over; None without.
+        resources: whether resources, services and hooks are part of the run. Default True.
         more_checks: checks that an entry point adds to those of the application.
 
     Attributes:
@@ -101,6 +105,7 @@ class Run(Generic[S, C]):
         describe_pending: Callable[[], str] | None = None,
         describe_main: Callable[[], Sequence[str]] = tuple,
         view: S | None = None,
+        resources: bool = True,
         more_checks: Sequence[tuple[BoundCall, CheckSpec]] = (),
     ) -> None:
         self._declaration = declaration
@@ -125,7 +130,7 @@ class Run(Generic[S, C]):
             self.states, self.shutdown, context=self._context, timings=declaration.timings
         )
         self.runner.describe_with(describe_main)
-        self.bound: BoundFunctions = declaration.bind(injectables)
+        self.bound: BoundFunctions = declaration.bind(injectables, resources=resources)
         bound = self.bound
         if bound.resources or bound.services or bound.contributors or asgi_component is not None:
             starts_last = None if asgi_component is None else partial(asgi_component, self)
@@ -291,13 +296,31 @@ class Run(Generic[S, C]):
     def accepts_nested_lifespan(self) -> bool:
         """Whether the lifespan of the served application can join this run."""
         starts_last = self._has_asgi_component and self.runner.only_asgi_component_pending
-        is_here = anyio.lowlevel.current_token().native_token is self._loop
-        return (self.ready or starts_last) and is_here and not self.is_orphaned
+        return (self.ready or starts_last) and self._is_here and not self.is_orphaned
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether the caller is in the event loop of the run."""
+        return anyio.lowlevel.current_token().native_token is self._loop
+
+    @property
+    def how_to_share(self) -> str:
+        """Sentences for a caller that cannot start a second run."""
+        if self._is_here:
+            return (
+                "Inside the block of boot.running(), and under boot.run() and boot.serve(), use "
+                "boot.secrets. A second run can start when this one has ended."
+            )
+        return (
+            "It runs in another event loop. TestClient(app) starts the application itself, so use "
+            "it without boot.running(); or beside boot.running() use "
+            "httpx.AsyncClient(transport=httpx.ASGITransport(app))."
+        )
 
     @property
     def request_state(self) -> dict[str, Any]:
         """Content of ``request.state``: the secrets, the settings, the resources by name."""
-        resources = {name: self.resource_value(name) for name in self._declaration.resources}
+        resources = {name: self.resource_value(name) for name in self.bound.resources}
         return {**resources, "secrets": self.store.view, "config": self.store.config}
 
     @property
@@ -419,6 +442,67 @@ def _raise_failures(raised: BaseException | None, failures: Sequence[BaseExcepti
     if raised is not None and not is_cancellation(raised):
         failures.insert(0, raised)
     raise combine(failures) from None
+
+
+class RunningBlock(AbstractAsyncContextManager[S]):
+    """Context manager of ``boot.running()``, which reports that ``async with`` is missing.
+
+    Args:
+        start: returns the context manager of a run.
+        resources: whether resources, and what may need one, are part of the run.
+    """
+
+    _is_used = False
+
+    def __init__(
+        self, start: Callable[..., AbstractAsyncContextManager[Run[S, Any]]], *, resources: bool
+    ) -> None:
+        self._block = _run_block(start, resources=resources)
+
+    async def __aenter__(self) -> S:
+        if self._is_used:
+            message = "Each block needs a new call: `async with boot.running()`."
+            raise LifecycleError(message)
+        self._is_used = True
+        return await self._block.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool | None:
+        return await self._block.__aexit__(kind, raised, trace)
+
+    def __enter__(self) -> NoReturn:
+        self._is_used = True
+        raise LifecycleError(_HOW_TO_RUN)
+
+    __await__ = __enter__
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Exist, so that a ``with`` block calls ``__enter__``."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(_HOW_TO_RUN)
+
+    def __del__(self) -> None:
+        if not self._is_used:
+            warnings.warn(_HOW_TO_RUN, RuntimeWarning, stacklevel=2)
+
+
+@asynccontextmanager
+async def _run_block(
+    start: Callable[..., AbstractAsyncContextManager[Run[S, Any]]], *, resources: bool
+) -> AsyncIterator[S]:
+    block = CancellableBlock()
+    more: dict[str, Any] = {} if resources else {"resources": False, "listeners": ()}
+    async with start(cancel=block.cancel, **more) as run:
+        with block:
+            yield run.store.view
+
+
+_HOW_TO_RUN = "boot.running() starts nothing by itself. Write `async with boot.running()`."
 
 
 def build_status(run: Run[Any, Any]) -> Status:

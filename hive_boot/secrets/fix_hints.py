@@ -50,9 +50,15 @@ def how_to_provide(field: Field, source_context: SourceContext, declaration: str
         return Fix(f"mount a file that contains the value at {path}")
     if source_context.mode == "environment":
         return Fix(f"set the environment variable {field.name}")
-    add = f"add {field.name}=... to {source_context.env_files[-1]}"
-    if source_context.maybe_missing_mount and source_context.profile != "development":
-        add = f"mount /run/secrets/{file}, set the environment variable {field.name}, or {add}"
+    if not source_context.env_files:
+        add = f"set the environment variable {field.name}, or use override(); tests ignore .env"
+    elif source_context.maybe_missing_mount and source_context.profile != "development":
+        add = (
+            f"mount /run/secrets/{file}, set the environment variable {field.name}, "
+            f"or add {field.name}=... to {source_context.env_files[-1]}"
+        )
+    else:
+        add = f"add {field.name}=... to {source_context.env_files[-1]}"
     return Fix(add)
 
 

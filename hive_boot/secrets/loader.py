@@ -144,7 +144,7 @@ class _Loader:
                 self.builder.use(attribute, SourceHit(value, "override", "override()"))
         variables = self.source_context.variables()
         self._read_variables("environment", "the environment", variables)
-        if self.source_context.mode == "development":
+        if self.source_context.env_files:
             self._read_env_files()
         if os.path.exists(ignored := self.source_context.ignored_env_file):
             self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))

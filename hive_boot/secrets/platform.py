@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
+from hive_boot import secrets
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, Problem
 from hive_boot.redaction.opaque import conceal
@@ -49,6 +50,7 @@ class HostEnvironment:
     Attributes:
         variables: returns the environment variables, copied when this object was created. It
             is a function so that a traceback with local variables does not show them.
+        reads_env_files: whether ``.env`` files are read; False in a test session.
         root: the argument ``root``.
         cwd: the argument ``cwd``.
         pid: the argument ``pid``.
@@ -65,9 +67,11 @@ class HostEnvironment:
         terminal: str | None = None,
         system: str = sys.platform,
     ) -> None:
-        self.variables: Callable[[], Mapping[str, str]] = conceal(
-            Variables(os.environ if environ is None else environ)
-        )
+        pinned = secrets.pinned_settings if environ is None else None
+        if environ is None:
+            environ = os.environ if pinned is None else pinned.variables()
+        self.variables: Callable[[], Mapping[str, str]] = conceal(Variables(environ))
+        self.reads_env_files: bool = pinned is None or pinned.reads_env_files
         self.root: str = root
         self.cwd: str = _working_directory() if cwd is None else cwd
         self.pid: int = os.getpid() if pid is None else pid
@@ -341,7 +345,7 @@ class _Detection:
             profile_reason=profile_reason,
             directories=directories if is_mounted else (),
             directories_setting=setting if is_mounted else "",
-            env_files=env_files,
+            env_files=env_files if host.reads_env_files else (),
             env_fallback=fallback,
             maybe_missing_mount=bool(env_files) and not shown,
             variables=host.variables,
@@ -421,7 +425,7 @@ class _Detection:
         """Return ``APP_ENV`` and where it is set; empty outside development mode."""
         if env_files and (text := self._host.variable("APP_ENV")):
             return text, "APP_ENV"
-        for path in filter(os.path.exists, env_files):
+        for path in filter(os.path.exists, env_files if self._host.reads_env_files else ()):
             from hive_boot.secrets.sources.dotenv import read_setting  # noqa: PLC0415  (only development needs it)
 
             if text := read_setting(path, "APP_ENV", [self._host.variables()], self._fifo_reader):

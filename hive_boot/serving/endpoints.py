@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
 from hive_boot._timings import DEFAULTS
+from hive_boot.exceptions import DeclarationError
 from hive_boot.lifecycle.states import SERVING, State
 from hive_boot.redaction.registry import redact
 
@@ -360,3 +361,23 @@ async def _live(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
+
+
+def validate_asgi(app: object, argument: str = "app") -> None:
+    """Raise if an object cannot be an ASGI application.
+
+    Args:
+        app: the object.
+        argument: the name of the argument, for the message.
+
+    Raises:
+        DeclarationError: it cannot be called, or is a class.
+    """
+    if not callable(app) or isinstance(app, type):
+        kind = f"the class {app.__name__}" if isinstance(app, type) else f"a {type(app).__name__}"
+        message = (
+            f"Invalid {argument}: expected an ASGI application, such as FastAPI(), not {kind}."
+        )
+        if isinstance(app, str):
+            message += " To name it, use `hive-boot run APP --serve package.module:web`."
+        raise DeclarationError(message)

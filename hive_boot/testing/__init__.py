@@ -1,14 +1,21 @@
-"""Test support: temporary secrets for an application, and simulated kubelet volumes.
+"""Test support: temporary secrets and resources of an application, and simulated kubelet volumes.
 
-:mod:`hive_boot.testing.plugin` is the pytest plugin, with its fixtures.
+:mod:`hive_boot.testing.plugin` is the pytest plugin, with its fixtures. Every pytest run imports
+this package, so a public name is imported when it is first used.
 """
 
-from hive_boot.testing._override import override
-from hive_boot.testing._volume import MountedVolume
+import hive_boot as _hive_boot
 
-__all__ = ["MountedVolume", "override"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from hive_boot.testing._override import override as override
+    from hive_boot.testing._volume import MountedVolume as MountedVolume
 
-# Tracebacks and help() show the public module instead of the private one.
-for _name in __all__:
-    globals()[_name].__module__ = __name__
-del _name
+    __all__: list[str]
+else:
+    __all__ = ["MountedVolume", "override"]
+    __getattr__, __dir__ = _hive_boot._lazy_names(  # noqa: SLF001  (same library)
+        __name__, {"MountedVolume": "_volume", "override": "_override"}
+    )
+
+del TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Temporary secrets of an application, which take precedence over every source."""
+"""Temporary secrets and resources of an application, which take precedence over the real ones."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError
 from hive_boot.lifecycle.states import SERVING
+from hive_boot.runtime.components import ResourceHandle
 from hive_boot.secrets.fix_hints import did_you_mean
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Self
 
     from hive_boot.bootstrap import Bootstrap
@@ -18,28 +20,35 @@ if TYPE_CHECKING:
 
 
 class override:  # noqa: N801  (used like a function)
-    """Replace secrets of an application in a ``with`` or an ``async with`` block.
+    """Replace secrets and resources of an application in a ``with`` or ``async with`` block.
 
-    The given values take precedence over every source, and are validated. ``with`` is for an
+    The given secrets take precedence over every source, and are validated. ``with`` is for an
     application that is started in the block, or that ``boot.load()`` has loaded; ``async with``
     also replaces the values of a running application, by a rotation. The end of the block restores
     the values before it: those of a running application are loaded from the sources again.
 
     Args:
         boot: the application.
+        resources: the values of resources in a run that begins in the block, by handle or by
+            name. These resources are not started, and need nothing; None is a value too.
+            Default: no resource is replaced.
         values: the values by field: a ``str`` for a Secret, ``bytes`` for SecretBytes;
             None makes a secret absent. Other fields are loaded from the sources.
 
     Raises:
-        DeclarationError: a field is not declared, or its value has another type.
-        LifecycleError: ``with`` was used while the application runs.
+        DeclarationError: a field or a resource is not declared, or a value has another type.
+        LifecycleError: the application is running, and ``with`` was used or a resource is given.
         InvalidSecretsError: the running or loaded application refuses the values, and uses the
             previous ones.
         UnavailableError: its checks could not reach something outside; it uses the previous ones.
     """
 
     def __init__(
-        self, boot: Bootstrap[Any, Any], **values: str | bytes | Secret | SecretBytes | None
+        self,
+        boot: Bootstrap[Any, Any],
+        *,
+        resources: Mapping[ResourceHandle[Any] | str, object] | None = None,
+        **values: str | bytes | Secret | SecretBytes | None,
     ) -> None:
         declaration = boot._declaration  # noqa: SLF001  (same library)
         fields: dict[str, Field] = declaration.declared._field_index.fields  # noqa: SLF001  (same library)
@@ -50,6 +59,15 @@ class override:  # noqa: N801  (used like a function)
             raise DeclarationError(message + did_you_mean(min(unknown), fields))
         self._boot = boot
         self._declaration = declaration
+        self._resources: dict[str, object] = {}
+        for key, stand_in in (resources or {}).items():
+            known = declaration.resources
+            is_of_other = isinstance(key, ResourceHandle) and key._boot is not boot  # noqa: SLF001  (same library)
+            resource = key.name if isinstance(key, ResourceHandle) else key
+            if is_of_other or resource not in known:
+                message = f"{boot!r} has no resource {resource!r}."
+                raise DeclarationError(message + did_you_mean(str(resource), known))
+            self._resources[resource] = stand_in
         self._values: dict[str, Secret | SecretBytes | None] = {}
         for attribute, value in values.items():
             kind: Any = fields[attribute].kind
@@ -66,6 +84,7 @@ class override:  # noqa: N801  (used like a function)
 
     def __enter__(self) -> Self:
         if self._is_ready:
+            self._forbid_resources()
             message = "The application is running. Write `async with override(…)`."
             raise LifecycleError(message)
         with self._install_overrides() as stack:
@@ -79,6 +98,7 @@ class override:  # noqa: N801  (used like a function)
     async def __aenter__(self) -> Self:
         if not self._is_ready:
             return self.__enter__()
+        self._forbid_resources()
         self._stack = self._install_overrides()
         try:
             await self._boot.reload(now=True)
@@ -94,13 +114,24 @@ class override:  # noqa: N801  (used like a function)
         if self._is_ready:
             await self._boot.reload(now=True)
 
+    def _forbid_resources(self) -> None:
+        """Raise if a resource of a running application is given."""
+        if self._resources:
+            message = (
+                "The application is running, so its resources have started. Enter "
+                "override(…, resources=…) before it starts."
+            )
+            raise LifecycleError(message)
+
     @property
     def _is_ready(self) -> bool:
         return self._boot._state in SERVING  # noqa: SLF001  (same library)
 
     def _install_overrides(self) -> ExitStack:
         """Add the values to the overrides, and return how to remove them."""
-        before, stack = self._declaration.overrides, ExitStack()
-        stack.callback(setattr, self._declaration, "overrides", before)
-        self._declaration.overrides = {**before, **self._values}
+        declaration, stack = self._declaration, ExitStack()
+        stack.callback(setattr, declaration, "overrides", declaration.overrides)
+        stack.callback(setattr, declaration, "stand_ins", declaration.stand_ins)
+        declaration.overrides = {**declaration.overrides, **self._values}
+        declaration.stand_ins = {**declaration.stand_ins, **self._resources}
         return stack

@@ -1,54 +1,68 @@
-"""pytest plugin: fixtures that make tests independent of the machine.
+"""pytest plugin: makes tests independent of the machine that they run on.
 
 pytest loads it if hive_boot is installed. In a CI pod ``KUBERNETES_SERVICE_HOST`` is set, so an
-application would start in another mode than on a laptop.
+application would start in another mode than on a laptop, where ``.env`` can contain real secrets.
 
 The ini options ``hive_boot_mode`` (default ``development``) and ``hive_boot_profile`` (default
-``test``) set both; an empty option leaves the variable unchanged.
+``test``) select mode and profile; with an empty option the variable of the machine does.
+``hive_boot_env_file`` (default false) selects whether ``.env`` files are read. ``os.environ`` is
+not changed.
 
-Every pytest run imports this module, so it imports as little as possible.
+Every pytest run imports this module, and calls its hook for each test, so both do as little as
+possible.
 """
 
 from __future__ import annotations
 
-import os
+import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from hive_boot.secrets import global_access
-from hive_boot.testing._volume import MountedVolume
+from hive_boot import secrets, testing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PINNED = {"HIVE_BOOT_MODE": "hive_boot_mode", "HIVE_BOOT_PROFILE": "hive_boot_profile"}
+_VARIABLES = {"HIVE_BOOT_MODE": "hive_boot_mode", "HIVE_BOOT_PROFILE": "hive_boot_profile"}
+
+_IS_PINNED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the two ini options."""
-    parser.addini("hive_boot_mode", "HIVE_BOOT_MODE of each test", default="development")
-    parser.addini("hive_boot_profile", "HIVE_BOOT_PROFILE of each test", default="test")
+    """Register the ini options."""
+    parser.addini("hive_boot_mode", "mode of applications in tests", default="development")
+    parser.addini("hive_boot_profile", "profile of applications in tests", default="test")
+    parser.addini("hive_boot_env_file", "read .env files in tests", type="bool", default=False)
 
 
-@pytest.fixture(autouse=True)
-def hive_boot_environment(pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set mode and profile, remove the other HIVE_BOOT_* variables, reset ``get_secret``.
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Pin the settings for the session, before any code of the project is imported."""
+    pytest_configure(early_config)
 
-    A test, or a fixture that runs later, can set other values.
-    """
-    # The monkeypatch of the test undoes the last change first, whatever the order of fixtures.
-    for name in [name for name in os.environ if name.startswith("HIVE_BOOT_")]:
-        if name not in _PINNED:
-            monkeypatch.delenv(name)
-    for name, option in _PINNED.items():
-        value: str = pytestconfig.getini(option)
-        if value:
-            monkeypatch.setenv(name, value)
-    monkeypatch.setattr(global_access, "_default", None)
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Pin the settings, unless it is done: a conftest may load the plugin later."""
+    if _IS_PINNED in config.stash:
+        return
+    config.stash[_IS_PINNED] = True
+    config.add_cleanup(partial(setattr, secrets, "pinned_settings", secrets.pinned_settings))
+    values = {name: config.getini(option) for name, option in _VARIABLES.items()}
+    reads_env_files: bool = config.getini("hive_boot_env_file")
+    secrets.pinned_settings = secrets.PinnedSettings(values, reads_env_files=reads_env_files)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Drop the store of ``get_secret`` that an earlier test has filled."""
+    global_access = sys.modules.get("hive_boot.secrets.global_access")
+    if global_access is not None:
+        global_access._default = None  # type: ignore[attr-defined]  # noqa: SLF001  (same library)
 
 
 @pytest.fixture
-def mounted_volume(tmp_path: Path) -> MountedVolume:
+def mounted_volume(tmp_path: Path) -> testing.MountedVolume:
     """Return an empty volume, ``tmp_path / "volume"``."""
-    return MountedVolume(tmp_path / "volume")
+    return testing.MountedVolume(tmp_path / "volume")

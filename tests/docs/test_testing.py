@@ -14,9 +14,12 @@ from tests.support import FEW_PLUGINS, ROOT, run_child
 TEXT = (ROOT / "docs" / "testing.md").read_text("utf-8")
 
 PYTHON = python_files(TEXT)
-(INI,) = re.findall(r"^```ini\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+ASYNCIO_INI, INI = re.findall(r"^```ini\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 
-TESTS = ["test_override.py", "test_volume.py"]
+APPLICATIONS = ["app.py", "orders.py"]
+
+TESTS = ["test_override.py", "test_volume.py", "test_without_database.py"]
+"""Those of one session; those of another one are run by themselves."""
 
 SHOW_STATUS = """
 import pytest
@@ -27,6 +30,14 @@ async def test_status(monkeypatch):
     monkeypatch.setenv("API_KEY", "fake-key-0123456789")
     async with boot.running():
         assert (boot.status().mode, boot.status().profile) == ("environment", "production")
+
+@pytest.mark.anyio
+async def test_env_file(monkeypatch, tmp_path):
+    monkeypatch.setenv("HIVE_BOOT_MODE", "development")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("API_KEY=fake-key-0123456789")
+    async with boot.running():
+        assert boot.status().secrets[0].source == ".env"
 """
 
 
@@ -38,11 +49,12 @@ def workplace(tmp_path: Path) -> Path:
     return place
 
 
-def run(*arguments: str, cwd: Path) -> str:
+def run(*arguments: str, cwd: Path, plugin: str = "") -> str:
     """Run pytest as in a pod of a CI system, assert that it passes, and return its output."""
+    unused = [text for text in FEW_PLUGINS if text.startswith("no:") and text != f"no:{plugin}"]
     child = run_child(
         "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))",
-        *FEW_PLUGINS,
+        *[text for name in unused for text in ("-p", name)],
         "-o",
         "pythonpath=.",
         *arguments,
@@ -53,16 +65,35 @@ def run(*arguments: str, cwd: Path) -> str:
     return child.stdout
 
 
+def passed(output: str) -> set[str]:
+    """Return the files whose tests have passed."""
+    return set(re.findall(r"^(?:\[gw\d\] .*)?PASSED (\w+\.py)::", output, re.MULTILINE))
+
+
 def test_every_block_is_tried() -> None:
     """Every block is covered by a test of this module."""
-    assert sorted(PYTHON) == ["app.py", *TESTS]
-    assert 2 * (1 + len(PYTHON)) == len(re.findall(r"^```", TEXT, re.MULTILINE))
+    assert PYTHON.keys() == {*APPLICATIONS, *TESTS, "test_session.py", "test_asyncio.py"}
+    assert 2 * (2 + len(PYTHON)) == len(re.findall(r"^```", TEXT, re.MULTILINE))
 
 
 def test_the_tests_of_the_page_pass(workplace: Path) -> None:
     """Every block is a test file that passes."""
-    output = run("-rA", *TESTS, cwd=workplace)
-    assert set(re.findall(r"^PASSED (\w+\.py)::", output, re.MULTILINE)) == set(TESTS)
+    assert passed(run("-rA", *TESTS, cwd=workplace)) == set(TESTS)
+
+
+def test_the_session_passes_in_one_process_and_in_several_workers(workplace: Path) -> None:
+    """Also with pytest-xdist, where each worker starts the application once."""
+    for needed, workers in (("", ()), ("xdist", ("-n", "2"))):
+        output = run("-rA", *workers, "test_session.py", cwd=workplace, plugin=needed)
+        assert passed(output) == {"test_session.py"}
+        assert ("2 workers" in output) == (needed == "xdist")
+
+
+def test_a_session_passes_with_pytest_asyncio(workplace: Path) -> None:
+    """With the options of the page, all tests and fixtures share one event loop."""
+    (workplace / "pytest.ini").write_text(f"{ASYNCIO_INI}filterwarnings = error\n")
+    output = run("-rA", "test_asyncio.py", cwd=workplace, plugin="asyncio")
+    assert passed(output) == {"test_asyncio.py"}
 
 
 def test_the_settings_are_those_of_the_plugin(workplace: Path) -> None:

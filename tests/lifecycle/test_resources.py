@@ -769,8 +769,8 @@ async def test_a_part_without_a_yield_on_its_way_fails_to_start() -> None:
     async with Life(Resource("pool", keep)) as life:
         with pytest.raises(StartupError) as caught:
             await life.start()
-        assert (caught.value.resource, caught.value.reason) == ("pool", "RuntimeError")
-        assert isinstance(caught.value.__cause__, RuntimeError)
+        assert (caught.value.resource, caught.value.reason) == ("pool", "LifecycleError")
+        assert isinstance(caught.value.__cause__, LifecycleError)
         assert await life.stop() == []
 
 
@@ -794,6 +794,6 @@ async def test_a_part_that_yields_twice_fails_to_stop(diary: Diary) -> None:
         failures = await life.stop()
         # Before 3.12 nobody closes it.
         await generators[0].aclose()
-    assert kinds_of(failures) == [RuntimeError]
+    assert kinds_of(failures) == [LifecycleError]
     assert raised_by("api", failures[0])
     assert diary[-1] == "pool stopped"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hive_boot import Bootstrap, Change, DeclarationError, Secret
+from hive_boot.runtime.injection import display_name
 from tests.fixtures.applications import VALUE, Needs, Settings, application
 
 NO_NUMBERS = [None, "5", "", True, False, 1j, math.nan, math.inf, -math.inf, [], object()]
@@ -163,7 +164,7 @@ def test_names_of_fields(boot: Bootstrap[Needs, Settings]) -> None:
 
 
 def test_functions(boot: Bootstrap[Needs, Settings]) -> None:
-    """What cannot be awaited is refused with the decorator's name and shown as it is."""
+    """What cannot be awaited must be an ``async def``; the decorator and the function are named."""
     decorators: dict[str, Callable[[Any], object]] = {
         "@boot.main": boot.main,
         "@boot.service": boot.service,
@@ -179,7 +180,8 @@ def test_functions(boot: Bootstrap[Needs, Settings]) -> None:
                 continue
             told = refusal(partial(decorate, wrong), (name, wrong))
             assert name in told
-            assert repr(wrong) in told
+            assert "must be an async def" in told
+            assert (display_name(wrong) if callable(wrong) else repr(wrong)) in told
         if name != "@boot.resource":
             # One with a yield in it would never work, and nothing would show it.
             assert name in refusal(partial(decorate, pool), name)

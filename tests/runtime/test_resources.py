@@ -2,8 +2,11 @@
 
 import asyncio
 import contextvars
+import functools
+import inspect
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -399,7 +402,71 @@ async def test_a_part_that_never_yields_is_told(boot: Bootstrap[Needs, Settings]
     with pytest.raises(StartupError) as caught:
         async with boot.running():
             pytest.fail("it has started")
-    assert (caught.value.resource, caught.value.reason) == ("pool", "RuntimeError")
+    assert (caught.value.resource, caught.value.reason) == ("pool", "LifecycleError")
+    assert re.search(r"pool .*without a yield.*test_resources.py:\d+", str(caught.value.__cause__))
+
+
+@pytest.mark.both_backends
+async def test_a_second_yield_is_named(boot: Bootstrap[Needs, Settings]) -> None:
+    """One in the resource itself is told with its line; one in what it uses is its own failure."""
+    line = inspect.currentframe().f_lineno  # type: ignore[union-attr]
+
+    @boot.resource
+    async def pool() -> AsyncIterator[int]:
+        yield 1
+        await checkpoint()
+        yield 2
+
+    with pytest.raises(LifecycleError, match=rf"pool.* second.*test_resources.py:{line + 2}\b"):
+        async with boot.running():
+            assert pool.value == 1
+
+    other = application()
+
+    @asynccontextmanager
+    async def twice() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+
+    @other.resource
+    async def user() -> AsyncIterator[int]:
+        async with twice() as value:
+            yield value
+
+    with pytest.raises(RuntimeError, match="didn't stop"):
+        async with other.running():
+            assert user.value == 1
+
+
+@pytest.mark.both_backends
+async def test_a_context_manager_function_is_a_resource(boot: Bootstrap[Needs, Settings]) -> None:
+    """Below ``@asynccontextmanager``, or another decorator, a generator starts and stops."""
+    seen: list[object] = []
+
+    @boot.resource
+    @asynccontextmanager
+    async def pool(secrets: Needs) -> AsyncIterator[str]:
+        yield secrets.jwt_secret.reveal()
+        seen.append("pool stops")
+
+    def traced(function: Callable[..., AsyncIterator[str]]) -> Callable[..., AsyncIterator[str]]:
+        @functools.wraps(function)
+        def call(*args: object, **kwargs: object) -> AsyncIterator[str]:
+            seen.append(function.__name__)
+            return function(*args, **kwargs)
+
+        return call
+
+    @boot.resource(timeout=5)
+    @traced
+    async def api(pool: str) -> AsyncIterator[str]:
+        yield pool + " of api"
+        seen.append("api stops")
+
+    async with boot.running():
+        assert (pool.name, pool.value) == ("pool", VALUE)
+        assert (api.name, api.value) == ("api", f"{VALUE} of api")
+    assert seen == ["api", "api stops", "pool stops"]
 
 
 @pytest.mark.both_backends

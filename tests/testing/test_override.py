@@ -1,5 +1,6 @@
 """Temporary secrets in a start, in a running or loaded application, and after the block."""
 
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hive_boot import (
     DeclarationError,
     InvalidSecretsError,
     LifecycleError,
+    ResourceHandle,
     Secret,
     SecretBytes,
     SecretSet,
@@ -194,6 +196,116 @@ def test_an_application_that_is_loaded_in_the_block_keeps_the_values() -> None:
         with override(boot, api_key="fake-given"):
             secrets = stack.enter_context(boot.loaded())
         assert secrets.api_key.reveal() == "fake-given"
+
+
+def with_resources(boot: Bootstrap[AppSecrets, None], opened: list[str]) -> ResourceHandle[str]:
+    """Declare resources that depend on each other, and return the first that needs another one."""
+
+    @boot.resource
+    async def network() -> str:
+        opened.append("network")
+        return "network"
+
+    @boot.resource
+    async def pool(network: str) -> AsyncIterator[str]:
+        opened.append("pool")
+        yield network
+        opened.append("pool stops")
+
+    @boot.resource
+    async def repository(pool: str) -> str:
+        opened.append("repository")
+        return f"repository of {pool}"
+
+    return pool
+
+
+@pytest.mark.anyio
+@pytest.mark.both_backends
+@pytest.mark.parametrize("by_name", [False, True])
+async def test_a_resource_is_replaced(*, by_name: bool) -> None:
+    """By handle or by name; the real one is not opened, and what needs it gets the other one."""
+    boot, opened = application(), []  # type: tuple[Bootstrap[AppSecrets, None], list[str]]
+    pool = with_resources(boot, opened)
+    with override(boot, api_key="fake-given", resources={"pool" if by_name else pool: "fake"}):
+        async with boot.running():
+            assert await pool() == "fake"
+            assert boot.status().ready
+    assert opened == ["network", "repository"]
+    with override(boot, api_key="fake-given"):
+        async with boot.running():
+            assert pool.value == "network"
+    assert opened[2:] == ["network", "pool", "repository", "pool stops"]
+
+
+@pytest.mark.anyio
+async def test_every_user_of_a_resource_gets_the_other_one() -> None:
+    """Another resource, a service, main and the state of requests; None is a value, too."""
+    boot, opened = application(), []  # type: tuple[Bootstrap[AppSecrets, None], list[str]]
+    pool = with_resources(boot, opened)
+    seen: list[object] = []
+    heard = anyio.Event()
+
+    @boot.service
+    async def consume(pool: str, network: object) -> None:
+        seen.extend([pool, network])
+        heard.set()
+
+    with (
+        override(boot, api_key="fake-given", resources={"network": None}),
+        override(boot, resources={pool: "fake"}),
+    ):
+        async with boot.lifespan(None) as state:
+            await heard.wait()
+            assert seen == [state["pool"], state["network"]] == ["fake", None]
+            assert state["repository"] == "repository of fake"
+    assert opened == ["repository"]
+
+
+def test_main_gets_the_replaced_resource(capsys: pytest.CaptureFixture[str]) -> None:
+    """Also in a process that the application owns."""
+    boot, opened = application(), []  # type: tuple[Bootstrap[AppSecrets, None], list[str]]
+    with_resources(boot, opened)
+
+    @boot.main
+    async def main(pool: int) -> int:
+        return pool
+
+    with (
+        override(boot, api_key="fake-given", resources={"pool": 3, "repository": ""}),
+        pytest.raises(SystemExit) as ended,
+    ):
+        boot.run()
+    assert ended.value.code == 3, capsys.readouterr().err
+    assert opened == ["network"]
+
+
+@pytest.mark.anyio
+async def test_a_running_resource_cannot_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says when to do it, for both kinds of block, and changes nothing."""
+    monkeypatch.setenv("API_KEY", "fake-own")
+    boot, opened = application(), []  # type: tuple[Bootstrap[AppSecrets, None], list[str]]
+    pool = with_resources(boot, opened)
+    async with boot.running():
+        with pytest.raises(LifecycleError, match="before it starts"):
+            override(boot, resources={pool: "fake"}).__enter__()
+        with pytest.raises(LifecycleError, match="before it starts"):
+            async with override(boot, resources={pool: "fake"}, api_key="fake-given"):
+                pass
+        assert pool.value == "network"
+        assert boot.secrets.api_key.matches("fake-own")
+
+
+def test_a_resource_that_is_not_declared_is_refused() -> None:
+    """A misspelt name, a handle of another application, and a type are named."""
+    boot, other = application(), application()
+    with_resources(boot, [])
+    of_other = with_resources(other, [])
+    for key in (of_other, "pol", str, "api_key"):
+        with pytest.raises(DeclarationError, match="has no resource"):
+            override(boot, resources={key: "fake"})  # type: ignore[dict-item]
+    with pytest.raises(DeclarationError, match=r"Did you mean 'pool'"):
+        override(boot, resources={"pol": "fake"})
 
 
 def test_a_field_that_is_not_declared_is_refused() -> None:

@@ -1,6 +1,7 @@
 """The package as tests import it."""
 
 import inspect
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -13,6 +14,8 @@ HEAVY = ["anyio", "asyncio", "ctypes", "dotenv", "pydantic", "subprocess", "trio
 
 def test_the_table_of_contents_is_sorted_and_complete() -> None:
     """What can be imported by name is listed, in order, once."""
+    for name in testing.__all__:
+        assert getattr(testing, name) is not None
     shown = {
         name
         for name, value in vars(testing).items()
@@ -43,10 +46,22 @@ def test_an_import_is_light() -> None:
     assert loaded_after("import hive_boot.testing", "pytest", *HEAVY) == set()
 
 
-def test_the_plugin_is_light() -> None:
-    """It loads nothing to speak of: every run of pytest imports it."""
-    before = loaded_after("import pytest", *HEAVY)
-    assert loaded_after("import pytest, hive_boot.testing.plugin", *HEAVY) == before
+def test_the_plugin_costs_a_project_that_does_not_use_it_nothing(tmp_path: Path) -> None:
+    """Every run of pytest imports it: no other module of ours is loaded, and no fixture is used."""
+    child = run_child(
+        "import pytest, sys; before = set(sys.modules); import hive_boot.testing.plugin\n"
+        "print(*sorted(sys.modules.keys() - before))"
+    )
+    plugin = "hive_boot.testing.plugin"
+    assert child.stdout.split() == ["hive_boot", "hive_boot.secrets", "hive_boot.testing", plugin]
+    (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass")
+    fixtures = run_child(
+        "import sys, pytest; sys.exit(pytest.main(['--setup-plan', '-q', sys.argv[1]]))",
+        str(tmp_path),
+        cwd=tmp_path,
+    )
+    assert "test_nothing" in fixtures.stdout
+    assert "hive_boot" not in fixtures.stdout
 
 
 def test_the_application_loads_nothing_for_tests() -> None:

@@ -12,11 +12,11 @@ from tests.support import FEW_PLUGINS, run_child
 PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 
 SHOW = """
-import os
+from hive_boot.secrets.platform import HostEnvironment
 
 def test_shown():
-    shown = {name: value for name, value in os.environ.items() if name.startswith("HIVE_BOOT_")}
-    print("shown:", sorted(shown.items()))
+    variables = HostEnvironment().variables().items()
+    print("shown:", sorted(item for item in variables if item[0].startswith("HIVE_BOOT_")))
 """
 
 PINNED = [("HIVE_BOOT_MODE", "development"), ("HIVE_BOOT_PROFILE", "test")]
@@ -76,73 +76,163 @@ def test_mode_and_profile_are_pinned(machine: Machine) -> None:
 
 
 def test_a_test_does_not_depend_on_the_machine(machine: Machine) -> None:
-    """In the pod of a CI system too mode and profile are pinned, and applications start in them.
+    """In the pod of a CI system too, mode and profile are pinned, from the first import on.
 
-    A test and its fixtures set other values. After each test all variables are restored, in
-    whatever order they were set. Variables of others stay, the secrets among them.
+    That is so in the import of a conftest, and in fixtures of each scope. A test sets other values;
+    the variables of the machine are never changed, and have no effect.
     """
+    machine.write(
+        "app.py",
+        """
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+
+class AppSecrets(SecretSet):
+    api_key: Secret | None = secret(required_in="production")
+
+boot = Bootstrap(AppSecrets)
+""",
+    )
     machine.write(
         "conftest.py",
         f"""
 import os
+import anyio
 import pytest
+from app import boot
 
-POD = {POD}
+SEEN = []
+
+async def see():
+    async with boot.running():
+        SEEN.append((boot.status().mode, boot.status().profile))
+
+anyio.run(see)
 
 @pytest.fixture(scope="session", autouse=True)
-def around():
-    assert POD.items() <= os.environ.items()
+def of_session():
+    before = dict(os.environ)
+    assert {POD}.items() <= before.items()
+    anyio.run(see)
     yield
-    assert POD.items() <= os.environ.items()
+    before.pop("PYTEST_CURRENT_TEST", None)
+    assert before.items() <= os.environ.items()
+
+@pytest.fixture(scope="module", autouse=True)
+def of_module():
+    anyio.run(see)
 """,
     )
     machine.write(
         "test_application.py",
         """
 import os
-from hive_boot import Bootstrap, Secret, SecretSet, secret
-
-class AppSecrets(SecretSet):
-    api_key: Secret | None = secret(required_in="production")
+import anyio
+import pytest
+from conftest import SEEN, see
 
 def test_start():
-    boot = Bootstrap(AppSecrets)
-    seen = []
-    @boot.main
-    async def main(secrets: AppSecrets) -> None:
-        seen.append((boot.status().mode, boot.status().profile))
-    try:
-        boot.run()
-    except SystemExit as exc:
-        assert exc.code == 0
-    assert seen == [("development", "test")]
-
-def test_variables_of_others():
-    assert os.environ["KUBERNETES_SERVICE_HOST"] == "10.0.0.1"
-    assert os.environ["HIVE_BOOTS"] == "made for walking"
-    assert os.environ["API_KEY"] == "fake"
-""",
-    )
-    machine.write(
-        "test_other_values.py",
-        """
-import os
-import pytest
-
-@pytest.fixture(autouse=True)
-def early(monkeypatch):
-    monkeypatch.setenv("HIVE_BOOT_MODE", "kubernetes")
-    monkeypatch.delenv("HIVE_BOOT_PROFILE")
+    anyio.run(see)
+    assert set(SEEN) == {("development", "test")}
+    assert len(SEEN) >= 4
 
 @pytest.mark.parametrize("time", [1, 2])
-def test_it(time, monkeypatch):
-    assert os.environ["HIVE_BOOT_MODE"] == "kubernetes"
-    assert "HIVE_BOOT_PROFILE" not in os.environ
-    assert "HIVE_BOOT_SECRETS_DIR" not in os.environ
-    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", "/b")
+def test_other_values(time, monkeypatch, tmp_path):
+    monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
+    monkeypatch.setenv("HIVE_BOOT_PROFILE", "development")
+    anyio.run(see)
+    assert SEEN.pop() == ("environment", "development")
+    # An empty variable is an unset one, so the mode is detected.
+    monkeypatch.setenv("HIVE_BOOT_MODE", "")
+    (tmp_path / "api_key").write_text("fake")
+    monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path))
+    anyio.run(see)
+    assert SEEN.pop() == ("kubernetes", "development")
 """,
     )
-    assert machine.shown(**POD) == PINNED
+    assert machine.shown("-o", "pythonpath=.", **POD) == PINNED
+
+
+def test_env_files_are_ignored_unless_an_option_says_otherwise(machine: Machine) -> None:
+    """The .env of a developer holds real secrets; a report says where a test gives others."""
+    for name in (".env", ".env.local"):
+        machine.write(name, "API_KEY=fake-of-a-developer\nAPP_ENV=staging\n")
+    machine.write(
+        "test_env.py",
+        """
+import anyio, pytest
+from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, get_secret
+
+class AppSecrets(SecretSet):
+    api_key: Secret
+
+async def start(boot):
+    async with boot.running():
+        pass
+
+@pytest.mark.parametrize("options", [{}, {"env_file": ".env"}])
+def test_ignored(options):
+    with pytest.raises(InvalidSecretsError) as caught:
+        anyio.run(start, Bootstrap(AppSecrets, **options))
+    (problem,) = caught.value.problems
+    assert problem.kind == "missing"
+    assert "override()" in problem.fix
+    assert not any(".env" in place for place in problem.places)
+    assert "staging" not in str(caught.value)
+    assert get_secret("API_KEY") is None
+
+def test_read():
+    boot = Bootstrap(AppSecrets)
+    anyio.run(start, boot)
+    assert get_secret("API_KEY") == "fake-of-a-developer"
+""",
+    )
+    machine.run("-k", "ignored")
+    machine.run("-k", "ignored", "-o", "hive_boot_profile=", APP_ENV="")
+    machine.run("-k", "test_read", "-o", "hive_boot_env_file=true")
+
+
+def test_get_secret_forgets_what_it_has_read_in_another_test(machine: Machine) -> None:
+    """Each test has a store of its own."""
+    machine.write(
+        "test_store.py",
+        """
+import pytest
+from hive_boot import get_secret
+
+@pytest.mark.parametrize("value", ["fake-1", "fake-2"])
+def test_it(value, monkeypatch):
+    monkeypatch.setenv("API_KEY", value)
+    assert get_secret("API_KEY") == value
+""",
+    )
+    machine.run()
+
+
+def test_a_session_in_a_session_restores_the_settings(machine: Machine) -> None:
+    """A session that pytester runs in this process has settings of its own."""
+    machine.write("conftest.py", "pytest_plugins = ['pytester']\n")
+    machine.write(
+        "test_nested.py",
+        """
+from hive_boot.secrets.platform import HostEnvironment
+
+def test_it(pytester):
+    pytester.makepyfile(
+        "from hive_boot.secrets.platform import HostEnvironment\\n"
+        "def test_it(): assert HostEnvironment().variable('HIVE_BOOT_MODE') == 'docker'\\n"
+    )
+    arguments = ("-p", "no:asyncio", "-o", "hive_boot_mode=docker")
+    pytester.runpytest_inprocess(*arguments).assert_outcomes(passed=1)
+    assert HostEnvironment().variable("HIVE_BOOT_MODE") == "development"
+""",
+    )
+    machine.run()
+
+
+def test_a_conftest_can_load_the_plugin(machine: Machine) -> None:
+    """Where pytest loads no plugin by itself, mode and profile are pinned all the same."""
+    machine.write("conftest.py", "pytest_plugins = ['hive_boot.testing.plugin']")
+    assert machine.shown(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", **POD) == PINNED
 
 
 def test_the_settings_say_what_is_pinned(machine: Machine) -> None:

@@ -9,6 +9,7 @@ from collections.abc import (
     MutableMapping,
     Sequence,
 )
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ from hive_boot import (
     require_secret,
     secret,
 )
+from hive_boot.testing import override
 
 
 class HiveSecrets(SecretSet):
@@ -208,6 +210,20 @@ async def slow_size(slow: str) -> tuple[str, int]:
 
 
 @living.resource
+@asynccontextmanager
+async def managed() -> AsyncGenerator[bytes, None]:
+    """Be a part below the decorator of contextlib."""
+    yield b""
+
+
+@living.resource(timeout=3)
+@asynccontextmanager
+async def slow_managed(managed: bytes) -> AsyncGenerator[int, None]:
+    """Be such a part with a time of its own."""
+    yield len(managed)
+
+
+@living.resource
 async def migrated() -> None:
     """Be a part without a value."""
 
@@ -227,6 +243,8 @@ async def use_parts(secrets: HiveSecrets) -> None:
     assert_type(slow_size.value, tuple[str, int])
     assert_type(await slow_size(), tuple[str, int])
     assert_type(migrated.value, None)
+    assert_type(managed.value, bytes)
+    assert_type(slow_managed.value, int)
     async for pool in agents.fn(secrets):
         assert pool
 
@@ -413,6 +431,10 @@ async def by_keyword(what: Change, /, *, secrets: HiveSecrets) -> None:
 async def rotate(change: Change) -> None:
     """Call a decorated hook and a decorated check as the functions that they are."""
     await hear(change)
+    async with watching.running(resources=False) as alone:
+        assert_type(alone, HiveSecrets)
+    with override(living, resources={agents: object(), "size": 3}, jwt_secret="fake-jwt"):
+        pass
     async with watching.running() as secrets:
         assert_type(await reconnect(change, secrets, Settings(), watching), int)
         assert_type(await judge_by_settings(secrets, Settings()), bool)

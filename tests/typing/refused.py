@@ -85,6 +85,9 @@ async def run() -> None:
     wrong: Bootstrap[HiveSecrets, int] = configured  # type: ignore[assignment]
     async with boot.running() as secrets:
         secrets.sentry_dsn.reveal()  # type: ignore[union-attr]
+    with boot.running():  # type: ignore[attr-defined]
+        pass
+    _ = boot.running().jwt_secret  # type: ignore[attr-defined]
     assert port
     assert wrong
 

@@ -1,0 +1,242 @@
+"""Mistakes of the first hour: each is one clear error that names what to write instead."""
+
+import re
+import warnings
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import anyio
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from hive_boot import (
+    Bootstrap,
+    DeclarationError,
+    IllegalTransitionError,
+    LifecycleError,
+    Secret,
+    SecretSet,
+)
+from tests.support import run_child
+
+
+class AppSecrets(SecretSet):
+    """One secret."""
+
+    api_key: Secret
+
+
+@pytest.fixture
+def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[AppSecrets, None]:
+    """Return an application that could be started."""
+    monkeypatch.setenv("API_KEY", "fake-key-0123456789")
+    return Bootstrap(AppSecrets, mode="environment", profile="test")
+
+
+HOW = re.escape("Write `async with boot.running()`")
+
+
+@pytest.mark.anyio
+async def test_running_is_for_async_with(boot: Any) -> None:  # noqa: ANN401  (what checkers refuse)
+    """A plain with, an await, and an attribute of what was not entered name `async with`."""
+    with pytest.raises(LifecycleError, match=HOW), boot.running():
+        pytest.fail("the block is not entered")
+    with pytest.raises(LifecycleError, match=HOW):
+        await boot.running()
+    with pytest.warns(RuntimeWarning, match=HOW), pytest.raises(AttributeError, match=HOW):
+        _ = boot.running().api_key
+    assert not boot.status().ready
+
+
+def test_running_that_is_not_entered_warns(boot: Bootstrap[AppSecrets, None]) -> None:
+    """As a coroutine that is not awaited does, at its line; an entered one does not."""
+
+    async def run() -> None:
+        async with boot.running():
+            pass
+
+    with pytest.warns(RuntimeWarning, match=HOW) as caught:
+        boot.running()
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        anyio.run(run)
+
+
+@pytest.mark.anyio
+async def test_running_is_called_for_each_block(boot: Bootstrap[AppSecrets, None]) -> None:
+    """An object that is entered a second time is refused, and a new one is not."""
+    block = boot.running()
+    async with block:
+        pass
+    with pytest.raises(LifecycleError, match="new call"):
+        await block.__aenter__()
+    async with boot.running():
+        assert boot.status().ready
+
+
+@pytest.mark.anyio
+@pytest.mark.both_backends
+async def test_an_owned_process_needs_a_thread_without_a_loop(
+    boot: Bootstrap[AppSecrets, None],
+) -> None:
+    """In a notebook, in a server and in `asyncio.run` the error names what to use there."""
+
+    @boot.main
+    async def main() -> None:
+        """Be ready to run."""
+
+    with pytest.raises(DeclarationError, match=r"boot\.running\(\).*lifespan=boot\.lifespan"):
+        boot.run()
+    web = FastAPI()
+    with pytest.raises(DeclarationError, match=r"boot\.running\(\).*lifespan=boot\.lifespan"):
+        Bootstrap(AppSecrets).serve(web)
+    assert not boot.status().ready
+
+
+@pytest.mark.anyio
+@pytest.mark.both_backends
+async def test_a_second_run_is_refused_with_the_way_to_share(
+    boot: Bootstrap[AppSecrets, None],
+) -> None:
+    """In the same loop `boot.secrets` is there; for a loop of TestClient there are two ways."""
+
+    @boot.resource
+    async def early() -> None:
+        with pytest.raises(IllegalTransitionError, match=r"starting.*boot\.secrets"):
+            await boot.running().__aenter__()
+
+    web = FastAPI(lifespan=boot.lifespan)
+
+    def use_client() -> None:
+        with TestClient(web):
+            pytest.fail("it has started twice")
+
+    async with boot.running():
+        with pytest.raises(IllegalTransitionError, match=r"ready.*boot\.secrets"):
+            async with boot.running():
+                pytest.fail("it has started twice")
+        with pytest.raises(IllegalTransitionError, match=r"another event loop.*ASGITransport"):
+            await anyio.to_thread.run_sync(use_client)
+        assert boot.status().ready
+    # One after the other they work.
+    with TestClient(web):
+        assert boot.status().ready
+
+
+def not_asgi(boot: Bootstrap[AppSecrets, None]) -> list[Any]:
+    """Return objects that a newcomer gives to `serve` and `asgi`."""
+    return ["app:web", boot, None, FastAPI, AppSecrets, FastAPI().router.routes]
+
+
+def test_an_application_is_served_and_not_its_name(
+    boot: Bootstrap[AppSecrets, None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be called, and a class, would answer each request with 500."""
+    for wrong in not_asgi(boot):
+        with pytest.raises(SystemExit) as ended:
+            boot.serve(wrong)
+        assert ended.value.code == 70
+        assert "expected an ASGI application" in capsys.readouterr().err
+        with pytest.raises(DeclarationError, match="expected an ASGI application"):
+            boot.asgi(wrong)
+    with pytest.raises(DeclarationError, match="hive-boot run APP --serve"):
+        boot.asgi(not_asgi(boot)[0])
+
+
+def test_a_handle_is_not_its_value(boot: Bootstrap[AppSecrets, None]) -> None:
+    """An attribute of the value is named with `.value`; tools that probe a handle find nothing."""
+
+    @boot.resource
+    async def pool() -> AsyncIterator[str]:
+        yield "pool"
+
+    handle: Any = pool
+    with pytest.raises(AttributeError, match=r"pool\.value\.execute"):
+        handle.execute("select 1")
+    assert not hasattr(pool, "__wrapped__")
+    empty: Any = object.__new__(type(pool))
+    assert not hasattr(empty, "name")
+
+
+@pytest.mark.parametrize(
+    ("decorate", "name"),
+    [
+        (lambda boot: boot.main, "@boot.main"),
+        (lambda boot: boot.resource, "@boot.resource"),
+        (lambda boot: boot.service, "@boot.service"),
+        (lambda boot: boot.check, "@boot.check"),
+        (lambda boot: boot.on_rotate(), "@boot.on_rotate"),
+    ],
+)
+def test_a_function_must_be_an_async_def(
+    boot: Bootstrap[AppSecrets, None],
+    decorate: Callable[[Any], Callable[[object], object]],
+    name: str,
+) -> None:
+    """A sync function is refused with the line to write."""
+
+    def work() -> None:
+        """Work."""
+
+    message = rf"work\(\) must be an async def.*{name}.*`async def work\("
+    with pytest.raises(DeclarationError, match=message):
+        decorate(boot)(work)
+
+
+STUCK = """
+import asyncio
+from hive_boot import Bootstrap, Secret, SecretSet
+
+class AppSecrets(SecretSet):
+    api_key: Secret
+
+boot = Bootstrap(AppSecrets, mode="environment")
+
+{program}
+"""
+
+PROGRAMS = {
+    """
+@boot.resource
+async def pool():
+    yield 1
+    yield 2
+
+@boot.main
+async def main(pool): ...
+
+boot.run()
+""": (70, "LifecycleError: The resource pool has yielded a second time"),
+    """
+@boot.resource
+async def pool():
+    if not boot:
+        yield 1
+
+@boot.main
+async def main(pool): ...
+
+boot.run()
+""": (70, "LifecycleError: The resource pool has ended without a yield"),
+    """
+@boot.main
+async def main(): ...
+
+async def program():
+    boot.run()
+
+asyncio.run(program())
+""": (1, "DeclarationError: boot.run() and boot.serve() open an event loop"),
+    "with boot.running(): pass": (1, "LifecycleError: boot.running() starts nothing"),
+    "boot.serve('app:web')": (70, "DeclarationError: Invalid app"),
+}
+
+
+def test_a_program_ends_with_one_report() -> None:
+    """As a user sees it: the message is there once, and the exit status is that of wrong code."""
+    for program, (status, message) in PROGRAMS.items():
+        child = run_child(STUCK.format(program=program), API_KEY="fake-key-0123456789")
+        assert child.returncode == status, child.stderr
+        assert child.stderr.count(message) == 1, child.stderr

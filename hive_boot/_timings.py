@@ -85,6 +85,8 @@ class Timings(Record):
         task_cancel_timeout: for the end of a cancelled task of hive_boot.
         kubernetes_shutdown_delay: between the first signal and the stop, under `serve` in
             kubernetes mode: load balancers route requests to a stopping pod for a while.
+        handler_check_delay: before the signal handlers are compared with those of hive_boot;
+            doubled each time, up to ``resync_interval``.
         forced_exit_delay: between the deadline of the shutdown and the forced exit.
         last_output_timeout: for each step of a forced exit: describing what has not stopped,
             writing it, flushing.
@@ -130,6 +132,7 @@ class Timings(Record):
     resource_cancel_timeout: float = 0.5
     task_cancel_timeout: float = 5.0
     kubernetes_shutdown_delay: float = 5.0
+    handler_check_delay: float = 0.1
     forced_exit_delay: float = 1.0
     last_output_timeout: float = 0.5
     server_stop_timeout: float = 1.0

@@ -483,11 +483,13 @@ class Bootstrap(Generic[S, C]):
                 or ``trio``. Default ``asyncio``.
 
         Raises:
-            SystemExit: always. The code is 0, or the return value of main; 70 when main, a
-                resource or a service has failed, something has not stopped in time, or the
-                declaration is invalid; 75 when something outside could not be reached; 78 when
-                secrets or settings are invalid; 128 + n after a second signal n, and after the
-                first one when main ``must_complete`` and has not returned.
+            SystemExit: the code is 0, or the return value of main; 70 when main, a resource or
+                a service has failed, something has not stopped in time, or the declaration is
+                invalid; 75 when something outside could not be reached; 78 when secrets or
+                settings are invalid; 128 + n after a second signal n, and after the first one
+                when main ``must_complete`` and has not returned.
+            KeyboardInterrupt: instead of the code 0 after SIGINT; no traceback is printed, and
+                CPython ends the process by SIGINT, so that a shell stops too.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 
@@ -532,7 +534,8 @@ class Bootstrap(Generic[S, C]):
                 ``proxy_headers`` and ``forwarded_allow_ips`` of uvicorn. Default: none.
 
         Raises:
-            SystemExit: always, as :meth:`run` does; 78 when ``tls`` names an unusable pair.
+            SystemExit: as :meth:`run` does; 78 when ``tls`` names an unusable pair.
+            KeyboardInterrupt: as :meth:`run` does.
         """
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
         from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
@@ -649,10 +652,10 @@ class Bootstrap(Generic[S, C]):
                 try:
                     self._load_once()
                 except BaseException:
-                    from hive_boot.runtime.process import report_uncaught  # noqa: PLC0415  (only a failure needs it)
+                    from hive_boot.runtime.process import handle_uncaught  # noqa: PLC0415  (only a failure needs it)
 
                     self._unload(keep_redacting=True)
-                    report_uncaught()
+                    handle_uncaught()
                     if self._inspection_only:
                         Bootstrap._failed_load = self
                     raise

@@ -80,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status.
+
+    Raises:
+        KeyboardInterrupt: SIGINT has stopped the application of ``hive-boot run``.
     """
     typed = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -87,8 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, CommandError) as exc:
         print_error(str(exc))
         return exc.exit_code
-    except KeyboardInterrupt as exc:
-        return 128 + exc.args[0] if isinstance(exc, Terminated) else 130
+    except Terminated as exc:
+        number: int = exc.args[0]
+        return 128 + number
+    except KeyboardInterrupt:
+        if typed[:1] == ["run"]:
+            raise
+        return 130
     except BrokenPipeError:
         # The reader of stdout has ended, as in `| head`.
         return EXIT_FAILURE

@@ -27,7 +27,7 @@ def parser() -> Parser:
         "Run an application, with signal handlers installed before it is imported.\n"
         "The exit status is that of the application: 0 or the return value of main, 70\n"
         "for a failure or an exceeded shutdown timeout, 78 for invalid secrets or\n"
-        "settings, or 128 + signal number.",
+        "settings, or 128 + signal number. After a Ctrl-C it ends by SIGINT.",
         example="hive-boot run app:boot\n"
         "hive-boot run app:boot --serve app:web --host 0.0.0.0 --port 8000\n"
         "hive-boot run -m package.that.calls.run --its-own arguments",
@@ -60,16 +60,16 @@ def run(arguments: Namespace) -> int:
     """Run the command.
 
     Returns:
-        0, if the module after ``-m`` ends without SystemExit. ``boot.run()`` and
-        ``boot.serve()`` always raise SystemExit.
+        0, if the module after ``-m`` ends without an exception. ``boot.run()`` and
+        ``boot.serve()`` always raise one.
 
     Raises:
         UsageError: the arguments conflict, APP and MODULE are both missing, or a module or a
             name does not exist.
         DeclarationError: an import fails, APP is not a Bootstrap or a SecretSet, or the value of
             ``--serve`` is not an ASGI application.
-        SystemExit: always, when an application was run; its code is that of
-            :meth:`Bootstrap.run`.
+        SystemExit: when an application was run; its code is that of :meth:`Bootstrap.run`.
+        KeyboardInterrupt: as :meth:`Bootstrap.run` does.
     """
     install_early()
     options = {

@@ -5,6 +5,7 @@ terminal is gone, and is a signal to stop like the others.
 
 The handlers are installed by ``signal.signal`` before the event loop exists. They only count
 and schedule, so no signal is lost while the loop is blocked, and the second one works then.
+A library that installs its own handlers gets the signals too, after hive_boot.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from hive_boot._output import log_safely
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
     from typing import Protocol, Self
+
+    Handler = Callable[[int, FrameType | None], object]
 
     class SignalTarget(Protocol):
         """A run that reacts to signals.
@@ -57,6 +63,7 @@ class SignalHandler:
     Attributes:
         first_signal: the first signal to stop; None until it arrives.
         reload_requested: whether a SIGHUP has requested a reload.
+        repeats: signals that a library has received, and may raise once more at its end.
     """
 
     def __init__(self) -> None:
@@ -64,26 +71,67 @@ class SignalHandler:
         self.reload_requested: bool = False
         self._since = 0.0
         self._is_forcing = False
+        self.repeats: set[int] = set()
         self._target: SignalTarget | None = None
         self._before: dict[int, object] = {}
+        self._reloads = False
+        self._reported: set[str] = set()
 
     def __enter__(self) -> Self:
         if self._before:
-            # install_early() has installed the handlers already.
-            return self
-        if threading.current_thread() is threading.main_thread():
-            for number in HANDLED:
-                self._before[number] = signal.signal(number, self._handle)
+            # install_early() has installed the handlers; the imports since may have replaced them.
+            self.reinstall_all()
+        elif threading.current_thread() is threading.main_thread():
+            numbers: tuple[signal.Signals, ...] = HANDLED
             # A process that was started to survive its terminal (nohup) ignores SIGHUP.
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-                handle = self._handle if _has_terminal() else self._handle_hangup
-                self._before[signal.SIGHUP] = signal.signal(signal.SIGHUP, handle)
+                numbers += (signal.SIGHUP,)
+                self._reloads = not _has_terminal()
+            for number in numbers:
+                self._before[number] = signal.signal(number, self._handle)
             # A forked child gets the former handlers.
             os.register_at_fork(after_in_child=self._restore)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._restore()
+
+    def reinstall_all(self) -> None:
+        """Install each handler again that other code has replaced."""
+        for number in self._before:
+            self.reinstall(number)
+
+    def reinstall(self, number: int, *, callback: object = None, log: bool = True) -> None:
+        """Install a handler again if other code has replaced it; its handler is called too.
+
+        Called in the main thread. Each handler of other code is logged once.
+
+        Args:
+            number: the signal.
+            callback: the function that the event loop calls by itself at the signal; the handler
+                that it has installed has no effect. Default None.
+            log: whether the other handler is logged. Default True.
+        """
+        other = signal.getsignal(number)
+        is_ours = other == self._handle or getattr(other, "handler", None) is self
+        if is_ours or number not in self._before:
+            return
+        kept = other if callable(other) and other is not signal.default_int_handler else None
+        # A library that installs again what it has replaced, as open_signal_receiver() of trio does
+        # at its end, replaces the _Chained, and its handler is not called any more.
+        signal.signal(number, _Chained(self, kept) if kept and not callback else self._handle)
+        name = _describe(other if callback is None else callback)
+        if log and name not in self._reported:
+            self._reported.add(name)
+            log_safely(
+                logging.WARNING,
+                "%s has replaced the handler of %s, which is installed again%s. Fix: turn off the "
+                "signal handling of that library, because hive_boot stops the application",
+                name,
+                signal.Signals(number).name,
+                "; now both are called" if kept else "",
+                logger=_log,
+            )
 
     def _restore(self) -> None:
         while self._before:
@@ -97,17 +145,27 @@ class SignalHandler:
         if self.first_signal is not None:
             target.stop()
 
-    def _handle_hangup(self, _number: int, _frame: FrameType | None) -> None:
-        self.reload_requested = True
-        if self._target is not None:
-            self._target.reload()
-
     def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self.react(number, None)
+
+    def react(self, number: int, caller: _Chained | None) -> None:
+        """Request a stop or a reload, or end the process; called in a signal handler."""
+        installed = signal.getsignal(number)
+        if isinstance(installed, _Chained) and installed is not caller:
+            # The installed handler has reacted; that of a library calls what it has replaced.
+            return
         now = time.monotonic()
-        if self.first_signal is None:
+        if number == signal.SIGHUP and self._reloads:
+            self.reload_requested = True
+            if self._target is not None:
+                self._target.reload()
+        elif self.first_signal is None:
             self.first_signal, self._since = number, now
             if self._target is not None:
                 self._target.stop()
+        elif caller is None and number in self.repeats:
+            # The library has installed again what it has replaced. uvicorn then raises the signal.
+            self.repeats.remove(number)
         elif number != self.first_signal or now - self._since > _DEBOUNCE:
             self._force(number)
 
@@ -122,7 +180,41 @@ class SignalHandler:
         with suppress(OSError, ValueError):
             if select.select([], [_STDERR], [], 0)[1]:
                 os.write(_STDERR, text.encode())
+        if number == signal.SIGINT:
+            # A shell then stops its loop or its list of commands. For PID 1 it does nothing.
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         os._exit(128 + number)
+
+
+class _Chained:
+    """Signal handler that calls that of hive_boot, and then that of a library."""
+
+    def __init__(self, handler: SignalHandler, other: Handler) -> None:
+        self.handler = handler
+        self._other = other
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.handler.react(number, self)
+        try:
+            # The stop is requested: these exceptions would end the event loop before it.
+            with suppress(SystemExit, KeyboardInterrupt):
+                self._other(number, frame)
+        finally:
+            is_left = signal.getsignal(number) is self
+            if is_left:
+                self.handler.repeats.add(number)
+            # It may have ignored further signals, or restored the default action.
+            self.handler.reinstall(number, log=False)
+
+
+def _describe(handler: object) -> str:
+    """Return the name of a signal handler, with its module."""
+    if isinstance(handler, signal.Handlers):
+        return handler.name
+    handler = getattr(handler, "func", handler)
+    name = getattr(handler, "__qualname__", type(handler).__qualname__)
+    return f"{handler.__module__}.{name}"
 
 
 _early: list[SignalHandler] = []

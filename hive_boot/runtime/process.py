@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import escape_controls, write_stderr
+from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.exceptions import BootError, InvalidSecretsError, ProblemsError
 from hive_boot.lifecycle.signals import acquire
 from hive_boot.redaction.registry import format_redacted_traceback, redact_safely
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from hive_boot._timings import Timings
     from hive_boot.lifecycle.signals import SignalHandler
     from hive_boot.runtime.run import Run
 
@@ -54,10 +56,11 @@ class ProcessRunner:
         self.exit: SystemExit | None = None
 
     def make_loop(self, backend: str) -> AbstractEventLoop:
-        """Return an asyncio loop that continues after a ``sys.exit`` in a task beside main.
+        """Return an asyncio loop for an owned process.
 
-        asyncio would end the loop and cancel all tasks at the same time: nothing would stop in
-        order.
+        It continues after a ``sys.exit`` in a task beside main: asyncio would end the loop and
+        cancel all tasks at the same time, so nothing would stop in order. A signal handler that a
+        library adds to it does not replace that of hive_boot: both are called.
         """
         import asyncio  # noqa: PLC0415  (trio has none of it)
 
@@ -80,7 +83,20 @@ class ProcessRunner:
                     self.exit = exc
                     loop.call_soon(self._run.shutdown.request)
 
+        add, remove = loop.add_signal_handler, loop.remove_signal_handler
+
+        def add_signal_handler(sig: int, callback: Callable[..., object], *args: object) -> None:
+            add(sig, callback, *args)
+            self._signal_handler.reinstall(sig, callback=callback)
+
+        def remove_signal_handler(sig: int) -> bool:
+            removed: bool = remove(sig)
+            self._signal_handler.reinstall(sig, log=False)
+            return removed
+
         loop.run_forever = run_until_stopped
+        loop.add_signal_handler = add_signal_handler
+        loop.remove_signal_handler = remove_signal_handler
         made: AbstractEventLoop = loop
         return made
 
@@ -93,6 +109,7 @@ class ProcessRunner:
         import anyio  # noqa: PLC0415  (no tool needs a loop)
 
         from hive_boot.lifecycle.tasks import (  # noqa: PLC0415
+            BackgroundTask,
             CancellableBlock,
             enable_signal_wakeup,
             threadsafe_scheduler,
@@ -103,6 +120,7 @@ class ProcessRunner:
             self._soon = threadsafe_scheduler()
             # Before main is called, the start is cancelled.
             block: CancellableBlock | None = None
+            handlers = BackgroundTask(self._keep_handlers, "hive_boot signal handlers")
 
             def cancel(seconds: float) -> None:
                 if block is None:
@@ -116,6 +134,7 @@ class ProcessRunner:
                 ) as run:
                     if self._signal_handler.reload_requested:
                         self.reload()
+                    handlers.start()
                     block = CancellableBlock()
                     with block:
                         self._main = main(run)
@@ -123,6 +142,7 @@ class ProcessRunner:
                         self.has_finished = True
             finally:
                 self._soon = None
+                await handlers.stop()
         self.has_stopped = True
 
     def status(self, *, must_complete: bool) -> int:
@@ -165,6 +185,15 @@ class ProcessRunner:
         self._run = run
         run.shutdown.watch()
         self._signal_handler.attach(self)
+
+    async def _keep_handlers(self, timings: Timings = DEFAULTS) -> None:
+        """Compare the signal handlers: most libraries that replace them do so at their start."""
+        from anyio import sleep  # noqa: PLC0415  (no tool needs a loop)
+
+        backoff = Backoff(timings.handler_check_delay, timings.resync_interval)
+        while True:
+            self._signal_handler.reinstall_all()
+            await sleep(backoff.next_delay())
 
     def _request_stop(self, run: Run[Any, Any]) -> None:
         """Request the stop after the first signal, in the event loop, and log the signal."""
@@ -216,6 +245,11 @@ def run_process(
 
     Returns:
         The exit status: 0, what main returned, 70, 75, 78, or 128 + the signal.
+
+    Raises:
+        KeyboardInterrupt: instead of the status 0, when a SIGINT has arrived. CPython then ends
+            the process by that signal, so that a shell does not continue with the next command:
+            https://www.cons.org/cracauer/sigint.html
     """
     with acquire() as signal_handler:
         import anyio  # noqa: PLC0415  (no tool needs a loop)
@@ -237,7 +271,14 @@ def run_process(
         else:
             status = owner.status(must_complete=must_complete)
         owner.release()
+    if signal_handler.first_signal == signal.SIGINT and status in {0, 128 + signal.SIGINT}:
+        handle_uncaught()
+        raise KeyboardInterrupt(_INTERRUPTED)
     return status
+
+
+_INTERRUPTED = "SIGINT has stopped the application"
+"""Argument of the KeyboardInterrupt for which no traceback is printed."""
 
 
 def report_failure(exc: BaseException) -> int:
@@ -290,15 +331,21 @@ def report_boot_error(exc: BootError) -> int:
     return exc.exit_code
 
 
-def report_uncaught() -> None:
-    """Report an uncaught InvalidSecretsError as a failed start, and exit with its status."""
-    if getattr(sys.excepthook, "func", None) is not _report_uncaught:
-        sys.excepthook = partial(_report_uncaught, sys.excepthook)
+def handle_uncaught() -> None:
+    """Install an excepthook for the exceptions with which hive_boot ends a process.
+
+    It reports an InvalidSecretsError as a failed start, and exits with its status. It prints
+    nothing for the KeyboardInterrupt of :func:`run_process`.
+    """
+    if getattr(sys.excepthook, "func", None) is not _handle_uncaught:
+        sys.excepthook = partial(_handle_uncaught, sys.excepthook)
 
 
-def _report_uncaught(
+def _handle_uncaught(
     before: Callable[..., object], kind: type[BaseException], exc: BaseException, trace: object
 ) -> None:
+    if isinstance(exc, KeyboardInterrupt) and exc.args == (_INTERRUPTED,):
+        return
     if not isinstance(exc, InvalidSecretsError):
         before(kind, exc, trace)
         return

@@ -293,7 +293,7 @@ class Reloader:
         self._schedule_soon = threadsafe_scheduler()
         self._wakeup = anyio.Event()
         self._accepted = anyio.Event()
-        self._requested = self._ask_sources = False
+        self._requested = self._on_demand = False
         self._check_token: object = None
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
@@ -336,16 +336,17 @@ class Reloader:
         """Release the task in a forked child, without stopping the one of the parent."""
         self._host.abandon()
 
-    def request_reload(self, *, ask_sources: bool = False) -> None:
+    def request_reload(self, *, on_demand: bool = False) -> None:
         """Request a reload from any thread or signal handler, because a source may have changed.
 
         Args:
-            ask_sources: whether the sources of the application are asked too. Default False.
+            on_demand: whether SIGHUP requests it: then everything is read that :meth:`reload`
+                reads, and systemd gets RELOADING and READY in every case. Default False.
 
         Raises:
             RuntimeError: the event loop is closed.
         """
-        self._ask_sources |= ask_sources
+        self._on_demand |= on_demand
         self._schedule_soon(self._schedule)
 
     async def reload(self, *, now: bool) -> Change | None:
@@ -401,6 +402,10 @@ class Reloader:
     def _schedule(self) -> None:
         self._requested = True
         self._wakeup.set()
+        if self._on_demand and self._host.has_ended:
+            # Nothing is read any more, but systemd still waits for the answer.
+            self._set_reload_state(State.RELOADING)
+            self._set_reload_state(State.READY)
 
     @property
     def _due(self) -> float:
@@ -413,15 +418,17 @@ class Reloader:
         """Read once, and accept or reject what has changed."""
         requests = list(self._requests)
         retried = self._retry_at <= time.monotonic()
-        ask_sources = self._ask_sources or bool(requests)
-        self._requested = self._ask_sources = False
+        on_demand = self._on_demand or bool(requests)
+        if self._on_demand:
+            self._set_reload_state(State.RELOADING)
+        self._requested = self._on_demand = False
         started = time.perf_counter()
         now = any(request.now for request in requests)
         change, failure = None, None
         self._check_token = object()
         _running_check.set(self._check_token)
         try:
-            read = await self._reader.read(ask_sources=ask_sources, read_fifos=bool(requests))
+            read = await self._reader.read(ask_sources=on_demand, read_fifos=on_demand)
             self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
             if not (read.result.problems or read.changed):
                 if self.rejection is not None:
@@ -430,25 +437,31 @@ class Reloader:
                 if now:
                     change = self._activate(now=True)
                     self._accepted.set()
-            elif read.result.problems or not read.same_as_rejected or retried or requests:
+            elif read.result.problems or not read.same_as_rejected or retried or on_demand:
                 change = await self._replace(read, started, now=now)
             if self.failing_sources:
                 failure = self._pipeline.build_error(self.failing_sources, set_in_use=True)
         except ProblemsError as exc:
             failure = exc
         except Exception as exc:  # noqa: BLE001  (after any failure the last good set stays in use)
-            log_messages.log_reload_crashed(exc)
-            failed_read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
-            failure = self._reject(failed_read, started)
-            for source in self._pipeline.custom:
-                source.due = max(source.due, self._retry_at)
+            failure = self._reject_crash(exc, started)
         finally:
             self._check_token = None
+            self._set_reload_state(State.READY)
         for request in requests:
             self._requests.remove(request)
             # Each caller gets a copy, because raising adds to the traceback.
             request.change, request.failure = change, copy(failure)
             request.done.set()
+
+    def _reject_crash(self, exc: Exception, started: float) -> ProblemsError:
+        """Log an unexpected exception of a reload, and schedule a retry."""
+        log_messages.log_reload_crashed(exc)
+        failed_read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
+        failure = self._reject(failed_read, started)
+        for source in self._pipeline.custom:
+            source.due = max(source.due, self._retry_at)
+        return failure
 
     async def _replace(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
         """Check the candidate, and accept it.
@@ -457,18 +470,15 @@ class Reloader:
             ProblemsError: the candidate is rejected.
         """
         self._set_reload_state(State.RELOADING)
-        try:
-            if not read.result.problems:
-                read = read.replace(
-                    result=await self._pipeline.check(
-                        read.result, self._injection_context, changed_fields=read.changed
-                    )
+        if not read.result.problems:
+            read = read.replace(
+                result=await self._pipeline.check(
+                    read.result, self._injection_context, changed_fields=read.changed
                 )
-            if read.result.problems:
-                raise self._reject(read, started)
-            return self._accept(read, started, now=now)
-        finally:
-            self._set_reload_state(State.READY)
+            )
+        if read.result.problems:
+            raise self._reject(read, started)
+        return self._accept(read, started, now=now)
 
     def _accept(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
         store, load_result = self._store, read.result

@@ -377,7 +377,7 @@ class Run(Generic[S, C]):
             return
         reloader = self._get_reloader()
         reloader.start()
-        reloader.request_reload(ask_sources=True)
+        reloader.request_reload(on_demand=True)
 
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""

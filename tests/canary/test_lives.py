@@ -20,7 +20,7 @@ TOLD = {
     "stops fail": (70, [" failing", " failing_too"]),
     "never ends": (70, ["hanging"]),
     "thread hangs": (70, ["threading.py"]),
-    "forced": (130, ["SIGINT", "in the middle of ***"]),
+    "forced": (-2, ["SIGINT", "in the middle of ***"]),
     "asked again": (0, ["ConnectionError"]),
     "shown": (0, ["plain", "text"]),
     "probed": (0, ["GET /boot 200 OK", "GET /metrics 200 OK", "GET elsewhere 404 Not Found"]),

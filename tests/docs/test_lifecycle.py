@@ -42,16 +42,16 @@ def test_every_block_is_tried() -> None:
 
 
 def test_the_application_prints_what_is_shown(workplace: Path) -> None:
-    """Checks, resources, main, Ctrl-C and the stop come in this order, and the exit status is 0."""
+    """Checks, resources, main, Ctrl-C and the stop come in this order; a shell shows 130."""
     lines = CONSOLE[0].splitlines()
     before, after = lines[1 : lines.index("^C")], lines[lines.index("^C") + 1 : -2]
-    assert lines[-2:] == ["$ echo $?", "0"]
+    assert lines[-2:] == ["$ echo $?", str(128 + signal.SIGINT)]
     with started_child(RUN.format("main.py"), cwd=workplace, **ENVIRONMENT) as child:
         assert child.stdout is not None
         assert [child.stdout.readline().rstrip("\n") for _ in before] == before
         child.send_signal(signal.SIGINT)
         assert child.stdout.read().splitlines() == after
-        assert child.wait() == 0
+        assert child.wait() == -signal.SIGINT
 
 
 def test_the_worker_completes_its_job(workplace: Path) -> None:
@@ -185,5 +185,7 @@ def test_every_state_and_number_is_the_true_one() -> None:
     # At random the first delay is down to half of what it may be.
     first, longest = DEFAULTS.service_restart_delay / 2, DEFAULTS.max_service_restart_delay
     assert f"from {first:g} to {longest:g} s" in TEXT
+    compared = f"at READY, {DEFAULTS.handler_check_delay:g} s later, and then after intervals that"
+    assert f"{compared} double up to {DEFAULTS.resync_interval:g} s" in " ".join(TEXT.split())
     assert "A second after the deadline" in TEXT
     assert DEFAULTS.forced_exit_delay == 1

@@ -156,7 +156,7 @@ boot = Bootstrap(Needs, mode="kubernetes", env_fallback=True, secrets_dirs=sys.a
         it.send(signal.SIGTERM)
         it.wait_logged(r"SIGTERM.*\b5 s")
         it.send(signal.SIGINT)
-        assert it.end() == 128 + signal.SIGINT
+        assert it.end() == -signal.SIGINT
     assert it.out == [*STARTED, "at slow1"]
     assert re.search("SIGINT.*draining", it.last_line)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -22,11 +22,16 @@ class BotApi:
     Attributes:
         address: URL of the server.
         answers: texts that the bot has sent.
+        responds: whether calls of ``sendMessage`` return; cleared, they wait.
+        calls: number of calls of ``sendMessage`` that have begun.
     """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.answers: list[str] = []
+        self.responds = Event()
+        self.responds.set()
+        self.calls = 0
         self._changed = Condition()
         self._updates: list[dict[str, Any]] = []
         self._numbers = count(1)
@@ -45,7 +50,8 @@ class BotApi:
             return len(self._updates)
 
     def close(self) -> None:
-        """End the call of ``getUpdates`` that waits."""
+        """End the calls that wait."""
+        self.responds.set()
         with self._changed:
             self._is_open = False
             self._changed.notify_all()
@@ -58,6 +64,9 @@ class BotApi:
             case "getupdates":
                 return self._get_updates(int(arguments.get("offset", 0)), arguments)
             case "sendmessage":
+                with self._changed:
+                    self.calls += 1
+                self.responds.wait()
                 with self._changed:
                     self.answers.append(arguments["text"])
                     return _message(1000 + len(self.answers), arguments["text"])

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.frameworks import outside
+from tests.frameworks.bot_api import bot_api
 from tests.frameworks.outside import BROKER, Outside
 from tests.frameworks.programs import fingerprint, started
+from tests.support import wait_until
 
 OLD, NEW = "fake-api-key-1", "fake-api-key-2"
 
@@ -110,3 +112,23 @@ def test_a_job_that_has_not_begun_stays_in_the_queue(tmp_path: Path) -> None:
         assert left is not None
         assert len(complete) + left() == 12, program.report()
         assert left() > 0
+
+
+@pytest.mark.parametrize("name", ["aiogram_bot.py", "telegram_bot.py"])
+def test_an_answer_that_is_on_its_way_arrives(name: str, tmp_path: Path) -> None:
+    """The session of a bot is closed after the last call of a job."""
+    require(TABLE[name][0])
+    with bot_api() as api:
+        addresses = {"https://api.telegram.org": api.address}
+        with started(tmp_path, name, OLD, {}, addresses) as program:
+            program.wait_for("Ready")
+            api.responds.clear()
+            api.send("0")
+            wait_until(lambda: api.calls == 1)
+            program.terminate()
+            time.sleep(0.3)  # in which a session that is closed too early cuts the call off
+            api.responds.set()
+            code = program.wait()
+    assert code == 0, program.report()
+    assert api.answers == ["done"]
+    assert "Traceback" not in program.report(), program.report()

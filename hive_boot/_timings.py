@@ -90,6 +90,8 @@ class Timings(Record):
         forced_exit_delay: between the deadline of the shutdown and the forced exit.
         last_output_timeout: for each step of a forced exit: describing what has not stopped,
             writing it, flushing.
+        shutdown_log_delay: before the log shows what a shutdown waits for; each further delay is
+            twice the one before.
         server_stop_timeout: for an HTTP server to finish after it has cancelled the requests at
             the end of the grace period.
         probe_timeout: for one connection to the probe port.
@@ -135,6 +137,7 @@ class Timings(Record):
     handler_check_delay: float = 0.1
     forced_exit_delay: float = 1.0
     last_output_timeout: float = 0.5
+    shutdown_log_delay: float = 1.0
     server_stop_timeout: float = 1.0
     probe_timeout: float = 10.0
     accept_retry_delay: float = 0.1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeV
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State, Timeline
+from hive_boot.redaction.tracebacks import trim_traceback
 from hive_boot.runtime.declarations import (
     AppDeclaration,
     forbid_main_with_serve,
@@ -799,8 +800,7 @@ class Bootstrap(Generic[S, C]):
             LifecycleError: the application is not running.
         """
         if self._run is None:
-            message = f"{self!r} is not running, so it cannot be stopped."
-            raise LifecycleError(message)
+            raise global_access.not_running(self)
         self._run.request_stop(reason)
 
     async def reload(self, *, now: bool = False) -> Change | None:
@@ -865,6 +865,9 @@ class Bootstrap(Generic[S, C]):
         try:
             async with run.active():
                 yield run
+        except BaseException as exc:
+            trim_traceback(exc)
+            raise
         finally:
             if self._run is run:
                 self._run = None
@@ -964,7 +967,7 @@ class Bootstrap(Generic[S, C]):
 
     def _resource_value(self, resource: str) -> object:
         if self._run is None:
-            raise LifecycleError(_not_running(f"The resource {resource!r} of {self!r}"))
+            raise global_access.not_running(self, f"The resource {resource!r} of {self!r}")
         return self._run.resource_value(resource)
 
     def _store(self) -> Store[S]:
@@ -983,7 +986,7 @@ class Bootstrap(Generic[S, C]):
             LifecycleError: the application has not loaded its secrets, or has ended.
         """
         if self._run is None or not self._run.store.is_filled:
-            raise LifecycleError(_not_running(repr(self)))
+            raise global_access.not_running(self)
         return self._run
 
     def _resolve_main(self, backend: str) -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
@@ -1013,10 +1016,3 @@ class Bootstrap(Generic[S, C]):
         if factory is not None and (config_type := factory.config_type) is not None:
             injectables.setdefault(config_type, "config")
         return Injectables(injectables, self._declaration.resources)
-
-
-def _not_running(what: str) -> str:
-    return (
-        f"{what} is not running. In FastAPI pass lifespan=boot.lifespan; in tests enter "
-        "`with TestClient(app)`; at import time only boot.load() provides secrets."
-    )

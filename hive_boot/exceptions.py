@@ -317,6 +317,11 @@ class LifecycleError(BootError):
     """The operation is not possible in the current state of the application."""
 
 
+def describe_component(kind: str, name: str) -> str:
+    """Return ``the resource pool``; the name itself if it is a description already."""
+    return name if name.startswith("the ") else f"the {kind} {name}"
+
+
 class StartupError(LifecycleError):
     """A resource failed to start or exceeded its timeout; ``__cause__`` is its exception.
 
@@ -336,7 +341,10 @@ class StartupError(LifecycleError):
     def __str__(self) -> str:
         """Return the name of the resource, the reason, and the progress of all resources."""
         return "\n  ".join(
-            [f"the resource {self.resource} failed to start: {self.reason}", *self.progress]
+            [
+                f"{describe_component('resource', self.resource)} failed to start: {self.reason}",
+                *self.progress,
+            ]
         )
 
 
@@ -345,15 +353,18 @@ class ShutdownTimeoutError(LifecycleError):
 
     Attributes:
         pending: the names of what has not stopped.
+        progress: what each of them was doing, one line for each: seconds, and the line of code at
+            which it waited.
     """
 
-    def __init__(self, pending: Sequence[str]) -> None:
+    def __init__(self, pending: Sequence[str], progress: Sequence[str] = ()) -> None:
         self.pending: tuple[str, ...] = tuple(pending)
+        self.progress: tuple[str, ...] = tuple(progress)
         super().__init__(self.pending)
 
     def __str__(self) -> str:
-        """Return the names of what has not stopped."""
-        return f"did not stop in time: {', '.join(self.pending)}"
+        """Return the names of what has not stopped, and what each of them was doing."""
+        return "\n  ".join([f"did not stop in time: {', '.join(self.pending)}", *self.progress])
 
 
 class IllegalTransitionError(LifecycleError):

@@ -177,6 +177,9 @@ async def test_what_each_error_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         SourceError(SHORT),
         StartupError("database", "ConnectionError", ["cache: started", "database: starting"]),
         ShutdownTimeoutError(["database", "cache"]),
+        ShutdownTimeoutError(
+            ["cache"], ["stopping  cache, 2.0 s  app.py:42 in cache: await end()"]
+        ),
         IllegalTransitionError("ready", "start"),
     ]
     text = "\n\n".join(f"{type(error).__name__}: {error}" for error in errors)
@@ -218,7 +221,8 @@ def test_an_error_carries_what_it_is_about() -> None:
     startup = StartupError("database", "ConnectionError", ["cache: started"])
     assert (startup.resource, startup.reason) == ("database", "ConnectionError")
     assert startup.progress == ("cache: started",)
-    assert ShutdownTimeoutError(["database"]).pending == ("database",)
+    late = ShutdownTimeoutError(["database"], ["stopping"])
+    assert (late.pending, late.progress) == (("database",), ("stopping",))
 
 
 def test_who_is_to_blame() -> None:

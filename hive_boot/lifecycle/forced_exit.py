@@ -7,7 +7,6 @@ import linecache
 import logging
 import os
 import sys
-import threading
 import time
 from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -20,7 +19,8 @@ from hive_boot.lifecycle.tasks import start_daemon_thread
 from hive_boot.redaction.registry import redact_safely
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    import threading
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import FrameType
     from typing import NoReturn
 
@@ -182,19 +182,6 @@ def exit_now(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
     _run_with_timeout(timings, lambda: _write_line(text))
     _run_with_timeout(timings, *map(_flush, ("stdout", "stderr")), logging.shutdown)
     os._exit(status)
-
-
-def threads_started_since(before: Collection[threading.Thread]) -> list[threading.Thread]:
-    """Return the threads that Python joins at its exit, and that are not in ``before``.
-
-    Args:
-        before: an earlier result of ``threading.enumerate``.
-
-    Returns:
-        The living threads, except daemon threads, the current thread and the main thread.
-    """
-    excluded = {threading.current_thread(), threading.main_thread(), *before}
-    return [each for each in threading.enumerate() if not each.daemon and each not in excluded]
 
 
 def join_threads(threads: Sequence[threading.Thread], seconds: float) -> list[str]:

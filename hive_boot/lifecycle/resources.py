@@ -18,10 +18,12 @@ from hive_boot.exceptions import (
     ShutdownTimeoutError,
     StartupError,
     UnavailableError,
+    describe_component,
     unavailable_reason,
 )
-from hive_boot.lifecycle.tasks import combine, is_cancellation, log_event, unwrap_single
+from hive_boot.lifecycle.tasks import add_note, combine, is_cancellation, log_event, unwrap_single
 from hive_boot.redaction.registry import redact
+from hive_boot.redaction.tracebacks import trim_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -62,7 +64,7 @@ class _ResourceState:
         stop_step: the step of its stop in the timeline; negative before.
         due: when its start exceeds its timeout, on the monotonic clock; infinite without a
             timeout, and before and after the start.
-        is_overdue: whether its stop exceeded its limit.
+        overdue: what it was doing when its stop exceeded its limit; empty before.
         is_reported: whether ``start`` or ``on_crash`` has reported its failure.
         dependencies_may_stop: set when it has stopped, or has not ended after its cancellation.
     """
@@ -74,7 +76,8 @@ class _ResourceState:
         self.context: Any = None
         self.value: object = None
         self.failure: BaseException | None = None
-        self.is_overdue = self.is_reported = False
+        self.overdue = ""
+        self.is_reported = False
         self.startup_error: StartupError | None = None
         self.backoff = Backoff(
             timings.check_retry_delay, timings.max_check_retry_delay, jitter=True
@@ -84,6 +87,10 @@ class _ResourceState:
         self.stop = anyio.Event()
         self.done = anyio.Event()
         self.dependencies_may_stop = anyio.Event()
+
+    @property
+    def label(self) -> str:
+        return describe_component("resource", self.resource.name)
 
     @property
     def is_running(self) -> bool:
@@ -125,6 +132,7 @@ class ResourceManager:
         self.pending_count: int = len(resources)
         self._failed: list[_ResourceState] = []
         self._is_starting = True
+        self._stop_began = math.inf
 
     def value(self, name: str) -> object:
         """Return the value of a running resource.
@@ -206,20 +214,22 @@ class ResourceManager:
             names the resources that exceeded their limit.
         """
         self._is_starting = False
+        self._stop_began = self._timeline.elapsed
         async with anyio.create_task_group() as group:
             for state in self._all.values():
                 group.start_soon(self._stop, state, deadline)
         failures: list[BaseException] = []
         for state in reversed(self._all.values()):
             if state.failure is not None and not state.is_reported:
-                state.failure.add_note(f"(raised by the resource {state.resource.name})")
+                add_note(state.failure, f"(raised by {state.label})")
                 failures.append(state.failure)
             if state.startup_error is not None:
                 # The resource may turn its cancellation into another exception: the traceback of
                 # that exception shows the line at which the start was waiting.
                 state.startup_error.__cause__ = state.failure
-        if late := [name for name, state in self._all.items() if state.is_overdue]:
-            failures.append(ShutdownTimeoutError(tuple(reversed(late))))
+        if late := [state for state in reversed(self._all.values()) if state.overdue]:
+            names = [state.resource.name for state in late]
+            failures.append(ShutdownTimeoutError(names, [state.overdue for state in late]))
         return failures
 
     def mark_cancelled(self) -> None:
@@ -230,26 +240,44 @@ class ResourceManager:
                 self._mark_ended(state)
 
     def describe(self) -> list[str]:
-        """Return a line for each resource: outcome, name, seconds, and what or where it waits."""
+        """Return a line for each resource: outcome, name, seconds, and what or where it waits.
+
+        Resources that have started are listed during the start only, and those that have not ended
+        during the stop.
+        """
+        is_stopping = self._stop_began < math.inf
+        return [
+            self._describe(state)
+            for state in self._all.values()
+            if state.step >= 0 and (self._is_starting or (is_stopping and not state.done.is_set()))
+        ]
+
+    def _describe(self, state: _ResourceState) -> str:
         from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
 
-        lines = []
-        for name, state in self._all.items():
-            if state.step < 0:
-                continue
-            step = self._timeline.step(state.step)
-            detail = ""
-            if step.outcome == "waiting":
-                missing = [need for need in step.waits_for if not self._all[need].is_running]
-                detail = f"for {', '.join(missing)}" if missing else ""
-            elif not state.done.is_set() and (state.stop.is_set() or not state.is_running):
-                detail = locate_coroutine(getattr(state.context, "gen", None))
-            outcome: str = step.outcome
-            if state.is_running and state.stop.is_set():
-                outcome, step = "stopping", self._timeline.step(state.stop_step)
-            seconds = (self._timeline.elapsed if step.end is None else step.end) - step.start
-            lines.append(f"{outcome:<9} {name}, {seconds:.1f} s  {detail}".rstrip())
-        return lines
+        step = self._timeline.step(state.step)
+        outcome: str = step.outcome
+        start, end = step.start, self._timeline.elapsed if step.end is None else step.end
+        waits_for: list[str] = []
+        if outcome == "waiting":
+            waits_for = [need for need in step.waits_for if not self._all[need].is_running]
+        elif self._stop_began < math.inf:
+            end = self._timeline.elapsed
+            outcome = "stopping" if state.is_running else "starting"
+            if state.stop_step >= 0:
+                start = self._timeline.step(state.stop_step).start
+            elif state.is_running:
+                outcome, start = "waiting", self._stop_began
+                dependents = self._dependents[state.resource.name]
+                waits_for = [
+                    each.resource.name
+                    for each in dependents
+                    if not each.dependencies_may_stop.is_set()
+                ]
+        detail = f"for {', '.join(waits_for)}" if waits_for else ""
+        if outcome in {"running", "starting", "stopping"} and not state.done.is_set():
+            detail = locate_coroutine(getattr(state.context, "gen", None))
+        return f"{outcome:<9} {state.resource.name}, {end - start:.1f} s  {detail}".rstrip()
 
     async def _run(self, state: _ResourceState) -> None:
         """Run one resource in one task, from its start to the end of its stop."""
@@ -273,10 +301,10 @@ class ResourceManager:
                             raise
                     await anyio.sleep(delay)
                 if not state.stop.is_set():
-                    message = f"The resource {resource.name} ended before hive_boot stopped it."
+                    message = f"hive_boot did not stop {state.label}, but it has ended."
                     state.failure = LifecycleError(message)
         except BaseException as exc:  # noqa: BLE001  (reported by start, stop or on_crash)
-            state.failure = unwrap_single(exc)
+            state.failure = trim_traceback(unwrap_single(exc))
             if is_cancellation(exc):
                 # The task itself was cancelled: state.scope absorbs its own cancellation. Raising
                 # it again would cancel the tasks of all other resources.
@@ -348,7 +376,7 @@ class ResourceManager:
         state.stop.set()
         await self._await_stopped(state, until)
         outcome: StepOutcome = "done" if state.failure is None else "failed"
-        self._timeline.end(step, "overdue" if state.is_overdue else outcome)
+        self._timeline.end(step, "overdue" if state.overdue else outcome)
 
     async def _await_stopped(self, state: _ResourceState, until: float) -> None:
         """Wait for the end of a resource, and cancel it at ``until``."""
@@ -357,16 +385,15 @@ class ResourceManager:
         with anyio.move_on_after(max(0.0, until - time.monotonic())):
             await state.done.wait()
         if not state.done.is_set():
-            state.is_overdue = True
+            state.overdue = self._describe(state)
             state.scope.cancel()
             with anyio.move_on_after(self._timings.resource_cancel_timeout):
                 await state.done.wait()
         # Without this the dependencies would wait for a resource that ignores its cancellation.
         state.dependencies_may_stop.set()
         if not state.done.is_set():
-            lines = self.describe()
-            text = "The resource %s was cancelled and has not ended; shutdown waits for it:"
-            log_event(logging.ERROR, text + "\n  %s" * len(lines), state.resource.name, *lines)
+            text = "Shutdown waits for %s although it was cancelled:\n  %s"
+            log_event(logging.ERROR, text, state.label, self._describe(state))
             await state.done.wait()
 
     def _find_overdue(self, deadline: float) -> _ResourceState | None:
@@ -412,5 +439,4 @@ def _failed_start(state: _ResourceState) -> StartupError:
 
 
 def _unrequested_cancellation(state: _ResourceState) -> LifecycleError:
-    name = state.resource.name
-    return LifecycleError(f"The resource {name} was cancelled, but not by hive_boot.")
+    return LifecycleError(f"The task of {state.label} was cancelled, but not by hive_boot.")

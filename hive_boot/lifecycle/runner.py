@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from hive_boot._output import describe
 from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
-from hive_boot.exceptions import LifecycleError, ShutdownTimeoutError
+from hive_boot.exceptions import LifecycleError, ShutdownTimeoutError, describe_component
 from hive_boot.lifecycle.states import TRANSITIONS, State
-from hive_boot.lifecycle.tasks import BackgroundTask, log_event, unwrap_single
+from hive_boot.lifecycle.tasks import BackgroundTask, log_event, log_failure, unwrap_single
+from hive_boot.redaction.tracebacks import locate_failure, trim_traceback
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from anyio.abc import TaskGroup
 
@@ -53,6 +56,7 @@ class Runner:
         self.failed: str = ""
         self.resources: ResourceManager | None = None
         self.services: TaskSupervisor | None = None
+        self._descriptions: list[Callable[[], Sequence[str]]] = []
         self._states = states
         self._shutdown = shutdown
         self._timings = timings
@@ -125,7 +129,7 @@ class Runner:
             except Exception as exc:
                 if not is_open:
                     raise
-                self.fail(name, unwrap_single(exc))
+                self.fail("listener", name, unwrap_single(exc))
 
         value: object = await group.start(run_listener)
         is_open = True
@@ -145,7 +149,10 @@ class Runner:
             from hive_boot.lifecycle.resources import ResourceManager  # noqa: PLC0415  (many have none)
 
             self.resources = ResourceManager(
-                self._resources, self._states.timeline, self.fail, self._timings
+                self._resources,
+                self._states.timeline,
+                partial(self.fail, "resource"),
+                self._timings,
             )
             await self.resources.start(await self.task_group(), deadline, seconds)
 
@@ -159,24 +166,28 @@ class Runner:
             self.services = self._shutdown.services = TaskSupervisor(
                 self._services,
                 self._states.timeline,
-                self.fail,
+                partial(self.fail, "service"),
                 self._shutdown.stopping,
                 self._timings,
             )
             self.services.start(self._context)
 
-    def fail(self, name: str, failure: BaseException) -> None:
+    def fail(self, kind: str, name: str, failure: BaseException) -> None:
         """Log the failure of a resource, a service or a listener; the first one ends the run."""
+        label = describe_component(kind, name)
+        trim_traceback(failure)
         if self.failure is not None:
-            log_event(logging.ERROR, "%s has also failed", name, exc_info=failure)
+            text = "The application was stopping when %s failed"
+            log_event(logging.ERROR, text, label, exc_info=failure)
             return
         self.failure, self.failed = failure, name
-        log_event(
-            logging.CRITICAL,
-            "%s has failed: the application is stopping",
-            name,
-            exc_info=failure,
-        )
+        text = "The application is stopping, because %s has failed"
+        if self._shutdown.is_owned:
+            log_failure(text, label, failure=failure)
+        else:
+            # The owner gets the failure itself, and reports it with its traceback.
+            reason = f"{describe(failure)} ({locate_failure(failure)})".removesuffix(" ()")
+            log_event(logging.CRITICAL, f"{text}: %s", label, reason)
         self._shutdown.request_after_failure()
 
     async def stop_services(self) -> list[BaseException]:
@@ -190,7 +201,10 @@ class Runner:
         share = STOP_BUDGET_SHARE if self.resources is not None else 1
         late = await self.services.stop(self._shutdown.requested_at, self._shutdown.deadline, share)
         self._shutdown.start_deadline()
-        return [*self.services.failures, *([ShutdownTimeoutError(late)] if late else [])]
+        failures = list(self.services.failures)
+        return (
+            [*failures, ShutdownTimeoutError(late, self.services.describe())] if late else failures
+        )
 
     async def stop_resources(self) -> list[BaseException]:
         """Stop the resources.
@@ -217,10 +231,23 @@ class Runner:
             if state in TRANSITIONS[self._states.state]:
                 self._states.transition_silently(state)
 
+    def describe_with(self, describe: Callable[[], Sequence[str]]) -> None:
+        """Add a function that describes what else has not ended, such as requests."""
+        self._descriptions.append(describe)
+
     def pending(self) -> list[str]:
-        """Return a line for each service and resource that has not ended."""
-        lines = [] if self.resources is None else self.resources.describe()
-        return lines if self.services is None else [*self.services.describe(), *lines]
+        """Return a line for everything that has not ended: main, requests, services, resources."""
+        return [line for lines in self._pending() for line in lines]
+
+    def waits_for(self) -> list[str]:
+        """Return a line for what the stop waits for now: what it stops later is left out."""
+        return next((lines for lines in self._pending() if lines), [])
+
+    def _pending(self) -> Iterator[list[str]]:
+        """Yield the lines of everything that has not ended, in the order of the stop."""
+        yield [line for describe in self._descriptions for line in describe()]
+        yield [] if self.services is None else self.services.describe()
+        yield [] if self.resources is None else self.resources.describe()
 
     async def _run_task_group(self) -> None:
         try:

@@ -16,6 +16,7 @@ from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.tasks import (
     BackgroundTask,
     CancellableBlock,
+    add_note,
     call_on_stop,
     is_cancellation,
     log_event,
@@ -242,7 +243,7 @@ class TaskSupervisor:
                     f"The service {service.label} has returned {len(ends)} times within "
                     f"{service.restart_window:g} s."
                 )
-                failure.add_note(f"(raised by the service {service.label})")
+                add_note(failure, f"(raised by the service {service.label})")
                 self._on_give_up(service.label, failure)
                 return
             await self._wait_for_restart(state, failure, backoff.next_delay())
@@ -291,7 +292,7 @@ class TaskSupervisor:
             text = "The service %s has failed; no restart, because the application stops"
             log_event(logging.ERROR, text, service.label, exc_info=failure)
             return
-        failure.add_note(f"(raised by the service {service.label})")
+        add_note(failure, f"(raised by the service {service.label})")
         if was_cancelled:
             self.failures.append(failure)
         else:

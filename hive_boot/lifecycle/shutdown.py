@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -12,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.lifecycle.states import SERVING, State
-from hive_boot.lifecycle.tasks import BackgroundTask, call_on_stop, start_daemon_thread
+from hive_boot.lifecycle.tasks import BackgroundTask, call_on_stop, log_event, start_daemon_thread
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.services import TaskSupervisor
@@ -41,6 +42,7 @@ class ShutdownController:
         describe_pending: describes what has not stopped, before a forced exit; called in
             another thread. None if the process has another owner: a failure then cancels
             without a delay, and there is no forced exit.
+        waits_for: returns a line for each component that the shutdown waits for now, for the log.
         grace_period: seconds between the request and the cancellation of main, if that is longer
             than ``delay``.
         on_stop: called when a stop is requested, before main has ended; None without.
@@ -50,6 +52,7 @@ class ShutdownController:
         delay: as given; under ``serve`` in Kubernetes it is set during the start.
         deadline: the deadline on the monotonic clock; infinite until it has been started.
         requested_at: when the stop was requested, on the monotonic clock; infinite before.
+        is_owned: whether the run owns the process.
         stopping: set when the stop is requested.
         services: the services, whose grace periods delay the deadline; None without.
     """
@@ -62,6 +65,7 @@ class ShutdownController:
         timeout: float,
         cancel: Callable[[float], object],
         describe_pending: Callable[[], str] | None = None,
+        waits_for: Callable[[], Sequence[str]] = tuple,
         grace_period: float = 0.0,
         on_stop: Callable[[], object] | None = None,
         timings: Timings = DEFAULTS,
@@ -74,10 +78,13 @@ class ShutdownController:
         self.timeout: float = timeout
         self._states = states
         self._cancel = cancel
-        self._is_owned = describe_pending is not None
+        self.is_owned: bool = describe_pending is not None
         self._grace_period = grace_period
         self._on_stop = on_stop
         self._timings = timings
+        self._waits_for = waits_for
+        self._log_task = BackgroundTask(self._log_waiting, "hive_boot shutdown log")
+        self._delay_ended = anyio.Event()
         self._task: BackgroundTask | None = None
         self._has_ended_delay = False
         self._watchdog: ExitWatchdog | None = None
@@ -102,6 +109,7 @@ class ShutdownController:
             work = self._pass_delay
             self._task = BackgroundTask(work, "hive_boot shutdown", context.copy(), self._timings)
             self._task.start()
+        self.start_log()
         if self._watchdog is not None:
             self._watchdog.prepare()
 
@@ -110,7 +118,7 @@ class ShutdownController:
         if self.requested_at < math.inf:
             return
         self._mark_requested()
-        if not self._is_owned:
+        if not self.is_owned:
             self._cancel(self.timeout)
         elif self._task is None or self._task.has_ended or self._states.state is not State.DRAINING:
             self._end_delay()
@@ -118,7 +126,7 @@ class ShutdownController:
     def request_after_failure(self) -> None:
         """Begin the shutdown, because a resource, a service or a listener has failed."""
         # Before READY the start raises the failure itself.
-        if self._is_owned or self._states.state in SERVING:
+        if self.is_owned or self._states.state in SERVING:
             self.request()
 
     def begin_stop(self) -> None:
@@ -127,6 +135,7 @@ class ShutdownController:
         self._has_ended_delay, self._on_stop = True, None
         self._mark_requested()
         self.start_deadline()
+        self._delay_ended.set()
         if self._states.state in {State.STARTING, State.DRAINING}:
             self._states.transition(State.STOPPING)
 
@@ -172,7 +181,8 @@ class ShutdownController:
         return before
 
     async def end(self) -> None:
-        """End the task in which the delay passes."""
+        """End the tasks of the shutdown."""
+        await self._log_task.stop()
         if self._task is not None:
             await self._task.stop()
 
@@ -208,6 +218,23 @@ class ShutdownController:
                 self.services.call_on_stop(group)
             await anyio.sleep(self.cancel_delay)
             self._end_delay()
+
+    def start_log(self) -> None:
+        """Start the task that logs what a long shutdown waits for; a second call does nothing."""
+        self._log_task.start()
+        # The log does not matter to code that closes the loop early.
+        self._log_task.abandon()
+
+    async def _log_waiting(self) -> None:
+        """Log what the shutdown waits for, when 1, 3, 7 seconds have passed, and so on."""
+        await self._delay_ended.wait()
+        backoff = Backoff(self._timings.shutdown_log_delay, math.inf)
+        while True:
+            await anyio.sleep(backoff.next_delay())
+            if lines := self._waits_for():
+                seconds = time.monotonic() - self.requested_at
+                text = "The stop was requested %.1f s ago, and waits for:" + "\n  %s" * len(lines)
+                log_event(logging.INFO, text, seconds, *lines)
 
     def _end_delay(self) -> None:
         if not self._has_ended_delay:

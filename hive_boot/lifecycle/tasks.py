@@ -22,7 +22,7 @@ from hive_boot._timings import DEFAULTS
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -62,6 +62,27 @@ def is_cancellation(failure: BaseException) -> bool:
 
 log_event: partial[None] = partial(log_safely, logger=logging.getLogger("hive_boot"))
 """Log a message; never raises."""
+
+
+def add_note(failure: BaseException, note: str) -> None:
+    """Add a note to an exception, also to one whose class does not allow assignments."""
+    vars(failure).setdefault("__notes__", []).append(note)
+
+
+def log_failure(text: str, *args: object, failure: BaseException) -> None:
+    """Log the failure that ends a run, and mark it, so that it is not reported once more."""
+    log_event(logging.CRITICAL, text, *args, exc_info=failure)
+    if logging.getLogger("hive_boot").isEnabledFor(logging.CRITICAL):
+        # Not setattr(): the class of an exception may refuse it.
+        vars(failure)[_LOGGED] = True
+
+
+def was_logged(failure: BaseException) -> bool:
+    """Return whether :func:`log_failure` has logged a failure."""
+    return _LOGGED in vars(failure)
+
+
+_LOGGED = "_hive_boot_logged"
 
 
 T = TypeVar("T")
@@ -105,6 +126,19 @@ def start_daemon_thread(call: Callable[[], object], name: str) -> threading.Thre
     thread = threading.Thread(target=work, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def threads_started_since(before: Collection[threading.Thread]) -> list[threading.Thread]:
+    """Return the threads that Python joins at its exit, and that are not in ``before``.
+
+    Args:
+        before: an earlier result of ``threading.enumerate``.
+
+    Returns:
+        The living threads, except daemon threads, the current thread and the main thread.
+    """
+    excluded = {threading.current_thread(), threading.main_thread(), *before}
+    return [each for each in threading.enumerate() if not each.daemon and each not in excluded]
 
 
 async def run_in_daemon_thread(

@@ -162,8 +162,13 @@ def format_redacted_traceback(exc: BaseException) -> str:
     The exception is redacted before it is formatted: the traceback of a group is indented, so
     the matcher would not find a secret of several lines in the formatted text.
     """
+    return "".join(redacted_report(exc).format())
+
+
+def redacted_report(exc: BaseException) -> traceback.TracebackException:
+    """Return the traceback of a redacted copy of the exception, for formatting."""
     redacted = exc if matcher is None else redacted_copy(exc, matcher)
-    return "".join(traceback.format_exception(redacted))
+    return traceback.TracebackException.from_exception(redacted)
 
 
 def write_redacted(render: Callable[[Any], str], value: object) -> None:

@@ -41,6 +41,9 @@ class CheckCall(Record):
         timeline: records a check of the application; None for another one.
         timeout: seconds for one call; None for the rest of the time.
         retry_on: types of exceptions that mean that something outside could not be reached.
+        subject: the names of the fields that a check of the application is declared for.
+        places: the locations of their values.
+        used_by: what needs them.
     """
 
     whose: Field | str
@@ -49,6 +52,9 @@ class CheckCall(Record):
     timeline: Timeline | None = None
     timeout: float | None = None
     retry_on: tuple[type[Exception], ...] = ()
+    subject: str = ""
+    places: tuple[str, ...] = ()
+    used_by: str = ""
 
 
 def field_check(field: Field, value: Value, running: set[tuple[str, Value]]) -> CheckCall:
@@ -151,10 +157,19 @@ def _problem(check: CheckCall, failure: BaseException | str, seconds: float) -> 
         reason = f"no answer within {min(seconds, check.timeout or seconds):g} s"
     elif isinstance(failure, BaseException):
         reason = unavailable_reason(failure, check.retry_on)
-    if reason is None:
-        return check_problem(check.whose, failure, check.values)
-    unreached = UNREACHED if check.timeline is None else "could not be reached"
-    return check_problem(check.whose, reason, check.values, unavailable=unreached)
+    if check.timeline is None:
+        unreached = "" if reason is None else UNREACHED
+        return check_problem(check.whose, reason or failure, check.values, unavailable=unreached)
+    about = f"(a check of {check.subject or 'the application'})"
+    unreached = "" if reason is None else f"{about} could not be reached"
+    problem = check_problem(
+        check.whose,
+        reason or failure,
+        check.values,
+        unavailable=unreached,
+        refused=f"{about} has failed",
+    )
+    return problem.replace(places=check.places, used_by=check.used_by)
 
 
 async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -> None:

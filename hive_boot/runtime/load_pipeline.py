@@ -25,6 +25,7 @@ from hive_boot.lifecycle.states import Timeline
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.injection import BoundCall, Injectables, InjectionContext, bind
 from hive_boot.runtime.redaction_scope import RedactionScope
+from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, detect
 from hive_boot.secrets.sources.files import FifoReader, Value
@@ -460,6 +461,11 @@ class LoadPipeline:
         candidate, values = make_set(self._declared, result.values), list(result.values.values())
 
         def call(work: BoundCall, check: CheckSpec) -> CheckCall:
+            fields = [
+                each for each in result.field_index.all_fields if each.attribute in check.names
+            ]
+            found = [each.attribute for each in fields if each.attribute in result.values]
+            users = [user for each in fields for user in each.used_by.split(", ") if user]
             return CheckCall(
                 work.display_name,
                 lambda: work(injection_context(candidate)),
@@ -467,6 +473,9 @@ class LoadPipeline:
                 timeline=self._timeline,
                 timeout=check.timeout,
                 retry_on=check.retry_on,
+                subject=", ".join(each.name for each in fields),
+                places=tuple(dict.fromkeys(location_text(result.origin(each)) for each in found)),
+                used_by=", ".join(dict.fromkeys(users)),
             )
 
         return result.with_problems(await run([call(*each) for each in checks]))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from hive_boot._output import describe, escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
+from hive_boot.redaction.tracebacks import locate_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,9 @@ log: logging.Logger = logging.getLogger("hive_boot")
 
 
 rotation: logging.Logger = logging.getLogger("hive_boot.rotation")
+
+
+_OWN_LOGGERS = (log, rotation, logging.getLogger("hive_boot.watching"))
 
 
 def _escape_arguments(record: logging.LogRecord) -> bool:
@@ -60,7 +64,7 @@ class _StaysEnabled:
             self._is_disabled = value
 
 
-for _logger in (log, rotation, logging.getLogger("hive_boot.watching")):
+for _logger in _OWN_LOGGERS:
     _logger.addFilter(_escape_arguments)
     # A subclass, because an application may have called logging.setLoggerClass().
     _kind: Any = type("Logger", (_StaysEnabled, type(_logger)), {})
@@ -74,8 +78,10 @@ class _Formatter(logging.Formatter):
         return escape_controls(super().format(record), keep_lines=True)
 
 
-_log = partial(log_safely, logger=rotation)
-"""Log to the rotation logger, or to ``logger=``; exceptions of filters and handlers are ignored."""
+_log = partial(log_safely, logger=log)
+
+
+_log_rotation = partial(log_safely, logger=rotation)
 
 
 class _FallbackHandler(logging.StreamHandler[TextIO]):
@@ -85,14 +91,32 @@ class _FallbackHandler(logging.StreamHandler[TextIO]):
     after the start.
 
     Args:
+        logger: the logger that has the handler. Without any other handler it gets the level INFO,
+            until there is one.
         shows_warnings: whether warnings are written if the other handlers reach neither stdout
             nor stderr, so that a start that waits does not look dead.
     """
 
-    def __init__(self, *, shows_warnings: bool) -> None:
+    def __init__(self, logger: logging.Logger, *, shows_warnings: bool) -> None:
         super().__init__()
         self.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
+        self._logger = logger
         self._shows_warnings = shows_warnings
+        self._has_set_level = not (logger.level or logger.hasHandlers())
+        if self._has_set_level:
+            logger.setLevel(logging.INFO)
+
+    def restore_level(self) -> None:
+        """Restore the level of the logger, unless the application has changed it."""
+        if self._has_set_level and self._logger.level == logging.INFO:
+            self._logger.setLevel(logging.NOTSET)
+        self._has_set_level = False
+
+    def admits(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is logged; a filter of the logger and of those below it."""
+        if self._has_set_level and any(_other_handlers(self._logger)):
+            self.restore_level()
+        return logging.getLogger(record.name).isEnabledFor(record.levelno)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, unless another handler shows it."""
@@ -134,25 +158,26 @@ def fallback_handler(*names: str, shows_warnings: bool = False) -> Iterator[None
     with ExitStack() as stack:
         for logger in map(logging.getLogger, names):
             if not any(isinstance(each, _FallbackHandler) for each in logger.handlers):
-                stack.callback(logger.setLevel, logger.level)
-                if not logger.hasHandlers():
-                    logger.setLevel(logger.level or logging.INFO)
-                handler = _FallbackHandler(shows_warnings=shows_warnings)
+                handler = _FallbackHandler(logger, shows_warnings=shows_warnings)
+                stack.callback(handler.restore_level)
                 logger.addHandler(handler)
                 stack.callback(logger.removeHandler, handler)
+                for each in {logger, *(_OWN_LOGGERS if logger is log else ())}:
+                    each.addFilter(handler.admits)
+                    stack.callback(each.removeFilter, handler.admits)
         yield
 
 
 def log_source_context(source_context: SourceContext) -> None:
     """Log the mode and the profile, each with its reason."""
-    log.info("🔐 Secrets mode: %s (%s)", source_context.mode, source_context.mode_reason)
-    log.info("Profile: %s (%s)", source_context.profile, source_context.profile_reason)
+    _log(logging.INFO, "🔐 Secrets mode: %s (%s)", source_context.mode, source_context.mode_reason)
+    _log(logging.INFO, "Profile: %s (%s)", source_context.profile, source_context.profile_reason)
 
 
 def log_waiting_for_files(names: Iterable[str], seconds: float) -> None:
     """Log that the start waits for files that are missing, cannot be read or differ."""
     text = "Waiting up to %g s for missing, incomplete or conflicting files: %s"
-    log.info(text, seconds, _join(names))
+    _log(logging.INFO, text, seconds, _join(names))
 
 
 _WARNINGS: dict[WarningKind, str] = {
@@ -210,34 +235,40 @@ def note_text(note: LoadNote) -> str:
 def log_notes(notes: Iterable[LoadNote]) -> None:
     """Log the notes of a successful load."""
     for note in notes:
-        log.info("%s", note_text(note).removesuffix("."))
+        _log(logging.INFO, "%s", note_text(note).removesuffix("."))
 
 
 def log_warnings(warnings: Iterable[LoadWarning]) -> None:
     """Log the warnings of a load."""
     for warning in warnings:
-        _log(logging.WARNING, "%s", warning_text(warning), logger=log)
+        _log(logging.WARNING, "%s", warning_text(warning))
 
 
 def log_check_failed(problem: Problem, seconds: float) -> None:
     """Log that a check or a source could not be reached, and when it is retried."""
     text = "%s %s; retry in %.1f s"
-    _log(logging.WARNING, text, problem.name, problem.message, seconds, logger=log)
+    _log(logging.WARNING, text, problem.name, problem.message, seconds)
 
 
 def log_source_recovered(name: str) -> None:
     """Log that a source answers again."""
-    _log(logging.INFO, "The source %s answers again", name)
+    _log_rotation(logging.INFO, "The source %s answers again", name)
 
 
 def log_ready(seconds: float) -> None:
     """Log that the application is ready."""
-    log.info("Ready after %.2f s", seconds)
+    _log(logging.INFO, "Ready after %.2f s", seconds)
 
 
 def log_stop_requested(reason: str) -> None:
     """Log that the application itself requests a stop."""
-    log.info("Stop requested: %s", reason)
+    _log(logging.INFO, "Stop requested: %s", reason)
+
+
+def log_system_exit(exc: SystemExit) -> None:
+    """Log a ``sys.exit`` in a task beside main, which ends the application."""
+    text = "sys.exit(%r) in a task beside main stops the application: %s"
+    _log(logging.WARNING, text, exc.code, locate_failure(exc))
 
 
 def log_cut_off(tasks: Iterable[Any]) -> None:
@@ -247,7 +278,7 @@ def log_cut_off(tasks: Iterable[Any]) -> None:
         counts = {name: names.count(name) for name in sorted(names)}
         shown = (name if count == 1 else f"{name} ({count})" for name, count in counts.items())
         subject = "1 task was" if len(names) == 1 else f"{len(names)} tasks were"
-        log_safely(logging.WARNING, "%s cut off: %s", subject, ", ".join(shown), logger=log)
+        _log(logging.WARNING, "%s cut off: %s", subject, ", ".join(shown))
 
 
 def log_signal(name: str, shutdown_delay: float) -> None:
@@ -255,30 +286,30 @@ def log_signal(name: str, shutdown_delay: float) -> None:
     action = "stopping"
     if shutdown_delay:
         action = f"draining for {shutdown_delay:g} s, then stopping"
-    _log(logging.INFO, "Received %s: %s", name, action, logger=log)
+    _log(logging.INFO, "Received %s: %s", name, action)
 
 
 def log_stopped(seconds: float) -> None:
     """Log that the application has stopped."""
-    _log(logging.INFO, "Stopped in %.2f s", seconds, logger=log)
+    _log(logging.INFO, "Stopped in %.2f s", seconds)
 
 
 def log_activation_failed(problems: Iterable[Problem], generation: int) -> None:
     """Log why accepted values cannot come into use yet."""
     text = "Activation of generation %d failed, the values before it stay in use: %s"
-    _log(logging.ERROR, text, generation, _reasons(problems))
+    _log_rotation(logging.ERROR, text, generation, _reasons(problems))
 
 
 def log_reload_crashed(failure: Exception) -> None:
     """Log an unexpected exception of a reload."""
     text = "Reload failed with an unexpected error; the last good set stays in use; retrying"
-    _log(logging.ERROR, text, exc_info=failure)
+    _log_rotation(logging.ERROR, text, exc_info=failure)
 
 
 def log_recovered(generation: int) -> None:
     """Log that the sources match the accepted set again, after a refused rotation."""
     text = "Recovered from a refused rotation: the sources match generation %d, which is in use"
-    _log(logging.INFO, text, generation)
+    _log_rotation(logging.INFO, text, generation)
 
 
 def log_hook_failed(
@@ -292,30 +323,30 @@ def log_hook_failed(
     """Log that a hook failed. The traceback is omitted if ``already_logged``."""
     raised = failure if isinstance(failure, BaseException) else None
     reason = failure if raised is None else describe(raised)
-    text = "The hook %s failed for generation %d: %s; retry in %g s"
+    text = "The rotation hook %r failed for generation %d: %s; retry in %g s"
     exc_info = None if already_logged else raised
-    _log(logging.ERROR, text, display_name, generation, reason, seconds, exc_info=exc_info)
+    _log_rotation(logging.ERROR, text, display_name, generation, reason, seconds, exc_info=exc_info)
 
 
 def log_hook_recovered(display_name: str, generation: int) -> None:
     """Log that a hook which had failed has succeeded."""
-    text = "The hook %s has succeeded for generation %d, after it had failed"
-    _log(logging.INFO, text, display_name, generation)
+    text = "The rotation hook %r has succeeded for generation %d, after it had failed"
+    _log_rotation(logging.INFO, text, display_name, generation)
 
 
 def log_watch_state(*, is_down: bool) -> None:
     """Log that the watcher thread hangs or has ended, or that it works again."""
     if is_down:
         text = "Changes of secrets are not noticed: the watcher thread hangs or has ended"
-        _log(logging.ERROR, text, logger=log)
+        _log(logging.ERROR, text)
     else:
-        _log(logging.INFO, "Changes of secrets are noticed again", logger=log)
+        _log(logging.INFO, "Changes of secrets are noticed again")
 
 
 def log_nothing_to_watch(mode: str) -> None:
     """Log that no source can change while the application runs."""
     text = "No files are watched: in %s mode secrets come only from variables, which do not change"
-    log.info(text, mode)
+    _log(logging.INFO, text, mode)
 
 
 def log_pinned_files(mounted_files: Iterable[MountedFile], mode: str) -> None:
@@ -330,10 +361,10 @@ def log_pinned_files(mounted_files: Iterable[MountedFile], mode: str) -> None:
         (subpaths if each.is_subpath or mode == "kubernetes" else others).append(each.path)
     if subpaths:
         text = "The kubelet never updates files mounted with subPath: %s. Fix: mount the directory"
-        log.warning(text, _join(subpaths))
+        _log(logging.WARNING, text, _join(subpaths))
     if others:
         text = "Files mounted one by one: %s. To rotate, rewrite a file in place; do not replace it"
-        log.info(text, _join(others))
+        _log(logging.INFO, text, _join(others))
 
 
 def log_stale_mounts(paths: Sequence[str]) -> None:
@@ -343,7 +374,7 @@ def log_stale_mounts(paths: Sequence[str]) -> None:
             "Stale mount: %s was replaced outside, and the mount still shows the old file. "
             "Fix: restart the container"
         )
-        _log(logging.ERROR, text, _join(paths), logger=log)
+        _log(logging.ERROR, text, _join(paths))
 
 
 def _reasons(problems: Iterable[Problem]) -> str:
@@ -419,7 +450,7 @@ class RotationLog:
         # The extra attributes of the log record are for structured logging.
         known: dict[str, Any] = {"verdict": verdict, "generation": generation, "duration": seconds}
         level = logging.ERROR if verdict == "refused" else logging.INFO
-        _log(level, text, *args, extra={**known, "names": list(names)})
+        _log_rotation(level, text, *args, extra={**known, "names": list(names)})
         self._last.append(RotationStatus(at=time.time(), names=tuple(names), **known))
         if verdict in self.totals:
             self.totals[verdict] += 1

@@ -15,7 +15,8 @@ from hive_boot._output import escape_controls, write_stderr
 from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.exceptions import BootError, InvalidSecretsError, ProblemsError
 from hive_boot.lifecycle.signals import acquire
-from hive_boot.redaction.registry import format_redacted_traceback, redact_safely
+from hive_boot.redaction.registry import redact_safely
+from hive_boot.redaction.tracebacks import format_failure, format_location
 from hive_boot.runtime import log_messages
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class ProcessRunner:
                     if self._run is None or self._soon is None:
                         raise
                     self.exit = exc
+                    log_messages.log_system_exit(exc)
                     loop.call_soon(self._run.shutdown.request)
 
         add, remove = loop.add_signal_handler, loop.remove_signal_handler
@@ -130,7 +132,10 @@ class ProcessRunner:
 
             try:
                 async with start(
-                    self._attach, cancel=cancel, describe_pending=self._describe_pending
+                    self._attach,
+                    cancel=cancel,
+                    describe_pending=self._describe_pending,
+                    describe_main=self._describe_main,
                 ) as run:
                     if self._signal_handler.reload_requested:
                         self.reload()
@@ -175,7 +180,7 @@ class ProcessRunner:
 
     def release(self) -> None:
         """Cancel the forced exit, unless a thread of the application can hang the exit."""
-        from hive_boot.lifecycle.forced_exit import threads_started_since  # noqa: PLC0415  (only the end needs it)
+        from hive_boot.lifecycle.tasks import threads_started_since  # noqa: PLC0415  (it needs a loop)
 
         if self._run is not None:
             threads = threads_started_since(self._before)
@@ -203,23 +208,28 @@ class ProcessRunner:
         run.shutdown.request()
         log_messages.log_signal(name, seconds)
 
+    def _describe_main(self) -> list[str]:
+        """Return the line at which main waits; empty when it has ended, or serves requests."""
+        from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
+
+        where = locate_coroutine(self._main)
+        return [f"{'running':<9} main  {where}"] if where else []
+
     def _describe_pending(self) -> str:
         """Return the message of a forced exit; called in another thread."""
         from hive_boot.lifecycle.forced_exit import (  # noqa: PLC0415  (only a hang needs it)
             join_threads,
-            locate_coroutine,
             locate_thread,
-            threads_started_since,
         )
+        from hive_boot.lifecycle.tasks import threads_started_since  # noqa: PLC0415  (it needs a loop)
 
         lines = [] if self._run is None else self._run.runner.pending()
-        if self._main is not None and inspect.getcoroutinestate(self._main) != inspect.CORO_CLOSED:
-            # A main that blocks the loop is not suspended: the line is that of the thread.
-            where = locate_coroutine(self._main) or locate_thread(self._thread)
-            lines.insert(0, f"{'running':<9} main  {where}".rstrip())
-        else:
+        if self._main is None or inspect.getcoroutinestate(self._main) == inspect.CORO_CLOSED:
             # At its end an asyncio loop waits for the threads of its executor.
             lines += join_threads(threads_started_since(self._before), 0)
+        elif not self._describe_main():
+            # A main that blocks the loop is not suspended: the line is that of the thread.
+            lines.insert(0, f"{'running':<9} main  {locate_thread(self._thread)}".rstrip())
         return _forced_exit_message(lines)
 
 
@@ -283,14 +293,18 @@ _INTERRUPTED = "SIGINT has stopped the application"
 
 def report_failure(exc: BaseException) -> int:
     """Write a failure to stderr, and return the exit status."""
-    from hive_boot.lifecycle.tasks import unwrap_single  # noqa: PLC0415  (only a failure needs it)
+    from hive_boot.lifecycle.tasks import unwrap_single, was_logged  # noqa: PLC0415  (only a failure needs it)
 
     only = unwrap_single(exc)
-    if isinstance(only, BootError):
-        return report_boot_error(only)
     if isinstance(only, SystemExit):
         return _system_exit_status(only)
-    _say_escaped(format_redacted_traceback(exc))
+    rest = only.split(was_logged)[1] if isinstance(only, BaseExceptionGroup) else only
+    if rest is not None and not was_logged(rest):
+        rest = unwrap_single(rest)
+        if isinstance(rest, BootError):
+            report_boot_error(rest)
+        else:
+            _say_escaped(format_failure(rest))
     return 130 if isinstance(only, KeyboardInterrupt) else _status_of_failure(only)
 
 
@@ -316,17 +330,18 @@ def _system_exit_status(exc: SystemExit) -> int:
 
 
 def report_boot_error(exc: BootError) -> int:
-    """Write an error to stderr, without a traceback: the message names the fix.
+    """Write an error to stderr, with the lines of the application that it comes from.
 
     Returns:
         The exit status.
     """
+    cause = exc.__cause__
+    # The report of a failed start has no line of the application: the deployment is invalid.
+    where = format_location(exc) if getattr(exc, "kept", True) else ""
+    _say_escaped(("" if cause is None else format_failure(cause)) + where)
     if isinstance(exc, ProblemsError):
         _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
         return exc.exit_code
-    if exc.__cause__ is not None:
-        # The traceback of the cause names the line of the application that failed.
-        _say_escaped(format_redacted_traceback(exc.__cause__))
     _say_escaped(f"hive_boot: {type(exc).__name__}: {exc}\n")
     return exc.exit_code
 

@@ -72,6 +72,7 @@ class Run(Generic[S, C]):
             within so many seconds.
         describe_pending: describes what has not stopped, before a forced exit; None if the
             process has another owner.
+        describe_main: returns the line at which main waits; empty when it has ended.
         view: the live secrets of ``boot.load()``, which this run takes over; None without.
         more_checks: checks that an entry point adds to those of the application.
 
@@ -98,6 +99,7 @@ class Run(Generic[S, C]):
         asgi_component: AsgiComponent | None = None,
         cancel: Callable[[float], object] = lambda _: None,
         describe_pending: Callable[[], str] | None = None,
+        describe_main: Callable[[], Sequence[str]] = tuple,
         view: S | None = None,
         more_checks: Sequence[tuple[BoundCall, CheckSpec]] = (),
     ) -> None:
@@ -114,6 +116,7 @@ class Run(Generic[S, C]):
             timeout=declaration.shutdown_timeout,
             cancel=cancel,
             describe_pending=describe_pending,
+            waits_for=self._waits_for,
             grace_period=declaration.main_grace_period,
             on_stop=declaration.main_on_stop,
             timings=declaration.timings,
@@ -121,6 +124,7 @@ class Run(Generic[S, C]):
         self.runner: Runner = Runner(
             self.states, self.shutdown, context=self._context, timings=declaration.timings
         )
+        self.runner.describe_with(describe_main)
         self.bound: BoundFunctions = declaration.bind(injectables)
         if self.bound.resources or self.bound.services or asgi_component is not None:
             starts_last = None if asgi_component is None else partial(asgi_component, self)
@@ -233,7 +237,6 @@ class Run(Generic[S, C]):
             The failures: the one that ended the run, and those of the stop.
         """
         runner = self.runner
-        began = time.monotonic()
         failures: list[BaseException] = []
         self._pipeline.stop_waiting()
         try:
@@ -249,7 +252,7 @@ class Run(Generic[S, C]):
             if runner.failure is not None:
                 failures.insert(0, runner.failure)
             if self.states.started and keep_redacting:
-                log_messages.log_stopped(time.monotonic() - began)
+                log_messages.log_stopped(time.monotonic() - self.shutdown.requested_at)
         finally:
             global_access.unregister(self.store)
             self._log.__exit__(None, None, None)
@@ -260,6 +263,7 @@ class Run(Generic[S, C]):
         """Stop what has started, in reverse order, and collect the failures."""
         runner = self.runner
         self.shutdown.begin_stop()
+        self.shutdown.start_log()
         if self._declaration.finish_tasks and self._owns_process:
             left = (self.shutdown.deadline - time.monotonic()) * STOP_BUDGET_SHARE
             tasks = open_tasks() - self._tasks_before
@@ -320,6 +324,9 @@ class Run(Generic[S, C]):
             self.shutdown.request()
         else:
             self._soon(self.shutdown.request)
+
+    def _waits_for(self) -> list[str]:
+        return self.runner.waits_for()
 
     def set_reload_state(self, state: State) -> None:
         """Enter READY or RELOADING, unless the run is stopping."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -400,3 +401,32 @@ def _default_store() -> StandaloneStore:
         only = declarations[0] if len(declarations) == 1 else None
         store = _default = _default or StandaloneStore(only)
     return store
+
+
+def not_running(boot: object, what: str = "") -> LifecycleError:
+    """Return the error that an application is not running, with the way to run it.
+
+    Args:
+        boot: the Bootstrap.
+        what: what is not running. Default: the Bootstrap.
+    """
+    subject = f"{what or repr(boot)} is not running."
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    twins = [
+        (name, module)
+        for name, module in list(sys.modules.items())
+        if file and module is not main and getattr(module, "__file__", None) == file
+    ]
+    for name, module in twins:
+        for key, value in (*vars(main).items(), *vars(module).items()):
+            if value is boot:
+                return LifecycleError(
+                    f"{subject} {file} was imported twice, as __main__ and as {name}, so there are "
+                    "two applications, and another one runs. Fix: start it with "
+                    f"`hive-boot run {name}:{key}`, or declare it in another module."
+                )
+    return LifecycleError(
+        f"{subject} In FastAPI pass lifespan=boot.lifespan; in tests enter "
+        "`with TestClient(app)`; at import time only boot.load() provides secrets."
+    )

@@ -46,6 +46,7 @@ def check_problem(
     values: Iterable[Value],
     *,
     unavailable: str = "",
+    refused: str = "was refused by its check",
 ) -> Problem:
     """Return the problem of a check that failed, without the values that its text may contain.
 
@@ -55,12 +56,13 @@ def check_problem(
         values: the values that must not be shown.
         unavailable: the message if what the check asks could not be reached. Default: the
             values were refused.
+        refused: the message in that case.
     """
     text = failure if isinstance(failure, str) else describe(failure)
     # The values at hand are removed even when they are too short for redaction.
     shown = redact(scrub(text, [value.reveal() for value in values]))
     name, used_by = (whose, "") if isinstance(whose, str) else (whose.name, whose.used_by)
-    message = f"{unavailable or 'was refused by its check'}: {shown}"
+    message = f"{unavailable or refused}: {shown}"
     return Problem(name, "unavailable" if unavailable else "check", message, used_by=used_by)
 
 

@@ -17,9 +17,11 @@ from hive_boot.lifecycle.tasks import (
     is_cancellation,
     log_event,
     unwrap_single,
+    was_logged,
 )
 from hive_boot.redaction.opaque import conceal
-from hive_boot.redaction.registry import format_redacted_traceback, redact_safely
+from hive_boot.redaction.registry import redact_safely
+from hive_boot.redaction.tracebacks import format_failure
 from hive_boot.serving.endpoints import PROBES, answer_probe, make_response
 
 if TYPE_CHECKING:
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
 
     from hive_boot.runtime.status import Status
     from hive_boot.serving.endpoints import App, Message, Receive, Scope, Send
-
-_log = logging.getLogger("hive_boot")
 
 
 _WEBSOCKET_OPEN = frozenset({"websocket.accept", "websocket.send"})
@@ -150,7 +150,8 @@ async def app_lifespan(app: App, state: dict[str, Any]) -> AsyncIterator[None]:
         state: the lifespan state of its scope; the application can add to it.
 
     Raises:
-        LifecycleError: the application reported that its startup or shutdown failed.
+        LifecycleError: the application reported that its startup or shutdown failed, and raised
+            nothing.
         Exception: the application raised it; a group only when the block failed too.
     """
     # Resources in the state may be secret: no local variable may show them in a traceback.
@@ -242,15 +243,13 @@ class _LifespanProtocol:
 
     def _fail(self, exc: BaseException) -> None:
         """Record an exception of the application."""
+        # Most applications send lifespan.*.failed first, with the traceback of the exception that
+        # they raise then.
         if self.failure is None and not self._receive_count:
             text = "The ASGI application has no lifespan (it raised %s) and is served without one"
-            _log.info(text, type(exc).__name__)
-        elif self.failure is None or isinstance(exc, BootError):
-            # boot.asgi() raises a BootError after a message with the same text.
-            self.failure = exc
+            log_event(logging.INFO, text, type(exc).__name__)
         else:
-            # Most applications send lifespan.*.failed first, and then raise the cause.
-            self.failure.__cause__ = exc
+            self.failure = exc
 
 
 _DRAINING_OR_STOPPING = frozenset({State.DRAINING, State.STOPPING})
@@ -503,7 +502,7 @@ class LifespanMiddleware(ReadinessMiddleware):
                 "(uvicorn --lifespan on, hypercorn, granian --interface asgi), or with "
                 "boot.serve(app); in tests enter `with TestClient(app)`"
             )
-            _log.error(text, _NO_LIFESPAN)
+            log_event(logging.ERROR, text, _NO_LIFESPAN)
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -542,7 +541,9 @@ class LifespanMiddleware(ReadinessMiddleware):
 def _failure_message(exc: BaseException) -> str:
     """Return the redacted message of a BootError, or the redacted traceback of another failure."""
     if not isinstance(exc, BootError):
-        return redact_safely(format_redacted_traceback(exc))
+        if was_logged(exc):
+            return redact_safely(f"{type(exc).__name__}: {exc}")
+        return redact_safely(format_failure(exc))
     # The cause is an exception of the application, and its traceback shows the location.
-    cause = "" if exc.__cause__ is None else format_redacted_traceback(exc.__cause__)
+    cause = "" if exc.__cause__ is None else format_failure(exc.__cause__)
     return redact_safely(f"{cause}{exc}")

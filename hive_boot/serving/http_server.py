@@ -40,6 +40,7 @@ class HttpServer(ABC):
         self._stop_timeout = timings.server_stop_timeout
         self._stopping = anyio.Event()
         self._deadlines = inf, inf
+        self._requests: InFlightRequests | None = None
         self._scopes: tuple[anyio.CancelScope, anyio.CancelScope] | None = None
 
     async def serve(
@@ -59,7 +60,7 @@ class HttpServer(ABC):
         Raises:
             Exception: the server crashed.
         """
-        requests = InFlightRequests(app)
+        requests = self._requests = InFlightRequests(app)
         failures: list[Exception] = []
         accepting = anyio.Event()
         grace_scope = anyio.CancelScope()
@@ -101,6 +102,11 @@ class HttpServer(ABC):
                 self.stop(0)
         for failure in failures:
             raise unwrap_single(failure)
+
+    def describe_requests(self) -> list[str]:
+        """Return a line for each request in flight."""
+        lines = [] if self._requests is None else self._requests.describe()
+        return [f"{'request':<9} {line}" for line in lines]
 
     def stop(self, grace: float, cleanup: float = 0.0) -> None:
         """Stop accepting connections and begin the shutdown; to be called in the loop.

@@ -18,6 +18,7 @@ import anyio
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, LifecycleError
+from hive_boot.lifecycle.tasks import log_event
 from hive_boot.runtime.log_messages import fallback_handler
 from hive_boot.secrets.fix_hints import did_you_mean
 from hive_boot.serving.asgi import ProxyHeadersMiddleware, ReadinessMiddleware, app_lifespan
@@ -189,9 +190,6 @@ def _validate_options(name: str, options: Mapping[str, Any], known: Collection[s
             raise DeclarationError(message)
 
 
-_log = logging.getLogger("hive_boot")
-
-
 class HttpService:
     """HTTP listener of an ASGI application.
 
@@ -275,7 +273,7 @@ class HttpService:
         done = self._done = anyio.Event()
         self._accepting = anyio.Event()
         sock = bind(*self._address, uds=self._uds, fd=self._fd)
-        _log.info("Listening on %s", self._url(sock))
+        log_event(logging.INFO, "Listening on %s", self._url(sock))
         is_logged = self._options.get(_ACCESS_LOG[self._selected[0]], True) is True
         loggers = [f"{self._selected[0]}.access"] if is_logged else []
         try:
@@ -323,6 +321,7 @@ class HttpService:
         """
         if self._server is None or self._done is None:
             return
+        run.runner.describe_with(self._server.describe_requests)
         try:
             await self._done.wait()
         finally:

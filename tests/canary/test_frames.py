@@ -103,12 +103,11 @@ FAULTS: dict[str, tuple[object, str]] = {
     "secrecy": (RedactionScope, "register_values"),
     "store": (Store, "accept"),
     "register": (global_access, "register"),
-    "log": (logging.Logger, "info"),
 }
 """What can be made to fail deep inside a start."""
 
 REACHED = {
-    "environment": "thread value findings fault judge secrecy store register log",
+    "environment": "thread value findings fault judge secrecy store register",
     "pointers": "open findings",
     "docker": "fstat read judge",
     "development": "open fstat read dotenv value findings fault judge secrecy",

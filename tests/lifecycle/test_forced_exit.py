@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.lifecycle.forced_exit import join_threads, locate_thread, threads_started_since
+from hive_boot.lifecycle.forced_exit import join_threads, locate_thread
 from hive_boot.lifecycle.shutdown import ExitWatchdog
+from hive_boot.lifecycle.tasks import threads_started_since
 from tests.support import run_child, started_child, until
 
 LINES = Path(__file__).read_text(encoding="utf-8").splitlines()
@@ -362,7 +363,8 @@ async def test_an_idle_pool_holds_nobody(gate: threading.Event) -> None:
 PROCESSES = """
 import multiprocessing, time
 from concurrent.futures import ProcessPoolExecutor
-from hive_boot.lifecycle.forced_exit import join_threads, threads_started_since
+from hive_boot.lifecycle.forced_exit import join_threads
+from hive_boot.lifecycle.tasks import threads_started_since
 
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1)

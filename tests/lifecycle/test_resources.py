@@ -490,6 +490,10 @@ async def test_the_time_of_the_whole_stop_is_a_bound_for_each(diary: Diary) -> N
         (failure,) = await life.stop(SHORT)
     assert isinstance(failure, ShutdownTimeoutError)
     assert failure.pending == ("api", "pool")
+    assert [row[:2] for row in rows(failure.progress)] == [
+        ("stopping", "api"),
+        ("stopping", "pool"),
+    ]
 
 
 async def test_a_stop_without_any_time_cancels_at_once(diary: Diary) -> None:
@@ -541,8 +545,7 @@ async def test_those_below_one_that_hangs_have_their_share(
         await until(lambda: caplog.records)
         first, *standing = caplog.records[0].getMessage().splitlines()
         assert " api " in first
-        done, (state, name, stands) = rows(line.strip() for line in standing)
-        assert done == ("done", "pool", "")
+        ((state, name, stands),) = rows(line.strip() for line in standing)
         assert (state, name) == ("stopping", "api")
         assert stands.endswith(" in endure: await gate.wait()")
         assert life.parts.running == ["api"]

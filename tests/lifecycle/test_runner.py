@@ -176,8 +176,8 @@ async def test_parts_and_services_live_until_the_stop() -> None:
     pending = [line.replace(",", "").split() for line in runner.pending()]
     assert [(words[0], {"mailer", "pool"} & set(words)) for words in pending] == [
         ("running", {"mailer"}),
-        ("done", {"pool"}),
     ]
+    assert runner.waits_for() == runner.pending()
     owner.states.transition(State.READY)
     assert await owner.stop() == []
     assert diary == [

@@ -90,8 +90,8 @@ async def test_a_failure_cancels_what_uses_a_ready_run(caplog: pytest.LogCapture
     for at in WAYS:
         caplog.clear()
         owner, failure = OwnedRun(at, delay=LONG), ValueError("lost")
-        owner.runner.fail("pool", failure)
-        owner.runner.fail("queue", KeyError("second"))
+        owner.runner.fail("resource", "pool", failure)
+        owner.runner.fail("resource", "queue", KeyError("second"))
         was_ready = at in {State.READY, State.RELOADING}
         assert owner.states.state is (State.DRAINING if was_ready else at)
         assert (owner.runner.failed, owner.runner.failure) == ("pool", failure)
@@ -99,11 +99,13 @@ async def test_a_failure_cancels_what_uses_a_ready_run(caplog: pytest.LogCapture
         assert [
             (
                 record.levelname,
-                record.getMessage().split()[0],
+                record.getMessage().partition("resource ")[2].split()[0],
                 record.exc_info and record.exc_info[0],
             )
             for record in caplog.records
-        ] == [("CRITICAL", "pool", ValueError), ("ERROR", "queue", KeyError)]
+        ] == [("CRITICAL", "pool", None), ("ERROR", "queue", KeyError)]
+        # The owner, which gets the failure, reports its traceback.
+        assert caplog.records[0].getMessage().endswith("has failed: ValueError: lost")
         assert await owner.stop() == []
 
 
@@ -111,14 +113,14 @@ async def test_a_failure_in_an_owned_process_is_a_request() -> None:
     """The delay passes also after a failure, and a start is cancelled."""
     owner = OwnedRun(State.READY, delay=0.01, owns_process=True)
     owner.shutdown.prepare(owner.context)
-    owner.runner.fail("pool", ValueError())
+    owner.runner.fail("resource", "pool", ValueError())
     assert (owner.phases[-1], owner.cancelled) == ("draining running", 0)
     await until(lambda: owner.cancelled)
     assert owner.phases[-1] == "stopping running"
     assert await owner.stop() == []
 
     owner = OwnedRun(State.STARTING, delay=LONG, owns_process=True)
-    owner.runner.fail("pool", ValueError())
+    owner.runner.fail("resource", "pool", ValueError())
     assert (owner.states.state, owner.cancelled) == (State.STOPPING, 1)
     assert await owner.stop() == []
 
@@ -131,7 +133,7 @@ async def test_a_failure_during_the_stop_is_only_kept() -> None:
         owner.shutdown.prepare(owner.context)
         owner.shutdown.request()
         before = owner.states.state, owner.cancelled
-        owner.runner.fail("pool", failure)
+        owner.runner.fail("resource", "pool", failure)
         assert owner.runner.failure is failure
         assert (owner.states.state, owner.cancelled) == before
         assert await owner.stop() == []

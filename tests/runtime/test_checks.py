@@ -432,6 +432,34 @@ async def test_what_will_not_pass_by_itself_is_asked_once() -> None:
         assert OTHER not in str(error)
 
 
+async def test_the_problem_of_a_check_names_what_it_is_declared_for() -> None:
+    """The check has failed, and nothing has refused a secret: fields, locations and users."""
+
+    class Account(SecretSet):
+        """An account of a database."""
+
+        user: Secret = secret(name="JWT_SECRET", used_by="orders")
+        password: Secret = secret(name="API_KEY", used_by="orders, billing")
+
+    for names, fields in (
+        (("password", "JWT_SECRET"), ("JWT_SECRET", "API_KEY")),
+        (("password",), ("API_KEY",)),
+        ((), ()),
+    ):
+        boot = boot_of(Account)
+
+        @boot.check(*names)
+        async def database_answers() -> bool:
+            return False
+
+        (problem,) = (await failed_start(boot)).problems
+        subject = ", ".join(fields) or "the application"
+        expected = f"(a check of {subject}) has failed: it returned False"
+        assert (problem.name, problem.message) == ("database_answers", expected)
+        assert problem.places == tuple(f"environment variable {name}" for name in fields)
+        assert problem.used_by == ("orders, billing" if fields else "")
+
+
 @pytest.mark.both_backends
 async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
     """A service outside that is not up yet is waited for, and the log says so."""

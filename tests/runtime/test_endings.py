@@ -33,7 +33,12 @@ boot = Bootstrap(Needs)
 SHORT = """
 from hive_boot._timings import Timings
 
-SHORT = Timings(forced_exit_delay=0.6, resource_cancel_timeout=0.1, service_restart_delay=0.02)
+SHORT = Timings(
+    forced_exit_delay=0.6,
+    resource_cancel_timeout=0.1,
+    service_restart_delay=0.02,
+    shutdown_log_delay=0.7,
+)
 
 def bang(*whose):
     raise RuntimeError("bang of " + " ".join(whose))
@@ -138,7 +143,7 @@ def assert_failed(result: Ended, contains: tuple[str, ...], tracebacks: int) -> 
 
 def without_times(text: str) -> str:
     """Return a text without the seconds and the line numbers of a run."""
-    text = re.sub(r"\d+\.\d+ s(?=$|  )", "<seconds> s", text, flags=re.MULTILINE)
+    text = re.sub(r"\d+\.\d+ s(?=$|  | ago)", "<seconds> s", text, flags=re.MULTILINE)
     return re.sub(r"<string>:\d+", "<string>:<line>", text)
 
 
@@ -576,7 +581,7 @@ async def culprit(pool: str):
     print("not reached")
 """,
         [],
-        " hive_boot: culprit ",
+        "the resource culprit has failed\n",
     ),
 }
 

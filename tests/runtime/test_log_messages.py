@@ -15,7 +15,7 @@ from hive_boot.runtime.log_messages import fallback_handler, log
 from hive_boot.secrets.watch_targets import MountedFile
 from hive_boot.testing import MountedVolume
 from tests.fixtures.golden import assert_golden
-from tests.fixtures.owned_processes import STATUS_OF, ended, errors_of
+from tests.fixtures.owned_processes import STATUS_OF, ended, errors_of, side_by_side
 from tests.runtime.rotations import Heard, mounted
 from tests.support import failed_start, until
 
@@ -484,3 +484,68 @@ async def test_without_a_log_rotations_are_said_on_stderr_too(
     (line,) = (line for line in capsys.readouterr().err.splitlines() if "rotation" in line)
     assert line.startswith("INFO hive_boot.rotation: ")
     assert "API_KEY" in line
+
+
+RECONFIGURED = f"""
+{STATUS_OF}
+import logging.config
+
+@boot.resource
+async def logs():
+    {{configure}}
+
+async def main(logs: None) -> None:
+    boot.stop("the work is done")
+
+print(status_of(boot, main))
+log = logging.getLogger("hive_boot")
+print(log.level, [type(each).__name__ for each in log.handlers], len(log.filters))
+"""
+
+DICT_CONFIG = """logging.config.dictConfig({
+        "version": 1,
+        "formatters": {"app": {"format": "app %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "app"}},
+        "loggers": {NAME: {"level": "LEVEL", "handlers": ["stderr"]}},
+    })"""
+
+
+def dict_config(name: str, level: str) -> str:
+    """Return a call that configures one logger, and disables all others."""
+    return DICT_CONFIG.replace("NAME", repr(name)).replace("LEVEL", level)
+
+
+CONFIGURATIONS = {
+    "basicConfig": ('logging.basicConfig(level="INFO", format="app %(message)s")', "app "),
+    "basicConfig of warnings": ('logging.basicConfig(level="WARNING")', None),
+    "dictConfig": (dict_config("", "INFO"), "app "),
+    "dictConfig of warnings": (dict_config("", "WARNING"), None),
+    "dictConfig of our logger": (dict_config("hive_boot", "WARNING"), None),
+    "dictConfig of another logger": (dict_config("orders", "INFO"), "INFO hive_boot: "),
+    "setLevel": ('logging.getLogger("hive_boot").setLevel("WARNING")', None),
+    "disabled": ('logging.getLogger("hive_boot").disabled = True', None),
+}
+"""What an application does to its logging while it starts, and how our lines begin after that."""
+
+
+def test_logging_that_is_configured_late_neither_doubles_nor_silences(tmp_path: Path) -> None:
+    """Each line is written once, by the handlers of the application if it has any."""
+
+    def scenario(name: str, path: Path) -> None:
+        configure, form = CONFIGURATIONS[name]
+        source = "boot = Bootstrap(Needs)" + RECONFIGURED.format(configure=configure)
+        code, out, err = ended(source, "asyncio", cwd=path)
+        assert (code, out[0]) == (0, "0"), err
+        for text in ("Ready", "Stop requested", "Stopped"):
+            lines = [line for line in err.splitlines() if text in line]
+            if form is None:
+                assert lines == [], err
+            else:
+                (line,) = lines
+                assert line.startswith(f"{form}{text}"), err
+        # The logger is as the application left it.
+        is_ours = name in {"setLevel", "dictConfig of our logger"}
+        handlers = ["StreamHandler"] if name == "dictConfig of our logger" else []
+        assert out[1] == f"{30 if is_ours else 0} {handlers} 1"
+
+    side_by_side(tmp_path, scenario, [(name,) for name in CONFIGURATIONS])

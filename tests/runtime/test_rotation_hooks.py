@@ -278,7 +278,7 @@ async def test_a_hook_that_fails_is_called_again_until_it_succeeds(
         await until(lambda: len(others.changes) == 2)
     for name in FAILURES:
         assert tries[name] == [2, 2, 2, 3], name
-        assert log.about(f" {name} ") == ["ERROR", "ERROR", "INFO"], name
+        assert log.about(f" {name!r} ") == ["ERROR", "ERROR", "INFO"], name
 
 
 async def test_a_failing_hook_is_told_with_one_traceback(
@@ -438,7 +438,7 @@ async def test_a_hook_that_hangs_is_cancelled_and_called_again(
         await until(lambda: len(told) == 4)
         await until(lambda: not boot.status().degraded)
     assert told == ["hangs at 2", "cancelled", "other", "hangs at 2"]
-    assert log.about(" hangs ") == ["ERROR", "INFO"]
+    assert log.about(" 'hangs' ") == ["ERROR", "INFO"]
 
 
 @pytest.mark.both_backends

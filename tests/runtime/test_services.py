@@ -280,6 +280,8 @@ async def test_a_service_that_does_not_end_is_named() -> None:
     with pytest.raises(ShutdownTimeoutError) as caught:
         await run_once(boot, works.wait)
     assert caught.value.pending == ("stubborn",)
+    (line,) = caught.value.progress
+    assert "in stubborn: await let_go.wait()" in line
 
 
 @pytest.mark.both_backends

@@ -223,7 +223,7 @@ def test_a_test_client_raises_the_failure(backend: Literal["asyncio", "trio"]) -
             pytest.fail("it was served")
     boot = Boot()
     app = LifespanMiddleware(inner(boot.told, "stop"), boot.lifespan, boot.status)
-    with pytest.raises(LifecycleError, match="KeyError"), TestClient(app, backend=backend) as it:
+    with pytest.raises(KeyError), TestClient(app, backend=backend) as it:
         assert it.get("/readyz").status_code == 200
 
 
@@ -236,7 +236,7 @@ async def test_a_failure_of_the_application_is_told() -> None:
             pass
         assert server.said[-1]["type"] == f"lifespan.{step}.failed"
         assert f"KeyError: '{fail}'" in server.said[-1]["message"]
-        assert isinstance(server.raised, LifecycleError)
+        assert isinstance(server.raised, KeyError)
         assert boot.told[-1] == "no secrets"
 
 

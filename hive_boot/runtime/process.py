@@ -387,10 +387,11 @@ def report_boot_error(exc: BootError) -> int:
     Returns:
         The exit status.
     """
-    cause = exc.__cause__
+    is_in_code = exc.exit_code == DeclarationError.exit_code
     # The report of a failed start has no line of the application: the deployment is invalid.
-    where = format_location(exc) if getattr(exc, "kept", True) else ""
-    _say_escaped(("" if cause is None else format_failure(cause)) + where)
+    if is_in_code or getattr(exc, "kept", False):
+        cause = format_failure(exc.__cause__) if is_in_code and exc.__cause__ is not None else ""
+        _say_escaped(cause + format_location(exc))
     if isinstance(exc, ProblemsError):
         _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
         return exc.exit_code

@@ -34,10 +34,9 @@ class PinnedSettings:
 
         A ``HIVE_BOOT_*`` variable that has changed since the session began was set by a test.
         """
-        of_tests = {
-            name: value for name, value in os.environ.items() if self._machine.get(name) != value
-        }
-        return {**self._values, **of_tests}
+        # No local variable may hold a value: it may be secret.
+        names = [name for name in os.environ if self._machine.get(name) != os.environ[name]]
+        return {**self._values, **dict(zip(names, map(os.environ.get, names), strict=True))}  # type: ignore[arg-type]
 
 
 pinned_settings: PinnedSettings | None = None

@@ -68,9 +68,16 @@ class HostEnvironment:
         system: str = sys.platform,
     ) -> None:
         pinned = secrets.pinned_settings if environ is None else None
-        if environ is None:
-            environ = os.environ if pinned is None else pinned.variables()
-        self.variables: Callable[[], Mapping[str, str]] = conceal(Variables(environ))
+        # No local variable may hold the values of the process.
+        self.variables: Callable[[], Mapping[str, str]] = conceal(
+            Variables(
+                environ
+                if environ is not None
+                else os.environ
+                if pinned is None
+                else pinned.variables()
+            )
+        )
         self.reads_env_files: bool = pinned is None or pinned.reads_env_files
         self.root: str = root
         self.cwd: str = _working_directory() if cwd is None else cwd

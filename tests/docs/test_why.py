@@ -26,9 +26,9 @@ def table() -> list[list[str]]:
 
 
 def test_the_moments_are_those_of_the_script() -> None:
-    """The table has each of the ten scenarios, in order, with its question."""
+    """The table has each of the fifteen scenarios, in order, with its question."""
     moments = [row[0] for row in table()[1:]]
-    assert len(moments) == 10
+    assert len(moments) == 15
     assert [re.findall(r"\(`([\w-]+)`\)", moment) for moment in moments] == [
         [scenario.name] for scenario in SCENARIOS
     ]

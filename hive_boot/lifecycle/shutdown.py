@@ -105,6 +105,9 @@ class ShutdownController:
         Args:
             context: the context variables of functions that are called when a stop is requested.
         """
+        if self.stopping.is_set():
+            # Only the run of another owner becomes ready after the request: its start continues.
+            self._states.transition(State.DRAINING)
         on_stop = self._on_stop or (self.services and self.services.has_on_stop)
         if self.cancel_delay or on_stop:
             work = self._pass_delay

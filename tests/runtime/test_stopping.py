@@ -1,8 +1,13 @@
 """A stop that leaves time: clean-up, work in hand, requests to stop, and tasks of other code."""
 
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
+import pytest
+
+from hive_boot import Bootstrap, Secret, SecretSet, State
 from tests.fixtures.owned_processes import RUN, Ended, ended, side_by_side
 
 HEAD = """
@@ -378,6 +383,42 @@ def test_an_application_can_stop_itself(tmp_path: Path) -> None:
 
     cells = [(where, backend) for where in ("main", "thread") for backend in BOTH]
     side_by_side(tmp_path, scenario, cells)
+
+
+@pytest.mark.anyio
+@pytest.mark.both_backends
+@pytest.mark.parametrize("stops_in", ["check", "resource", "thread"])
+async def test_a_block_ends_by_a_stop_during_its_start(
+    stops_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The start continues; the block is then draining, and ends at its first await."""
+
+    class AppSecrets(SecretSet):
+        api_key: Secret
+
+    monkeypatch.setenv("API_KEY", "fake-key-0123456789")
+    boot = Bootstrap(AppSecrets, mode="environment")
+    states: list[State] = []
+
+    @boot.check
+    async def accepted() -> None:
+        if stops_in == "check":
+            boot.stop("the check is complete")
+
+    @boot.resource
+    async def pool() -> AsyncIterator[str]:
+        if stops_in == "resource":
+            boot.stop("the pool is complete")
+        if stops_in == "thread":
+            await anyio.to_thread.run_sync(boot.stop, "the thread is complete")
+        yield "pool"
+        states.append(boot.status().state)
+
+    async with boot.running():
+        states.append(boot.status().state)
+        await anyio.sleep_forever()
+    assert states == [State.DRAINING, State.STOPPING]
+    assert boot.stopping.is_set()
 
 
 def test_tasks_of_other_code_are_named_and_can_be_waited_for(tmp_path: Path) -> None:

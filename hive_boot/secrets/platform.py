@@ -246,11 +246,11 @@ class SourceOptions:
 
     def __init__(
         self,
-        *,
         mode: Mode | None = None,
         profile: str | None = None,
         secrets_dirs: StrPaths | None = None,
         env_file: StrPath | None = None,
+        *,
         env_fallback: bool = False,
     ) -> None:
         if mode is not None and mode not in MODES:

@@ -14,6 +14,7 @@ possible.
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -23,11 +24,42 @@ import pytest
 from hive_boot import secrets, testing
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _VARIABLES = {"HIVE_BOOT_MODE": "hive_boot_mode", "HIVE_BOOT_PROFILE": "hive_boot_profile"}
 
 _IS_PINNED = pytest.StashKey[bool]()
+
+
+class PinnedSettings:
+    """Settings of all applications in a test session.
+
+    Args:
+        values: the value of each pinned variable; empty for the value of the machine.
+        reads_env_files: whether ``.env`` files are read.
+
+    Attributes:
+        reads_env_files: the argument.
+    """
+
+    def __init__(self, values: Mapping[str, str], *, reads_env_files: bool) -> None:
+        self.reads_env_files: bool = reads_env_files
+        self._values = {name: value for name, value in values.items() if value}
+        self._machine = {
+            name: value
+            for name, value in os.environ.items()
+            if name.startswith("HIVE_BOOT_") and values.get(name) != ""
+        }
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables, with the pinned settings instead of the machine's.
+
+        A ``HIVE_BOOT_*`` variable that has changed since the session began was set by a test.
+        """
+        # No local variable may hold a value: it may be secret.
+        names = [name for name in os.environ if self._machine.get(name) != os.environ[name]]
+        return {**self._values, **dict(zip(names, map(os.environ.get, names), strict=True))}  # type: ignore[arg-type]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,8 +82,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_IS_PINNED] = True
     config.add_cleanup(partial(setattr, secrets, "pinned_settings", secrets.pinned_settings))
     values = {name: config.getini(option) for name, option in _VARIABLES.items()}
-    reads_env_files: bool = config.getini("hive_boot_env_file")
-    secrets.pinned_settings = secrets.PinnedSettings(values, reads_env_files=reads_env_files)
+    reads_env_files = config.getini("hive_boot_env_file")
+    secrets.pinned_settings = PinnedSettings(values, reads_env_files=reads_env_files)
 
 
 @pytest.hookimpl(tryfirst=True)

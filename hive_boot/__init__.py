@@ -46,37 +46,21 @@ if TYPE_CHECKING:
     __all__: list[str]
     __version__: str
 else:
-    _MODULES = {
-        "BootError": "exceptions",
-        "Bootstrap": "bootstrap",
-        "Change": "secrets.value",
-        "DeclarationError": "exceptions",
-        "IllegalTransitionError": "exceptions",
-        "InvalidSecretsError": "exceptions",
-        "LifecycleError": "exceptions",
-        "MissingSecretError": "exceptions",
-        "Problem": "exceptions",
-        "ResourceHandle": "runtime.components",
-        "RotationStatus": "runtime.status",
-        "Secret": "secrets.value",
-        "SecretBytes": "secrets.value",
-        "SecretSet": "secrets.secret_set",
-        "SecretStatus": "runtime.status",
-        "SecretsError": "exceptions",
-        "ShutdownTimeoutError": "exceptions",
-        "Source": "secrets.sources.external",
-        "SourceError": "exceptions",
-        "StartupError": "exceptions",
-        "State": "lifecycle.states",
-        "Status": "runtime.status",
-        "UnavailableError": "exceptions",
-        "get_secret": "secrets.global_access",
-        "has_secret": "secrets.global_access",
-        "mask_secret": "secrets.value",
-        "redact": "redaction.registry",
-        "require_secret": "secrets.global_access",
-        "secret": "secrets.secret_set",
+    _NAMES = {
+        "bootstrap": "Bootstrap",
+        "exceptions": "BootError DeclarationError IllegalTransitionError InvalidSecretsError "
+        "LifecycleError MissingSecretError Problem SecretsError ShutdownTimeoutError SourceError "
+        "StartupError UnavailableError",
+        "lifecycle.states": "State",
+        "redaction.registry": "redact",
+        "runtime.components": "ResourceHandle",
+        "runtime.status": "RotationStatus SecretStatus Status",
+        "secrets.global_access": "get_secret has_secret require_secret",
+        "secrets.secret_set": "SecretSet secret",
+        "secrets.sources.external": "Source",
+        "secrets.value": "Change Secret SecretBytes mask_secret",
     }
+    _MODULES = dict(sorted((name, key) for key, names in _NAMES.items() for name in names.split()))
     __all__ = list(_MODULES)
 
     def _lazy_names(package: str, modules: dict[str, str]) -> tuple[object, object]:

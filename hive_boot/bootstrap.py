@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     After: TypeAlias = "ResourceHandle[Any] | str | Sequence[ResourceHandle[Any] | str]"
 
 T = TypeVar("T")
+S = TypeVar("S", bound=SecretSet)
 
 
 class StopEvent(Protocol):
@@ -56,8 +57,6 @@ class StopEvent(Protocol):
     async def wait(self) -> None:
         """Wait until a stop is requested."""
 
-
-S = TypeVar("S", bound=SecretSet)
 
 if TYPE_CHECKING:
     C = TypeVarWithDefault("C", default=None)
@@ -165,17 +164,10 @@ class Bootstrap(Generic[S, C]):
         **unknown: Never,
     ) -> None:
         forbid_unknown_options(unknown, Bootstrap.__init__)
-        source_options = SourceOptions(
-            mode=mode,
-            profile=profile,
-            secrets_dirs=secrets_dirs,
-            env_file=env_file,
-            env_fallback=env_fallback,
-        )
         self._declaration = AppDeclaration(
             secrets,
             config,
-            source_options,
+            SourceOptions(mode, profile, secrets_dirs, env_file, env_fallback=env_fallback),
             watch=watch,
             wait_for_files=wait_for_files,
             startup_timeout=startup_timeout,
@@ -198,14 +190,10 @@ class Bootstrap(Generic[S, C]):
         declaration = vars(self).get("_declaration")
         return f"Bootstrap({declaration.name if declaration else ''})"
 
-    def __format__(self, spec: str, /) -> str:
-        return repr(self)
-
-    def __copy__(self) -> Self:
+    def __copy__(self, memo: object = None) -> Self:
         return self
 
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
+    __deepcopy__ = __copy__
 
     def __reduce_ex__(self, protocol: object) -> Never:
         message = f"{self!r} cannot be pickled: it belongs to this process."
@@ -458,7 +446,7 @@ class Bootstrap(Generic[S, C]):
             raise DeclarationError(message)
         return self._declaration.hook_decorator(names, timeout)
 
-    def run(self, *, backend: str = "asyncio") -> NoReturn:
+    def run(self, *misplaced: Never, backend: str = "asyncio") -> NoReturn:
         """Run the application as the owner of the process: start, call main, stop, exit.
 
         The first SIGTERM or SIGINT stops in order, after ``shutdown_delay`` seconds; the second
@@ -466,10 +454,12 @@ class Bootstrap(Generic[S, C]):
         and the log names what has not stopped.
 
         Args:
+            misplaced: nothing; main is declared with ``@boot.main``.
             backend: ``asyncio``, ``uvloop`` (asyncio on uvloop, which must be installed)
                 or ``trio``. Default ``asyncio``.
 
         Raises:
+            DeclarationError: an argument was given by position.
             SystemExit: the code is 0, or the return value of main; 70 when main, a resource or
                 a service has failed, something has not stopped in time, or the declaration is
                 invalid; 75 when something outside could not be reached; 78 when secrets or
@@ -478,6 +468,9 @@ class Bootstrap(Generic[S, C]):
             KeyboardInterrupt: instead of the code 0 after SIGINT; no traceback is printed, and
                 CPython ends the process by SIGINT, so that a shell stops too.
         """
+        if misplaced:
+            message = "boot.run() expects no function: decorate main with @boot.main, and write "
+            raise DeclarationError(message + "`boot.run()`. The backend is a keyword argument.")
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 
         self._forbid_start_in_inspection("run")
@@ -588,25 +581,33 @@ class Bootstrap(Generic[S, C]):
 
         return RunningBlock(self._running, resources=resources)
 
-    @asynccontextmanager
-    async def lifespan(self, app: object) -> AsyncIterator[dict[str, Any]]:  # noqa: ARG002  (servers pass it)
+    def lifespan(self, app: object = ...) -> AbstractAsyncContextManager[dict[str, Any]]:
         """Start and stop the application as an ASGI lifespan: ``FastAPI(lifespan=boot.lifespan)``.
 
         Inside an active run the lifespan joins that run. When a resource fails while it runs,
         or a service has used up its restarts, the process sends SIGTERM to itself.
 
         Args:
-            app: the ASGI application; it is not used.
+            app: the ASGI application, which the server passes.
 
-        Yields:
-            The live secrets, the settings, and the resources by name, for ``request.state``.
+        Returns:
+            A context manager, whose value is for ``request.state``: the live secrets, the settings,
+            and the resources by name.
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid: the server does not serve.
             UnavailableError: something outside could not be reached in time.
             StartupError: a resource could not start: the server does not serve.
             IllegalTransitionError: the application is starting or stopping.
+            DeclarationError: it was called without an application.
         """
+        if app is ...:
+            message = "The server calls boot.lifespan. Write `lifespan=boot.lifespan`, without "
+            raise DeclarationError(message + "parentheses; elsewhere `async with boot.running()`.")
+        return self._lifespan()
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[dict[str, Any]]:
         from hive_boot.lifecycle.signals import terminate_self  # noqa: PLC0415  (only under a server)
 
         if self._run is not None and self._run.accepts_nested_lifespan:

@@ -1,8 +1,10 @@
 """Mistakes of the first hour: each is one clear error that names what to write instead."""
 
+import functools
 import re
 import warnings
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import anyio
@@ -158,6 +160,50 @@ def test_a_handle_is_not_its_value(boot: Bootstrap[AppSecrets, None]) -> None:
     assert not hasattr(pool, "__wrapped__")
     empty: Any = object.__new__(type(pool))
     assert not hasattr(empty, "name")
+    with pytest.raises(LifecycleError, match=r"pool\.value"), handle:
+        pytest.fail("the block is not entered")
+
+
+@pytest.mark.anyio
+async def test_the_run_starts_a_resource_and_a_block_does_not(
+    boot: Bootstrap[AppSecrets, None],
+) -> None:
+    """`async with pool` names the value and the parameter."""
+
+    @boot.resource
+    async def pool() -> AsyncIterator[str]:
+        yield "pool"
+
+    handle: Any = pool
+    async with boot.running():
+        with pytest.raises(LifecycleError, match=r"pool\.value"):
+            async with handle:
+                pytest.fail("the block is not entered")
+
+
+def test_a_decorator_is_below_that_of_the_resource(boot: Bootstrap[AppSecrets, None]) -> None:
+    """Above it, the name would be a function that neither starts nor returns the resource."""
+
+    @boot.resource
+    async def pool() -> AsyncIterator[str]:
+        yield "pool"
+
+    decorated: Any = pool
+    for decorator in (asynccontextmanager, contextmanager, functools.cache, functools.wraps(pool)):
+        with pytest.raises(DeclarationError, match=r"below @boot\.resource of pool"):
+            decorator(decorated)
+
+
+def test_a_call_with_or_without_arguments_names_the_other(
+    boot: Bootstrap[AppSecrets, None],
+) -> None:
+    """`run(main)` and `lifespan()` are common, and are refused before anything starts."""
+    anything: Any = boot
+    for argument in (lambda: None, "trio"):
+        with pytest.raises(DeclarationError, match=r"@boot\.main, and write `boot\.run\(\)`"):
+            anything.run(argument)
+    with pytest.raises(DeclarationError, match=r"`lifespan=boot\.lifespan`"):
+        anything.lifespan()
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import sys
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
+from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.runtime.injection import context_manager
 
 if TYPE_CHECKING:
@@ -60,8 +63,24 @@ class ResourceHandle(Generic[T]):
     if not TYPE_CHECKING:  # a type checker would accept every attribute
 
         def __getattr__(self, name: str) -> Never:
+            wrap = functools.update_wrapper
+            if name == "__name__" and sys._getframe(1).f_code is wrap.__code__:  # noqa: SLF001  (public in practice)
+                message = "A decorator above @boot.resource does not change the resource. Write it "
+                raise DeclarationError(message + f"below @boot.resource of {self.name}.")
             message = f"This is a handle: write {self.__dict__.get('name')}.value.{name}"
             raise AttributeError(message)
+
+        def __enter__(self) -> Never:
+            message = f"The run starts the resource {self.name}, which needs no `with`. Write "
+            raise LifecycleError(message + f"{self.name}.value, or a parameter {self.name}.")
+
+        async def __aenter__(self) -> Never:
+            self.__enter__()
+
+        def __exit__(self, *exc_info: object) -> None:
+            """Exist, so that a ``with`` block calls ``__enter__``."""
+
+        __aexit__ = __exit__
 
 
 class ResourceDecorator(Protocol):

@@ -144,7 +144,7 @@ def bind(
             in ``after`` is not that of a resource.
     """
     several = after if isinstance(after, list | tuple) else [after]
-    names: list[Any] = [getattr(each, "name", each) for each in several]
+    names: list[Any] = [getattr(each, "name", getattr(each, "__name__", each)) for each in several]
     if unknown := [str(name) for name in names if name not in list(injectables.resources)]:
         from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
 

@@ -277,7 +277,7 @@ def declare_life() -> None:
 
 # None of these returns, so nobody looks at what would stand below.
 OWNERS = [
-    lambda: boot.run("trio"),  # type: ignore[call-arg]
+    lambda: boot.run("trio"),  # type: ignore[arg-type]
     lambda: boot.serve(host="127.0.0.1"),  # type: ignore[call-arg]
     lambda: boot.serve(pool),  # type: ignore[arg-type]
     lambda: boot.serve(boot.probes, port="8000"),  # type: ignore[arg-type]

@@ -285,7 +285,7 @@ def log_signal(name: str, shutdown_delay: float) -> None:
     """Log the signal that stops the application."""
     action = "stopping"
     if shutdown_delay:
-        action = f"draining for {shutdown_delay:g} s, then stopping"
+        action = f"draining for up to {shutdown_delay:g} s, then stopping"
     _log(logging.INFO, "Received %s: %s", name, action)
 
 

@@ -64,4 +64,4 @@ def test_a_stop_costs_no_request(service: Container) -> None:
         until(lambda: is_refused(service.url), tell=lambda: service.output)
         assert unfinished.finish()[0] == 200
         assert status.result() == 0, service.output
-    assert "SIGTERM: draining for 5 s" in service.output
+    assert "SIGTERM: draining for up to 5 s" in service.output

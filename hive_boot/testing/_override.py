@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
+from hive_boot.bootstrap import Bootstrap
 from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError
 from hive_boot.lifecycle.states import SERVING
 from hive_boot.runtime.components import ResourceHandle
@@ -12,10 +14,8 @@ from hive_boot.secrets.fix_hints import did_you_mean
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from typing import Self
 
-    from hive_boot.bootstrap import Bootstrap
     from hive_boot.secrets.fields import Field
 
 
@@ -36,7 +36,8 @@ class override:  # noqa: N801  (used like a function)
             None makes a secret absent. Other fields are loaded from the sources.
 
     Raises:
-        DeclarationError: a field or a resource is not declared, or a value has another type.
+        DeclarationError: ``boot`` is not a Bootstrap, a field or a resource is not declared, or a
+            value or ``resources`` has another type.
         LifecycleError: the application is running, and ``with`` was used or a resource is given.
         InvalidSecretsError: the running or loaded application refuses the values, and uses the
             previous ones.
@@ -50,17 +51,25 @@ class override:  # noqa: N801  (used like a function)
         resources: Mapping[ResourceHandle[Any] | str, object] | None = None,
         **values: str | bytes | Secret | SecretBytes | None,
     ) -> None:
+        given: Any = boot, resources or {}
+        if not isinstance(given[0], Bootstrap) or not isinstance(given[1], Mapping):
+            del values
+            message = (
+                "Write override(boot, resources={pool: fake}, field=value): boot is a Bootstrap."
+            )
+            raise DeclarationError(message)
         declaration = boot._declaration  # noqa: SLF001  (same library)
         fields: dict[str, Field] = declaration.declared._field_index.fields  # noqa: SLF001  (same library)
-        name = declaration.declared.__name__
         if unknown := values.keys() - fields.keys():
+            name = declaration.declared.__name__
             message = f"{name} has no field {', '.join(map(repr, sorted(unknown)))}."
             del values
-            raise DeclarationError(message + did_you_mean(min(unknown), fields))
+            raise DeclarationError(message + did_you_mean(min(unknown), [*fields, "resources"]))
         self._boot = boot
         self._declaration = declaration
+        self._stacks: list[ExitStack] = []
         self._resources: dict[str, object] = {}
-        for key, stand_in in (resources or {}).items():
+        for key, stand_in in given[1].items():
             known = declaration.resources
             is_of_other = isinstance(key, ResourceHandle) and key._boot is not boot  # noqa: SLF001  (same library)
             resource = key.name if isinstance(key, ResourceHandle) else key
@@ -89,17 +98,17 @@ class override:  # noqa: N801  (used like a function)
             raise LifecycleError(message)
         with self._install_overrides() as stack:
             stack.enter_context(self._boot._loaded_again())  # noqa: SLF001  (same library)
-            self._stack = stack.pop_all()
+            self._stacks.append(stack.pop_all())
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._stack.close()
+        self._stacks.pop().close()
 
     async def __aenter__(self) -> Self:
         if not self._is_ready:
             return self.__enter__()
         self._forbid_resources()
-        self._stack = self._install_overrides()
+        self._stacks.append(self._install_overrides())
         try:
             await self._boot.reload(now=True)
         except BaseException:
@@ -110,7 +119,7 @@ class override:  # noqa: N801  (used like a function)
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._stack.close()
+        self.__exit__()
         if self._is_ready:
             await self._boot.reload(now=True)
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -120,6 +121,21 @@ async def test_a_block_in_another_adds_to_it() -> None:
             pass
         async with boot.running() as secrets:
             assert secrets.api_key.reveal() == "fake-outer"
+
+
+@pytest.mark.anyio
+async def test_one_override_can_be_entered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fixture and its test may share it: after both nothing of it is left."""
+    monkeypatch.setenv("API_KEY", "fake-of-machine")
+    boot = application()
+    given = override(boot, api_key="fake-given")
+    with given, given:
+        pass
+    async with boot.running() as secrets:
+        assert secrets.api_key.reveal() == "fake-of-machine"
+        async with given, given:
+            assert secrets.api_key.reveal() == "fake-given"
+        assert secrets.api_key.reveal() == "fake-of-machine"
 
 
 @pytest.mark.anyio
@@ -306,6 +322,23 @@ def test_a_resource_that_is_not_declared_is_refused() -> None:
             override(boot, resources={key: "fake"})  # type: ignore[dict-item]
     with pytest.raises(DeclarationError, match=r"Did you mean 'pool'"):
         override(boot, resources={"pol": "fake"})
+
+
+def test_arguments_of_other_types_are_refused() -> None:
+    """A declaration, a list or a handle is refused with the line to write."""
+    boot = application()
+
+    @boot.resource
+    async def pool() -> str:
+        return "pool"
+
+    anything: Any = override
+    wrong: list[tuple[object, object]] = [(AppSecrets, {}), (boot, [pool]), (boot, pool)]
+    for given, resources in wrong:
+        with pytest.raises(DeclarationError, match=r"Write override\(boot, resources=\{pool"):
+            anything(given, resources=resources)
+    with pytest.raises(DeclarationError, match="Did you mean 'resources'"):
+        anything(boot, resource={pool: "fake"})
 
 
 def test_a_field_that_is_not_declared_is_refused() -> None:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.value import Change, Secret, SecretBytes
     from hive_boot.serving.endpoints import App
 
+    OnStop: TypeAlias = Callable[[], object] | None
     RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...]
     After: TypeAlias = "ResourceHandle[Any] | str | Sequence[ResourceHandle[Any] | str]"
 
@@ -203,12 +204,7 @@ class Bootstrap(Generic[S, C]):
     def main(self, function: MainFunction, /) -> MainFunction: ...
     @overload
     def main(
-        self,
-        /,
-        *,
-        must_complete: bool = False,
-        grace_period: float = 0,
-        on_stop: Callable[[], object] | None = None,
+        self, /, *, must_complete: bool = False, grace_period: float = 0, on_stop: OnStop = None
     ) -> Callable[[MainFunction], MainFunction]: ...
     def main(
         self,
@@ -217,7 +213,7 @@ class Bootstrap(Generic[S, C]):
         *,
         must_complete: bool = False,
         grace_period: float = 0,
-        on_stop: Callable[[], object] | None = None,
+        on_stop: OnStop = None,
     ) -> Any:
         """Register the main function, which is called when everything is ready.
 
@@ -308,7 +304,7 @@ class Bootstrap(Generic[S, C]):
         max_restarts: int = 5,
         restart_window: float = 60,
         grace_period: float = 0,
-        on_stop: Callable[[], object] | None = None,
+        on_stop: OnStop = None,
     ) -> Callable[[TaskFunction], TaskFunction]: ...
     def service(  # noqa: PLR0913  (public keyword arguments, all optional)
         self,
@@ -319,7 +315,7 @@ class Bootstrap(Generic[S, C]):
         max_restarts: int = 5,
         restart_window: float = 60,
         grace_period: float = 0,
-        on_stop: Callable[[], object] | None = None,
+        on_stop: OnStop = None,
     ) -> Any:
         """Register a service: background work that runs from READY to the stop.
 

@@ -58,7 +58,7 @@ class override:  # noqa: N801  (used like a function)
                 "Write override(boot, resources={pool: fake}, field=value): boot is a Bootstrap."
             )
             raise DeclarationError(message)
-        declaration = boot._declaration  # noqa: SLF001  (same library)
+        declaration = self._declaration = boot._declaration  # noqa: SLF001  (same library)
         fields: dict[str, Field] = declaration.declared._field_index.fields  # noqa: SLF001  (same library)
         if unknown := values.keys() - fields.keys():
             name = declaration.declared.__name__
@@ -66,11 +66,10 @@ class override:  # noqa: N801  (used like a function)
             del values
             raise DeclarationError(message + did_you_mean(min(unknown), [*fields, "resources"]))
         self._boot = boot
-        self._declaration = declaration
         self._stacks: list[ExitStack] = []
         self._resources: dict[str, object] = {}
+        known = declaration.resources
         for key, stand_in in given[1].items():
-            known = declaration.resources
             is_of_other = isinstance(key, ResourceHandle) and key._boot is not boot  # noqa: SLF001  (same library)
             resource = key.name if isinstance(key, ResourceHandle) else key
             if is_of_other or resource not in known:

@@ -132,6 +132,7 @@ class ProcessRunner:
                     block.cancel(seconds)
 
             try:
+                handlers.start()
                 async with start(
                     self._attach,
                     cancel=cancel,
@@ -140,7 +141,6 @@ class ProcessRunner:
                 ) as run:
                     if self._signal_handler.reload_requested:
                         self.reload()
-                    handlers.start()
                     block = CancellableBlock()
                     with block:
                         await self._call(main, run)
@@ -215,12 +215,14 @@ class ProcessRunner:
         self._signal_handler.attach(self)
 
     async def _keep_handlers(self, timings: Timings = DEFAULTS) -> None:
-        """Compare the signal handlers: most libraries that replace them do so at their start."""
+        """Compare the signal handlers, often during a start: most libraries replace them then."""
         from anyio import sleep  # noqa: PLC0415  (no tool needs a loop)
 
         backoff = Backoff(timings.handler_check_delay, timings.resync_interval)
         while True:
             self._signal_handler.reinstall_all()
+            if self._run is None or not self._run.ready:
+                backoff.reset()
             await sleep(backoff.next_delay())
 
     def _request_stop(self, run: Run[Any, Any]) -> None:

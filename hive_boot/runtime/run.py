@@ -123,7 +123,7 @@ class Run(Generic[S, C]):
             describe_pending=describe_pending,
             waits_for=self._waits_for,
             grace_period=declaration.main_grace_period,
-            on_stop=declaration.main_on_stop,
+            on_stop=declaration.main_on_stop if self._owns_process else None,
             timings=declaration.timings,
         )
         self.runner: Runner = Runner(
@@ -340,7 +340,14 @@ class Run(Generic[S, C]):
         return self.forked or (is_closed is not None and is_closed())
 
     def request_stop(self, reason: str) -> None:
-        """Log the reason, and request a stop; may be called in any thread."""
+        """Log the reason, and request a stop; may be called in any thread.
+
+        Raises:
+            LifecycleError: the run belongs to another process, or its event loop is closed.
+        """
+        if self.is_orphaned:
+            message = "the run belongs to another process, or its event loop is closed"
+            raise LifecycleError(message)
         if self.shutdown.stopping.is_set():
             return
         log_messages.log_stop_requested(reason)

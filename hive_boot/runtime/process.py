@@ -22,10 +22,9 @@ from hive_boot.runtime import log_messages
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
-    from hive_boot._timings import Timings
     from hive_boot.lifecycle.signals import SignalHandler
     from hive_boot.runtime.run import Run
 
@@ -202,23 +201,23 @@ class ProcessRunner:
 
         if self._run is None:
             return
-        joined: list[object] = [*threads_started_since(self._before)]
-        if "multiprocessing.process" in sys.modules:
+        may_hang = bool(threads_started_since(self._before))
+        if not may_hang and "multiprocessing.process" in sys.modules:
             from hive_boot.lifecycle.forced_exit import own_children  # noqa: PLC0415  (few have any)
 
-            joined += own_children()
-        self._run.shutdown.release(exit_may_hang=bool(joined))
+            may_hang = bool(own_children())
+        self._run.shutdown.release(exit_may_hang=may_hang)
 
     def _attach(self, run: Run[Any, Any]) -> None:
         self._run = run
         run.shutdown.watch()
         self._signal_handler.attach(self)
 
-    async def _keep_handlers(self, timings: Timings = DEFAULTS) -> None:
+    async def _keep_handlers(self) -> None:
         """Compare the signal handlers, often during a start: most libraries replace them then."""
         from anyio import sleep  # noqa: PLC0415  (no tool needs a loop)
 
-        backoff = Backoff(timings.handler_check_delay, timings.resync_interval)
+        backoff = Backoff(DEFAULTS.handler_check_delay, DEFAULTS.resync_interval)
         while True:
             self._signal_handler.reinstall_all()
             if self._run is None or not self._run.ready:
@@ -255,11 +254,10 @@ class ProcessRunner:
         elif not self._describe_main():
             # A main that blocks the loop is not suspended: the line is that of the thread.
             lines.insert(0, f"{'running':<9} main  {locate_thread(self._thread)}".rstrip())
-        return _forced_exit_message(lines)
-
-
-def _forced_exit_message(lines: Sequence[str]) -> str:
-    return "\n  ".join(["hive_boot: not everything has stopped in time; exit 70", *lines]) + "\n"
+        elif where := locate_thread(self._thread, below=__file__):
+            lines.insert(0, f"{'running':<9} the event loop, which is blocked  {where}")
+        title = "hive_boot: not everything has stopped in time; exit 70"
+        return "\n  ".join([title, *lines]) + "\n"
 
 
 def run_process(
@@ -396,8 +394,8 @@ def report_boot_error(exc: BootError) -> int:
         _say_escaped(cause + format_location(exc))
     if isinstance(exc, ProblemsError):
         _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
-        return exc.exit_code
-    _say_escaped(f"hive_boot: {type(exc).__name__}: {exc}\n")
+    else:
+        _say_escaped(f"hive_boot: {type(exc).__name__}: {exc}\n")
     return exc.exit_code
 
 

@@ -414,6 +414,15 @@ HELD = {
         time.sleep(3600)""",
         ("running   main", "in main"),
     ),
+    "a task that blocks the loop": (
+        """
+    async def block():
+        hang()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(block)""",
+        ("running   the event loop", "in hang"),
+    ),
     "a thread that main waits for": (
         "await anyio.to_thread.run_sync(hang)",
         ("running   main", "in main"),

@@ -49,6 +49,12 @@ class InjectionContext:
         return self._resource(key)
 
 
+def require(valid: object, message: str) -> None:
+    """Raise DeclarationError with a message unless a condition holds."""
+    if not valid:
+        raise DeclarationError(message)
+
+
 def is_async(function: object) -> bool:
     """Check whether a function is an ``async def``."""
     from inspect import iscoroutinefunction  # noqa: PLC0415  (a bare declaration has no function)

@@ -88,7 +88,9 @@ def locate_thread(thread: threading.Thread, *, below: str = "") -> str:
             frames.insert(0, frame)
             frame = frame.f_back
         found = _innermost(frames, _SKIPPED_IN_THREADS)
-        return "" if below and found is None else _describe_frame(found or frames[-1])
+        if below and (frame is None or found is None):
+            return ""
+        return _describe_frame(found or frames[-1])
     return ""
 
 

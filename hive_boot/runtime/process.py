@@ -248,14 +248,15 @@ class ProcessRunner:
         from hive_boot.lifecycle.tasks import threads_started_since  # noqa: PLC0415  (it needs a loop)
 
         lines = [] if self._run is None else self._run.runner.pending()
+        label = "the event loop, which is blocked"
+        where = locate_thread(self._thread, below=__file__)
         if self._main is None or inspect.getcoroutinestate(self._main) == inspect.CORO_CLOSED:
             # At its end an asyncio loop waits for the threads of its executor.
             lines += join_threads(threads_started_since(self._before), 0)
         elif not self._describe_main():
-            # A main that blocks the loop is not suspended: the line is that of the thread.
-            lines.insert(0, f"{'running':<9} main  {locate_thread(self._thread)}".rstrip())
-        elif where := locate_thread(self._thread, below=__file__):
-            lines.insert(0, f"{'running':<9} the event loop, which is blocked  {where}")
+            label = "main"  # It is not suspended, so the line is that of the thread.
+        if where or label == "main":
+            lines.insert(0, f"{'running':<9} {label}  {where}".rstrip())
         title = "hive_boot: not everything has stopped in time; exit 70"
         return "\n  ".join([title, *lines]) + "\n"
 

@@ -461,6 +461,31 @@ async def main(pool: str) -> None:
     side_by_side(tmp_path, scenario, product(BACKENDS, HELD))
 
 
+def test_a_resource_that_blocks_at_its_end_is_named(tmp_path: Path) -> None:
+    """The message has the line that blocks the event loop, although main has ended."""
+
+    def scenario(backend: str, path: Path) -> None:
+        source = f"""
+{BOOT}
+@boot.resource
+async def worker():
+    yield
+    time.sleep(3600)
+
+@boot.main
+async def main(worker: object) -> int:
+    return 3
+{RUN}"""
+        code, _, err = ended(source, backend, BRIEF, cwd=path)
+        last = LAST_WORDS.search(err)
+        assert code == 70
+        assert last is not None, err
+        for text in ("running   the event loop", "in worker", "stopping  worker"):
+            assert text in err[last.end() :]
+
+    side_by_side(tmp_path, scenario, [(backend,) for backend in BACKENDS])
+
+
 THREADS = {
     "own": "threading.Thread(target=hang, name='the culprit').start()",
     "anyio": """

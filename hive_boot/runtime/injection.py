@@ -185,12 +185,12 @@ def resolve_parameters(
     keys = {}
     parameters = list(inspect.signature(function).parameters.values())
     leading = parameters[:first]
-    if len(leading) < first or not all(each.kind.name.startswith("POSITIONAL") for each in leading):
-        message = (
-            f"{display_name(function)}() has no positional parameter for the change. "
-            "Fix: add one as the first parameter."
-        )
-        raise DeclarationError(message)
+    are_positional = all(each.kind.name.startswith("POSITIONAL") for each in leading)
+    require(
+        len(leading) == first and are_positional,
+        f"{display_name(function)}() has no positional parameter for the change. "
+        "Fix: add one as the first parameter.",
+    )
     for parameter in parameters[first:]:
         if parameter.default is not parameter.empty or parameter.kind.name.startswith("VAR_"):
             continue

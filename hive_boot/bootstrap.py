@@ -786,7 +786,7 @@ class Bootstrap(Generic[S, C]):
             reason: the reason, for the log.
 
         Raises:
-            LifecycleError: the application is not running.
+            LifecycleError: the application is not running in this process.
         """
         if self._run is None:
             raise global_access.not_running(self)

@@ -340,12 +340,8 @@ class StartupError(LifecycleError):
 
     def __str__(self) -> str:
         """Return the name of the resource, the reason, and the progress of all resources."""
-        return "\n  ".join(
-            [
-                f"{describe_component('resource', self.resource)} failed to start: {self.reason}",
-                *self.progress,
-            ]
-        )
+        resource = describe_component("resource", self.resource)
+        return "\n  ".join([f"{resource} failed to start: {self.reason}", *self.progress])
 
 
 class ShutdownTimeoutError(LifecycleError):

@@ -64,7 +64,7 @@ def print_report(result: DryRunResult, *, show_warnings: bool = True) -> None:
         result: the result of the dry run.
         show_warnings: whether to print the warnings. Default True.
     """
-    load_result, source_context = result.load_result, result.source_context
+    load_result, source_context = result.load_result, result.load_result.source_context
     print_line(Cell(load_result.declaration, "bold"))
     print_line(f"  mode      {source_context.mode} ({source_context.mode_reason})")
     print_line(f"  profile   {source_context.profile} ({source_context.profile_reason})")
@@ -88,7 +88,7 @@ def print_report(result: DryRunResult, *, show_warnings: bool = True) -> None:
 
 def report_facts(result: DryRunResult) -> dict[str, Any]:
     """Return the report of ``--json``. It contains the lengths of the values."""
-    load_result, source_context = result.load_result, result.source_context
+    load_result, source_context = result.load_result, result.load_result.source_context
     return {
         "ok": result.error is None,
         "declaration": load_result.declaration,

@@ -32,7 +32,7 @@ _LIBRARY_PACKAGES = frozenset({"anyio", "asyncio", "contextlib", "hive_boot", "t
 """Packages whose frames are skipped: the line of the application that called them is shown."""
 
 
-_SKIPPED_IN_THREADS = _LIBRARY_PACKAGES | {"concurrent", "queue", "threading"}
+_SKIPPED_IN_THREADS = _LIBRARY_PACKAGES | {"concurrent", "queue", "selectors", "threading"}
 
 
 _OPAQUE_AWAITABLES = frozenset(
@@ -68,11 +68,13 @@ def locate_coroutine(awaitable: object) -> str:
     return ""
 
 
-def locate_thread(thread: threading.Thread) -> str:
+def locate_thread(thread: threading.Thread, *, below: str = "") -> str:
     """Return the line that a thread executes now; never raises.
 
     Args:
         thread: any thread.
+        below: the file that runs the event loop in this thread. Then only what the loop calls is
+            examined, and an idle loop has no line. Default: any other thread.
 
     Returns:
         The line of the innermost frame outside the libraries, in the format of
@@ -82,10 +84,13 @@ def locate_thread(thread: threading.Thread) -> str:
     with suppress(Exception):
         frames: list[FrameType] = []
         frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  (documented)
-        while frame is not None:
+        while frame is not None and frame.f_code.co_filename != below:
             frames.insert(0, frame)
             frame = frame.f_back
-        return _describe_frame(_innermost(frames, _SKIPPED_IN_THREADS) or frames[-1])
+        found = _innermost(frames, _SKIPPED_IN_THREADS)
+        if below and (frame is None or found is None):
+            return ""
+        return _describe_frame(found or frames[-1])
     return ""
 
 

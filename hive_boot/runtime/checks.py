@@ -161,19 +161,14 @@ def _problem(check: CheckCall, failure: BaseException | str, seconds: float) -> 
         reason = f"no answer within {min(seconds, check.timeout or seconds):g} s"
     elif isinstance(failure, BaseException):
         reason = unavailable_reason(failure, check.retry_on)
-    if check.timeline is None:
-        unreached = "" if reason is None else UNREACHED
-        return check_problem(check.whose, reason or failure, check.values, unavailable=unreached)
-    about = f"(a check of {check.subject or 'the application'})"
-    unreached = "" if reason is None else f"{about} could not be reached"
-    problem = check_problem(
-        check.whose,
-        reason or failure,
-        check.values,
-        unavailable=unreached,
-        refused=f"{about} has failed",
-    )
-    return problem.replace(places=check.places, used_by=check.used_by)
+    texts = {"unavailable": UNREACHED}
+    if check.timeline is not None:
+        about = f"(a check of {check.subject or 'the application'})"
+        texts = {"unavailable": f"{about} could not be reached", "refused": f"{about} has failed"}
+    if reason is None:
+        texts["unavailable"] = ""
+    problem = check_problem(check.whose, reason or failure, check.values, **texts)
+    return problem.replace(places=check.places, used_by=problem.used_by or check.used_by)
 
 
 async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -> None:

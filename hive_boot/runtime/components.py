@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 from hive_boot.exceptions import DeclarationError, LifecycleError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.readiness import Contributor
     from hive_boot.lifecycle.resources import Resource
     from hive_boot.lifecycle.services import SupervisedTask
-    from hive_boot.runtime.declarations import BoundFunctions, ContributorSpec, TaskSpec
+    from hive_boot.runtime.declarations import BoundFunctions
     from hive_boot.runtime.injection import BoundCall, InjectionContext
 
 T = TypeVar("T")
@@ -114,7 +115,7 @@ def build_components(
         asgi_component: starts and stops the ASGI application, which depends on all resources;
             None without one.
     """
-    resources = []
+    resources, services, contributors = [], [], []
     if bound.resources or asgi_component is not None:
         from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
 
@@ -124,32 +125,22 @@ def build_components(
             resources.append(Resource(name, manager, dependencies, spec.timeout, spec.retry_on))
         if asgi_component is not None:
             resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound.resources)))
-    return (
-        resources,
-        [_build_service(*each, injection_context) for each in bound.services],
-        [_build_contributor(*each, injection_context) for each in bound.contributors],
-    )
+    if bound.services:
+        from hive_boot.lifecycle.services import SupervisedTask  # noqa: PLC0415  (it needs a loop)
+
+        for work, task in bound.services:
+            call = partial(_call, work, injection_context)
+            restart = task.restart, task.max_restarts, task.restart_window
+            stop = task.grace_period, task.on_stop
+            services.append(SupervisedTask(work.display_name, call, *restart, *stop))
+    if bound.contributors:
+        from hive_boot.lifecycle.readiness import Contributor  # noqa: PLC0415  (it needs a loop)
+
+        for work, each in bound.contributors:
+            call = partial(_call, work, injection_context)
+            contributors.append(Contributor(each.name, call, each.interval, each.timeout))
+    return resources, services, contributors
 
 
-def _build_service(
-    work: BoundCall, spec: TaskSpec, injection_context: Callable[[], InjectionContext]
-) -> SupervisedTask:
-    from hive_boot.lifecycle.services import SupervisedTask  # noqa: PLC0415  (it needs a loop)
-
-    return SupervisedTask(
-        work.display_name,
-        lambda: work(injection_context()),
-        spec.restart,
-        spec.max_restarts,
-        spec.restart_window,
-        spec.grace_period,
-        spec.on_stop,
-    )
-
-
-def _build_contributor(
-    work: BoundCall, spec: ContributorSpec, injection_context: Callable[[], InjectionContext]
-) -> Contributor:
-    from hive_boot.lifecycle.readiness import Contributor  # noqa: PLC0415  (it needs a loop)
-
-    return Contributor(spec.name, lambda: work(injection_context()), spec.interval, spec.timeout)
+def _call(work: BoundCall, injection_context: Callable[[], InjectionContext]) -> Any:  # noqa: ANN401  (as it returns)
+    return work(injection_context())

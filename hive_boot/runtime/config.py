@@ -8,7 +8,7 @@ from operator import itemgetter
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Self, Union, get_args
 
-from hive_boot.exceptions import DeclarationError, Problem
+from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import scrub
 from hive_boot.runtime import injection
 
@@ -41,13 +41,10 @@ class ConfigFactory:
     """
 
     def __init__(self, factory: Callable[..., Any], declared: type) -> None:
-        given: object = factory
-        if not callable(given):
-            message = "config= must be a class or a function that returns the settings."
-            raise DeclarationError(message)
-        if injection.is_async(factory):
-            message = "config= must not be async: the settings are created without an event loop."
-            raise DeclarationError(message)
+        message = "config= must be a class or a function that returns the settings."
+        injection.require(callable(factory), message)
+        message = "config= must not be async: the settings are created without an event loop."
+        injection.require(not injection.is_async(factory), message)
         self._factory = factory
         self._function: Any = injection.without_partial(factory)
         try:

@@ -16,6 +16,7 @@ from hive_boot.runtime.injection import (
     display_name,
     is_async,
     is_generator,
+    require,
     require_async,
     start_order,
 )
@@ -49,18 +50,22 @@ def validate_seconds(name: str, value: object, *, allow_zero: bool = False) -> N
         DeclarationError: the value is not a finite number, or is too small.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and 0 <= value < math.inf and (value or allow_zero)):  # type: ignore[operator]
-        kind = "number of seconds of at least 0" if allow_zero else "positive number of seconds"
-        message = f"{name} must be a {kind}."
-        raise DeclarationError(message)
+    is_valid = is_number and 0 <= value < math.inf and (value or allow_zero)  # type: ignore[operator]
+    kind = "number of seconds of at least 0" if allow_zero else "positive number of seconds"
+    require(is_valid, f"{name} must be a {kind}.")
+
+
+def _require_choice(name: str, value: object, *choices: str) -> None:
+    """Raise if a value is not one of the known ones."""
+    known = f"{', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
+    require(value in choices, f"Invalid {name}{value!r}: expected {known}.")
 
 
 def _exception_types(retry_on: object) -> tuple[type[Exception], ...]:
     """Return the value of ``retry_on=``, a type of exceptions or several, as a tuple."""
     types = tuple(retry_on) if isinstance(retry_on, list | tuple) else (retry_on,)
-    if not all(isinstance(each, type) and issubclass(each, Exception) for each in types):
-        message = "retry_on= must be a subclass of Exception, or a tuple of them."
-        raise DeclarationError(message)
+    are_valid = all(isinstance(each, type) and issubclass(each, Exception) for each in types)
+    require(are_valid, "retry_on= must be a subclass of Exception, or a tuple of them.")
     return types
 
 
@@ -75,12 +80,11 @@ def validate_sources(sources: object) -> None:
         name, interval = getattr(source, "name", None), getattr(source, "interval", None)
         is_named = isinstance(name, str) and name.strip() and name.isprintable()
         is_source = is_named and is_async(getattr(source, "load", None))
-        if not is_source or isinstance(source, type) or name in names:
-            message = (
-                "sources= must be a list or tuple of objects, each with a unique name and an "
-                "`async def load(self, names)`."
-            )
-            raise DeclarationError(message)
+        require(
+            is_source and not isinstance(source, type) and name not in names,
+            "sources= must be a list or tuple of objects, each with a unique name and an "
+            "`async def load(self, names)`.",
+        )
         names.append(name)
         if interval is not None:
             validate_seconds(f"interval of the source {name}", interval)
@@ -89,9 +93,8 @@ def validate_sources(sources: object) -> None:
 def _validate_stop(decorator: str, grace_period: object, on_stop: object) -> None:
     """Raise if the arguments about the end of main or a service are invalid."""
     validate_seconds(f"grace_period= of {decorator}", grace_period, allow_zero=True)
-    if on_stop is not None and not callable(on_stop):
-        message = f"on_stop= of {decorator} must be a function without arguments."
-        raise DeclarationError(message)
+    is_valid = on_stop is None or callable(on_stop)
+    require(is_valid, f"on_stop= of {decorator} must be a function without arguments.")
 
 
 def _decorator(name: str, add: Callable[[Work], None]) -> Callable[[WorkT], WorkT]:
@@ -141,16 +144,13 @@ def validate_backend(backend: object) -> None:
     Raises:
         DeclarationError: the backend is unknown or not installed.
     """
-    if backend not in {"asyncio", "trio", "uvloop"}:
-        message = f"Invalid backend {backend!r}: expected 'asyncio', 'trio' or 'uvloop'."
-        raise DeclarationError(message)
+    _require_choice("backend ", backend, "asyncio", "trio", "uvloop")
     if backend == "asyncio":
         return
     from importlib.util import find_spec  # noqa: PLC0415  (most run on asyncio)
 
-    if find_spec(str(backend)) is None:
-        message = f"The backend {backend!r} is not installed. Fix: pip install {backend}"
-        raise DeclarationError(message)
+    message = f"The backend {backend!r} is not installed. Fix: pip install {backend}"
+    require(find_spec(str(backend)), message)
 
 
 def forbid_main_with_serve(main: Work | None) -> None:
@@ -332,16 +332,14 @@ class AppDeclaration:
         shutdown_timeout: float,
         finish_tasks: float,
     ) -> None:
-        cls: object = declared
-        if not (isinstance(cls, type) and issubclass(cls, SecretSet)):
-            message = "The first argument of Bootstrap must be a subclass of SecretSet."
-            raise DeclarationError(message)
-        flags: dict[str, object] = {"watch": watch, "unset_env": unset_env}
+        require(
+            isinstance(declared, type) and issubclass(declared, SecretSet),
+            "The first argument of Bootstrap must be a subclass of SecretSet.",
+        )
+        flags = {"watch": watch, "unset_env": unset_env}
         flags["env_fallback"] = source_options.env_fallback
         for name, flag in flags.items():
-            if not isinstance(flag, bool):
-                message = f"{name}= must be True or False."
-                raise DeclarationError(message)
+            require(isinstance(flag, bool), f"{name}= must be True or False.")
         validate_seconds("startup_timeout=", startup_timeout)
         validate_seconds("wait_for_files=", wait_for_files, allow_zero=True)
         validate_seconds("shutdown_timeout=", shutdown_timeout)
@@ -349,10 +347,10 @@ class AppDeclaration:
         if shutdown_delay is not None:
             validate_seconds("shutdown_delay=", shutdown_delay, allow_zero=True)
         validate_sources(sources)
-        port: object = probe_port
-        if port is not None and (type(port) is not int or not 0 <= port < 1 << 16):
-            message = "probe_port= must be a port from 1 to 65535, or 0 for any free port."
-            raise DeclarationError(message)
+        require(
+            probe_port is None or (type(probe_port) is int and 0 <= probe_port < 1 << 16),
+            "probe_port= must be a port from 1 to 65535, or 0 for any free port.",
+        )
         self.declared = declared
         self.field_index: FieldIndex = declared._field_index  # noqa: SLF001  (same library)
         self.config_factory: ConfigFactory | None = None
@@ -443,21 +441,17 @@ class AppDeclaration:
         if not is_generator(function):
             require_async("@boot.resource", function)
         name = getattr(function, "__name__", "")
-        if not name.isidentifier():
-            message = f"@boot.resource requires a function with a name, but {function!r} has none."
-            raise DeclarationError(message)
-        if name in {"secrets", "config", "boot"}:
-            message = f"A resource cannot have the reserved name {name!r}. Fix: rename it."
-            raise DeclarationError(message)
+        message = f"@boot.resource requires a function with a name, but {function!r} has none."
+        require(name.isidentifier(), message)
+        message = f"A resource cannot have the reserved name {name!r}. Fix: rename it."
+        require(name not in {"secrets", "config", "boot"}, message)
         self._require_unique_name(name)
         self.resources[name] = ResourceSpec(function, timeout, _exception_types(retry_on), after)
 
     def _require_unique_name(self, name: str) -> None:
         """Raise if a resource or a service has this name: messages and the status show only it."""
         kinds = dict.fromkeys((display_name(service.work) for service in self.services), "service")
-        if kind := (kinds | dict.fromkeys(self.resources, "resource")).get(name):
-            message = f"A {kind} named {name!r} is already declared. Fix: rename one of them."
-            raise DeclarationError(message)
+        _require_unused(name, kinds | dict.fromkeys(self.resources, "resource"))
 
     def service_decorator(
         self,
@@ -474,12 +468,9 @@ class AppDeclaration:
             DeclarationError: an argument is invalid. The decorator raises it if the function is
                 not async, or a resource or another service has the same name.
         """
-        if restart not in ("never", "on-failure", "always"):
-            message = f"Invalid restart={restart!r}: expected 'never', 'on-failure' or 'always'."
-            raise DeclarationError(message)
-        if type(max_restarts) is not int or max_restarts < 0:
-            message = "max_restarts= must be 0 or a positive integer."
-            raise DeclarationError(message)
+        _require_choice("restart=", restart, "never", "on-failure", "always")
+        is_count = type(max_restarts) is int and max_restarts >= 0
+        require(is_count, "max_restarts= must be 0 or a positive integer.")
         validate_seconds("restart_window=", restart_window)
         _validate_stop("@boot.service", grace_period, on_stop)
 
@@ -504,9 +495,7 @@ class AppDeclaration:
         if timeout is not None:
             validate_seconds("timeout=", timeout)
         retried = _exception_types(retry_on)
-        if at not in ("always", "start", "rotation"):
-            message = f"Invalid at={at!r}: expected 'always', 'start' or 'rotation'."
-            raise DeclarationError(message)
+        _require_choice("at=", at, "always", "start", "rotation")
 
         def add(function: Work) -> None:
             self.checks.append(CheckSpec(function, fields, timeout, retried, at))
@@ -542,16 +531,13 @@ class AppDeclaration:
 
         def add(function: Work) -> None:
             label = display_name(function) if name is None else name
-            if not (isinstance(label, str) and _PATH_SEGMENT.fullmatch(label)):
-                message = (
-                    f"A readiness contributor cannot be named {label!r}: its name is part of a "
-                    "path. Fix: @boot.readiness(name=...) with letters, digits, '.', '_' and '-'."
-                )
-                raise DeclarationError(message)
-            if label in [contributor.name for contributor in self.contributors]:
-                kind = "readiness contributor"
-                message = f"A {kind} named {label!r} is already declared. Fix: rename one of them."
-                raise DeclarationError(message)
+            require(
+                isinstance(label, str) and _PATH_SEGMENT.fullmatch(label),
+                f"A readiness contributor cannot be named {label!r}: its name is part of a "
+                "path. Fix: @boot.readiness(name=...) with letters, digits, '.', '_' and '-'.",
+            )
+            names = [contributor.name for contributor in self.contributors]
+            _require_unused(label, dict.fromkeys(names, "readiness contributor"))
             self.contributors.append(ContributorSpec(function, label, interval, timeout))
 
         return _decorator("@boot.readiness", add)
@@ -591,6 +577,13 @@ class AppDeclaration:
         order = start_order({name: work.dependencies for name, work in bound.items()})
         # The secrets, the settings and the Bootstrap are dependencies too.
         return {name: (bound[name], specs[name]) for name in order if name in bound}
+
+
+def _require_unused(name: str, kinds: Mapping[str, str]) -> None:
+    """Raise if a name is that of a declared function, of which the kind is given."""
+    if kind := kinds.get(name):
+        message = f"A {kind} named {name!r} is already declared. Fix: rename one of them."
+        raise DeclarationError(message)
 
 
 def _stand_in(value: object) -> ResourceSpec:

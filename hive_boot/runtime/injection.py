@@ -49,6 +49,12 @@ class InjectionContext:
         return self._resource(key)
 
 
+def require(valid: object, message: str) -> None:
+    """Raise DeclarationError with a message unless a condition holds."""
+    if not valid:
+        raise DeclarationError(message)
+
+
 def is_async(function: object) -> bool:
     """Check whether a function is an ``async def``."""
     from inspect import iscoroutinefunction  # noqa: PLC0415  (a bare declaration has no function)
@@ -179,12 +185,12 @@ def resolve_parameters(
     keys = {}
     parameters = list(inspect.signature(function).parameters.values())
     leading = parameters[:first]
-    if len(leading) < first or not all(each.kind.name.startswith("POSITIONAL") for each in leading):
-        message = (
-            f"{display_name(function)}() has no positional parameter for the change. "
-            "Fix: add one as the first parameter."
-        )
-        raise DeclarationError(message)
+    are_positional = all(each.kind.name.startswith("POSITIONAL") for each in leading)
+    require(
+        len(leading) == first and are_positional,
+        f"{display_name(function)}() has no positional parameter for the change. "
+        "Fix: add one as the first parameter.",
+    )
     for parameter in parameters[first:]:
         if parameter.default is not parameter.empty or parameter.kind.name.startswith("VAR_"):
             continue

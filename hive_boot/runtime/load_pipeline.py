@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource
 
-    RunChecks = Callable[[Sequence[CheckCall]], Awaitable[list[Problem]]]
-
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {
         *("broken-link", "bundle", "conflict", "directory", "empty", "environment-only"),
@@ -215,17 +213,27 @@ class LoadPipeline:
         deadline = deadline or time.monotonic() + self._declaration.startup_timeout
         is_reload = changed_fields is not None
         run = partial(self._run_checks, deadline=deadline, retry=not is_reload)
-        result = await self._run_field_checks(result, changed_fields, run)
+        if fields := _fields_to_check(result, changed_fields):
+            from hive_boot.runtime.checks import field_check  # noqa: PLC0415  (many have none)
+
+            checks = [field_check(*each, self._checking) for each in fields]
+            result = result.with_check_problems(await run(checks))
         if any(warning.kind == "not-asked" for warning in result.warnings):
             return result
         result = result.with_problems(self._build_config(result, is_reload=is_reload))
-        result = await self._run_set_check(result, run)
+        candidate = make_set(self._declared, result.values)
+        if hasattr(self._declared, "check") and not result.problems:
+            from hive_boot.runtime.checks import CheckCall  # noqa: PLC0415  (many have none)
+
+            call = CheckCall(self._declaration.name, candidate.check, [*result.values.values()])
+            result = result.with_problems(await run([call]))
         if result.problems:
             return result
         if before_application_checks is not None:
             await before_application_checks(result)
-        context = partial(injection_context, config=self._config)
-        return await self._run_application_checks(result, changed_fields, context, run)
+        if calls := self._application_checks(result, candidate, changed_fields, injection_context):
+            result = result.with_problems(await run(calls))
+        return result
 
     def detect_platform(self) -> SourceContext:
         """Detect mode, profile and locations, once for the run.
@@ -373,17 +381,6 @@ class LoadPipeline:
             missing = _missing(result)
         return result
 
-    async def _run_field_checks(
-        self, result: LoadResult, changed_fields: Collection[str] | None, run: RunChecks
-    ) -> LoadResult:
-        to_check = _fields_to_check(result, changed_fields)
-        if not to_check:
-            return result
-        from hive_boot.runtime.checks import field_check  # noqa: PLC0415  (many have none)
-
-        calls = [field_check(*each, self._checking) for each in to_check]
-        return result.with_check_problems(await run(calls))
-
     async def _run_checks(
         self, calls: Sequence[CheckCall], *, deadline: float, retry: bool
     ) -> list[Problem]:
@@ -427,38 +424,24 @@ class LoadPipeline:
             self._config, self._config_set = config, candidate
         return problems
 
-    async def _run_set_check(self, result: LoadResult, run: RunChecks) -> LoadResult:
-        if not hasattr(self._declared, "check") or result.problems:
-            return result
-        from hive_boot.runtime.checks import CheckCall  # noqa: PLC0415  (many have none)
-
-        candidate, values = make_set(self._declared, result.values), list(result.values.values())
-        call = CheckCall(self._declaration.name, candidate.check, values)
-        return result.with_problems(await run([call]))
-
-    async def _run_application_checks(
+    def _application_checks(
         self,
         result: LoadResult,
+        candidate: object,
         changed_fields: Collection[str] | None,
         injection_context: Callable[..., InjectionContext],
-        run: RunChecks,
-    ) -> LoadResult:
+    ) -> list[CheckCall]:
+        """Return the checks of the application that concern a start, or the changed fields."""
         left_out = "rotation" if changed_fields is None else "start"
         checks = [
             (work, check)
             for work, check in self._checks
             if check.at != left_out
-            and (
-                changed_fields is None
-                or not check.names
-                or check.names.intersection(changed_fields)
-            )
+            and (changed_fields is None or not check.names or check.names & {*changed_fields})
         ]
         if not checks:
-            return result
+            return []
         from hive_boot.runtime.checks import CheckCall  # noqa: PLC0415  (many have none)
-
-        candidate, values = make_set(self._declared, result.values), list(result.values.values())
 
         def call(work: BoundCall, check: CheckSpec) -> CheckCall:
             fields = [
@@ -468,8 +451,8 @@ class LoadPipeline:
             users = [user for each in fields for user in each.used_by.split(", ") if user]
             return CheckCall(
                 work.display_name,
-                lambda: work(injection_context(candidate)),
-                values,
+                lambda: work(injection_context(candidate, self._config)),
+                [*result.values.values()],
                 timeline=self._timeline,
                 timeout=check.timeout,
                 retry_on=check.retry_on,
@@ -478,7 +461,7 @@ class LoadPipeline:
                 used_by=", ".join(dict.fromkeys(users)),
             )
 
-        return result.with_problems(await run([call(*each) for each in checks]))
+        return [call(*each) for each in checks]
 
 
 def _fields_to_check(
@@ -509,11 +492,6 @@ class DryRunResult(Record):
 
     load_result: LoadResult
     error: ProblemsError | None
-
-    @property
-    def source_context(self) -> SourceContext:
-        """Mode, profile and locations."""
-        return self.load_result.source_context
 
 
 def dry_run(

@@ -22,10 +22,9 @@ from hive_boot.runtime import log_messages
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
-    from hive_boot._timings import Timings
     from hive_boot.lifecycle.signals import SignalHandler
     from hive_boot.runtime.run import Run
 
@@ -132,6 +131,7 @@ class ProcessRunner:
                     block.cancel(seconds)
 
             try:
+                handlers.start()
                 async with start(
                     self._attach,
                     cancel=cancel,
@@ -140,7 +140,6 @@ class ProcessRunner:
                 ) as run:
                     if self._signal_handler.reload_requested:
                         self.reload()
-                    handlers.start()
                     block = CancellableBlock()
                     with block:
                         await self._call(main, run)
@@ -202,25 +201,27 @@ class ProcessRunner:
 
         if self._run is None:
             return
-        joined: list[object] = [*threads_started_since(self._before)]
-        if "multiprocessing.process" in sys.modules:
+        may_hang = bool(threads_started_since(self._before))
+        if not may_hang and "multiprocessing.process" in sys.modules:
             from hive_boot.lifecycle.forced_exit import own_children  # noqa: PLC0415  (few have any)
 
-            joined += own_children()
-        self._run.shutdown.release(exit_may_hang=bool(joined))
+            may_hang = bool(own_children())
+        self._run.shutdown.release(exit_may_hang=may_hang)
 
     def _attach(self, run: Run[Any, Any]) -> None:
         self._run = run
         run.shutdown.watch()
         self._signal_handler.attach(self)
 
-    async def _keep_handlers(self, timings: Timings = DEFAULTS) -> None:
-        """Compare the signal handlers: most libraries that replace them do so at their start."""
+    async def _keep_handlers(self) -> None:
+        """Compare the signal handlers, often during a start: most libraries replace them then."""
         from anyio import sleep  # noqa: PLC0415  (no tool needs a loop)
 
-        backoff = Backoff(timings.handler_check_delay, timings.resync_interval)
+        backoff = Backoff(DEFAULTS.handler_check_delay, DEFAULTS.resync_interval)
         while True:
             self._signal_handler.reinstall_all()
+            if self._run is None or not self._run.ready:
+                backoff.reset()
             await sleep(backoff.next_delay())
 
     def _request_stop(self, run: Run[Any, Any]) -> None:
@@ -247,17 +248,17 @@ class ProcessRunner:
         from hive_boot.lifecycle.tasks import threads_started_since  # noqa: PLC0415  (it needs a loop)
 
         lines = [] if self._run is None else self._run.runner.pending()
+        label = "the event loop, which is blocked"
+        where = locate_thread(self._thread, below=__file__)
         if self._main is None or inspect.getcoroutinestate(self._main) == inspect.CORO_CLOSED:
             # At its end an asyncio loop waits for the threads of its executor.
             lines += join_threads(threads_started_since(self._before), 0)
         elif not self._describe_main():
-            # A main that blocks the loop is not suspended: the line is that of the thread.
-            lines.insert(0, f"{'running':<9} main  {locate_thread(self._thread)}".rstrip())
-        return _forced_exit_message(lines)
-
-
-def _forced_exit_message(lines: Sequence[str]) -> str:
-    return "\n  ".join(["hive_boot: not everything has stopped in time; exit 70", *lines]) + "\n"
+            label = "main"  # It is not suspended, so the line is that of the thread.
+        if where or label == "main":
+            lines.insert(0, f"{'running':<9} {label}  {where}".rstrip())
+        title = "hive_boot: not everything has stopped in time; exit 70"
+        return "\n  ".join([title, *lines]) + "\n"
 
 
 def run_process(
@@ -394,8 +395,8 @@ def report_boot_error(exc: BootError) -> int:
         _say_escaped(cause + format_location(exc))
     if isinstance(exc, ProblemsError):
         _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
-        return exc.exit_code
-    _say_escaped(f"hive_boot: {type(exc).__name__}: {exc}\n")
+    else:
+        _say_escaped(f"hive_boot: {type(exc).__name__}: {exc}\n")
     return exc.exit_code
 
 

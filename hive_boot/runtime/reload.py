@@ -64,13 +64,11 @@ class Rejection(Record):
         generation: the number that it would have had.
         names: the names of the problems: secrets, directories, a check.
         kinds: the kind of each problem.
-        since: when it was rejected first, in seconds of the wall clock.
     """
 
     generation: int
     names: tuple[str, ...]
     kinds: tuple[str, ...]
-    since: float
 
     def __str__(self) -> str:
         """Return the names of the problems, each with its kind."""
@@ -82,7 +80,7 @@ def reject(problems: Iterable[Problem], generation: int) -> Rejection:
     """Return the rejection of a candidate with these problems."""
     listed = list(problems)
     names = tuple(problem.name for problem in listed)
-    return Rejection(generation, names, tuple(problem.kind for problem in listed), time.time())
+    return Rejection(generation, names, tuple(problem.kind for problem in listed))
 
 
 class WatchSupervisor:
@@ -542,8 +540,8 @@ class Reloader:
         """Keep the set in use, log each reason once, and schedule a retry if it may help."""
         number = self._store.generation.number
         problems = read.result.problems
-        rejection, known = reject(problems, number + 1), self.rejection
-        is_new = known is None or rejection.replace(since=known.since) != known
+        rejection = reject(problems, number + 1)
+        is_new = rejection != self.rejection
         if is_new:
             self.rejection = rejection
             seconds = time.perf_counter() - started

@@ -153,8 +153,7 @@ class HookRunner:
             call.retry_at = 0.0
             return
         call.failures += 1
-        newer = call.change
-        seconds = call.backoff.next_delay()
+        seconds, newer = call.backoff.next_delay(), call.change
         if newer is not None:
             # A newer change is waiting and may fix the failure: call the hook at once.
             seconds = 0.0

@@ -42,8 +42,8 @@ from hive_boot.secrets.store import Store
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractContextManager
-    from types import TracebackType
 
+    from hive_boot.lifecycle.readiness import ContributorStatus
     from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions, CheckSpec
     from hive_boot.runtime.injection import BoundCall, Injectables
     from hive_boot.runtime.reload import Reloader
@@ -123,7 +123,7 @@ class Run(Generic[S, C]):
             describe_pending=describe_pending,
             waits_for=self._waits_for,
             grace_period=declaration.main_grace_period,
-            on_stop=declaration.main_on_stop,
+            on_stop=declaration.main_on_stop if self._owns_process else None,
             timings=declaration.timings,
         )
         self.runner: Runner = Runner(
@@ -336,11 +336,18 @@ class Run(Generic[S, C]):
     @property
     def is_orphaned(self) -> bool:
         """Whether nothing will stop the run: its process or its event loop is another one."""
-        is_closed = getattr(self._loop, "is_closed", None)
-        return self.forked or (is_closed is not None and is_closed())
+        is_closed = getattr(self._loop, "is_closed", bool)
+        return self.forked or is_closed()
 
     def request_stop(self, reason: str) -> None:
-        """Log the reason, and request a stop; may be called in any thread."""
+        """Log the reason, and request a stop; may be called in any thread.
+
+        Raises:
+            LifecycleError: the run belongs to another process, or its event loop is closed.
+        """
+        if self.is_orphaned:
+            message = "the run belongs to another process, or its event loop is closed"
+            raise LifecycleError(message)
         if self.shutdown.stopping.is_set():
             return
         log_messages.log_stop_requested(reason)
@@ -395,7 +402,7 @@ class Run(Generic[S, C]):
         if self.forked:
             message = "a forked child keeps the secrets that it was born with"
             raise LifecycleError(message)
-        if anyio.lowlevel.current_token().native_token is not self._loop:
+        if not self._is_here:
             message = "reload() has to be awaited in the loop that started the application"
             raise LifecycleError(message)
         reloader = self._get_reloader()
@@ -466,13 +473,8 @@ class RunningBlock(AbstractAsyncContextManager[S]):
         self._is_used = True
         return await self._block.__aenter__()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        raised: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool | None:
-        return await self._block.__aexit__(kind, raised, trace)
+    async def __aexit__(self, *exc_info: object) -> bool | None:
+        return await self._block.__aexit__(*exc_info)  # type: ignore[arg-type]
 
     def __enter__(self) -> NoReturn:
         self._is_used = True
@@ -509,8 +511,13 @@ def build_status(run: Run[Any, Any]) -> Status:
     """Return the status of a run at this moment."""
     from hive_boot.runtime.status import Status, describe  # noqa: PLC0415  (few ask)
 
-    runner, store, reasons = run.runner, run.store, _reasons(run)
+    runner, store = run.runner, run.store
     contributors = () if runner.readiness is None else runner.readiness.status
+    failing: tuple[str, ...] = ()
+    completed = failing
+    if runner.services is not None:
+        failing, completed = runner.services.failing, tuple(runner.services.completed)
+    reasons = _reasons(run, failing, contributors)
     known: dict[str, Any] = {
         "state": run.state,
         "ready": run.ready and all(each.passing for each in contributors),
@@ -519,8 +526,8 @@ def build_status(run: Run[Any, Any]) -> Status:
         "degraded": bool(reasons),
         "reasons": reasons,
         "services": tuple(work.display_name for work, _ in run.bound.services),
-        "failing_services": () if runner.services is None else runner.services.failing,
-        "completed_services": () if runner.services is None else tuple(runner.services.completed),
+        "failing_services": failing,
+        "completed_services": completed,
         "contributors": contributors,
         "failed": runner.failed,
         "timeline": run.states.timeline.steps,
@@ -561,18 +568,17 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
     return known
 
 
-def _reasons(run: Run[Any, Any]) -> tuple[str, ...]:
+def _reasons(
+    run: Run[Any, Any], failing: Sequence[str], contributors: Sequence[ContributorStatus]
+) -> tuple[str, ...]:
     """Return the reasons why the application is degraded."""
-    reloader, services = run.reloader, run.runner.services
-    failing = () if services is None else services.failing
     reasons = [f"the service {label} has failed, and is started again" for label in failing]
-    if run.runner.readiness is not None and run.ready:
-        reasons += [
-            f"the readiness contributor {each.name} fails: {each.failure}"
-            for each in run.runner.readiness.status
-            if each.failure and not each.passing
-        ]
-    if reloader is not None:
+    reasons += [
+        f"the readiness contributor {each.name} fails: {each.failure}"
+        for each in contributors
+        if run.ready and each.failure and not each.passing
+    ]
+    if (reloader := run.reloader) is not None:
         reasons += reloader.reasons
         if reloader.watch_supervisor.is_down and not run.forked:
             reasons.append("changes of secrets are not noticed")

@@ -185,7 +185,8 @@ def test_every_state_and_number_is_the_true_one() -> None:
     # At random the first delay is down to half of what it may be.
     first, longest = DEFAULTS.service_restart_delay / 2, DEFAULTS.max_service_restart_delay
     assert f"from {first:g} to {longest:g} s" in TEXT
-    compared = f"at READY, {DEFAULTS.handler_check_delay:g} s later, and then after intervals that"
-    assert f"{compared} double up to {DEFAULTS.resync_interval:g} s" in " ".join(TEXT.split())
+    step = f"{DEFAULTS.handler_check_delay:g}"
+    compared = f"every {step} s during a start, and after READY at intervals"
+    assert f"{compared} that double up to {DEFAULTS.resync_interval:g} s" in " ".join(TEXT.split())
     assert "A second after the deadline" in TEXT
     assert DEFAULTS.forced_exit_delay == 1

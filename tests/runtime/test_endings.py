@@ -414,6 +414,15 @@ HELD = {
         time.sleep(3600)""",
         ("running   main", "in main"),
     ),
+    "a task that blocks the loop": (
+        """
+    async def block():
+        hang()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(block)""",
+        ("running   the event loop", "in hang"),
+    ),
     "a thread that main waits for": (
         "await anyio.to_thread.run_sync(hang)",
         ("running   main", "in main"),
@@ -450,6 +459,31 @@ async def main(pool: str) -> None:
         assert "Traceback" not in err
 
     side_by_side(tmp_path, scenario, product(BACKENDS, HELD))
+
+
+def test_a_resource_that_blocks_at_its_end_is_named(tmp_path: Path) -> None:
+    """The message has the line that blocks the event loop, although main has ended."""
+
+    def scenario(backend: str, path: Path) -> None:
+        source = f"""
+{BOOT}
+@boot.resource
+async def worker():
+    yield
+    time.sleep(3600)
+
+@boot.main
+async def main(worker: object) -> int:
+    return 3
+{RUN}"""
+        code, _, err = ended(source, backend, BRIEF, cwd=path)
+        last = LAST_WORDS.search(err)
+        assert code == 70
+        assert last is not None, err
+        for text in ("running   the event loop", "in worker", "stopping  worker"):
+            assert text in err[last.end() :]
+
+    side_by_side(tmp_path, scenario, [(backend,) for backend in BACKENDS])
 
 
 THREADS = {

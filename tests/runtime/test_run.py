@@ -267,6 +267,33 @@ async def test_an_application_without_doors_answers_nowhere(
         assert secrets.jwt_secret.reveal() == VALUE
 
 
+@pytest.mark.anyio
+async def test_a_main_that_does_not_run_is_not_asked_to_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``on_stop`` of main is not called where main is not called."""
+    monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
+    monkeypatch.setenv("JWT_SECRET", VALUE)
+    asked: list[str] = []
+    application: Bootstrap[HiveSecrets, None] = Bootstrap(HiveSecrets, mode="environment")
+
+    @application.main(on_stop=lambda: asked.append("main"))
+    async def main() -> None:
+        """Serve."""
+
+    @application.service(on_stop=lambda: asked.append("service"))
+    async def service() -> None:
+        """Wait for the stop."""
+        asked.append("nothing")
+        await anyio.sleep_forever()
+
+    async with application.running():
+        await until(lambda: asked == ["nothing"])
+        application.stop("a test")
+        await anyio.sleep_forever()
+    assert asked == ["nothing", "service"]
+
+
 FORKING = """
 import anyio
 
@@ -278,6 +305,12 @@ async def main():
         if child:
             _, status = os.waitpid(child, 0)
             print("the child ended with", os.waitstatus_to_exitcode(status), flush=True)
+            print(boot.stopping.is_set(), flush=True)
+        else:
+            try:
+                boot.stop("the child has ended")
+            except Exception as exc:
+                print(type(exc).__name__, flush=True)
     if not child:
         os._exit(3 if boot.status().state == "armed" else 4)
     print(boot.status().state)
@@ -287,11 +320,13 @@ anyio.run(main, backend=backend)
 
 
 def test_a_forked_child_leaves_the_block_without_a_stop(tmp_path: Path) -> None:
-    """What runs is its parent's; it goes on, and stops when the parent says so."""
+    """The run belongs to the parent: the child cannot stop it."""
 
     def scenario(backend: str, path: Path) -> None:
         code, out, err = ended(FORKING, backend, cwd=path)
-        assert (code, out) == (0, ["the child ended with 3", "armed"]), err
+        lines = ["LifecycleError", "the child ended with 3", "False", "armed"]
+        assert (code, out) == (0, lines), err
         assert "Traceback" not in err
+        assert "Stop requested" not in err
 
     side_by_side(tmp_path, scenario, [(backend,) for backend in BACKENDS])

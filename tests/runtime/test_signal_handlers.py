@@ -179,6 +179,43 @@ def test_whatever_the_handler_of_a_library_does(tmp_path: Path) -> None:
     side_by_side(tmp_path, second, [("asyncio", way) for way in WAYS])
 
 
+SLOW_START = """
+import anyio
+
+boot = Bootstrap(Needs)
+
+@boot.resource
+async def slow():
+    def handle(number, frame):
+        print("library is called")
+
+    signal.signal(signal.SIGTERM, handle)
+    while signal.getsignal(signal.SIGTERM) is handle:
+        await anyio.sleep(0.005)
+    print("ready")
+    await anyio.sleep_forever()
+    yield
+
+@boot.main
+async def main(slow: None) -> None:
+    print("main starts")
+"""
+
+
+def test_a_library_replaces_the_handler_during_a_start(tmp_path: Path) -> None:
+    """A signal cancels a start that hangs, although a library has installed its handler."""
+
+    def scenario(backend: str, path: Path) -> None:
+        with started(SLOW_START + RUN, backend, cwd=path) as process:
+            assert process.read_line() == "ready"
+            process.send(signal.SIGTERM)
+            code, out, err = process.wait()
+        assert (code, out) == (0, ["library is called"]), err
+        assert_reported_once(err, "slow.<locals>.handle")
+
+    side_by_side(tmp_path, scenario, [("asyncio",), ("trio",)])
+
+
 UVICORN = """
     import uvicorn
 

@@ -302,10 +302,11 @@ class ReadinessMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a probe, reject a request, or pass it to the application."""
         is_http = scope["type"] == "http"
-        # The first comparison is fast, and true for few requests that are not probes.
-        may_be_probe = is_http and scope["path"].endswith(PROBES)
-        if may_be_probe and await answer_probe(scope, send, self._status):
-            return
+        if is_http:
+            # This comparison is fast, and true for few requests that are not probes.
+            may_be_probe = scope["path"].endswith(PROBES) or "/readyz/" in scope["path"]
+            if may_be_probe and await answer_probe(scope, send, self._status):
+                return
         phase = self._phase()
         if not self._accepts_requests(phase):
             text = "stopping" if phase in _ENDED_OR_ENDING else "starting"

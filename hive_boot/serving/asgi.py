@@ -22,10 +22,10 @@ from hive_boot.lifecycle.tasks import (
 from hive_boot.redaction.opaque import conceal
 from hive_boot.redaction.registry import redact_safely
 from hive_boot.redaction.tracebacks import format_failure
-from hive_boot.serving.endpoints import PROBES, answer_probe, make_response
+from hive_boot.serving.endpoints import PROBES, Response, answer_probe, make_response, send_response
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from anyio.abc import TaskGroup
@@ -66,19 +66,21 @@ class InFlightRequests:
         if self._seconds is not None:
             return
         self._seconds = seconds
-        if lines := self.describe():
-            subject = "1 request" if len(lines) == 1 else f"{len(lines)} requests"
-            _log_lines("%s did not end in time, and the clean-up begins:", subject, lines)
+        self._log("%s did not end in time, and the clean-up begins:")
         for block in list(self._blocks):
             block.cancel(seconds)
 
     def report_unfinished(self) -> None:
         """Log the requests that have not ended although they were cancelled."""
+        self._log("%s did not end, although cancelled, and the connection is aborted:")
+
+    def _log(self, text: str) -> None:
         if lines := self.describe():
+            shown = lines[:_MAX_LINES]
+            if len(lines) > len(shown):
+                shown.append(f"and {len(lines) - len(shown)} more")
             subject = "1 request" if len(lines) == 1 else f"{len(lines)} requests"
-            _log_lines(
-                "%s did not end, although cancelled, and the connection is aborted:", subject, lines
-            )
+            log_event(logging.WARNING, text + "\n  %s" * len(shown), subject, *shown)
 
     def describe(self) -> list[str]:
         """Return a line for each request in flight: method, path, and where it waits."""
@@ -116,12 +118,6 @@ class InFlightRequests:
             await _send_unavailable(scope, send)
 
 
-def _log_lines(text: str, subject: str, lines: Sequence[str]) -> None:
-    shown = lines[:_MAX_LINES]
-    more = [f"and {len(lines) - len(shown)} more"] if len(lines) > len(shown) else []
-    log_event(logging.WARNING, text + "\n  %s" * len([*shown, *more]), subject, *shown, *more)
-
-
 _MAX_LINES = 10
 """Number of requests that a log record lists."""
 
@@ -131,11 +127,8 @@ async def _send_unavailable(scope: Scope, send: Send) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": _SERVICE_RESTART})
         return
-    headers = [(b"content-length", b"0")]
-    if scope["http_version"].startswith("1"):
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body"})
+    closing = [(b"connection", b"close")] if scope["http_version"].startswith("1") else []
+    await send_response(Response(503, ((b"content-length", b"0"), *closing), b""), send)
 
 
 @asynccontextmanager
@@ -435,19 +428,17 @@ async def _reject(
     scope: Scope, receive: Receive, send: Send, text: str, *, is_temporary: bool = True
 ) -> None:
     """Reject a request with 503 and ``Retry-After``, or 500; a websocket with a close code."""
-    kind = "http.response"
+    prefix = ""
     if scope["type"] == "websocket":
         await receive()
         if "websocket.http.response" not in scope.get("extensions", {}):
             code = _TRY_AGAIN_LATER if is_temporary else _INTERNAL_ERROR
             await send({"type": "websocket.close", "code": code, "reason": text})
             return
-        kind = "websocket.http.response"
+        prefix = "websocket."
     status, more = (503, [_RETRY_AFTER]) if is_temporary else (500, [])
     answer = make_response(status, f"{text}\n", *more, head=scope.get("method") == "HEAD")
-    start = {"type": f"{kind}.start", "status": answer.status, "headers": list(answer.headers)}
-    await send(start)
-    await send({"type": f"{kind}.body", "body": answer.body})
+    await send_response(answer, send, prefix)
 
 
 _NO_LIFESPAN = "The server has not run the ASGI lifespan, so the application was not started"

@@ -323,8 +323,7 @@ class HttpService:
         """
         if self.certificate is not None:
             await self._accepting.wait()
-        self._values = {}
-        self._values.update(run.request_state)
+        self._values = run.request_state
         async with app_lifespan(self._app, self._values):
             yield
 

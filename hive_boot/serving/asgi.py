@@ -238,7 +238,7 @@ class _LifespanProtocol:
         """Record an exception of the application."""
         # Most applications send lifespan.*.failed first, with the traceback of the exception that
         # they raise then.
-        if self.failure is None and not self._receive_count:
+        if self.failure is None and not self._receive_count and isinstance(exc, Exception):
             text = "The ASGI application has no lifespan (it raised %s) and is served without one"
             log_event(logging.INFO, text, type(exc).__name__)
         else:

@@ -22,7 +22,14 @@ from hive_boot.lifecycle.tasks import (
 from hive_boot.redaction.opaque import conceal
 from hive_boot.redaction.registry import redact_safely
 from hive_boot.redaction.tracebacks import format_failure
-from hive_boot.serving.endpoints import PROBES, Response, answer_probe, make_response, send_response
+from hive_boot.serving.endpoints import (
+    PROBES,
+    Response,
+    answer_probe,
+    complete_lifespan,
+    make_response,
+    send_response,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -93,9 +100,7 @@ class InFlightRequests:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the application."""
         if scope["type"] == "lifespan":
-            for step in ("startup", "shutdown"):
-                await receive()
-                await send({"type": f"lifespan.{step}.complete"})
+            await complete_lifespan(receive, send)
             return
         is_answered = False
 
@@ -329,7 +334,8 @@ class ReadinessMiddleware:
 
         def send_with_close(message: Message) -> Awaitable[None]:  # a coroutine would be slower
             if message["type"] == "http.response.start" and self._phase() in _DRAINING_OR_STOPPING:
-                headers = [each for each in message.get("headers", ()) if not _is_connection(each)]
+                old = message.get("headers", ())
+                headers = [each for each in old if each[0].lower() != b"connection"]
                 message = {**message, "headers": [*headers, (b"connection", b"close")]}
             return send(message)
 
@@ -416,10 +422,6 @@ def _split_port(hop: str) -> tuple[str, int]:
     return (host.strip("[]"), int(port)) if is_pair and port.isdecimal() else (hop, 0)
 
 
-def _is_connection(header: tuple[bytes, bytes]) -> bool:
-    return header[0].lower() == b"connection"
-
-
 _INTERNAL_ERROR = 1011
 """WebSocket close code "internal error", registered with the IANA."""
 
@@ -442,6 +444,11 @@ async def _reject(
 
 
 _NO_LIFESPAN = "The server has not run the ASGI lifespan, so the application was not started"
+_LIFESPAN_FIX = (
+    "%s. Fix: run it on a server with lifespan support that is not switched off (uvicorn "
+    "--lifespan on, hypercorn, granian --interface asgi), or with boot.serve(app); in tests enter "
+    "`with TestClient(app)`"
+)
 
 
 class LifespanMiddleware(ReadinessMiddleware):
@@ -481,20 +488,11 @@ class LifespanMiddleware(ReadinessMiddleware):
         elif self._has_lifespan or self._phase() is not State.ARMED:
             await super().__call__(scope, receive, send)
         else:
-            self._log_missing_lifespan()
+            if not self._has_logged:
+                self._has_logged = True
+                log_event(logging.ERROR, _LIFESPAN_FIX, _NO_LIFESPAN)
             if not await answer_probe(scope, send, self._status):
                 await _reject(scope, receive, send, f"{_NO_LIFESPAN}.", is_temporary=False)
-
-    def _log_missing_lifespan(self) -> None:
-        """Log once how an application without a lifespan is started."""
-        if not self._has_logged:
-            self._has_logged = True
-            text = (
-                "%s. Fix: run it on a server with lifespan support that is not switched off "
-                "(uvicorn --lifespan on, hypercorn, granian --interface asgi), or with "
-                "boot.serve(app); in tests enter `with TestClient(app)`"
-            )
-            log_event(logging.ERROR, text, _NO_LIFESPAN)
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

@@ -266,7 +266,7 @@ class Endpoints:
             )
             await send_response(response, send)
         elif scope["type"] == "lifespan":
-            await _live(receive, send)
+            await complete_lifespan(receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
@@ -318,13 +318,11 @@ async def send_response(response: Response, send: Send, prefix: str = "") -> Non
     await send({"type": f"{kind}.body", "body": response.body})
 
 
-async def _live(receive: Receive, send: Send) -> None:
+async def complete_lifespan(receive: Receive, send: Send) -> None:
     """Complete a lifespan that starts and stops nothing."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+    for step in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{step}.complete"})
 
 
 def validate_asgi(app: object, argument: str = "app") -> None:

@@ -35,6 +35,7 @@ class HttpServer(ABC):
     """HTTP server that serves one application once.
 
     Args:
+        backend: ``asyncio`` or ``trio``.
         options: options of the server's own configuration.
         context: the context of TLS; None for plain HTTP.
         timings: how long the server may take to answer cancelled requests.
@@ -47,10 +48,12 @@ class HttpServer(ABC):
 
     def __init__(
         self,
+        backend: str,
         options: Mapping[str, Any],
         context: SSLContext | None = None,
         timings: Timings = DEFAULTS,
     ) -> None:
+        self._backend = backend
         self._options = options
         self._context = context
         self._stop_timeout = timings.server_stop_timeout

@@ -21,12 +21,7 @@ if TYPE_CHECKING:
 
 
 class HypercornServer(HttpServer):
-    """hypercorn on asyncio or trio. The logger ``hypercorn.access`` logs requests.
-
-    Args:
-        backend: ``asyncio`` or ``trio``.
-        arguments: those of :class:`HttpServer`.
-    """
+    """hypercorn on asyncio or trio. The logger ``hypercorn.access`` logs requests."""
 
     known_options: ClassVar = {
         name: str(Config.__annotations__.get(name, type(getattr(Config, name)).__name__))
@@ -34,10 +29,6 @@ class HypercornServer(HttpServer):
         if not name.startswith("_") and not callable(getattr(Config, name))
     }
     _config: _Config | None = None
-
-    def __init__(self, backend: str, *arguments: Any) -> None:  # noqa: ANN401  (of the base class)
-        super().__init__(*arguments)
-        self._backend = backend
 
     async def _run(self, app: App, sock: socket, on_started: Callable[[], None]) -> None:
         if self._backend == "trio":
@@ -105,11 +96,7 @@ class _Config(Config):
 
     def create_sockets(self) -> Sockets:
         """Return the socket that is already bound."""
-        sockets = Sockets([], [], [])
-        (sockets.secure_sockets if self.ssl_enabled else sockets.insecure_sockets).append(
-            self._sock
-        )
-        return sockets
+        return Sockets([self._sock], [], []) if self.ssl_enabled else Sockets([], [self._sock], [])
 
     def create_ssl_context(self) -> SSLContext | None:
         """Return the context with the options of hypercorn that concern it."""

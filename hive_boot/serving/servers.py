@@ -154,17 +154,17 @@ def http_server(
     if find_spec(name) is None:
         message = f"{name} is not installed. Fix: pip install {name}"
         raise DeclarationError(message)
-    server: HttpServer
+    server: type[HttpServer]
     if name == "uvicorn":
         from hive_boot.serving.uvicorn_server import UvicornServer  # noqa: PLC0415  (optional)
 
-        server = UvicornServer(options or {}, context, timings)
+        server = UvicornServer
     else:
         from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (optional)
 
-        server = HypercornServer(backend, options or {}, context, timings)
+        server = HypercornServer
     _validate_options(name, options or {}, server.known_options)
-    return server
+    return server(backend, options or {}, context, timings)
 
 
 _DECIDED = re.compile(

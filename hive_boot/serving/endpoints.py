@@ -256,13 +256,14 @@ class Endpoints:
             path = path_of(scope).rstrip("/")  # Litestar appends a slash below a mount
             # A page opened as "/boot/" requests its files one level deeper.
             path = path.removeprefix("/boot") if path.startswith("/boot/") else path
+            accept = [value for name, value in scope["headers"] if name == b"accept"]
             response = handle_request(
                 scope["method"],
                 path,
                 self._status(),
                 query=_query(scope),
                 name=self._name,
-                accept=_accept(scope),
+                accept=b",".join(accept).decode("latin-1"),
             )
             await send_response(response, send)
         elif scope["type"] == "lifespan":
@@ -304,11 +305,6 @@ def path_of(scope: Scope) -> str:
 def _query(scope: Scope) -> str:
     query: bytes = scope.get("query_string", b"")
     return query.decode("latin-1")
-
-
-def _accept(scope: Scope) -> str:
-    values = [value for name, value in scope["headers"] if name == b"accept"]
-    return b",".join(values).decode("latin-1")
 
 
 async def send_response(response: Response, send: Send, prefix: str = "") -> None:

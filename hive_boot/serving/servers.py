@@ -243,7 +243,7 @@ class HttpService:
         self._values: dict[str, Any] = {}
         self._middleware: App = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
         self._server: HttpServer | None = None
-        self._done: anyio.Event | None = None
+        self._done = anyio.Event()
         self._accepting = anyio.Event()
 
     def select_server(
@@ -285,8 +285,6 @@ class HttpService:
         Raises:
             LifecycleError: the address is invalid, in use or not allowed.
         """
-        done = self._done = anyio.Event()
-        self._accepting = anyio.Event()
         sock = bind(*self._address, uds=self._uds, fd=self._fd)
         log_event(logging.INFO, "Listening on %s", self._url(sock))
         is_logged = self._options.get(_ACCESS_LOG[self._selected[0]], True) is True
@@ -303,7 +301,7 @@ class HttpService:
                 await self._server.serve(self._middleware, sock, task_status=status)
         finally:
             sock.close()
-            done.set()
+            self._done.set()
 
     def _url(self, sock: socket.socket) -> str:
         """Return the address of a socket for the log."""
@@ -333,7 +331,7 @@ class HttpService:
         Raises:
             LifecycleError: the server ended before the stop.
         """
-        if self._server is None or self._done is None:
+        if self._server is None:
             return
         run.runner.describe_with(self._server.describe_requests)
         try:

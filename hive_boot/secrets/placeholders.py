@@ -47,7 +47,7 @@ STAND_INS = {_STAND_IN, _UNRESOLVED}
 
 
 _REFERENCE = r"""
-    (?:op|ref\+[\w+-]+|doppler|(?:hashi)?vault|(?:aws|gcp)?-?s?sm|gsm|akv|bws|infisical|berglas|pass
+    (?:op|ref\+[\w+-]+|doppler|hashivault|vault|(?:aws|gcp)?-?s?sm|gsm|akv|bws|infisical|berglas|pass
         |keeper|azurekeyvault|(?:aws-?|gcp-?)?secrets?-?(?:manager)?)://\S+
     | (?:ssm|secretsmanager):\S+
     | env:(?://)?[A-Z_]+ | (?:secret|keyvault)ref:\S+

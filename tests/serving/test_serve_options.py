@@ -245,8 +245,8 @@ def test_both_servers_log_requests_and_trust_proxies_alike(
         assert " 200" in line
         it.send(signal.SIGTERM)
         it.wait_told("exit 0")
-        lines = len(it.logged(r"\.access: "))
         it.wait_for(lambda: len(it.logged(r"Ready")) == 2)
+        lines = len(it.logged(r"\.access: "))
         port = it.logged(r"(?<=://127\.0\.0\.1:)\d+")[-1]
         with Client(base_url=f"http://127.0.0.1:{port}") as client:
             scope = client.get("/", headers=headers).json()

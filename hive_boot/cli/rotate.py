@@ -28,13 +28,7 @@ from hive_boot.cli.secret_files import (
     rejections,
     without_constraints,
 )
-from hive_boot.cli.terminal import (
-    CommandError,
-    Parser,
-    UsageError,
-    print_json,
-    print_line,
-)
+from hive_boot.cli.terminal import CommandError, Parser, UsageError, print_json, print_line
 from hive_boot.exceptions import unavailable_reason
 from hive_boot.manifests.deployment import items_of
 from hive_boot.secrets import fix_hints

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.bootstrap import Bootstrap
-from hive_boot.cli.arguments import UsageError
+from hive_boot.cli.terminal import UsageError
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, SecretsError
 from hive_boot.redaction.registry import format_redacted_traceback
 from hive_boot.secrets.secret_set import SecretSet

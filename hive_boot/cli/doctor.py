@@ -15,12 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.app_loader import load_application
-from hive_boot.cli.arguments import EXIT_FAILURE, Parser, UsageError, os_error_text
 from hive_boot.cli.check import print_report, problem_facts, report_facts
 from hive_boot.cli.doctor_checks import change_detection, configuration, exposure, grace_period
 from hive_boot.cli.doctor_checks.context import DoctorContext, Finding
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
-from hive_boot.cli.output import Cell, is_terminal, pluralize, print_json, print_line
+from hive_boot.cli.terminal import (
+    EXIT_FAILURE,
+    Cell,
+    Parser,
+    UsageError,
+    is_terminal,
+    os_error_text,
+    pluralize,
+    print_json,
+    print_line,
+)
 from hive_boot.exceptions import InvalidSecretsError
 from hive_boot.secrets.platform import HostEnvironment
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.arguments import CommandError, os_error_text
+from hive_boot.cli.terminal import CommandError, os_error_text
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:

@@ -13,16 +13,17 @@ from argparse import ArgumentParser
 from contextlib import suppress
 from importlib import import_module
 
-from hive_boot.cli.arguments import (
+from hive_boot.cli.terminal import (
     EXIT_FAILURE,
     EXIT_USAGE,
     CommandError,
     Parser,
     Terminated,
     UsageError,
+    print_error,
+    print_text,
     raise_terminated,
 )
-from hive_boot.cli.output import print_error, print_text
 
 TYPE_CHECKING = False  # importing typing takes as long as all of a probe
 if TYPE_CHECKING:

@@ -10,20 +10,27 @@ from typing import TYPE_CHECKING
 
 from hive_boot.cli import run as run_command
 from hive_boot.cli.app_loader import load_application
-from hive_boot.cli.arguments import EXIT_FAILURE, CommandError, Parser, UsageError, os_error_text
 from hive_boot.cli.file_writing import FileTransaction
-from hive_boot.cli.output import Cell, print_json, print_line, print_text
 from hive_boot.cli.secret_files import errors_reported, named_directory, refuse_links
+from hive_boot.cli.terminal import (
+    EXIT_FAILURE,
+    Cell,
+    CommandError,
+    Parser,
+    UsageError,
+    os_error_text,
+    print_json,
+    print_line,
+    print_text,
+)
 from hive_boot.manifests.deployment import Deployment, items_of, name_of
-from hive_boot.manifests.output_files import compare
 from hive_boot.manifests.quoting import WORDS
-from hive_boot.manifests.rendering import PROBED, TARGETS, TemplateError, render
+from hive_boot.manifests.rendering import PROBED, TARGETS, File, TemplateError, compare, render
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterator, Sequence
 
-    from hive_boot.manifests.output_files import File
     from hive_boot.runtime.declarations import AppDeclaration
 
 DEFAULT_PORT = 8000

@@ -14,16 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.app_loader import load_application
-from hive_boot.cli.arguments import CommandError, Parser, UsageError
 from hive_boot.cli.file_writing import FileTransaction
 from hive_boot.cli.git import are_ignored, find_repository
 from hive_boot.cli.migration_plan import MigrationPlan
-from hive_boot.cli.output import Cell, print_json, print_line, print_table
 from hive_boot.cli.secret_files import (
     encode_value,
     errors_reported,
     named_directory,
     read_directory,
+)
+from hive_boot.cli.terminal import (
+    Cell,
+    CommandError,
+    Parser,
+    UsageError,
+    print_json,
+    print_line,
+    print_table,
 )
 from hive_boot.secrets.fix_hints import near_misses
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hive_boot._output import escape_controls
-from hive_boot.cli.arguments import CommandError
 from hive_boot.cli.file_writing import DIRECTORY_MODE, TEMPORARY
 from hive_boot.cli.git import (
     GitignoreChange,
@@ -30,6 +29,7 @@ from hive_boot.cli.secret_files import (
     rejections,
     without_constraints,
 )
+from hive_boot.cli.terminal import CommandError
 from hive_boot.exceptions import SecretsError
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.sources.dotenv import bindings

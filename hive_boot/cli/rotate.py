@@ -16,10 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hive_boot.cli.app_loader import load_application, working_directory
-from hive_boot.cli.arguments import CommandError, Parser, UsageError
 from hive_boot.cli.file_writing import FileTransaction, signals_raised, write_in_place
 from hive_boot.cli.git import find_repository, git_failure, plan_gitignore_change
-from hive_boot.cli.output import print_json, print_line
 from hive_boot.cli.secret_files import (
     SecretLocation,
     decode_value,
@@ -30,6 +28,7 @@ from hive_boot.cli.secret_files import (
     rejections,
     without_constraints,
 )
+from hive_boot.cli.terminal import CommandError, Parser, UsageError, print_json, print_line
 from hive_boot.exceptions import unavailable_reason
 from hive_boot.manifests.deployment import items_of
 from hive_boot.secrets import fix_hints

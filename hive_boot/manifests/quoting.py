@@ -117,22 +117,15 @@ def comment_command(words: Iterable[str]) -> str:
     return "\n".join([*lines, line])
 
 
+_BY_NAME: tuple[Callable[..., str], ...] = (
+    *(comment, comment_command, comment_out, dockerfile, dockerignore, markdown, markdown_code),
+    *(one_line, shell, systemd, systemd_text, systemd_word),
+)
 FILTERS: dict[str, Callable[..., str]] = {
-    "comment": comment,
-    "comment_command": comment_command,
-    "comment_out": comment_out,
+    **{each.__name__: each for each in _BY_NAME},
     "compose": yaml_dollar,
-    "dockerfile": dockerfile,
-    "dockerignore": dockerignore,
-    "json": json_array,
     "kubernetes_env": yaml_dollar,
-    "markdown": markdown,
-    "markdown_code": markdown_code,
-    "one_line": one_line,
-    "shell": shell,
-    "systemd": systemd,
-    "systemd_text": systemd_text,
-    "systemd_word": systemd_word,
+    "json": json_array,
     "yaml": yaml_scalar,
 }
 """The quoting filters of the templates, by name."""

@@ -22,10 +22,17 @@ from hive_boot.lifecycle.tasks import (
 from hive_boot.redaction.opaque import conceal
 from hive_boot.redaction.registry import redact_safely
 from hive_boot.redaction.tracebacks import format_failure
-from hive_boot.serving.endpoints import PROBES, answer_probe, make_response
+from hive_boot.serving.endpoints import (
+    PROBES,
+    Response,
+    answer_probe,
+    complete_lifespan,
+    make_response,
+    send_response,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
 
     from anyio.abc import TaskGroup
@@ -66,19 +73,21 @@ class InFlightRequests:
         if self._seconds is not None:
             return
         self._seconds = seconds
-        if lines := self.describe():
-            subject = "1 request" if len(lines) == 1 else f"{len(lines)} requests"
-            _log_lines("%s did not end in time, and the clean-up begins:", subject, lines)
+        self._log("%s did not end in time, and the clean-up begins:")
         for block in list(self._blocks):
             block.cancel(seconds)
 
     def report_unfinished(self) -> None:
         """Log the requests that have not ended although they were cancelled."""
+        self._log("%s did not end, although cancelled, and the connection is aborted:")
+
+    def _log(self, text: str) -> None:
         if lines := self.describe():
+            shown = lines[:_MAX_LINES]
+            if len(lines) > len(shown):
+                shown.append(f"and {len(lines) - len(shown)} more")
             subject = "1 request" if len(lines) == 1 else f"{len(lines)} requests"
-            _log_lines(
-                "%s did not end, although cancelled, and the connection is aborted:", subject, lines
-            )
+            log_event(logging.WARNING, text + "\n  %s" * len(shown), subject, *shown)
 
     def describe(self) -> list[str]:
         """Return a line for each request in flight: method, path, and where it waits."""
@@ -91,9 +100,7 @@ class InFlightRequests:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the application."""
         if scope["type"] == "lifespan":
-            for step in ("startup", "shutdown"):
-                await receive()
-                await send({"type": f"lifespan.{step}.complete"})
+            await complete_lifespan(receive, send)
             return
         is_answered = False
 
@@ -116,12 +123,6 @@ class InFlightRequests:
             await _send_unavailable(scope, send)
 
 
-def _log_lines(text: str, subject: str, lines: Sequence[str]) -> None:
-    shown = lines[:_MAX_LINES]
-    more = [f"and {len(lines) - len(shown)} more"] if len(lines) > len(shown) else []
-    log_event(logging.WARNING, text + "\n  %s" * len([*shown, *more]), subject, *shown, *more)
-
-
 _MAX_LINES = 10
 """Number of requests that a log record lists."""
 
@@ -131,11 +132,8 @@ async def _send_unavailable(scope: Scope, send: Send) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": _SERVICE_RESTART})
         return
-    headers = [(b"content-length", b"0")]
-    if scope["http_version"].startswith("1"):
-        headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body"})
+    closing = [(b"connection", b"close")] if scope["http_version"].startswith("1") else []
+    await send_response(Response(503, ((b"content-length", b"0"), *closing), b""), send)
 
 
 @asynccontextmanager
@@ -245,7 +243,7 @@ class _LifespanProtocol:
         """Record an exception of the application."""
         # Most applications send lifespan.*.failed first, with the traceback of the exception that
         # they raise then.
-        if self.failure is None and not self._receive_count:
+        if self.failure is None and not self._receive_count and isinstance(exc, Exception):
             text = "The ASGI application has no lifespan (it raised %s) and is served without one"
             log_event(logging.INFO, text, type(exc).__name__)
         else:
@@ -302,10 +300,11 @@ class ReadinessMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a probe, reject a request, or pass it to the application."""
         is_http = scope["type"] == "http"
-        # The first comparison is fast, and true for few requests that are not probes.
-        may_be_probe = is_http and scope["path"].endswith(PROBES)
-        if may_be_probe and await answer_probe(scope, send, self._status):
-            return
+        if is_http:
+            # This comparison is fast, and true for few requests that are not probes.
+            may_be_probe = scope["path"].endswith(PROBES) or "/readyz/" in scope["path"]
+            if may_be_probe and await answer_probe(scope, send, self._status):
+                return
         phase = self._phase()
         if not self._accepts_requests(phase):
             text = "stopping" if phase in _ENDED_OR_ENDING else "starting"
@@ -335,7 +334,8 @@ class ReadinessMiddleware:
 
         def send_with_close(message: Message) -> Awaitable[None]:  # a coroutine would be slower
             if message["type"] == "http.response.start" and self._phase() in _DRAINING_OR_STOPPING:
-                headers = [each for each in message.get("headers", ()) if not _is_connection(each)]
+                old = message.get("headers", ())
+                headers = [each for each in old if each[0].lower() != b"connection"]
                 message = {**message, "headers": [*headers, (b"connection", b"close")]}
             return send(message)
 
@@ -422,10 +422,6 @@ def _split_port(hop: str) -> tuple[str, int]:
     return (host.strip("[]"), int(port)) if is_pair and port.isdecimal() else (hop, 0)
 
 
-def _is_connection(header: tuple[bytes, bytes]) -> bool:
-    return header[0].lower() == b"connection"
-
-
 _INTERNAL_ERROR = 1011
 """WebSocket close code "internal error", registered with the IANA."""
 
@@ -434,22 +430,25 @@ async def _reject(
     scope: Scope, receive: Receive, send: Send, text: str, *, is_temporary: bool = True
 ) -> None:
     """Reject a request with 503 and ``Retry-After``, or 500; a websocket with a close code."""
-    kind = "http.response"
+    prefix = ""
     if scope["type"] == "websocket":
         await receive()
         if "websocket.http.response" not in scope.get("extensions", {}):
             code = _TRY_AGAIN_LATER if is_temporary else _INTERNAL_ERROR
             await send({"type": "websocket.close", "code": code, "reason": text})
             return
-        kind = "websocket.http.response"
+        prefix = "websocket."
     status, more = (503, [_RETRY_AFTER]) if is_temporary else (500, [])
     answer = make_response(status, f"{text}\n", *more, head=scope.get("method") == "HEAD")
-    start = {"type": f"{kind}.start", "status": answer.status, "headers": list(answer.headers)}
-    await send(start)
-    await send({"type": f"{kind}.body", "body": answer.body})
+    await send_response(answer, send, prefix)
 
 
 _NO_LIFESPAN = "The server has not run the ASGI lifespan, so the application was not started"
+_LIFESPAN_FIX = (
+    "%s. Fix: run it on a server with lifespan support that is not switched off (uvicorn "
+    "--lifespan on, hypercorn, granian --interface asgi), or with boot.serve(app); in tests enter "
+    "`with TestClient(app)`"
+)
 
 
 class LifespanMiddleware(ReadinessMiddleware):
@@ -489,20 +488,11 @@ class LifespanMiddleware(ReadinessMiddleware):
         elif self._has_lifespan or self._phase() is not State.ARMED:
             await super().__call__(scope, receive, send)
         else:
-            self._log_missing_lifespan()
+            if not self._has_logged:
+                self._has_logged = True
+                log_event(logging.ERROR, _LIFESPAN_FIX, _NO_LIFESPAN)
             if not await answer_probe(scope, send, self._status):
                 await _reject(scope, receive, send, f"{_NO_LIFESPAN}.", is_temporary=False)
-
-    def _log_missing_lifespan(self) -> None:
-        """Log once how an application without a lifespan is started."""
-        if not self._has_logged:
-            self._has_logged = True
-            text = (
-                "%s. Fix: run it on a server with lifespan support that is not switched off "
-                "(uvicorn --lifespan on, hypercorn, granian --interface asgi), or with "
-                "boot.serve(app); in tests enter `with TestClient(app)`"
-            )
-            log_event(logging.ERROR, text, _NO_LIFESPAN)
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hive_boot._records import Record
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError
-from hive_boot.lifecycle.states import SERVING, State
+from hive_boot.lifecycle.states import SERVING
 from hive_boot.redaction.registry import redact
 
 if TYPE_CHECKING:
@@ -36,48 +36,16 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 """An ASGI application."""
 
 
-class ProbeResult(Record):
-    """The result of a probe.
+def readiness(status: Status) -> tuple[int, str]:
+    """Return the HTTP status of ``/readyz``, and the state in one word.
 
-    Attributes:
-        status: the HTTP status: 200 or 503.
-        text: the state, in one word; ``unready`` if a readiness contributor is not passing.
-    """
-
-    status: int
-    text: str
-
-
-def liveness(state: State) -> ProbeResult:
-    """Return whether the process is alive: always, because it can respond.
-
-    Args:
-        state: the current state of the run.
-    """
-    return ProbeResult(200, state)
-
-
-def readiness(status: Status) -> ProbeResult:
-    """Return whether the application should receive requests.
-
-    Args:
-        status: the status at this moment.
+    The word is ``unready`` if a readiness contributor is not passing.
     """
     if status.state not in SERVING:
-        return ProbeResult(503, status.state)
+        return 503, status.state
     if all(each.passing for each in status.contributors):
-        return ProbeResult(200, status.state)
-    return ProbeResult(503, "unready")
-
-
-def startup(state: State, *, started: bool) -> ProbeResult:
-    """Return whether the start is over; once it is, the result does not change.
-
-    Args:
-        state: the current state of the run.
-        started: whether the run has been ready.
-    """
-    return ProbeResult(200 if started else 503, state)
+        return 200, status.state
+    return 503, "unready"
 
 
 PROBES = ("/livez", "/readyz", "/startupz")
@@ -183,11 +151,9 @@ def _respond(path: str, status: Status, name: str, accept: str, timings: Timings
     if path == "/health":
         health = json.dumps(describe(status), ensure_ascii=False)
         return make_response(200 if status.ready else 503, f"{health}\n", kind="application/json")
-    if path == "/livez":
-        probe = liveness(status.state)
-    else:
-        probe = startup(status.state, started=status.started)
-    return make_response(probe.status, f"{probe.text}\n")
+    # A process that can respond is alive; a start that is over stays over.
+    is_passing = path == "/livez" or status.started
+    return make_response(200 if is_passing else 503, f"{status.state}\n")
 
 
 def _endpoint_of(path: str) -> str:
@@ -197,17 +163,17 @@ def _endpoint_of(path: str) -> str:
 
 def _readiness(name: str, query: str, status: Status) -> Response:
     """Return the response to ``/readyz``, or to ``/readyz/<name>``, which is verbose."""
-    probe, lines = readiness(status), list(_readiness_lines(status))
+    (code, text), lines = readiness(status), list(_readiness_lines(status))
     if name:
         lines = [each for each in lines if each[0] == name]
         if not lines:
             return make_response(404, "Not found. /readyz?verbose has the names.\n")
-        probe = ProbeResult(200 if all(passing for _, passing, _ in lines) else 503, "")
+        code, text = (200 if all(passing for _, passing, _ in lines) else 503), ""
     elif not any(each.partition("=")[0] == "verbose" for each in query.split("&")):
         lines = []
-    shown = [f"[{'+' if passing else '-'}] {text}" for _, passing, text in lines]
-    text = "\n".join(filter(None, [probe.text, redact("\n".join(shown))]))
-    return make_response(probe.status, f"{text}\n")
+    shown = [f"[{'+' if passing else '-'}] {line}" for _, passing, line in lines]
+    text = "\n".join(filter(None, [text, redact("\n".join(shown))]))
+    return make_response(code, f"{text}\n")
 
 
 def _readiness_lines(status: Status) -> Iterator[tuple[str, bool, str]]:
@@ -258,7 +224,7 @@ def describe(status: Status) -> dict[str, Any]:
     """Return the body of ``/health``; the reasons contain names and no values."""
     text = "degraded" if status.degraded else "ok"
     return {
-        "status": text if status.ready else readiness(status).text,
+        "status": text if status.ready else readiness(status)[1],
         "ready": status.ready,
         "degraded": status.degraded,
         "reasons": redact(list(status.reasons)),
@@ -290,17 +256,18 @@ class Endpoints:
             path = path_of(scope).rstrip("/")  # Litestar appends a slash below a mount
             # A page opened as "/boot/" requests its files one level deeper.
             path = path.removeprefix("/boot") if path.startswith("/boot/") else path
+            accept = [value for name, value in scope["headers"] if name == b"accept"]
             response = handle_request(
                 scope["method"],
                 path,
                 self._status(),
                 query=_query(scope),
                 name=self._name,
-                accept=_accept(scope),
+                accept=b",".join(accept).decode("latin-1"),
             )
-            await _send(response, send)
+            await send_response(response, send)
         elif scope["type"] == "lifespan":
-            await _live(receive, send)
+            await complete_lifespan(receive, send)
         else:
             await send({"type": "websocket.close", "code": 1000})
 
@@ -319,7 +286,8 @@ async def answer_probe(scope: Scope, send: Send, status: Callable[[], Status]) -
     if scope["type"] != "http" or _endpoint_of(path := path_of(scope)) not in PROBES:
         return False
     query = _query(scope)
-    await _send(handle_request(scope["method"], path, status(), query=query, only=PROBES), send)
+    response = handle_request(scope["method"], path, status(), query=query, only=PROBES)
+    await send_response(response, send)
     return True
 
 
@@ -339,28 +307,18 @@ def _query(scope: Scope) -> str:
     return query.decode("latin-1")
 
 
-def _accept(scope: Scope) -> str:
-    values = [value for name, value in scope["headers"] if name == b"accept"]
-    return b",".join(values).decode("latin-1")
+async def send_response(response: Response, send: Send, prefix: str = "") -> None:
+    """Send a response; the prefix of its events is ``websocket.`` for a rejected websocket."""
+    kind, headers = f"{prefix}http.response", list(response.headers)
+    await send({"type": f"{kind}.start", "status": response.status, "headers": headers})
+    await send({"type": f"{kind}.body", "body": response.body})
 
 
-async def _send(response: Response, send: Send) -> None:
-    start = {
-        "type": "http.response.start",
-        "status": response.status,
-        "headers": list(response.headers),
-    }
-    await send(start)
-    await send({"type": "http.response.body", "body": response.body})
-
-
-async def _live(receive: Receive, send: Send) -> None:
+async def complete_lifespan(receive: Receive, send: Send) -> None:
     """Complete a lifespan that starts and stops nothing."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+    for step in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{step}.complete"})
 
 
 def validate_asgi(app: object, argument: str = "app") -> None:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 
 from hive_boot._timings import DEFAULTS
+from hive_boot.exceptions import DeclarationError
 from hive_boot.lifecycle.tasks import unwrap_single
 from hive_boot.serving.asgi import InFlightRequests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from socket import socket
+    from ssl import SSLContext
 
     from anyio.abc import TaskStatus
 
@@ -33,10 +35,27 @@ class HttpServer(ABC):
     """HTTP server that serves one application once.
 
     Args:
+        backend: ``asyncio`` or ``trio``.
+        options: options of the server's own configuration.
+        context: the context of TLS; None for plain HTTP.
         timings: how long the server may take to answer cancelled requests.
+
+    Attributes:
+        known_options: the type of each option, as in an annotation.
     """
 
-    def __init__(self, timings: Timings = DEFAULTS) -> None:
+    known_options: ClassVar[Mapping[str, str]]
+
+    def __init__(
+        self,
+        backend: str,
+        options: Mapping[str, Any],
+        context: SSLContext | None = None,
+        timings: Timings = DEFAULTS,
+    ) -> None:
+        self._backend = backend
+        self._options = options
+        self._context = context
         self._stop_timeout = timings.server_stop_timeout
         self._stopping = anyio.Event()
         self._deadlines = inf, inf
@@ -58,11 +77,13 @@ class HttpServer(ABC):
             task_status: notified when connections are accepted.
 
         Raises:
+            DeclarationError: the server did not start with its options.
             Exception: the server crashed.
         """
         requests = self._requests = InFlightRequests(app)
         failures: list[Exception] = []
         accepting = anyio.Event()
+        is_started = False
         grace_scope = anyio.CancelScope()
         server_scope = anyio.CancelScope(shield=True)
         self._scopes = grace_scope, server_scope
@@ -97,11 +118,16 @@ class HttpServer(ABC):
                 await accepting.wait()
                 if not failures:
                     task_status.started()
+                    is_started = True
                 await anyio.sleep_forever()
             finally:
                 self.stop(0)
-        for failure in failures:
-            raise unwrap_single(failure)
+        for failure in map(unwrap_single, failures):
+            if self._options and not is_started:
+                names = ", ".join(self._options)
+                message = f"server_options= with {names} cannot be used: {failure!r}."
+                raise DeclarationError(message) from None
+            raise failure
 
     def describe_requests(self) -> list[str]:
         """Return a line for each request in flight."""

@@ -3,53 +3,32 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hypercorn.config import Config, Sockets
 from hypercorn.logging import Logger
 
-from hive_boot._timings import DEFAULTS
 from hive_boot.serving.http_server import BACKLOG, HttpServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
     from socket import socket
     from ssl import SSLContext
 
     from hypercorn.typing import ResponseSummary, WWWScope
 
-    from hive_boot._timings import Timings
     from hive_boot.serving.endpoints import App
 
 
 class HypercornServer(HttpServer):
-    """hypercorn on asyncio or trio. The logger ``hypercorn.access`` logs requests.
+    """hypercorn on asyncio or trio. The logger ``hypercorn.access`` logs requests."""
 
-    Args:
-        backend: ``asyncio`` or ``trio``.
-        options: attributes of ``hypercorn.config.Config``.
-        context: the context of TLS; None for plain HTTP.
-        timings: as for :class:`HttpServer`.
-    """
-
-    known_options: Collection[str] = [
-        name
+    known_options: ClassVar = {
+        name: str(Config.__annotations__.get(name, type(getattr(Config, name)).__name__))
         for name in dir(Config)
         if not name.startswith("_") and not callable(getattr(Config, name))
-    ]
-
-    def __init__(
-        self,
-        backend: str,
-        options: Mapping[str, Any],
-        context: SSLContext | None,
-        timings: Timings = DEFAULTS,
-    ) -> None:
-        super().__init__(timings)
-        self._backend = backend
-        self._options = options
-        self._context = context
-        self._config: _Config | None = None
+    }
+    _config: _Config | None = None
 
     async def _run(self, app: App, sock: socket, on_started: Callable[[], None]) -> None:
         if self._backend == "trio":
@@ -117,11 +96,7 @@ class _Config(Config):
 
     def create_sockets(self) -> Sockets:
         """Return the socket that is already bound."""
-        sockets = Sockets([], [], [])
-        (sockets.secure_sockets if self.ssl_enabled else sockets.insecure_sockets).append(
-            self._sock
-        )
-        return sockets
+        return Sockets([self._sock], [], []) if self.ssl_enabled else Sockets([], [self._sock], [])
 
     def create_ssl_context(self) -> SSLContext | None:
         """Return the context with the options of hypercorn that concern it."""

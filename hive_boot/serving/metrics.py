@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from prometheus_client.core import Metric
 
@@ -43,32 +43,30 @@ class Collector:
         status = self._status()
         for name, text, value in _gauges(status):
             yield GaugeMetricFamily(f"hive_boot_{name}", text, value=float(value))
-        rotations = CounterMetricFamily(
-            "hive_boot_rotations", "Rotations by result.", labels=["result"]
-        )
-        for result in dict.fromkeys((*RESULTS, *status.rotations_total)):
-            rotations.add_metric([result], status.rotations_total.get(result, 0))
-        yield rotations
-        failures = CounterMetricFamily(
-            "hive_boot_hook_failures", "Failed calls of a rotation hook.", labels=["hook"]
-        )
-        for hook, count in status.hook_failures.items():
-            failures.add_metric([hook], count)
-        yield failures
-        contributors = GaugeMetricFamily(
-            "hive_boot_readiness_passing",
-            "Whether a readiness contributor lets /readyz answer 200.",
-            labels=["contributor"],
-        )
-        for each in status.contributors:
-            contributors.add_metric([each.name], float(each.passing))
-        yield contributors
-        watcher = GaugeMetricFamily(
-            "hive_boot_watcher", "How changes are noticed: 1 for the current mode.", labels=["mode"]
-        )
-        for mode in WATCHERS:
-            watcher.add_metric([mode], float(mode == status.watcher))
-        yield watcher
+        counter, gauge = CounterMetricFamily, GaugeMetricFamily
+        counts = dict.fromkeys(RESULTS, 0) | dict(status.rotations_total)
+        yield _labelled(counter, "rotations", "Rotations by result.", "result", counts)
+        text = "Failed calls of a rotation hook."
+        yield _labelled(counter, "hook_failures", text, "hook", status.hook_failures)
+        passing = {each.name: each.passing for each in status.contributors}
+        text = "Whether a readiness contributor lets /readyz answer 200."
+        yield _labelled(gauge, "readiness_passing", text, "contributor", passing)
+        modes = {mode: mode == status.watcher for mode in WATCHERS}
+        text = "How changes are noticed: 1 for the current mode."
+        yield _labelled(gauge, "watcher", text, "mode", modes)
+
+
+def _labelled(
+    family: type[CounterMetricFamily | GaugeMetricFamily],
+    name: str,
+    text: str,
+    label: str,
+    values: Mapping[str, float],
+) -> Metric:
+    metric = family(f"hive_boot_{name}", text, labels=[label])
+    for key, value in values.items():
+        metric.add_metric([key], float(value))
+    return metric
 
 
 def _gauges(status: Status) -> Iterator[tuple[str, str, float]]:

@@ -14,6 +14,7 @@ from collections import deque
 from contextlib import suppress
 from email.utils import formatdate
 from http import HTTPStatus
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
@@ -74,13 +75,11 @@ async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
         DeclarationError: h11 is not installed.
         LifecycleError: the port is in use or not allowed.
     """
-    try:
-        import h11  # noqa: F401, PLC0415  (optional)
-    except ModuleNotFoundError:
+    if find_spec("h11") is None:
         message = (
             "probe_port requires h11, which is not installed. Fix: pip install 'hive_boot[probes]'"
         )
-        raise DeclarationError(message) from None
+        raise DeclarationError(message)
     is_waiting = False
     while True:
         try:

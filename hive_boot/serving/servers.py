@@ -25,7 +25,7 @@ from hive_boot.serving.asgi import ProxyHeadersMiddleware, ReadinessMiddleware, 
 from hive_boot.serving.http_server import BACKLOG
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from ssl import SSLContext
 
     from anyio.abc import TaskStatus
@@ -82,7 +82,7 @@ def bind(
         if sock is not None:
             sock.close()
         reason = (exc.strerror if isinstance(exc, OSError) else None) or exc
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        where = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
         where = f"fd={fd}" if fd is not None else f"uds={str(uds)!r}" if uds is not None else where
         message = f"Cannot listen on {where}: {reason}."
         # The message contains the reason: a chained traceback adds nothing.
@@ -140,7 +140,7 @@ def http_server(
 
     Raises:
         DeclarationError: the server is unknown, not installed, or does not support the backend; or
-            an option is unknown, or decided by hive_boot.
+            an option is unknown, of the wrong type, or decided by hive_boot.
     """
     if name not in _BACKENDS:
         message = f"Invalid server {name!r}: expected {' or '.join(map(repr, _BACKENDS))}."
@@ -154,16 +154,17 @@ def http_server(
     if find_spec(name) is None:
         message = f"{name} is not installed. Fix: pip install {name}"
         raise DeclarationError(message)
-    options = options or {}
+    server: type[HttpServer]
     if name == "uvicorn":
         from hive_boot.serving.uvicorn_server import UvicornServer  # noqa: PLC0415  (optional)
 
-        _validate_options(name, options, UvicornServer.known_options)
-        return UvicornServer(options, context, timings)
-    from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (optional)
+        server = UvicornServer
+    else:
+        from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (optional)
 
-    _validate_options(name, options, HypercornServer.known_options)
-    return HypercornServer(backend, options, context, timings)
+        server = HypercornServer
+    _validate_options(name, options or {}, server.known_options)
+    return server(backend, options or {}, context, timings)
 
 
 _DECIDED = re.compile(
@@ -175,8 +176,17 @@ _DECIDED = re.compile(
 """Options of uvicorn and hypercorn that hive_boot decides, or that need their own process."""
 
 
-def _validate_options(name: str, options: Mapping[str, Any], known: Collection[str]) -> None:
-    for option in options:
+_TYPES: dict[str, tuple[str, Any]] = {
+    "bool": ("True or False", bool),
+    "float": ("a number", int | float),
+    "int": ("a number", int | float),
+    "str": ("a str", str | os.PathLike),
+}
+"""The types of options that are checked; the server itself refuses other wrong values."""
+
+
+def _validate_options(name: str, options: Mapping[str, Any], known: Mapping[str, str]) -> None:
+    for option, value in options.items():
         if _DECIDED.fullmatch(str(option)):
             message = (
                 f"server_options= cannot set {option!r}. Fix: use the arguments of serve() (host, "
@@ -187,6 +197,10 @@ def _validate_options(name: str, options: Mapping[str, Any], known: Collection[s
             allowed = [each for each in known if not _DECIDED.fullmatch(each)]
             near = did_you_mean(str(option), allowed)
             message = f"{name} has no option {option!r}.{near}"
+            raise DeclarationError(message)
+        expected, kind = _TYPES.get(known[option].removesuffix(" | None"), ("", object))
+        if not (value is None or isinstance(value, kind)):
+            message = f"Invalid option {option!r} of {name}: expected {expected}, not {value!r}."
             raise DeclarationError(message)
 
 
@@ -229,7 +243,7 @@ class HttpService:
         self._values: dict[str, Any] = {}
         self._middleware: App = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
         self._server: HttpServer | None = None
-        self._done: anyio.Event | None = None
+        self._done = anyio.Event()
         self._accepting = anyio.Event()
 
     def select_server(
@@ -256,8 +270,9 @@ class HttpService:
         if own.pop("proxy_headers", True):
             if trusted is None:
                 trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
-            trusted = trusted if isinstance(trusted, str) else ",".join(map(str, trusted))
-            self._middleware = ProxyHeadersMiddleware(self._middleware, trusted)
+            if isinstance(trusted, list | tuple | set | frozenset):
+                trusted = ",".join(map(str, trusted))
+            self._middleware = ProxyHeadersMiddleware(self._middleware, str(trusted))
         self._selected = server, "trio" if backend == "trio" else "asyncio"
         self._options = own
         http_server(*self._selected, options=own)
@@ -270,8 +285,6 @@ class HttpService:
         Raises:
             LifecycleError: the address is invalid, in use or not allowed.
         """
-        done = self._done = anyio.Event()
-        self._accepting = anyio.Event()
         sock = bind(*self._address, uds=self._uds, fd=self._fd)
         log_event(logging.INFO, "Listening on %s", self._url(sock))
         is_logged = self._options.get(_ACCESS_LOG[self._selected[0]], True) is True
@@ -288,7 +301,7 @@ class HttpService:
                 await self._server.serve(self._middleware, sock, task_status=status)
         finally:
             sock.close()
-            done.set()
+            self._done.set()
 
     def _url(self, sock: socket.socket) -> str:
         """Return the address of a socket for the log."""
@@ -308,8 +321,7 @@ class HttpService:
         """
         if self.certificate is not None:
             await self._accepting.wait()
-        self._values = {}
-        self._values.update(run.request_state)
+        self._values = run.request_state
         async with app_lifespan(self._app, self._values):
             yield
 
@@ -319,7 +331,7 @@ class HttpService:
         Raises:
             LifecycleError: the server ended before the stop.
         """
-        if self._server is None or self._done is None:
+        if self._server is None:
             return
         run.runner.describe_with(self._server.describe_requests)
         try:

@@ -6,43 +6,28 @@ import asyncio
 import inspect
 from contextlib import contextmanager
 from math import ceil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 import uvicorn
 
-from hive_boot._timings import DEFAULTS
 from hive_boot.serving.http_server import BACKLOG, HttpServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from socket import socket
     from ssl import SSLContext
 
-    from hive_boot._timings import Timings
     from hive_boot.serving.endpoints import App
 
 
 class UvicornServer(HttpServer):
-    """uvicorn on asyncio. The logger ``uvicorn.access`` logs requests if it has a handler.
+    """uvicorn on asyncio. The logger ``uvicorn.access`` logs requests if it has a handler."""
 
-    Args:
-        options: arguments of ``uvicorn.Config``.
-        context: the context of TLS; None for plain HTTP.
-        timings: as for :class:`HttpServer`.
-    """
-
-    known_options: Collection[str] = inspect.signature(uvicorn.Config).parameters
+    known_options: ClassVar = {
+        name: str(each.annotation)
+        for name, each in inspect.signature(uvicorn.Config).parameters.items()
+    }
     _server: _Server | None = None
-
-    def __init__(
-        self,
-        options: Mapping[str, Any],
-        context: SSLContext | None,
-        timings: Timings = DEFAULTS,
-    ) -> None:
-        super().__init__(timings)
-        self._options = options
-        self._context = context
 
     async def _run(self, app: App, sock: socket, on_started: Callable[[], None]) -> None:
         defaults = {"log_config": None, "server_header": False, "backlog": BACKLOG}

@@ -7,7 +7,7 @@ import pytest
 
 from hive_boot import Bootstrap, DeclarationError
 from hive_boot.cli.app_loader import find_module, load_application, load_object
-from hive_boot.cli.arguments import UsageError
+from hive_boot.cli.terminal import UsageError
 from tests.cli import declared
 
 

@@ -12,8 +12,8 @@ from threading import Timer
 
 import pytest
 
-from hive_boot.cli.arguments import CommandError
 from hive_boot.cli.main import COMMANDS, main
+from hive_boot.cli.terminal import CommandError
 from tests.fixtures.golden import assert_golden
 from tests.support import child_environment
 
@@ -282,7 +282,7 @@ def test_without_a_stderr_the_status_is_right(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_health_check_imports_next_to_nothing() -> None:
     """Neither the rest of the package, nor what a start needs."""
-    modules = ["_output", "cli", "cli.arguments", "cli.main", "cli.output", "cli.probe"]
+    modules = ["_output", "cli", "cli.main", "cli.probe", "cli.terminal"]
     ended = run(
         sys.executable,
         "-c",

@@ -237,6 +237,17 @@ async def test_an_error_after_the_start_was_asked_for_is_a_failed_start() -> Non
             pytest.fail("it serves")
 
 
+async def test_an_exit_before_the_start_is_no_missing_lifespan() -> None:
+    """An application that calls sys.exit() is not served, whatever it has received."""
+
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise SystemExit(7)
+
+    with pytest.raises(SystemExit):
+        async with app_lifespan(app, {}):
+            pytest.fail("it serves")
+
+
 @pytest.mark.parametrize("step", ["startup", "shutdown"])
 async def test_a_failure_without_a_word_is_a_failure(step: str) -> None:
     """An application need not say why it failed, nor end by itself."""

@@ -119,6 +119,8 @@ async def test_probes_are_answered_in_every_state(serve: Serve) -> None:
                 assert (await client.ask("/livez")).status == 200
                 assert (await client.ask("/readyz")).status == (200 if is_ready else 503)
                 assert (await client.ask("/startupz")).status == (200 if run.started else 503)
+                assert b"/readyz?verbose" in (await client.ask("/readyz/queue")).body
+                assert b"/readyz?verbose" not in (await client.ask("/mine/readyz/queue")).body
 
 
 async def test_an_application_in_use_is_not_described_for_each_request(serve: Serve) -> None:

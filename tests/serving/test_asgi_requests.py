@@ -40,7 +40,7 @@ async def test_a_request_that_comes_too_late_is_refused() -> None:
         )
         assert start["status"] == 503
         assert ((b"connection", b"close") in start["headers"]) is closing, version
-        assert body == {"type": "http.response.body"}
+        assert body == {"type": "http.response.body", "body": b""}
 
 
 async def test_a_websocket_that_comes_too_late_is_closed() -> None:

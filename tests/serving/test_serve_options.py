@@ -170,6 +170,55 @@ def test_an_unusable_address_is_an_error_of_one_sentence(tmp_path: Path) -> None
 
 # Options
 
+WRONG = f"""{SCOPE}
+boot = Bootstrap(Needs)
+for options in WRONG[server]:
+    serve(boot, port=0, server_options=options)
+serve(boot, host=5)
+serve(boot, port=0, server_options={{"forwarded_allow_ips": 5}})
+serve(boot, port=0, server_options={{"forwarded_allow_ips": ["nonsense"]}})
+serve(boot, port=0, server_options=5)
+""".replace(
+    "WRONG[server]",
+    """{
+    "uvicorn": [
+        {"http": "nonsense"},
+        {"ws": "nonsense:nonsense"},
+        {"headers": 5},
+        {"timeout_keep_alive": "5"},
+        {"limit_concurrency": "10"},
+        {"access_log": "no"},
+        {"root_path": 5},
+        {"backlog": None, "access_log": 1},
+    ],
+    "hypercorn": [
+        {"keep_alive_timeout": "x"},
+        {"read_timeout": "x"},
+        {"include_server_header": "no"},
+        {"access_log_format": 5},
+        {"h2_max_concurrent_streams": "x"},
+        {"root_path": 5},
+        {"accesslog": None, "backlog": "x"},
+        {"errorlog": 5, "ciphers": 5},
+    ],
+}[server]""",
+)
+"""Each call has one wrong value."""
+
+
+@both_servers
+def test_a_wrong_value_is_an_error_of_one_sentence(
+    server: str, backend: str, tmp_path: Path
+) -> None:
+    """The value of an option is refused at the start with 70, without a traceback."""
+    with serving(WRONG, server, backend, cwd=tmp_path) as it:
+        assert it.end() == 0
+    assert it.out == ["exit 70"] * 12, it.err
+    errors = [line for line in it.err if not re.match("INFO |WARNING ", line)]
+    assert len(errors) == 12, it.err
+    assert all(re.match("hive-boot: |hive_boot: (Declaration|Lifecycle)Error: ", e) for e in errors)
+
+
 OPTIONS = f"""{SCOPE}
 boot = Bootstrap(Needs)
 log = "access_log" if server == "uvicorn" else "accesslog"
@@ -196,8 +245,8 @@ def test_both_servers_log_requests_and_trust_proxies_alike(
         assert " 200" in line
         it.send(signal.SIGTERM)
         it.wait_told("exit 0")
-        lines = len(it.logged(r"\.access: "))
         it.wait_for(lambda: len(it.logged(r"Ready")) == 2)
+        lines = len(it.logged(r"\.access: "))
         port = it.logged(r"(?<=://127\.0\.0\.1:)\d+")[-1]
         with Client(base_url=f"http://127.0.0.1:{port}") as client:
             scope = client.get("/", headers=headers).json()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks.context import Finding, is_file
-from hive_boot.cli.output import pluralize
+from hive_boot.cli.terminal import pluralize
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.fix_hints import near_misses

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks.context import Finding, file_status
 from hive_boot.cli.git import find_repository, git_failure, git_paths
-from hive_boot.cli.output import pluralize
+from hive_boot.cli.terminal import pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -8,7 +8,7 @@ import termios
 
 import pytest
 
-from hive_boot.cli.arguments import Parser, os_error_text
+from hive_boot.cli.terminal import Parser, os_error_text
 
 
 def widest_line(parser: Parser) -> int:

@@ -2,7 +2,7 @@
 
 import re
 
-from hive_boot.manifests.output_files import File
+from hive_boot.manifests.rendering import File
 from hive_boot.secrets.placeholders import placeholder
 from tests.manifests.deployments import deployment as deploy
 from tests.manifests.deployments import text_of

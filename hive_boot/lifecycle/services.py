@@ -131,9 +131,9 @@ class TaskSupervisor:
         return any(state.service.on_stop is not None for state in self._all)
 
     def call_on_stop(self, group: TaskGroup) -> None:
-        """Ask each running service to stop that declares how."""
-        for state in self._running():
-            if state.service.on_stop is not None:
+        """Ask each service to stop that declares how, and is not between two runs."""
+        for state in self._all:
+            if state.service.on_stop is not None and state.block is not None:
                 label = f"the service {state.service.label}"
                 group.start_soon(call_on_stop, state.service.on_stop, label)
 
@@ -259,6 +259,7 @@ class TaskSupervisor:
         if state.is_failing:
             recovery = BackgroundTask(partial(self._recover, state), f"recovery of {label}")
             recovery.start()
+            recovery.abandon()
         try:
             with block:
                 state.work = state.service.call()

@@ -255,8 +255,11 @@ async def call_on_stop(call: Callable[[], object], label: str) -> None:
         result = call()
         if hasattr(result, "__await__"):
             await result
-    except Exception:  # noqa: BLE001  (it is logged)
-        log_event(logging.ERROR, "on_stop of %s has failed", label, exc_info=True)
+    except BaseException as exc:  # noqa: BLE001  (it is logged; the stop continues)
+        if is_cancellation(exc):
+            # Raises if the stop has cancelled the call, and not the call itself.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        log_event(logging.ERROR, "on_stop of %s has failed", label, exc_info=exc)
 
 
 def open_tasks() -> set[asyncio.Task[Any]]:

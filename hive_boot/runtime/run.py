@@ -123,7 +123,7 @@ class Run(Generic[S, C]):
             describe_pending=describe_pending,
             waits_for=self._waits_for,
             grace_period=declaration.main_grace_period,
-            on_stop=declaration.main_on_stop,
+            on_stop=declaration.main_on_stop if self._owns_process else None,
             timings=declaration.timings,
         )
         self.runner: Runner = Runner(

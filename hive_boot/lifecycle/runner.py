@@ -198,12 +198,13 @@ class Runner:
         """Log the failure of a resource, a service or a listener; the first one ends the run."""
         label = describe_component(kind, name)
         trim_traceback(failure)
-        if self.failure is not None:
+        text = "The application is stopping, because %s has failed"
+        if self._shutdown.stopping.is_set():
             text = "The application was stopping when %s failed"
+        if self.failure is not None:
             log_event(logging.ERROR, text, label, exc_info=failure)
             return
         self.failure, self.failed = failure, name
-        text = "The application is stopping, because %s has failed"
         if self._shutdown.is_owned:
             log_failure(text, label, failure=failure)
         else:
@@ -249,6 +250,7 @@ class Runner:
     def abandon(self) -> None:
         """Enter STOPPED in a forked child: the tasks belong to the parent process."""
         self._background.abandon()
+        self._shutdown.abandon()
         if self.readiness is not None:
             self.readiness.abandon()
         if self.services is not None:

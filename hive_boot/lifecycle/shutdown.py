@@ -187,6 +187,11 @@ class ShutdownController:
         if self._task is not None:
             await self._task.stop()
 
+    def abandon(self) -> None:
+        """Suppress log lines in a forked child, in which the tasks belong to the parent."""
+        if self._task is not None:
+            self._task.abandon()
+
     def release(self, *, exit_may_hang: bool) -> None:
         """Cancel the forced exit, because the event loop has ended.
 

@@ -68,6 +68,16 @@ def locate_coroutine(awaitable: object) -> str:
     return ""
 
 
+def describe_work(name: str, work: object) -> str:
+    """Return the line of a report for what runs, with the line at which it waits.
+
+    Args:
+        name: what runs.
+        work: its coroutine.
+    """
+    return f"running   {name}  {locate_coroutine(work)}".rstrip()
+
+
 def locate_thread(thread: threading.Thread) -> str:
     """Return the line that a thread executes now; never raises.
 

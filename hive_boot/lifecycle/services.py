@@ -20,8 +20,6 @@ from hive_boot.lifecycle.tasks import (
     call_on_stop,
     is_cancellation,
     log_event,
-    uncancel_current_task,
-    unwrap_single,
 )
 
 if TYPE_CHECKING:
@@ -66,13 +64,11 @@ class _ServiceState:
     Attributes:
         task: runs the service, and restarts it.
         block: the current run of the service, which can be cancelled; None between two runs.
-        work: the coroutine of the current run.
         is_failing: whether it has failed, and has not recovered yet.
     """
 
     task: BackgroundTask
     block: CancellableBlock | None = None
-    work: Coroutine[Any, Any, object] | None = None
     is_failing = False
 
     def __init__(self, service: SupervisedTask) -> None:
@@ -113,7 +109,7 @@ class TaskSupervisor:
     @property
     def failing(self) -> tuple[str, ...]:
         """The services that have failed and have not recovered yet."""
-        return tuple(state.service.label for state in self._all if state.is_failing)
+        return tuple(state.service.label for state in self._running() if state.is_failing)
 
     @property
     def grace_period(self) -> float:
@@ -181,11 +177,11 @@ class TaskSupervisor:
 
     def describe(self) -> list[str]:
         """Return a line for each service that has not ended, with the line at which it waits."""
-        from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import describe_work  # noqa: PLC0415  (only a hang needs it)
 
         return [
-            f"running   the service {state.service.label}  {locate_coroutine(state.work)}".rstrip()
-            for state in self._running()
+            describe_work(f"the service {each.service.label}", each.block and each.block.work)
+            for each in self._running()
         ]
 
     def abandon(self) -> None:
@@ -209,12 +205,6 @@ class TaskSupervisor:
             await state.task.wait()
 
     async def _supervise(self, state: _ServiceState) -> None:
-        try:
-            await self._restart_loop(state)
-        finally:
-            state.is_failing = False
-
-    async def _restart_loop(self, state: _ServiceState) -> None:
         """Run a service, and start it again as often as its declaration allows."""
         service, timings = state.service, self._timings
         # Jitter: replicas that fail together must not restart together.
@@ -252,7 +242,6 @@ class TaskSupervisor:
         """Run a service once, and return its failure."""
         label = state.service.label
         step = self._timeline.begin(label, "service")
-        failure: BaseException | None = None
         outcome: StepOutcome = "cancelled"
         block = state.block = CancellableBlock(self._timings)
         recovery: BackgroundTask | None = None
@@ -261,22 +250,17 @@ class TaskSupervisor:
             recovery.start()
             recovery.abandon()
         try:
-            with block:
-                state.work = state.service.call()
-                await state.work
-                outcome = "done"
-        except BaseException as exc:
-            if not is_cancellation(exc):
-                outcome, failure = "failed", unwrap_single(exc)
-            elif not uncancel_current_task():
-                raise
-            elif not block.cancel_requested:
-                # The service cancelled itself, or something that it awaits was cancelled.
+            _, failure = await block.run(state.service.call)
+            if failure is not None:
                 outcome = "failed"
-                message = f"The service {label} was cancelled, but not by hive_boot."
-                failure = LifecycleError(message)
+                if is_cancellation(failure):
+                    # The service cancelled itself, or something that it awaits was cancelled.
+                    message = f"The service {label} was cancelled, but not by hive_boot."
+                    failure = LifecycleError(message)
+            elif block.has_returned:
+                outcome = "done"
         finally:
-            state.block = state.work = None
+            state.block = None
             self._timeline.end(step, outcome)
             if recovery is not None:
                 await recovery.stop()

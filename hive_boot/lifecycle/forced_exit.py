@@ -109,18 +109,12 @@ def _frames(awaitable: object) -> Iterator[FrameType]:
             frame, awaitable = awaitable.ag_frame, awaitable.ag_await
         elif isinstance(awaitable, GeneratorType):
             frame, awaitable = awaitable.gi_frame, awaitable.gi_yieldfrom
+        elif type(awaitable).__name__ in _OPAQUE_AWAITABLES:
+            awaitable = gc.get_referents(awaitable)[0]
         else:
-            awaitable = _inner_awaitable(awaitable)
+            return
         if frame is not None:
             yield frame
-
-
-def _inner_awaitable(awaitable: object) -> object:
-    """Return the first object that an opaque awaitable refers to; None for any other object."""
-    kind = type(awaitable)
-    if kind.__module__ == "builtins" and kind.__name__ in _OPAQUE_AWAITABLES:
-        return gc.get_referents(awaitable)[0]
-    return None
 
 
 def _innermost(frames: Iterable[FrameType], skipped: frozenset[str]) -> FrameType | None:
@@ -240,14 +234,12 @@ def own_children() -> list[BaseProcess]:
     # Not active_children(): after os.fork() it also has the children of the parent process, and
     # takes the exit statuses that a fork server reports to the parent.
     started = list(getattr(module, "_children", ()))
-    mine = [child for child in started if child._parent_pid == os.getpid()]  # noqa: SLF001
-    return [child for child in mine if _is_alive(child)]
-
-
-def _is_alive(child: BaseProcess) -> bool:
-    with suppress(Exception):  # another thread may close it
-        return child.is_alive()
-    return False
+    alive = []
+    for child in started:
+        with suppress(Exception):  # another thread may close it
+            if child._parent_pid == os.getpid() and child.is_alive():  # noqa: SLF001
+                alive.append(child)
+    return alive
 
 
 def join_threads(threads: Sequence[threading.Thread], seconds: float) -> list[str]:
@@ -263,7 +255,7 @@ def join_threads(threads: Sequence[threading.Thread], seconds: float) -> list[st
     end = time.monotonic() + seconds
     while (blocking := [each for each in threads if _blocks_exit(each)]) and time.monotonic() < end:
         blocking[0].join(min(_JOIN_INTERVAL, max(0.0, end - time.monotonic())))
-    return [_describe_thread(each) for each in blocking]
+    return [f"{each.name} is at {locate_thread(each)}".removesuffix(" is at ") for each in blocking]
 
 
 def _blocks_exit(thread: threading.Thread) -> bool:
@@ -279,11 +271,6 @@ def _blocks_exit(thread: threading.Thread) -> bool:
         return True
     # The innermost Python frame of an idle worker is the worker function: SimpleQueue.get is C.
     return frame.f_code is not pools._worker.__code__  # noqa: SLF001
-
-
-def _describe_thread(thread: threading.Thread) -> str:
-    location = locate_thread(thread)
-    return f"{thread.name} is at {location}" if location else thread.name
 
 
 def _write_line(text: str) -> None:

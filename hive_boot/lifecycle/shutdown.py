@@ -87,7 +87,6 @@ class ShutdownController:
         self._log_task = BackgroundTask(self._log_waiting, "hive_boot shutdown log")
         self._delay_ended = anyio.Event()
         self._task: BackgroundTask | None = None
-        self._has_ended_delay = False
         self._watchdog: ExitWatchdog | None = None
         if describe_pending is not None:
             self._watchdog = ExitWatchdog(describe_pending, 70, timings)
@@ -133,10 +132,10 @@ class ShutdownController:
     def begin_stop(self) -> None:
         """Start the deadline and enter STOPPING, in whichever state the run is."""
         # Main has ended: nothing asks it to.
-        self._has_ended_delay, self._on_stop = True, None
+        self._delay_ended.set()
+        self._on_stop = None
         self._mark_requested()
         self.start_deadline()
-        self._delay_ended.set()
         if self._states.state in {State.STARTING, State.DRAINING}:
             self._states.transition(State.STOPPING)
 
@@ -243,7 +242,7 @@ class ShutdownController:
                 log_event(logging.INFO, text, seconds, *lines)
 
     def _end_delay(self) -> None:
-        if not self._has_ended_delay:
+        if not self._delay_ended.is_set():
             self.begin_stop()
             self._cancel(self.timeout)
 

@@ -157,7 +157,12 @@ class StateMachine:
         """
         before = self.state
         self.transition_silently(state)
-        self._record_phase(before)
+        # A reload belongs to the phase READY.
+        if State.RELOADING not in {before, state} or state is State.DRAINING:
+            self.timeline.end(self._phase)
+            self._phase = self.timeline.begin(state, "phase")
+            if state is State.STOPPED:
+                self.timeline.end(self._phase)
         if state is State.RELOADING:
             self.notifier.reloading()
         elif state is State.READY:
@@ -177,13 +182,3 @@ class StateMachine:
         if state not in TRANSITIONS[self.state]:
             raise IllegalTransitionError(self.state, f"enter {state}")
         self.state = state
-
-    def _record_phase(self, before: State) -> None:
-        """Record a phase; a reload belongs to the phase READY."""
-        state = self.state
-        if state is State.RELOADING or (before is State.RELOADING and state is State.READY):
-            return
-        self.timeline.end(self._phase)
-        self._phase = self.timeline.begin(state, "phase")
-        if state is State.STOPPED:
-            self.timeline.end(self._phase)

@@ -275,8 +275,12 @@ def open_tasks() -> set[asyncio.Task[Any]]:
     _, asyncio = _asyncio_loop()
     if asyncio is None:
         return set()
-    everything = asyncio.all_tasks() - {asyncio.current_task()}
-    return {task for task in everything if not _is_structured(task)}
+    package = f"{os.sep}anyio{os.sep}"
+    return {
+        task
+        for task in asyncio.all_tasks() - {asyncio.current_task()}
+        if package not in getattr(getattr(task.get_coro(), "cr_code", None), "co_filename", package)
+    }
 
 
 async def wait_for_tasks(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
@@ -284,11 +288,6 @@ async def wait_for_tasks(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
     _, asyncio = _asyncio_loop()
     if tasks:
         await asyncio.wait(tasks, timeout=seconds)
-
-
-def _is_structured(task: asyncio.Task[Any]) -> bool:
-    code = getattr(task.get_coro(), "cr_code", None)
-    return code is not None and f"{os.sep}anyio{os.sep}" in code.co_filename
 
 
 def _uncancel_current_task() -> bool:

@@ -104,22 +104,22 @@ class Timeline:
         """Return one step."""
         return self._steps[number]
 
-    def begin(
-        self,
-        name: str,
-        kind: Kind,
-        *,
-        waits_for: tuple[str, ...] = (),
-        outcome: StepOutcome = "running",
-    ) -> int:
+    def begin(self, name: str, kind: Kind, waits_for: tuple[str, ...] | None = None) -> int:
         """Record the begin of a step.
+
+        Args:
+            name: the name of the step.
+            kind: its kind.
+            waits_for: the resources that it waits for first. Default None: it does not wait.
 
         Returns:
             The number of the step.
         """
         number = self._next
         self._next += 1
-        self._steps[number] = TimelineEntry(name, kind, self.elapsed, None, outcome, waits_for)
+        outcome: StepOutcome = "running" if waits_for is None else "waiting"
+        entry = TimelineEntry(name, kind, self.elapsed, None, outcome, waits_for or ())
+        self._steps[number] = entry
         if kind == "service":
             self._services.append(number)
             if len(self._services) > _MOST:

@@ -19,6 +19,7 @@ import anyio.lowlevel
 
 from hive_boot._output import log_safely
 from hive_boot._timings import DEFAULTS
+from hive_boot.redaction.tracebacks import trim_traceback
 
 if TYPE_CHECKING:
     import asyncio
@@ -263,7 +264,8 @@ async def call_on_stop(call: Callable[[], object], label: str) -> None:
         if is_cancellation(exc):
             # Raises if the stop has cancelled the call, and not the call itself.
             await anyio.lowlevel.checkpoint_if_cancelled()
-        log_event(logging.ERROR, "on_stop of %s has failed", label, exc_info=exc)
+        text = "on_stop of %s has failed"
+        log_event(logging.ERROR, text, label, exc_info=trim_traceback(exc))
 
 
 def open_tasks() -> set[asyncio.Task[Any]]:
@@ -448,7 +450,7 @@ class CancellableBlock:
                 self.has_returned = True
         except BaseException as exc:
             if not is_cancellation(exc):
-                failure = unwrap_single(exc)
+                failure = trim_traceback(unwrap_single(exc))
             elif not _uncancel_current_task():
                 raise
             elif not self.cancel_requested:

@@ -419,6 +419,8 @@ def test_only_what_runs_is_asked_to_stop(tmp_path: Path) -> None:
         result = run(ODD_ON_STOP, backend, how)
         assert (result.code, result.out) == (0, ["main is cancelled"]), result.err
         assert result.err.count("on_stop of main has failed") == 1
+        assert "call_on_stop" not in result.err
+        assert "hive_boot/lifecycle" not in result.err
 
     def unused(backend: str, _: Path) -> None:
         result = ended(HEAD + UNUSED_MAIN, backend)

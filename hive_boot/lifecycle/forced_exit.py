@@ -119,12 +119,9 @@ def _frames(awaitable: object) -> Iterator[FrameType]:
 
 def _innermost(frames: Iterable[FrameType], skipped: frozenset[str]) -> FrameType | None:
     """Return the innermost frame outside the skipped packages; None without one."""
-    found = None
-    for frame in frames:
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in skipped:
-            found = frame
-    return found
+    names = ((frame, str(frame.f_globals.get("__name__", ""))) for frame in frames)
+    found = [frame for frame, name in names if name.partition(".")[0] not in skipped]
+    return found[-1] if found else None
 
 
 def _describe_frame(frame: FrameType) -> str:
@@ -188,7 +185,9 @@ def exit_now(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
     """
     text += end_children(timings)
     _run_with_timeout(timings, lambda: _write_line(text))
-    _run_with_timeout(timings, *map(_flush, ("stdout", "stderr")), logging.shutdown)
+    # Lambdas: a stream may be None, and the exception of that is ignored.
+    flush = (lambda: sys.stdout.flush(), lambda: sys.stderr.flush())  # noqa: PLW0108
+    _run_with_timeout(timings, *flush, logging.shutdown)
     os._exit(status)
 
 
@@ -278,11 +277,6 @@ def _write_line(text: str) -> None:
     if text:
         shown = escape_controls(redact_safely(text), keep_lines=True)
         write_stderr(shown if shown.endswith("\n") else f"{shown}\n")
-
-
-def _flush(name: str) -> Callable[[], None]:
-    """Return a function that flushes a stream, and raises if the stream is None."""
-    return lambda: getattr(sys, name).flush()
 
 
 def _run_with_timeout(timings: Timings, *calls: Callable[[], object]) -> None:

@@ -121,11 +121,6 @@ class TaskSupervisor:
         """The services that have not ended."""
         return [state.service.label for state in self._running()]
 
-    @property
-    def has_on_stop(self) -> bool:
-        """Whether a service is asked to stop before it is cancelled."""
-        return any(state.service.on_stop is not None for state in self._all)
-
     def call_on_stop(self, group: TaskGroup) -> None:
         """Ask each service to stop that declares how, and is not between two runs."""
         for state in self._all:
@@ -233,8 +228,7 @@ class TaskSupervisor:
                     f"The service {service.label} has returned {len(ends)} times within "
                     f"{service.restart_window:g} s."
                 )
-                add_note(failure, f"(raised by the service {service.label})")
-                self._on_give_up(service.label, failure)
+                self._give_up(service, failure)
                 return
             await self._wait_for_restart(state, failure, backoff.next_delay())
 
@@ -272,16 +266,18 @@ class TaskSupervisor:
         self, service: SupervisedTask, failure: BaseException, *, was_cancelled: bool
     ) -> None:
         """Report a failure that is not followed by a restart, because the application stops."""
-        is_restarted = service.restart != "never" and isinstance(failure, Exception)
-        if not was_cancelled and is_restarted:
+        if was_cancelled:
+            add_note(failure, f"(raised by the service {service.label})")
+            self.failures.append(failure)
+        elif service.restart != "never" and isinstance(failure, Exception):
             text = "The service %s has failed; no restart, because the application stops"
             log_event(logging.ERROR, text, service.label, exc_info=failure)
-            return
-        add_note(failure, f"(raised by the service {service.label})")
-        if was_cancelled:
-            self.failures.append(failure)
         else:
-            self._on_give_up(service.label, failure)
+            self._give_up(service, failure)
+
+    def _give_up(self, service: SupervisedTask, failure: BaseException) -> None:
+        add_note(failure, f"(raised by the service {service.label})")
+        self._on_give_up(service.label, failure)
 
     async def _wait_for_restart(
         self, state: _ServiceState, failure: BaseException | None, seconds: float

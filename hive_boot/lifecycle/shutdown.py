@@ -104,8 +104,7 @@ class ShutdownController:
         Args:
             context: the context variables of functions that are called when a stop is requested.
         """
-        on_stop = self._on_stop or (self.services and self.services.has_on_stop)
-        if self.cancel_delay or on_stop:
+        if self.cancel_delay or self._on_stop is not None or self.services is not None:
             work = self._pass_delay
             self._task = BackgroundTask(work, "hive_boot shutdown", context.copy(), self._timings)
             self._task.start()
@@ -282,8 +281,8 @@ class ExitWatchdog:
         # While Python joins threads at its exit, no thread can be started (since Python 3.12).
         # The first thread then writes the message itself. If it hangs in that, the second thread,
         # which was started in time, ends the process.
-        self._threads.append(start_daemon_thread(self._wait, "hive_boot: deadline"))
-        self._threads.append(start_daemon_thread(self._hard_exit, "hive_boot: last deadline"))
+        for work, name in ((self._wait, "deadline"), (self._hard_exit, "last deadline")):
+            self._threads.append(start_daemon_thread(work, f"hive_boot: {name}"))
 
     def set_deadline(self, deadline: float) -> None:
         """Set the deadline on the monotonic clock; may be called in a signal handler."""

@@ -68,6 +68,16 @@ def locate_coroutine(awaitable: object) -> str:
     return ""
 
 
+def describe_work(name: str, work: object) -> str:
+    """Return the line of a report for what runs, with the line at which it waits.
+
+    Args:
+        name: what runs.
+        work: its coroutine.
+    """
+    return f"running   {name}  {locate_coroutine(work)}".rstrip()
+
+
 def locate_thread(thread: threading.Thread, *, below: str = "") -> str:
     """Return the line that a thread executes now; never raises.
 
@@ -104,28 +114,19 @@ def _frames(awaitable: object) -> Iterator[FrameType]:
             frame, awaitable = awaitable.ag_frame, awaitable.ag_await
         elif isinstance(awaitable, GeneratorType):
             frame, awaitable = awaitable.gi_frame, awaitable.gi_yieldfrom
+        elif type(awaitable).__name__ in _OPAQUE_AWAITABLES:
+            awaitable = gc.get_referents(awaitable)[0]
         else:
-            awaitable = _inner_awaitable(awaitable)
+            return
         if frame is not None:
             yield frame
 
 
-def _inner_awaitable(awaitable: object) -> object:
-    """Return the first object that an opaque awaitable refers to; None for any other object."""
-    kind = type(awaitable)
-    if kind.__module__ == "builtins" and kind.__name__ in _OPAQUE_AWAITABLES:
-        return gc.get_referents(awaitable)[0]
-    return None
-
-
 def _innermost(frames: Iterable[FrameType], skipped: frozenset[str]) -> FrameType | None:
     """Return the innermost frame outside the skipped packages; None without one."""
-    found = None
-    for frame in frames:
-        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if package not in skipped:
-            found = frame
-    return found
+    names = ((frame, str(frame.f_globals.get("__name__", ""))) for frame in frames)
+    found = [frame for frame, name in names if name.partition(".")[0] not in skipped]
+    return found[-1] if found else None
 
 
 def _describe_frame(frame: FrameType) -> str:
@@ -189,7 +190,9 @@ def exit_now(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
     """
     text += end_children(timings)
     _run_with_timeout(timings, lambda: _write_line(text))
-    _run_with_timeout(timings, *map(_flush, ("stdout", "stderr")), logging.shutdown)
+    # Lambdas: a stream may be None, and the exception of that is ignored.
+    flush = (lambda: sys.stdout.flush(), lambda: sys.stderr.flush())  # noqa: PLW0108
+    _run_with_timeout(timings, *flush, logging.shutdown)
     os._exit(status)
 
 
@@ -235,14 +238,12 @@ def own_children() -> list[BaseProcess]:
     # Not active_children(): after os.fork() it also has the children of the parent process, and
     # takes the exit statuses that a fork server reports to the parent.
     started = list(getattr(module, "_children", ()))
-    mine = [child for child in started if child._parent_pid == os.getpid()]  # noqa: SLF001
-    return [child for child in mine if _is_alive(child)]
-
-
-def _is_alive(child: BaseProcess) -> bool:
-    with suppress(Exception):  # another thread may close it
-        return child.is_alive()
-    return False
+    alive = []
+    for child in started:
+        with suppress(Exception):  # another thread may close it
+            if child._parent_pid == os.getpid() and child.is_alive():  # noqa: SLF001
+                alive.append(child)
+    return alive
 
 
 def join_threads(threads: Sequence[threading.Thread], seconds: float) -> list[str]:
@@ -258,7 +259,7 @@ def join_threads(threads: Sequence[threading.Thread], seconds: float) -> list[st
     end = time.monotonic() + seconds
     while (blocking := [each for each in threads if _blocks_exit(each)]) and time.monotonic() < end:
         blocking[0].join(min(_JOIN_INTERVAL, max(0.0, end - time.monotonic())))
-    return [_describe_thread(each) for each in blocking]
+    return [f"{each.name} is at {locate_thread(each)}".removesuffix(" is at ") for each in blocking]
 
 
 def _blocks_exit(thread: threading.Thread) -> bool:
@@ -276,21 +277,11 @@ def _blocks_exit(thread: threading.Thread) -> bool:
     return frame.f_code is not pools._worker.__code__  # noqa: SLF001
 
 
-def _describe_thread(thread: threading.Thread) -> str:
-    location = locate_thread(thread)
-    return f"{thread.name} is at {location}" if location else thread.name
-
-
 def _write_line(text: str) -> None:
     """Write a text, redacted and with a final line break, to stderr; nothing if it is empty."""
     if text:
         shown = escape_controls(redact_safely(text), keep_lines=True)
         write_stderr(shown if shown.endswith("\n") else f"{shown}\n")
-
-
-def _flush(name: str) -> Callable[[], None]:
-    """Return a function that flushes a stream, and raises if the stream is None."""
-    return lambda: getattr(sys, name).flush()
 
 
 def _run_with_timeout(timings: Timings, *calls: Callable[[], object]) -> None:

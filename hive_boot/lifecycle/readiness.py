@@ -14,10 +14,7 @@ from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
 from hive_boot.lifecycle.tasks import (
     BackgroundTask,
     CancellableBlock,
-    is_cancellation,
     log_event,
-    uncancel_current_task,
-    unwrap_single,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +69,6 @@ class _ContributorState:
 
     Attributes:
         block: the current call, which can be cancelled; None between two calls.
-        work: the coroutine of the current call.
         ended: set at the end of the current call.
         passing: as in the status.
         failure: as in the status.
@@ -82,7 +78,6 @@ class _ContributorState:
     """
 
     block: CancellableBlock | None = None
-    work: Coroutine[Any, Any, object] | None = None
     ended: anyio.Event
     passing = False
     failure = ""
@@ -158,12 +153,12 @@ class ReadinessMonitor:
 
     def describe(self) -> list[str]:
         """Return a line for each call that has not ended, with the line at which it waits."""
-        from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import describe_work  # noqa: PLC0415  (only a hang needs it)
 
         return [
-            f"running   {state.label}  {locate_coroutine(state.work)}".rstrip()
+            describe_work(state.label, state.block.work)
             for state in self._all
-            if state.work is not None
+            if state.block is not None
         ]
 
     def abandon(self) -> None:
@@ -195,18 +190,10 @@ class ReadinessMonitor:
 
     async def _call(self, state: _ContributorState, block: CancellableBlock) -> None:
         """Call a contributor once; its exceptions do not leave the task."""
-        failure: BaseException | None = None
-        result: object = None
         try:
-            with block:
-                state.work = state.contributor.call()
-                result = await state.work
-        except BaseException as exc:  # recorded, also a SystemExit
-            if is_cancellation(exc) and not uncancel_current_task():
-                raise
-            failure = unwrap_single(exc)
+            result, failure = await block.run(state.contributor.call)
         finally:
-            state.block = state.work = None
+            state.block = None
             state.ended.set()
         if not block.cancel_requested:
             name = "returned False" if result is False else ""

@@ -81,6 +81,7 @@ class _ResourceState:
 
     def __init__(self, resource: Resource, timings: Timings) -> None:
         self.resource = resource
+        self.timeout = math.inf if resource.timeout is None else resource.timeout
         self.step = self.stop_step = -1
         self.started_at = self.due = math.inf
         self.context: Any = None
@@ -156,11 +157,6 @@ class ResourceManager:
             raise LifecycleError(message)
         return state.value
 
-    @property
-    def running(self) -> list[str]:
-        """The names of the resources that have started and not ended."""
-        return [name for name, state in self._all.items() if state.is_running]
-
     async def start(self, group: TaskGroup, deadline: float, seconds: float) -> None:
         """Start each resource as soon as its dependencies have started.
 
@@ -176,12 +172,8 @@ class ResourceManager:
         """
         self._deadline = deadline
         for state in self._all.values():
-            state.step = self._timeline.begin(
-                state.resource.name,
-                "resource",
-                waits_for=state.resource.dependencies,
-                outcome="waiting",
-            )
+            resource = state.resource
+            state.step = self._timeline.begin(resource.name, "resource", resource.dependencies)
             group.start_soon(self._run, state)
         while not self._failed:
             self._wakeup = anyio.Event()
@@ -343,10 +335,10 @@ class ResourceManager:
 
     def _mark_starting(self, state: _ResourceState) -> None:
         self._timeline.resume(state.step)
-        state.started_at = min(state.started_at, time.monotonic())
-        if state.resource.timeout is not None:
-            state.due = time.monotonic() + state.resource.timeout
-            self._wakeup.set()
+        now = time.monotonic()
+        state.started_at = min(state.started_at, now)
+        state.due = now + state.timeout
+        self._wakeup.set()
 
     def _mark_started(self, state: _ResourceState) -> None:
         self._timeline.end(state.step)
@@ -378,10 +370,8 @@ class ResourceManager:
         for dependent in self._dependents[state.resource.name]:
             await dependent.dependencies_may_stop.wait()
         now = time.monotonic()
-        timeout = math.inf if state.resource.timeout is None else state.resource.timeout
-        until = now + min(
-            timeout, (deadline - now) * (STOP_BUDGET_SHARE if state.resource.dependencies else 1)
-        )
+        share = STOP_BUDGET_SHARE if state.resource.dependencies else 1
+        until = now + min(state.timeout, (deadline - now) * share)
         if not state.is_running:
             state.scope.cancel()
             await self._await_stopped(state, until)
@@ -442,9 +432,8 @@ class ResourceManager:
         self._timeline.end(late.step, "overdue")
         late.is_reported = True
         limit = f"startup_timeout of {seconds:g} s"
-        timeout = late.resource.timeout
-        if timeout is not None and time.monotonic() < deadline:
-            limit = f"its timeout of {timeout:g} s"
+        if time.monotonic() < deadline:
+            limit = f"its timeout of {late.timeout:g} s"
         late.startup_error = StartupError(late.resource.name, f"exceeded {limit}", lines)
         return late.startup_error
 

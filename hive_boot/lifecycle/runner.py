@@ -119,9 +119,8 @@ class Runner:
 
     async def start_watchdog(self) -> None:
         """Start the messages to the watchdog of systemd, if it expects them."""
-        if self._states.notifier.interval is not None:
-            group = await self.task_group()
-            group.start_soon(self._ping_watchdog, self._states.notifier.interval)
+        if (seconds := self._states.notifier.interval) is not None:
+            (await self.task_group()).start_soon(self._ping_watchdog, seconds)
 
     async def start_listener(self, listener: Callable[..., Awaitable[object]], name: str) -> object:
         """Start a listener, which runs until the end of the run.
@@ -176,15 +175,14 @@ class Runner:
 
     async def start_services(self) -> None:
         """Start the services, and the calls of readiness contributors."""
-        if self.readiness is not None:
-            # Its end, when a foreign owner closes the loop, ends these calls too.
+        if self.readiness is not None or self._services:
+            # Its end, when a foreign owner closes the loop, ends calls and restarts too.
             await self.task_group()
+        if self.readiness is not None:
             self.readiness.start(self._context)
         if self._services:
             from hive_boot.lifecycle.services import TaskSupervisor  # noqa: PLC0415  (many have none)
 
-            # Its end, when a foreign owner closes the loop, ends the restarts of services too.
-            await self.task_group()
             self.services = self._shutdown.services = TaskSupervisor(
                 self._services,
                 self._states.timeline,
@@ -198,12 +196,13 @@ class Runner:
         """Log the failure of a resource, a service or a listener; the first one ends the run."""
         label = describe_component(kind, name)
         trim_traceback(failure)
-        if self.failure is not None:
+        text = "The application is stopping, because %s has failed"
+        if self._shutdown.stopping.is_set():
             text = "The application was stopping when %s failed"
+        if self.failure is not None:
             log_event(logging.ERROR, text, label, exc_info=failure)
             return
         self.failure, self.failed = failure, name
-        text = "The application is stopping, because %s has failed"
         if self._shutdown.is_owned:
             log_failure(text, label, failure=failure)
         else:
@@ -223,10 +222,8 @@ class Runner:
         share = STOP_BUDGET_SHARE if self.resources is not None else 1
         late = await self.services.stop(self._shutdown.requested_at, self._shutdown.deadline, share)
         self._shutdown.start_deadline()
-        failures = list(self.services.failures)
-        return (
-            [*failures, ShutdownTimeoutError(late, self.services.describe())] if late else failures
-        )
+        error = [ShutdownTimeoutError(late, self.services.describe())] if late else []
+        return [*self.services.failures, *error]
 
     async def stop_resources(self) -> list[BaseException]:
         """Stop the resources, after the readiness contributors, which may use them.
@@ -248,11 +245,9 @@ class Runner:
 
     def abandon(self) -> None:
         """Enter STOPPED in a forked child: the tasks belong to the parent process."""
-        self._background.abandon()
-        if self.readiness is not None:
-            self.readiness.abandon()
-        if self.services is not None:
-            self.services.abandon()
+        for each in (self._background, self._shutdown, self.readiness, self.services):
+            if each is not None:
+                each.abandon()
         for state in (State.DRAINING, State.STOPPING, State.STOPPED):
             if state in TRANSITIONS[self._states.state]:
                 self._states.transition_silently(state)

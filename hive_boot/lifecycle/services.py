@@ -20,8 +20,6 @@ from hive_boot.lifecycle.tasks import (
     call_on_stop,
     is_cancellation,
     log_event,
-    uncancel_current_task,
-    unwrap_single,
 )
 
 if TYPE_CHECKING:
@@ -66,13 +64,11 @@ class _ServiceState:
     Attributes:
         task: runs the service, and restarts it.
         block: the current run of the service, which can be cancelled; None between two runs.
-        work: the coroutine of the current run.
         is_failing: whether it has failed, and has not recovered yet.
     """
 
     task: BackgroundTask
     block: CancellableBlock | None = None
-    work: Coroutine[Any, Any, object] | None = None
     is_failing = False
 
     def __init__(self, service: SupervisedTask) -> None:
@@ -113,7 +109,7 @@ class TaskSupervisor:
     @property
     def failing(self) -> tuple[str, ...]:
         """The services that have failed and have not recovered yet."""
-        return tuple(state.service.label for state in self._all if state.is_failing)
+        return tuple(state.service.label for state in self._running() if state.is_failing)
 
     @property
     def grace_period(self) -> float:
@@ -125,15 +121,10 @@ class TaskSupervisor:
         """The services that have not ended."""
         return [state.service.label for state in self._running()]
 
-    @property
-    def has_on_stop(self) -> bool:
-        """Whether a service is asked to stop before it is cancelled."""
-        return any(state.service.on_stop is not None for state in self._all)
-
     def call_on_stop(self, group: TaskGroup) -> None:
-        """Ask each running service to stop that declares how."""
-        for state in self._running():
-            if state.service.on_stop is not None:
+        """Ask each service to stop that declares how, and is not between two runs."""
+        for state in self._all:
+            if state.service.on_stop is not None and state.block is not None:
                 label = f"the service {state.service.label}"
                 group.start_soon(call_on_stop, state.service.on_stop, label)
 
@@ -181,11 +172,11 @@ class TaskSupervisor:
 
     def describe(self) -> list[str]:
         """Return a line for each service that has not ended, with the line at which it waits."""
-        from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import describe_work  # noqa: PLC0415  (only a hang needs it)
 
         return [
-            f"running   the service {state.service.label}  {locate_coroutine(state.work)}".rstrip()
-            for state in self._running()
+            describe_work(f"the service {each.service.label}", each.block and each.block.work)
+            for each in self._running()
         ]
 
     def abandon(self) -> None:
@@ -209,12 +200,6 @@ class TaskSupervisor:
             await state.task.wait()
 
     async def _supervise(self, state: _ServiceState) -> None:
-        try:
-            await self._restart_loop(state)
-        finally:
-            state.is_failing = False
-
-    async def _restart_loop(self, state: _ServiceState) -> None:
         """Run a service, and start it again as often as its declaration allows."""
         service, timings = state.service, self._timings
         # Jitter: replicas that fail together must not restart together.
@@ -243,8 +228,7 @@ class TaskSupervisor:
                     f"The service {service.label} has returned {len(ends)} times within "
                     f"{service.restart_window:g} s."
                 )
-                add_note(failure, f"(raised by the service {service.label})")
-                self._on_give_up(service.label, failure)
+                self._give_up(service, failure)
                 return
             await self._wait_for_restart(state, failure, backoff.next_delay())
 
@@ -252,30 +236,25 @@ class TaskSupervisor:
         """Run a service once, and return its failure."""
         label = state.service.label
         step = self._timeline.begin(label, "service")
-        failure: BaseException | None = None
         outcome: StepOutcome = "cancelled"
         block = state.block = CancellableBlock(self._timings)
         recovery: BackgroundTask | None = None
         if state.is_failing:
             recovery = BackgroundTask(partial(self._recover, state), f"recovery of {label}")
             recovery.start()
+            recovery.abandon()
         try:
-            with block:
-                state.work = state.service.call()
-                await state.work
-                outcome = "done"
-        except BaseException as exc:
-            if not is_cancellation(exc):
-                outcome, failure = "failed", unwrap_single(exc)
-            elif not uncancel_current_task():
-                raise
-            elif not block.cancel_requested:
-                # The service cancelled itself, or something that it awaits was cancelled.
+            _, failure = await block.run(state.service.call)
+            if failure is not None:
                 outcome = "failed"
-                message = f"The service {label} was cancelled, but not by hive_boot."
-                failure = LifecycleError(message)
+                if is_cancellation(failure):
+                    # The service cancelled itself, or something that it awaits was cancelled.
+                    message = f"The service {label} was cancelled, but not by hive_boot."
+                    failure = LifecycleError(message)
+            elif block.has_returned:
+                outcome = "done"
         finally:
-            state.block = state.work = None
+            state.block = None
             self._timeline.end(step, outcome)
             if recovery is not None:
                 await recovery.stop()
@@ -287,16 +266,18 @@ class TaskSupervisor:
         self, service: SupervisedTask, failure: BaseException, *, was_cancelled: bool
     ) -> None:
         """Report a failure that is not followed by a restart, because the application stops."""
-        is_restarted = service.restart != "never" and isinstance(failure, Exception)
-        if not was_cancelled and is_restarted:
+        if was_cancelled:
+            add_note(failure, f"(raised by the service {service.label})")
+            self.failures.append(failure)
+        elif service.restart != "never" and isinstance(failure, Exception):
             text = "The service %s has failed; no restart, because the application stops"
             log_event(logging.ERROR, text, service.label, exc_info=failure)
-            return
-        add_note(failure, f"(raised by the service {service.label})")
-        if was_cancelled:
-            self.failures.append(failure)
         else:
-            self._on_give_up(service.label, failure)
+            self._give_up(service, failure)
+
+    def _give_up(self, service: SupervisedTask, failure: BaseException) -> None:
+        add_note(failure, f"(raised by the service {service.label})")
+        self._on_give_up(service.label, failure)
 
     async def _wait_for_restart(
         self, state: _ServiceState, failure: BaseException | None, seconds: float

@@ -87,7 +87,6 @@ class ShutdownController:
         self._log_task = BackgroundTask(self._log_waiting, "hive_boot shutdown log")
         self._delay_ended = anyio.Event()
         self._task: BackgroundTask | None = None
-        self._has_ended_delay = False
         self._watchdog: ExitWatchdog | None = None
         if describe_pending is not None:
             self._watchdog = ExitWatchdog(describe_pending, 70, timings)
@@ -108,8 +107,7 @@ class ShutdownController:
         if self.stopping.is_set():
             # Only the run of another owner becomes ready after the request: its start continues.
             self._states.transition(State.DRAINING)
-        on_stop = self._on_stop or (self.services and self.services.has_on_stop)
-        if self.cancel_delay or on_stop:
+        if self.cancel_delay or self._on_stop is not None or self.services is not None:
             work = self._pass_delay
             self._task = BackgroundTask(work, "hive_boot shutdown", context.copy(), self._timings)
             self._task.start()
@@ -136,10 +134,10 @@ class ShutdownController:
     def begin_stop(self) -> None:
         """Start the deadline and enter STOPPING, in whichever state the run is."""
         # Main has ended: nothing asks it to.
-        self._has_ended_delay, self._on_stop = True, None
+        self._delay_ended.set()
+        self._on_stop = None
         self._mark_requested()
         self.start_deadline()
-        self._delay_ended.set()
         if self._states.state in {State.STARTING, State.DRAINING}:
             self._states.transition(State.STOPPING)
 
@@ -189,6 +187,11 @@ class ShutdownController:
         await self._log_task.stop()
         if self._task is not None:
             await self._task.stop()
+
+    def abandon(self) -> None:
+        """Suppress log lines in a forked child, in which the tasks belong to the parent."""
+        if self._task is not None:
+            self._task.abandon()
 
     def release(self, *, exit_may_hang: bool) -> None:
         """Cancel the forced exit, because the event loop has ended.
@@ -241,7 +244,7 @@ class ShutdownController:
                 log_event(logging.INFO, text, seconds, *lines)
 
     def _end_delay(self) -> None:
-        if not self._has_ended_delay:
+        if not self._delay_ended.is_set():
             self.begin_stop()
             self._cancel(self.timeout)
 
@@ -281,8 +284,8 @@ class ExitWatchdog:
         # While Python joins threads at its exit, no thread can be started (since Python 3.12).
         # The first thread then writes the message itself. If it hangs in that, the second thread,
         # which was started in time, ends the process.
-        self._threads.append(start_daemon_thread(self._wait, "hive_boot: deadline"))
-        self._threads.append(start_daemon_thread(self._hard_exit, "hive_boot: last deadline"))
+        for work, name in ((self._wait, "deadline"), (self._hard_exit, "last deadline")):
+            self._threads.append(start_daemon_thread(work, f"hive_boot: {name}"))
 
     def set_deadline(self, deadline: float) -> None:
         """Set the deadline on the monotonic clock; may be called in a signal handler."""

@@ -19,6 +19,7 @@ import anyio.lowlevel
 
 from hive_boot._output import log_safely
 from hive_boot._timings import DEFAULTS
+from hive_boot.redaction.tracebacks import trim_traceback
 
 if TYPE_CHECKING:
     import asyncio
@@ -88,6 +89,16 @@ _LOGGED = "_hive_boot_logged"
 T = TypeVar("T")
 
 
+def _asyncio_loop() -> tuple[Any, Any]:
+    """Return the running loop of asyncio, and the module asyncio; None for both on trio."""
+    native: Any = anyio.lowlevel.current_token().native_token
+    if hasattr(native, "run_sync_soon"):
+        return None, None
+    import asyncio  # noqa: PLC0415  (not loaded on trio)
+
+    return native, asyncio
+
+
 def threadsafe_scheduler() -> Callable[[Callable[[], object]], object]:
     """Return the scheduler of the running loop, for use in any thread or signal handler.
 
@@ -110,10 +121,9 @@ def enable_signal_wakeup() -> None:
     gets a handler for SIGURG, which is ignored by default.
     https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
     """
-    native: Any = anyio.lowlevel.current_token().native_token
-    handle = getattr(native, "add_signal_handler", None)
-    if handle is not None and threading.current_thread() is threading.main_thread():
-        handle(signal.SIGURG, lambda: None)
+    loop, _ = _asyncio_loop()
+    if loop is not None and threading.current_thread() is threading.main_thread():
+        loop.add_signal_handler(signal.SIGURG, lambda: None)
 
 
 def exclude_from_loop_end(task: Any = None) -> None:  # noqa: ANN401  (asyncio's or trio's)
@@ -127,12 +137,9 @@ def exclude_from_loop_end(task: Any = None) -> None:  # noqa: ANN401  (asyncio's
     Args:
         task: the task. Default: the current one.
     """
-    native: Any = anyio.lowlevel.current_token().native_token
-    if not hasattr(native, "run_sync_soon"):
-        import asyncio  # noqa: PLC0415  (not loaded on trio)
-
-        current: Any = asyncio.current_task()
-        asyncio._unregister_task(task or current)  # noqa: SLF001  (documented)
+    _, asyncio = _asyncio_loop()
+    if asyncio is not None:
+        asyncio._unregister_task(task or asyncio.current_task())  # noqa: SLF001  (documented)
 
 
 def start_daemon_thread(call: Callable[[], object], name: str) -> threading.Thread:
@@ -200,7 +207,7 @@ async def run_in_daemon_thread(
         with suppress(RuntimeError):
             soon(done.set)
 
-    threading.Thread(target=work, name=name, daemon=True).start()
+    start_daemon_thread(work, name)
     try:
         await done.wait()
     except BaseException:
@@ -225,14 +232,12 @@ async def run_shielded(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseExc
         The CancelledError that arrived meanwhile, for the caller to raise later; always None
         on trio.
     """
-    native: Any = anyio.lowlevel.current_token().native_token
+    loop, asyncio = _asyncio_loop()
     with anyio.CancelScope(shield=True):
-        if hasattr(native, "run_sync_soon"):
+        if loop is None:
             await work()
             return None
-        import asyncio  # noqa: PLC0415  (not loaded on trio)
-
-        task = native.create_task(work())
+        task = loop.create_task(work())
         exclude_from_loop_end(task)
         cancelled: BaseException | None = None
         while not task.done():
@@ -255,8 +260,12 @@ async def call_on_stop(call: Callable[[], object], label: str) -> None:
         result = call()
         if hasattr(result, "__await__"):
             await result
-    except Exception:  # noqa: BLE001  (it is logged)
-        log_event(logging.ERROR, "on_stop of %s has failed", label, exc_info=True)
+    except BaseException as exc:  # noqa: BLE001  (it is logged; the stop continues)
+        if is_cancellation(exc):
+            # Raises if the stop has cancelled the call, and not the call itself.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        text = "on_stop of %s has failed"
+        log_event(logging.ERROR, text, label, exc_info=trim_traceback(exc))
 
 
 def open_tasks() -> set[asyncio.Task[Any]]:
@@ -265,40 +274,34 @@ def open_tasks() -> set[asyncio.Task[Any]]:
     They are the tasks besides the current one, those of hive_boot, and those in task groups of
     anyio, which do not outlive their group. Always empty on trio.
     """
-    native: Any = anyio.lowlevel.current_token().native_token
-    if hasattr(native, "run_sync_soon"):
+    _, asyncio = _asyncio_loop()
+    if asyncio is None:
         return set()
-    import asyncio  # noqa: PLC0415  (not loaded on trio)
-
-    everything = asyncio.all_tasks() - {asyncio.current_task()}
-    return {task for task in everything if not _is_structured(task)}
+    package = f"{os.sep}anyio{os.sep}"
+    return {
+        task
+        for task in asyncio.all_tasks() - {asyncio.current_task()}
+        if package not in getattr(getattr(task.get_coro(), "cr_code", None), "co_filename", package)
+    }
 
 
 async def wait_for_tasks(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
     """Wait until asyncio tasks have ended, up to a number of seconds."""
-    import asyncio  # noqa: PLC0415  (not loaded on trio)
-
+    _, asyncio = _asyncio_loop()
     if tasks:
         await asyncio.wait(tasks, timeout=seconds)
 
 
-def _is_structured(task: asyncio.Task[Any]) -> bool:
-    code = getattr(task.get_coro(), "cr_code", None)
-    return code is not None and f"{os.sep}anyio{os.sep}" in code.co_filename
-
-
-def uncancel_current_task() -> bool:
+def _uncancel_current_task() -> bool:
     """Remove all requests to cancel the current task, so that it can continue.
 
     Returns:
         Whether that is possible: on trio a task is cancelled only together with its scope.
     """
-    native: Any = anyio.lowlevel.current_token().native_token
-    if hasattr(native, "run_sync_soon"):
+    _, asyncio = _asyncio_loop()
+    if asyncio is None:
         return False
-    import asyncio  # noqa: PLC0415  (not loaded on trio)
-
-    task: Any = asyncio.current_task()
+    task = asyncio.current_task()
     while task.cancelling():
         task.uncancel()
     return True
@@ -335,14 +338,14 @@ class BackgroundTask:
         """Start the task in the running loop. A second call does nothing."""
         if self._task is not None:
             return
-        native: Any = anyio.lowlevel.current_token().native_token
+        loop, _ = _asyncio_loop()
         context = contextvars.copy_context() if self._context is None else self._context
-        if hasattr(native, "run_sync_soon"):
+        if loop is None:
             from trio.lowlevel import spawn_system_task  # noqa: PLC0415  (only on trio)
 
             self._task = spawn_system_task(self._run, name=self._name, context=context)
         else:
-            task = native.create_task(self._run(), name=self._name, context=context)
+            task = loop.create_task(self._run(), name=self._name, context=context)
             exclude_from_loop_end(task)
             # A task that is cancelled before its first step never reaches its `finally`.
             task.add_done_callback(lambda _: self._mark_ended())
@@ -409,25 +412,58 @@ class CancellableBlock:
 
     Args:
         timings: how often a delayed cancellation is tried again.
+
+    Attributes:
+        cancel_requested: whether the block was cancelled, or will be.
+        work: the coroutine that :meth:`run` awaits; None before and after.
+        has_returned: whether that has returned.
     """
 
     def __init__(self, timings: Timings = DEFAULTS) -> None:
-        self._native: Any = anyio.lowlevel.current_token().native_token
-        self._is_trio = hasattr(self._native, "run_sync_soon")
+        self._loop, self._asyncio = _asyncio_loop()
         self._interval = timings.cancel_retry_interval
         self._scope = anyio.CancelScope()
         self._task: Any = None
         self._outer_scope: object = None
         self._cancelling_before = self._cancel_count = 0
         self.cancel_requested: bool = False
+        self.work: Coroutine[Any, Any, object] | None = None
+        self.has_returned: bool = False
+
+    async def run(
+        self, call: Callable[[], Coroutine[Any, Any, object]]
+    ) -> tuple[object, BaseException | None]:
+        """Call a function of the application in the block, and await it.
+
+        Its exceptions do not leave the block, also a SystemExit; on trio the cancellation of an
+        outer scope does.
+
+        Returns:
+            The result, and the failure. A cancellation is a failure unless the block caused it.
+        """
+        result: object = None
+        failure: BaseException | None = None
+        try:
+            with self:
+                self.work = call()
+                result = await self.work
+                self.has_returned = True
+        except BaseException as exc:
+            if not is_cancellation(exc):
+                failure = trim_traceback(unwrap_single(exc))
+            elif not _uncancel_current_task():
+                raise
+            elif not self.cancel_requested:
+                failure = exc
+        finally:
+            self.work = None
+        return result, failure
 
     def __enter__(self) -> Self:
-        if self._is_trio:
+        if self._loop is None:
             self._scope.__enter__()
         else:
-            import asyncio  # noqa: PLC0415  (not loaded on trio)
-
-            task: Any = asyncio.current_task()
+            task = self._asyncio.current_task()
             self._task, self._cancelling_before = task, task.cancelling()
             self._outer_scope = next(_anyio_scopes(task), None)
             if self.cancel_requested:
@@ -440,7 +476,7 @@ class CancellableBlock:
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        if self._is_trio:
+        if self._loop is None:
             return bool(self._scope.__exit__(kind, exc, trace))
         task, self._task = self._task, None
         for _ in range(self._cancel_count):
@@ -463,27 +499,25 @@ class CancellableBlock:
         if self.cancel_requested:
             return
         self.cancel_requested = True
-        if self._is_trio:
+        if self._loop is None:
             self._scope.cancel()
             return
         self._cancel_when_possible()
         if seconds < math.inf:
-            self._native.call_later(seconds * 0.75, self._cancel_when_possible)
+            self._loop.call_later(seconds * 0.75, self._cancel_when_possible)
 
     def _cancel_when_possible(self) -> None:
-        import asyncio  # noqa: PLC0415  (not loaded on trio)
-
         task = self._task
         if task is None:
             return
         inner = takewhile(lambda scope: scope is not self._outer_scope, _anyio_scopes(task))
         waiter = getattr(task, "_fut_waiter", None)
         if any(scope.shield for scope in inner):
-            self._native.call_later(self._interval, self._cancel_when_possible)
-        elif task is asyncio.current_task() or (waiter is not None and waiter.done()):
+            self._loop.call_later(self._interval, self._cancel_when_possible)
+        elif task is self._asyncio.current_task() or (waiter is not None and waiter.done()):
             # The block could end before the next `await`, and the code after it would be cancelled;
             # or the result that the task is about to receive would be lost.
-            self._native.call_soon(self._cancel_when_possible)
+            self._loop.call_soon(self._cancel_when_possible)
         else:
             self._cancel_count += 1
             task.cancel("hive_boot stops this task")

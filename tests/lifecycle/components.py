@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ import anyio
 import anyio.abc
 
 from hive_boot._timings import DEFAULTS
+from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.resources import Resource, ResourceManager
 from hive_boot.lifecycle.states import Timeline
 
@@ -63,6 +64,16 @@ class Life:
             parts, self.timeline, lambda *crash: self.crashes.append(crash), self.timings
         )
         self.group: anyio.abc.TaskGroup
+
+    @property
+    def running(self) -> list[str]:
+        """The names of the parts that have a value."""
+        return [name for name in self.outcomes("resource") if self._is_running(name)]
+
+    def _is_running(self, name: str) -> bool:
+        with suppress(LifecycleError):
+            return self.parts.value(name) is not None
+        return False
 
     async def __aenter__(self) -> Self:
         self.group = await anyio.create_task_group().__aenter__()

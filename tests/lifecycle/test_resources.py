@@ -76,10 +76,10 @@ async def test_parts_start_in_order_and_stop_in_reverse(diary: Diary) -> None:
     async with life:
         await life.start()
         assert life.parts.pending_count == 0
-        assert life.parts.running == ["pool", "cache", "api"]
+        assert life.running == ["pool", "cache", "api"]
         assert life.parts.value("cache") == "the cache"
         assert await life.stop() == []
-        assert life.parts.running == []
+        assert life.running == []
     starts = ["pool", "cache", "api"]
     told = [f"{name} {what}" for name in starts for what in ("starts", "started")]
     told += [f"{name} {what}" for name in reversed(starts) for what in ("stops", "stopped")]
@@ -162,7 +162,7 @@ async def test_a_thousand_parts_keep_to_every_edge() -> None:
     }
     async with Life(*parts.values()) as life:
         await life.start(600)
-        assert life.parts.running == order
+        assert life.running == order
         assert await life.stop(600) == []
     assert len(diary) == 4 * len(names)
     at = {said: number for number, said in enumerate(diary)}
@@ -401,7 +401,7 @@ async def test_a_start_is_cancelled_from_outside(diary: Diary) -> None:
             group.start_soon(life.start)
             await until(lambda: "cache starts" in diary)
             group.cancel_scope.cancel()
-        assert life.parts.running == ["pool"]
+        assert life.running == ["pool"]
         assert await life.stop() == []
     assert diary[-2:] == ["pool stops", "pool stopped"]
     assert life.crashes == []
@@ -563,7 +563,7 @@ async def test_those_below_one_that_hangs_have_their_share(
         ((state, name, stands),) = rows(line.strip() for line in standing)
         assert (state, name) == ("stopping", "api")
         assert stands.endswith(" in endure: await gate.wait()")
-        assert life.parts.running == ["api"]
+        assert life.running == ["api"]
         assert failures == []
         gate.set()
         await until(lambda: failures)
@@ -620,7 +620,7 @@ async def test_a_crash_in_a_parts_own_task_is_told_at_once(diary: Diary) -> None
         go.set()
         await until(lambda: life.crashes)
         assert life.crashes == [("pool", failure)]
-        assert life.parts.running == ["api"]
+        assert life.running == ["api"]
         with pytest.raises(LifecycleError, match=r"\bpool\b"):
             life.parts.value("pool")
         assert await life.stop() == []

@@ -125,8 +125,8 @@ async def test_a_failure_in_an_owned_process_is_a_request() -> None:
     assert await owner.stop() == []
 
 
-async def test_a_failure_during_the_stop_is_only_kept() -> None:
-    """Nothing is cancelled because of it; the failure of the run is known all the same."""
+async def test_a_failure_during_the_stop_is_only_kept(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is cancelled because of it, and it is not the cause of the stop in the log."""
     for delay, owns_process in product((0.0, LONG), (False, True)):
         owner = OwnedRun(State.READY, delay=delay, owns_process=owns_process)
         failure = ValueError("lost")
@@ -136,6 +136,7 @@ async def test_a_failure_during_the_stop_is_only_kept() -> None:
         owner.runner.fail("resource", "pool", failure)
         assert owner.runner.failure is failure
         assert (owner.states.state, owner.cancelled) == before
+        assert caplog.messages[-1].startswith("The application was stopping when the resource pool")
         assert await owner.stop() == []
 
 

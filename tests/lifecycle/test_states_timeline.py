@@ -55,7 +55,7 @@ def test_the_first_end_counts() -> None:
 def test_a_wait_is_no_part_of_the_work() -> None:
     """What waits for others begins anew when they are there, and remembers them."""
     timeline = Timeline()
-    number = timeline.begin("api", "resource", waits_for=("pool",), outcome="waiting")
+    number = timeline.begin("api", "resource", waits_for=("pool",))
     assert timeline.step(number) == TimelineEntry(
         "api", "resource", 1.0, None, "waiting", ("pool",)
     )

@@ -205,6 +205,51 @@ async def main():
     await library.poll()
 """
 
+ODD_ON_STOP = """
+boot = Bootstrap(Needs)
+
+async def leave():
+    if sys.argv[2] == "exit":
+        sys.exit(3)
+    task = asyncio.create_task(asyncio.sleep(60))
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+@boot.service(on_stop=lambda: print("asked between two runs"))
+async def consumer():
+    raise ValueError("no broker")
+
+@boot.main(grace_period=0.1, on_stop=leave)
+async def main():
+    await terminate_later()
+    try:
+        await anyio.sleep_forever()
+    finally:
+        print("main is cancelled")
+"""
+
+UNUSED_MAIN = """
+boot = Bootstrap(Needs)
+
+@boot.service(grace_period=0.01)
+async def consumer():
+    await boot.stopping.wait()
+    print("consumer ends")
+
+@boot.main(on_stop=lambda: print("main is asked"))
+async def main():
+    pass
+
+async def use():
+    async with boot.running():
+        await anyio.wait_all_tasks_blocked()
+        boot.stop("the work is done")
+        await anyio.sleep_forever()
+
+anyio.run(use, backend=sys.argv[1])
+"""
+
 STOPS = """
 boot = Bootstrap(Needs)
 
@@ -370,6 +415,25 @@ def test_a_library_is_asked_to_stop(tmp_path: Path) -> None:
         assert result.err.count("RuntimeError: not polling") == 1
 
     side_by_side(tmp_path, scenario, [(backend,) for backend in BOTH])
+
+
+def test_only_what_runs_is_asked_to_stop(tmp_path: Path) -> None:
+    """An `on_stop` that ends by an exit or a cancellation does not keep main from its end."""
+
+    def scenario(how: str, backend: str, _: Path) -> None:
+        result = run(ODD_ON_STOP, backend, how)
+        assert (result.code, result.out) == (0, ["main is cancelled"]), result.err
+        assert result.err.count("on_stop of main has failed") == 1
+        assert "call_on_stop" not in result.err
+        assert "hive_boot/lifecycle" not in result.err
+
+    def unused(backend: str, _: Path) -> None:
+        result = ended(HEAD + UNUSED_MAIN, backend)
+        assert (result.code, result.out) == (0, ["consumer ends"]), result.err
+
+    cells = [*(("exit", backend) for backend in BOTH), ("cancellation", "asyncio")]
+    side_by_side(tmp_path, scenario, cells)
+    side_by_side(tmp_path, unused, [(backend,) for backend in BOTH])
 
 
 def test_an_application_can_stop_itself(tmp_path: Path) -> None:

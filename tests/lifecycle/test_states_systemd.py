@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.lifecycle.systemd import SystemdNotifier
+from hive_boot.lifecycle.states import SystemdNotifier
 from hive_boot.redaction import registry
 from tests.fixtures.systemd import listening, notify_path, received
 from tests.support import run_child
@@ -231,7 +231,7 @@ def test_the_environment_stays(reader: socket.socket, monkeypatch: pytest.Monkey
 
 FORKED = """
 import os
-from hive_boot.lifecycle.systemd import SystemdNotifier
+from hive_boot.lifecycle.states import SystemdNotifier
 
 notify = SystemdNotifier()
 notify.ready("parent")
@@ -257,7 +257,7 @@ UNHEARD = """
 import sys
 
 sys.modules.pop("socket", None)  # what measures the tests imports it
-from hive_boot.lifecycle.systemd import SystemdNotifier
+from hive_boot.lifecycle.states import SystemdNotifier
 
 notify = SystemdNotifier()
 notify.ready("nobody")

@@ -14,7 +14,7 @@ def test_each_timing_is_described_and_used() -> None:
     assert described == NAMES
     paths = [path for path in (ROOT / "hive_boot").rglob("*.py") if path.name != "_timings.py"]
     text = "".join(path.read_text("utf-8") for path in paths)
-    assert [name for name in NAMES if not re.search(rf"imings\.{name}\b", text)] == []
+    assert [name for name in NAMES if not re.search(rf"(?:imings|DEFAULTS)\.{name}\b", text)] == []
 
 
 def test_each_timing_is_named_as_others_name_theirs() -> None:

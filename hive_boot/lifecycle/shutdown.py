@@ -223,8 +223,10 @@ class ShutdownController:
                 group.start_soon(call_on_stop, self._on_stop, "main")
             if self.services is not None:
                 self.services.call_on_stop(group)
-            await anyio.sleep(self.cancel_delay)
-            self._end_delay()
+            # Another owner receives the request at once, and ends the run itself.
+            if self.is_owned:
+                await anyio.sleep(self.cancel_delay)
+                self._end_delay()
 
     def start_log(self) -> None:
         """Start the task that logs what a long shutdown waits for; a second call does nothing."""

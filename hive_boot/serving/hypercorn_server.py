@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class HypercornServer(HttpServer):
     """hypercorn on asyncio or trio. The logger ``hypercorn.access`` logs requests."""
 
-    known_options: ClassVar = {
+    known_options: ClassVar[Mapping[str, str]] = {
         name: str(Config.__annotations__.get(name, type(getattr(Config, name)).__name__))
         for name in dir(Config)
         if not name.startswith("_") and not callable(getattr(Config, name))

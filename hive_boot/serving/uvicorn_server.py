@@ -13,7 +13,7 @@ import uvicorn
 from hive_boot.serving.http_server import BACKLOG, HttpServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from socket import socket
     from ssl import SSLContext
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class UvicornServer(HttpServer):
     """uvicorn on asyncio. The logger ``uvicorn.access`` logs requests if it has a handler."""
 
-    known_options: ClassVar = {
+    known_options: ClassVar[Mapping[str, str]] = {
         name: str(each.annotation)
         for name, each in inspect.signature(uvicorn.Config).parameters.items()
     }

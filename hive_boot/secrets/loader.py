@@ -394,8 +394,8 @@ class _Loader:
             message += f"; it is named by {setting}" if setting else ""
             problems = builder.unread_files if snapshot.is_bundle else builder.problems
             problems.append(Problem(snapshot.path, kind, message, fix=fix))
-        if snapshot.skipped_line:
-            builder.warn("dotenv-line", location=f"{snapshot.path}:{snapshot.skipped_line}")
+        if batch.skipped_line and snapshot.is_bundle:
+            builder.warn("dotenv-line", location=f"{snapshot.path}:{batch.skipped_line}")
         if not (self.answered or builder.unresolved or builder.values or batch.unresolved):
             builder.values = batch.values
             return

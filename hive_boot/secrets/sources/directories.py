@@ -118,8 +118,6 @@ class DirectorySnapshot:
         path: the directory or the bundle; empty for files that were named one by one.
         parent: the directory that this one is a subdirectory of; empty for a configured path.
         is_bundle: whether the path is a file with several secrets.
-        skipped_line: the number of a line of a bundle that cannot be parsed and concerns no
-            declared secret; 0 without one.
         batch: the results of its files.
         names: all names in the directory, for near names; only those of declared files if the
             directory cannot be listed.
@@ -135,7 +133,6 @@ class DirectorySnapshot:
         self.path: str = path
         self.parent: str = parent
         self.is_bundle: bool = False
-        self.skipped_line: int = 0
         self.batch: FileBatch = FileBatch()
         self.names: Collection[str] = ()
         self.volume: bool = False
@@ -192,7 +189,7 @@ def read_subdirectories(
 
 
 def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
-    from hive_boot.secrets.sources.bundles import add_members  # noqa: PLC0415  (few have a bundle)
+    from hive_boot.secrets.sources.dotenv import add_members  # noqa: PLC0415  (few have a bundle)
 
     file = read_paths([path], policy)
     snapshot = DirectorySnapshot(path)
@@ -206,9 +203,9 @@ def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Dire
     else:
         targets = {name: field.target for name, field in field_index.by_variable.items()}
         targets |= field_index.by_file | field_index.members.get(os.path.basename(path), {})
-        content = add_members(snapshot.batch, found, targets)
-        snapshot.problem, snapshot.skipped_line = content.problem, content.skipped_line
-        snapshot.names = [*content.names, *snapshot.batch.files.values()]
+        add_members(snapshot.batch, found, targets)
+        snapshot.problem = snapshot.batch.bundle_problem
+        snapshot.names = [*snapshot.batch.shown_names, *snapshot.batch.files.values()]
     return snapshot
 
 
@@ -398,13 +395,14 @@ def _read_names(
 
 def _read_members(batch: FileBatch, directory: int, file_index: FileIndex) -> None:
     """Add the members of files that ``file="rds.json#password"`` names."""
-    from hive_boot.secrets.sources.bundles import add_members  # noqa: PLC0415  (few have a bundle)
+    from hive_boot.secrets.sources.dotenv import add_members  # noqa: PLC0415  (few have a bundle)
 
     for file, targets in file_index.members.items():
         read = read_files([file], {file: ("", file, True)}, dir_fd=directory)
         problem = found = read.result("")
         if found is not None and not isinstance(found, ValueProblem):
-            problem = add_members(batch, found, targets, f"{file}#").problem
+            add_members(batch, found, targets, f"{file}#")
+            problem, batch.bundle_problem = batch.bundle_problem, None
         if problem:
             for member, target in targets.items():
                 batch.add(f"{file}#{member}", target[0], problem)

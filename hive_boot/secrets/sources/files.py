@@ -137,6 +137,11 @@ class FileBatch:
             rename and chmod updates the ctime, and unlike the mtime it cannot be set.
         dangling_links: the names of links that cannot be resolved.
         permission_denied: whether a permission is missing.
+        bundle_problem: why a file with several secrets cannot be used; None if it can.
+        shown_names: the names in it that a message may contain, if they are similar to a
+            declared name.
+        skipped_line: the number of its first line that cannot be parsed and concerns no declared
+            secret; 0 without one.
     """
 
     # Not a dataclass, whose generated code would delay each start.
@@ -148,6 +153,9 @@ class FileBatch:
         self.touched: float = 0.0
         self.dangling_links: list[str] = []
         self.permission_denied: bool = False
+        self.bundle_problem: ValueProblem | None = None
+        self.shown_names: list[str] = []
+        self.skipped_line: int = 0
 
     @property
     def content(self) -> tuple[object, ...]:
@@ -255,25 +263,6 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
     return batch
 
 
-def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Value | None:
-    """Return the value in the content of a file; None for text that is not UTF-8.
-
-    Args:
-        read: returns the content of the file.
-        label: the name of the value.
-        is_text: whether the value is text. A byte order mark and one final newline of a text
-            are removed, and a PEM block ends with exactly one newline.
-    """
-    if not is_text:
-        return value_of(SecretBytes, label, read)
-    newline = b"\r\n" if read().endswith(b"\r\n") else b"\n"
-    try:
-        text = _OpaqueIterator(read().removeprefix(BOM).removesuffix(newline).decode()).__next__
-    except UnicodeDecodeError:
-        return None
-    return value_of(Secret, label, complete_pem(text))
-
-
 def _is_utf_16(read: Callable[[], bytes]) -> bool:
     """Return whether a content begins with a UTF-16 byte order mark, or every other byte is NUL."""
     if read().startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -292,14 +281,47 @@ def value_of_content(read: Callable[[], bytes], label: str, *, is_text: bool) ->
     """
     if len(read()) > LIMIT:
         return _LARGE
-    if is_text and _is_utf_16(read):
-        return UTF_16
-    value = decode_file(read, label, is_text=is_text)
-    if value is None:
-        return NOT_UTF_8
-    if not value.reveal():
+    if not read():
         return EMPTY
-    return NUL if is_text and "\0" in str(value.reveal()) else value
+    if not is_text:
+        return value_of(SecretBytes, label, read)
+    if _is_utf_16(read):
+        return UTF_16
+    newline = b"\r\n" if read().endswith(b"\r\n") else b"\n"
+    try:
+        text = _OpaqueIterator(read().removeprefix(BOM).removesuffix(newline).decode()).__next__
+    except UnicodeDecodeError:
+        return NOT_UTF_8
+    return value_of_text(text, label, is_text=True)
+
+
+def value_of_text(
+    read: Callable[[], str],
+    label: str,
+    *,
+    is_text: bool,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+) -> ValueOrProblem:
+    """Return a text as a value of the declared type, or its problem.
+
+    Args:
+        read: returns the text, which no local variable holds.
+        label: the name of the value.
+        is_text: whether the value is text. A PEM block then ends with exactly one newline.
+        encoding: the encoding of SecretBytes. Default UTF-8.
+        errors: the error handler of that encoding. Default: a text without UTF-8 is a problem.
+    """
+    if not read():
+        return EMPTY
+    try:
+        if not is_text:
+            raw = _OpaqueIterator(read().encode(encoding, errors)).__next__
+            return value_of(SecretBytes, label, raw)
+        read().encode()
+    except UnicodeEncodeError:
+        return NOT_UTF_8
+    return NUL if "\0" in read() else value_of(Secret, label, complete_pem(read))
 
 
 def content_of(found: ValueOrProblem | None, label: str, *, is_text: bool) -> ValueOrProblem | None:
@@ -484,11 +506,5 @@ def as_value(field: Field, read: Callable[[], Any], encoding: str = "utf-8") -> 
     """
     if isinstance(read(), ValueProblem):
         return read()  # type: ignore[no-any-return]
-    if field.kind is SecretBytes:
-        raw = _OpaqueIterator(read().encode(encoding, "surrogateescape")).__next__
-        return value_of(SecretBytes, field.name, raw)
-    try:
-        read().encode()
-    except UnicodeEncodeError:
-        return NOT_UTF_8
-    return value_of(Secret, field.name, complete_pem(read))
+    is_text, errors = field.kind is Secret, "surrogateescape"
+    return value_of_text(read, field.name, is_text=is_text, encoding=encoding, errors=errors)

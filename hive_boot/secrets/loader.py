@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
-from hive_boot.secrets.fields import FileIndex, ValueProblem
+from hive_boot.secrets.fields import FieldIndex, ValueProblem
 from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder, location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.directories import (
@@ -35,7 +35,7 @@ from hive_boot.secrets.value import Secret, value_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hive_boot.secrets.fields import Field, FieldIndex
+    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.external import CustomSource
@@ -353,20 +353,17 @@ class _Loader:
 
     def _read_subdirectories(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
         """Read the names that a directory lacks from its subdirectories."""
-        by_file, batch = self.field_index.by_file, above.batch
+        batch = above.batch
         unresolved = batch.unresolved.items()
         found = {name for name, hits in unresolved if {hit.result for hit in hits} - _NOTHING}
         found |= batch.values.keys()
         # A field is found under each of its names, also an older one.
         found = {attribute.partition(".alias.")[0] for attribute in found}
-        lacking = {
-            name: target
-            for name, target in by_file.items()
-            if target[0].partition(".alias.")[0] not in found
-        }
+        fields = self.field_index.by_attribute
+        lacking = [fields[each].replace(previous=None) for each in fields if each not in found]
         if not lacking:
             return []
-        below = read_subdirectories(above, FileIndex(lacking), self.policy)
+        below = read_subdirectories(above, FieldIndex(lacking), self.policy)
         searched = {each.path for each in below if each.volume or each.problem or each.has_results}
         if not self.source_context.directories_setting:
             foreign = {os.path.join(above.path, name) for name in PLATFORM_ENTRIES}

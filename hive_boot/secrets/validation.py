@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import describe
 from hive_boot.exceptions import Problem
+from hive_boot.redaction.opaque import conceal
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
 from hive_boot.secrets.load_result import LoadNote, location_text
@@ -176,7 +177,7 @@ def _resolve_env_duplicates(builder: LoadResultBuilder) -> None:
 
 def _reject_stand_ins(builder: LoadResultBuilder) -> None:
     """Reject white space, placeholders and references; in development warn about these two."""
-    if are_usual(builder.values.values()):
+    if are_usual(conceal([value._open() for value in builder.values.values()])):  # noqa: SLF001  (fast)
         return
     is_strict = builder.source_context.profile in {"production", "staging"}
     warned: dict[Any, list[str]] = {}

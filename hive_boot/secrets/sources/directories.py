@@ -23,7 +23,7 @@ from hive_boot.secrets.sources.files import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Sequence
 
-    from hive_boot.secrets.fields import FieldIndex, FileIndex
+    from hive_boot.secrets.fields import FieldIndex
 
 
 class ReadPolicy(Record):
@@ -174,17 +174,17 @@ def read_directory(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Di
 
 
 def read_subdirectories(
-    above: DirectorySnapshot, file_index: FileIndex, policy: ReadPolicy
+    above: DirectorySnapshot, field_index: FieldIndex, policy: ReadPolicy
 ) -> list[DirectorySnapshot]:
     """Return a consistent snapshot of each direct subdirectory.
 
     Args:
         above: the snapshot of the directory.
-        file_index: the secrets that the directory lacks.
+        field_index: the secrets that the directory lacks.
         policy: how long to wait for a program that writes; it limits all reads together.
     """
     found = find_subdirectories(above.path)[:MAX_SUBDIRECTORIES]
-    readers = [partial(_read_once, path, file_index, above.path) for path in found]
+    readers = [partial(_read_once, path, field_index, above.path) for path in found]
     return _read_until_quiet(readers, policy)
 
 
@@ -313,7 +313,7 @@ def _open_directory(path: str, parent: int | None = None, flags: int = 0) -> tup
     return root, False
 
 
-def _read_once(path: str, file_index: FileIndex, parent: str = "") -> DirectorySnapshot:
+def _read_once(path: str, field_index: FieldIndex, parent: str = "") -> DirectorySnapshot:
     snapshot = DirectorySnapshot(path, parent)
     try:
         root, can_list = _open_directory(path)
@@ -323,9 +323,9 @@ def _read_once(path: str, file_index: FileIndex, parent: str = "") -> DirectoryS
     try:
         names = None
         if _has_data_link(root) or (can_list and _has_dotdot(names := os.listdir(root))):
-            _read_volume(snapshot, root, file_index)
+            _read_volume(snapshot, root, field_index)
         else:
-            _read_plain(snapshot, root, names, file_index)
+            _read_plain(snapshot, root, names, field_index)
         before, now = os.fstat(root), os.stat(path)
         snapshot.changed = before.st_ctime
         snapshot.replaced_during_read |= (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino)
@@ -338,7 +338,7 @@ def _read_once(path: str, file_index: FileIndex, parent: str = "") -> DirectoryS
     return snapshot
 
 
-def _read_volume(snapshot: DirectorySnapshot, root: int, file_index: FileIndex) -> None:
+def _read_volume(snapshot: DirectorySnapshot, root: int, field_index: FieldIndex) -> None:
     """Read a kubelet volume through the directory that ``..data`` links to at this moment."""
     snapshot.volume = True
     try:
@@ -351,7 +351,7 @@ def _read_volume(snapshot: DirectorySnapshot, root: int, file_index: FileIndex) 
             snapshot.names = os.listdir(root)
         return
     try:
-        _read_names(snapshot, data, file_index, os.listdir(data) if can_list else None)
+        _read_names(snapshot, data, field_index, os.listdir(data) if can_list else None)
         snapshot.replaced_during_read = os.readlink(_DATA, dir_fd=root) != link
     finally:
         os.close(data)
@@ -361,11 +361,11 @@ def _read_plain(
     snapshot: DirectorySnapshot,
     root: int,
     names: Collection[str] | None,
-    file_index: FileIndex,
+    field_index: FieldIndex,
 ) -> None:
-    _read_names(snapshot, root, file_index, names)
+    _read_names(snapshot, root, field_index, names)
     # A volume whose ..data is missing is recognised by its other links, which lead through it.
-    paths = [*file_index.nested_paths, *file_index.members]
+    paths = [*field_index.nested_paths, *field_index.members]
     for name in {*snapshot.batch.dangling_links, *(path.partition("/")[0] for path in paths)}:
         with suppress(OSError):
             if os.readlink(name, dir_fd=root).startswith(f"{_DATA}/"):
@@ -376,16 +376,16 @@ def _read_plain(
 def _read_names(
     snapshot: DirectorySnapshot,
     directory: int,
-    file_index: FileIndex,
+    field_index: FieldIndex,
     names: Collection[str] | None,
 ) -> None:
     """Read the declared files among ``names``; None tries to open each declared file."""
-    tried = file_index.by_file if names is None else [*names, *file_index.nested_paths]
+    tried = field_index.by_file if names is None else [*names, *field_index.nested_paths]
     prefix = os.path.join(snapshot.path, "")
-    batch = read_files(tried, file_index.by_file, directory=prefix, dir_fd=directory)
+    batch = read_files(tried, field_index.by_file, directory=prefix, dir_fd=directory)
     snapshot.batch = batch
-    if file_index.members:
-        _read_members(snapshot.batch, directory, file_index)
+    if field_index.members:
+        _read_members(snapshot.batch, directory, field_index)
     snapshot.pending = batch.permission_denied
     if names is None:
         hits = [hit for hits in batch.unresolved.values() for hit in hits]
@@ -393,11 +393,11 @@ def _read_names(
     snapshot.names = names
 
 
-def _read_members(batch: FileBatch, directory: int, file_index: FileIndex) -> None:
+def _read_members(batch: FileBatch, directory: int, field_index: FieldIndex) -> None:
     """Add the members of files that ``file="rds.json#password"`` names."""
     from hive_boot.secrets.sources.dotenv import add_members  # noqa: PLC0415  (few have a bundle)
 
-    for file, targets in file_index.members.items():
+    for file, targets in field_index.members.items():
         read = read_files([file], {file: ("", file, True)}, dir_fd=directory)
         problem = found = read.result("")
         if found is not None and not isinstance(found, ValueProblem):

@@ -69,15 +69,9 @@ class HostEnvironment:
     ) -> None:
         pinned = secrets.pinned_settings if environ is None else None
         # No local variable may hold the values of the process.
-        self.variables: Callable[[], Mapping[str, str]] = conceal(
-            Variables(
-                environ
-                if environ is not None
-                else os.environ
-                if pinned is None
-                else pinned.variables()
-            )
-        )
+        given = conceal(os.environ if environ is None else environ)
+        read = given if pinned is None else pinned.variables
+        self.variables: Callable[[], Mapping[str, str]] = conceal(Variables(read()))
         self.reads_env_files: bool = pinned is None or pinned.reads_env_files
         self.root: str = root
         self.cwd: str = _working_directory() if cwd is None else cwd
@@ -424,9 +418,13 @@ class _Detection(Record):
         if env_files and (text := self.host.variable("APP_ENV")):
             return text, "APP_ENV"
         for path in filter(os.path.exists, env_files if self.host.reads_env_files else ()):
-            from hive_boot.secrets.sources.dotenv import read_setting  # noqa: PLC0415  (only development needs it)
+            from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
 
-            if text := read_setting(path, "APP_ENV", [self.host.variables()], self.fifo_reader):
+            scopes, wanted = [self.host.variables()], {"APP_ENV"}
+            file = read_dotenv(path, wanted=wanted, scopes=scopes, fifo_reader=self.fifo_reader)
+            if wanted & (file.concerned | file.value_problems.keys()):
+                return "unreadable", f"APP_ENV in {path}"
+            if "APP_ENV" in file.values and (text := file.values["APP_ENV"].reveal()):
                 return text, f"APP_ENV in {path}"
         return "", ""
 

@@ -149,8 +149,8 @@ class DirectorySnapshot:
     @property
     def has_results(self) -> bool:
         """Whether it contains a file of a secret, readable or not."""
-        hits = [hit for hits in self.batch.unresolved.values() for hit in hits]
-        return bool(self.batch.files) or any(hit.result is not A_DIRECTORY for hit in hits)
+        hits = [hit for hits in self.batch.hits.values() for hit in hits]
+        return any(hit.result is not A_DIRECTORY for hit in hits)
 
     @property
     def is_skipped(self) -> bool:
@@ -205,7 +205,7 @@ def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Dire
         targets |= field_index.by_file | field_index.members.get(os.path.basename(path), {})
         add_members(snapshot.batch, found, targets)
         snapshot.problem = snapshot.batch.bundle_problem
-        snapshot.names = [*snapshot.batch.shown_names, *snapshot.batch.files.values()]
+        snapshot.names = [*snapshot.batch.shown_names, *snapshot.batch.names]
     return snapshot
 
 
@@ -321,8 +321,8 @@ def _read_once(path: str, field_index: FieldIndex, parent: str = "") -> Director
         _record_problem(snapshot, exc)
         return snapshot
     try:
-        names = None
-        if _has_data_link(root) or (can_list and _has_dotdot(names := os.listdir(root))):
+        names = os.listdir(root) if can_list else None
+        if _has_data_link(root) or any(name.startswith("..") for name in names or ()):
             _read_volume(snapshot, root, field_index)
         else:
             _read_plain(snapshot, root, names, field_index)
@@ -387,10 +387,7 @@ def _read_names(
     if field_index.members:
         _read_members(snapshot.batch, directory, field_index)
     snapshot.pending = batch.permission_denied
-    if names is None:
-        hits = [hit for hits in batch.unresolved.values() for hit in hits]
-        names = [*batch.files.values(), *(hit.place.removeprefix(prefix) for hit in hits)]
-    snapshot.names = names
+    snapshot.names = batch.names if names is None else names
 
 
 def _read_members(batch: FileBatch, directory: int, field_index: FieldIndex) -> None:
@@ -414,11 +411,6 @@ def _has_data_link(root: int) -> bool:
     with suppress(OSError):
         return bool(os.readlink(_DATA, dir_fd=root))
     return False
-
-
-def _has_dotdot(names: Collection[str]) -> bool:
-    """Return whether a name begins with two dots; one search is faster than a loop."""
-    return "/.." in "/" + "/".join(names)
 
 
 def _record_problem(snapshot: DirectorySnapshot, exc: OSError) -> None:

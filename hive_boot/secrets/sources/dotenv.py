@@ -147,19 +147,6 @@ def read_dotenv(
     return result
 
 
-def read_setting(
-    path: str, name: str, scopes: Sequence[Scope], fifo_reader: FifoReader | None
-) -> str:
-    """Return a variable of a ``.env`` file that is not a secret; empty if it is not set.
-
-    A line that sets it and cannot be read, or refers to nothing, gives the text ``unreadable``.
-    """
-    file = read_dotenv(path, wanted=(name,), scopes=scopes, fifo_reader=fifo_reader)
-    if name in file.value_problems or name in file.concerned:
-        return "unreadable"
-    return file.values[name].reveal() if name in file.values else ""
-
-
 def parse_dotenv(
     result: DotenvFile,
     text: Callable[[], str],

@@ -86,11 +86,12 @@ class DoctorContext:
             # In a kubelet volume the links next to ..data may be missing.
             base = Path(reading.path, "..data" if reading.volume else "")
             for attribute, hits in reading.batch.hits.items():
+                field = index.by_attribute[attribute.partition(".alias.")[0]]
                 for hit in hits:
                     # Of a member of a bundle, the file that contains it.
                     file = hit.place.removeprefix(reading.batch.directory).partition("#")[0]
                     where = Path(reading.path) if reading.is_bundle else base / file
-                    found.setdefault(where, index.by_attribute[attribute].name)
+                    found.setdefault(where, field.name)
         for attribute in self.load_result.values:
             variable, separator, path = self.load_result.origin(attribute)[1].partition("=")
             if separator and variable in index.by_file_variable:

@@ -263,11 +263,6 @@ def read_directory(field_index: FieldIndex, directory: Path) -> LoadResult:
     return _read(field_index, "docker", directories=(str(directory),), directories_setting="--to")
 
 
-def read_environment(field_index: FieldIndex) -> LoadResult:
-    """Load the environment variables of this process as a start does."""
-    return _read(field_index, "environment", variables=os.environ.copy)
-
-
 def _read(field_index: FieldIndex, mode: Mode, **sources: Any) -> LoadResult:  # noqa: ANN401  (fields of SourceContext)
     source_context = _NO_SOURCES.replace(mode=mode, cwd=str(Path.cwd()), **sources)
     return load(field_index, source_context, policy=_NO_WAITING)

@@ -141,17 +141,21 @@ class FileTransaction:
         _flush(path.parent)
 
     @_signals_blocked()
-    def replace(self, path: Path, content: bytes, before: bytes) -> None:
-        """Replace a file by a new one with the same mode and owner.
+    def write(self, path: Path, content: bytes, before: bytes | None) -> None:
+        """Replace a file by a new one with the same mode and owner, or create it.
 
         Args:
             path: the file.
             content: its new content.
-            before: the content that it must have now.
+            before: the content that it must have now; None if it must not exist.
 
         Raises:
+            FileExistsError: the path exists.
             CommandError: the path is not a regular file, or has another content.
         """
+        if before is None:
+            self.create(path, content, mode=None)
+            return
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or path.read_bytes() != before:
             raise CommandError(_changed(path))

@@ -185,13 +185,11 @@ def write(directory: Path, files: Sequence[File]) -> None:
     target = named_directory(directory)
     with FileTransaction() as transaction:
         for file in files:
-            path = target / file.path
+            path, there = target / file.path, file.there
             path.parent.mkdir(parents=True, exist_ok=True)
-            if file.there is None:
-                transaction.create(path, file.text.encode(), mode=None)
-            elif file.state == "changed":
-                before = file.there.encode("utf-8", "surrogateescape")
-                transaction.replace(path, file.text.encode(), before)
+            before = None if there is None else there.encode("utf-8", "surrogateescape")
+            if file.state != "unchanged":
+                transaction.write(path, file.text.encode(), before)
 
 
 def _print_result(root: Path, files: Sequence[File], *, is_check: bool, json: bool) -> int:

@@ -109,7 +109,6 @@ class MigrationPlan:
     Attributes:
         declaration: the name of the declaration.
         field_index: its fields, without constraints.
-        files: the ``.env`` files.
         shown: the directory, as the user typed it.
         directory: the directory, absolute and without links.
         found: the values that a start in development reads from the ``.env`` files.
@@ -130,7 +129,6 @@ class MigrationPlan:
         self.declaration: str = declared.__name__
         self._fields: list[Field] = declared._field_index.all_fields  # noqa: SLF001  (same package)
         self.field_index: FieldIndex = without_constraints(self._fields)
-        self.files = files
         self.shown = shown
         self.directory: Path = named_directory(shown)
         self.found: LoadResult = read_env_files(self.field_index, files)
@@ -164,10 +162,11 @@ class MigrationPlan:
 
     def migrated_otherwise(self, target: LoadResult) -> list[Field]:
         """Return the fields of the ``.env`` files whose value is another one in ``target``."""
-        return [each for each in self._migrating if self._differs(each, target)]
-
-    def _differs(self, field: Field, other: LoadResult) -> bool:
-        return self.found.values.get(field.attribute) != other.values.get(field.attribute)
+        return [
+            field
+            for field in self._migrating
+            if self.found.values[field.attribute] != target.values.get(field.attribute)
+        ]
 
     @property
     def paths(self) -> list[Path]:
@@ -328,13 +327,13 @@ class MigrationPlan:
                 would ignore new ones.
         """
         names = tracked_files(self.directory)
-        root = find_repository(self.directory)
-        if root is not None and (failure := git_failure(root)):
+        if failure := git_failure(self.directory):
             self.warnings.append(
                 f"git does not answer whether it tracks or ignores the files in {self.shown}: "
                 f"{failure}"
             )
-        below = [Path(root or "", name).relative_to(self.directory).parts[0] for name in names]
+        root = find_repository(self.directory) or ""
+        below = [Path(root, name).relative_to(self.directory).parts[0] for name in names]
         if self.gitignore_change and (foreign := self._other_files(below)):
             message = (
                 f"git tracks {self.shown / foreign[0]}, and would ignore other new files in "
@@ -474,17 +473,14 @@ def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
         CommandError: git would not ignore the files, or a start would read another value.
     """
     change = plan.gitignore_change
-    if change is not None and change.before is not None:
-        transaction.replace(change.path, change.content, change.before)
-    elif change is not None:
-        transaction.create(change.path, change.content, mode=None)
-    root = find_repository(plan.directory)
-    if change is not None and root is not None and are_ignored(root, plan.paths) is False:
-        message = (
-            f"No secret was written: git does not ignore {plan.shown} with the line {change.line} "
-            f"in {change.path}, because another .gitignore overrides it"
-        )
-        raise CommandError(message)
+    if change is not None:
+        transaction.write(change.path, change.content, change.before)
+        if are_ignored(plan.directory, plan.paths) is False:
+            message = (
+                f"No secret was written: git does not ignore {plan.shown} with the line "
+                f"{change.line} in {change.path}, because another .gitignore overrides it"
+            )
+            raise CommandError(message)
     if plan.restricts_permissions:
         transaction.restrict(plan.directory)
     for each in plan.secrets:
@@ -524,7 +520,15 @@ def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
     heading = "Dry run, nothing was written. Planned changes:" if dry_run else "Done:"
     print_line(Cell(heading, "bold"))
     print_line()
-    print_table(("NAME", "FILE", ""), _rows(plan))
+    rows = [
+        [
+            Cell(each.name, "bold"),
+            Cell(str(plan.shown / each.file)),
+            Cell("new", "green") if each.is_new else Cell("unchanged", "dim"),
+        ]
+        for each in plan.secrets
+    ]
+    print_table(("NAME", "FILE", ""), rows)
     print_line()
     for line in _changes(plan):
         print_line(f"- {line}")
@@ -549,17 +553,6 @@ def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
     print_line(f"    hive-boot manifests {app} --target compose --write")
     print_line("- change a secret later, in place:")
     print_line(f"    hive-boot rotate NAME --to {directory}")
-
-
-def _rows(plan: MigrationPlan) -> list[list[Cell]]:
-    return [
-        [
-            Cell(each.name, "bold"),
-            Cell(str(plan.shown / each.file)),
-            Cell("new", "green") if each.is_new else Cell("unchanged", "dim"),
-        ]
-        for each in plan.secrets
-    ]
 
 
 def _changes(plan: MigrationPlan) -> Iterator[str]:

@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks.context import Finding, file_status
-from hive_boot.cli.git import find_repository, git_failure, git_paths
+from hive_boot.cli.git import git_failure, git_paths
 from hive_boot.cli.terminal import pluralize
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ def readable_by_others(context: DoctorContext) -> Iterator[Finding]:
         )
     for file, mode in _files_with_mode(context.dotenv_files, stat.S_IROTH):
         yield Finding(
-            severity="warning",
             kind="readable-file",
             message=f"a .env file can be read by every user of this {where} (mode {mode:04o})",
             locations=(str(file),),
@@ -53,7 +52,6 @@ def writable_by_others(context: DoctorContext) -> Iterator[Finding]:
     files = context.names_by_path
     for file, mode in _files_with_mode(files, stat.S_IWOTH):
         yield Finding(
-            severity="warning",
             kind="writable-file",
             message=f"a secret file can be written by every user (mode {mode:04o})",
             names=files[file],
@@ -65,7 +63,6 @@ def writable_by_others(context: DoctorContext) -> Iterator[Finding]:
         # In a sticky directory, such as a kubelet volume, users can replace only their own files.
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             yield Finding(
-                severity="warning",
                 kind="writable-directory",
                 message=f"the files in a directory can be replaced by every user (mode {mode:04o})",
                 locations=(str(directory),),
@@ -84,7 +81,6 @@ def owned_by_others(context: DoctorContext) -> Iterator[Finding]:
         if status is not None and status.st_uid not in {0, context.user_id}:
             owner, user = _user_name(status.st_uid), _user_name(context.user_id)
             yield Finding(
-                severity="warning",
                 kind="foreign-file",
                 message=f"the user {owner} owns a secret file and can change it",
                 names=names,
@@ -150,12 +146,12 @@ def secrets_tracked_by_git(context: DoctorContext) -> Iterator[Finding]:
     for directory, files in by_directory.items():
         tracked = git_paths(directory, "--literal-pathspecs", "ls-files", "-z", "--", *files)
         if tracked is None:
-            if find_repository(directory.resolve()) is not None:
+            if failure := git_failure(directory.resolve()):
                 yield Finding(
                     severity="note",
                     kind="git-unavailable",
                     message="git does not answer whether it tracks or ignores secret files: "
-                    f"{git_failure(directory)}",
+                    f"{failure}",
                     locations=(str(directory),),
                 )
             continue
@@ -188,7 +184,6 @@ def _git_finding(
 ) -> Finding:
     names = context.names_by_path
     return Finding(
-        severity="warning",
         kind=kind,
         message=message,
         names=tuple(name for path in paths for name in names.get(path, ())),

@@ -56,7 +56,6 @@ def try_to_watch(targets: Collection[str], context: DoctorContext) -> Iterator[F
         FileEvents(targets).close()
     except (FileNotFoundError, PermissionError):
         yield Finding(
-            severity="warning",
             kind="watch-impossible",
             message=f"a path does not exist or cannot be read, {_POLLED}",
             locations=tuple(path for path in sorted(targets) if not os.access(path, os.R_OK)),
@@ -69,7 +68,6 @@ def try_to_watch(targets: Collection[str], context: DoctorContext) -> Iterator[F
         limit = context.read_system_file(f"{_LIMITS}/{name}").strip() or "unknown"
         setting = f"fs.inotify.{name}"
         yield Finding(
-            severity="warning",
             kind="watch-impossible",
             message=f"no inotify {'watch' if is_watch else 'instance'} is left for this user, "
             f"{_POLLED} ({setting} is {limit}; all containers of this user share it)",
@@ -149,7 +147,6 @@ def secrets_in_image(context: DoctorContext) -> Iterator[Finding]:
     for path, names in context.names_by_path.items():
         if mount_of(path.resolve(), table).point == "/":
             yield Finding(
-                severity="warning",
                 kind="secret-in-image",
                 message="a secret file is in the file system of the container, not on a mount: if "
                 "it is part of the image, every copy of the image contains the secret",
@@ -173,7 +170,6 @@ def file_systems_without_events(context: DoctorContext) -> Iterator[Finding]:
             found.setdefault(file_system, set()).add(str(directory))
     for file_system, paths in sorted(found.items()):
         yield Finding(
-            severity="warning",
             kind="remote-file-system",
             message=f"secrets are on {file_system}, where a change by another machine causes no "
             "inotify event: the regular comparison finds it after 5 to 60 s",

@@ -41,7 +41,6 @@ def container_env_copies(context: DoctorContext) -> Iterator[Finding]:
     copies = sorted(name for name in with_value & declared if not variables.get(name))
     if copies:
         yield Finding(
-            severity="warning",
             kind="environment-copy",
             message=f"{', '.join(copies)}: in the environment of PID 1, where `docker inspect` "
             "and every child process can see it",
@@ -94,7 +93,6 @@ def near_names(context: DoctorContext) -> Iterator[Finding]:
             found += [(f"environment variable {name}", field.name) for name in near]
         for location, expected in found:
             yield Finding(
-                severity="warning",
                 kind="near-name",
                 message=f"{field.name} is optional and absent, and an undeclared name resembles it",
                 names=(field.name,),
@@ -116,7 +114,6 @@ def stray_characters(context: DoctorContext) -> Iterator[Finding]:
         for kind in _stray_kinds(value.reveal()):
             problem, fix = _STRAY_CHARACTERS[kind]
             yield Finding(
-                severity="warning",
                 kind=kind,
                 message=f"{field.name} {problem}",
                 names=(field.name,),
@@ -255,7 +252,6 @@ def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:
         )
     elif sign and sources.mode == "development":
         yield Finding(
-            severity="warning",
             kind="development-mode",
             message=f"development mode on a platform ({sign}): variables and .env files are read "
             f"({sources.mode_reason})",
@@ -268,7 +264,6 @@ def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:
     unread = sorted({index.by_file[name][1] for name in index.by_file if is_file(directory / name)})
     if unread:
         yield Finding(
-            severity="warning",
             kind="mount-not-read",
             message=f"{', '.join(unread)}: mounted, and not read in the mode {sources.mode} "
             f"({sources.mode_reason})",

@@ -25,21 +25,21 @@ class Finding:
     """One result of a check. It never contains a value.
 
     Attributes:
-        severity: ``error`` for a certain failure, ``warning`` for a possible failure, ``note``
-            for information.
         kind: the type of the finding, an identifier for programs.
         message: the description, as a sentence without a full stop.
         names: the secrets, settings or variables concerned.
         locations: the files, directories or variables concerned.
         fix: the action that resolves the finding. Commands are in backquotes.
+        severity: ``error`` for a certain failure, ``warning`` for a possible failure, ``note``
+            for information.
     """
 
-    severity: Severity
     kind: str
     message: str
     names: tuple[str, ...] = ()
     locations: tuple[str, ...] = ()
     fix: str = ""
+    severity: Severity = "warning"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

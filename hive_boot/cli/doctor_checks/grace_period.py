@@ -132,7 +132,6 @@ def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding
     default = "" if grace.explicit else f", the default of {grace.platform}"
     key, value, _ = _PLATFORMS[grace.platform]
     return Finding(
-        severity="warning",
         kind="grace-period",
         message=f"a shutdown can take {needed:g} s ({total}), but the process is killed after "
         f"{grace.seconds:g} s{default}",

@@ -55,7 +55,7 @@ CHECKS: tuple[Callable[[DoctorContext], Iterable[Finding]], ...] = (
     grace_period.short_grace_period,
     configuration.platform_mismatch,
     configuration.used_env_fallback,
-    configuration.ineffective_declaration,
+    configuration.hooks_without_watch,
 )
 
 _STYLES: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "dim"}

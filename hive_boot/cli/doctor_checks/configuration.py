@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,8 +110,7 @@ def stray_characters(context: DoctorContext) -> Iterator[Finding]:
         value = result.values.get(field.attribute)
         if not isinstance(value, Secret) or result.origin(field.attribute)[0] == "dev_default":
             continue
-        for kind in _stray_kinds(value.reveal()):
-            problem, fix = _STRAY_CHARACTERS[kind]
+        for kind, problem, fix in _stray_characters(value.reveal()):
             yield Finding(
                 kind=kind,
                 message=f"{field.name} {problem}",
@@ -131,39 +129,26 @@ def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set
     return {name for name in names if not name.startswith("..")}
 
 
-_STRAY_CHARACTERS = {
-    "space-around": (
-        "begins or ends with white space; a load removes only one final line end",
-        "write it without (printf '%s' instead of echo; one final newline is harmless)",
-    ),
-    "quoted": (
-        "is in quotes, which are part of the value: only a shell or a .env file removes them",
-        "write it without quotes",
-    ),
-    "carriage-return": (
-        "contains a carriage return: the file has the line ends of Windows",
-        "write it without (`tr -d '\\r'`)",
-    ),
-    "path": (
-        "is a path below /run/secrets, not the content of that file",
-        "set the variable that ends in _FILE to the path, or write the value itself",
-    ),
-}
-"""The message and the fix of each kind of finding about the characters of a value."""
-
-
-def _stray_kinds(plain: str) -> Iterator[str]:
+def _stray_characters(plain: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the kind, the message and the fix of each finding about the characters of a value."""
     bare = plain.strip()
     is_pem = bare.startswith("-----BEGIN ")
     # Parsers of PEM and JSON ignore the white space around the content.
     if plain != bare and not is_pem and bare[:1] + bare[-1:] not in {"{}", "[]"}:
-        yield "space-around"
+        problem = "begins or ends with white space; a load removes only one final line end"
+        fix = "write it without (printf '%s' instead of echo; one final newline is harmless)"
+        yield "space-around", problem, fix
     if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'`":
-        yield "quoted"
+        problem = "is in quotes, which are part of the value"
+        why = "only a shell or a .env file removes them"
+        yield "quoted", f"{problem}: {why}", "write it without quotes"
     if "\r" in bare and not is_pem:
-        yield "carriage-return"
+        problem = "contains a carriage return: the file has the line ends of Windows"
+        yield "carriage-return", problem, "write it without (`tr -d '\\r'`)"
     if bare.startswith("/run/secrets/"):
-        yield "path"
+        problem = "is a path below /run/secrets, not the content of that file"
+        fix = "set the variable that ends in _FILE to the path, or write the value itself"
+        yield "path", problem, fix
 
 
 _FIXES: Mapping[WarningKind, str] = {
@@ -201,17 +186,9 @@ def load_warnings(context: DoctorContext) -> Iterator[Finding]:
         )
 
 
-def ineffective_declaration(context: DoctorContext) -> Iterator[Finding]:
-    """Yield the declarations that have no effect, or that make a start fail."""
+def hooks_without_watch(context: DoctorContext) -> Iterator[Finding]:
+    """Yield a finding if rotation hooks are declared, and changes are not followed."""
     declared = context.declarations
-    if declared.probe_port is not None and find_spec("h11") is None:
-        yield Finding(
-            severity="error",
-            kind="missing-package",
-            message="probe_port needs h11, which is not installed: a start will fail",
-            names=("probe_port",),
-            fix="`pip install 'hive_boot[probes]'`",
-        )
     if declared.hooks and not declared.watch:
         yield Finding(
             severity="note",
@@ -220,19 +197,6 @@ def ineffective_declaration(context: DoctorContext) -> Iterator[Finding]:
             "read only on request (SIGHUP, boot.reload())",
             names=("watch",),
             fix="Bootstrap(…, watch=True), if changes are to be followed",
-        )
-    fields = context.load_result.field_index.fields.values()
-    names = sorted(
-        field.name for field in fields if field.accept_old_for and field.previous is None
-    )
-    if names:
-        yield Finding(
-            severity="note",
-            kind="no-previous",
-            message=f"{', '.join(names)}: the old value is accepted for some time after a "
-            "rotation, but a process that starts in that time does not know it",
-            names=tuple(names),
-            fix='secret(previous="…_PREVIOUS"), and store the old value there in a rotation',
         )
 
 

@@ -59,50 +59,16 @@ class SecretItem:
         return self.key != self.file
 
     @property
+    def is_previous(self) -> bool:
+        """Return whether it is the secret of ``previous=``."""
+        return "." in self.field.attribute
+
+    @property
     def about(self) -> str:
         """Return what the secret is for, as one line."""
-        previous = "the value before the last rotation" if self._is_previous else ""
+        previous = "the value before the last rotation" if self.is_previous else ""
         used_by = f"used by {self.field.used_by}" if self.field.used_by else ""
         return one_line("; ".join(filter(None, [previous, used_by, self.field.description])))
-
-    @property
-    def used_by(self) -> str:
-        """Return which part of the application needs the secret."""
-        return self.field.used_by or ("the value before" if self._is_previous else "")
-
-    @property
-    def required_text(self) -> str:
-        """Return ``yes``, ``no``, or the profiles that require the secret."""
-        if self.field.required:
-            return "yes"
-        profiles = ", ".join(sorted(self.field.required_in))
-        return f"in {profiles}" if profiles else "no"
-
-    @property
-    def rules(self) -> list[str]:
-        """Return the constraints on the value."""
-        field = self.field
-        unit = "bytes" if self.binary else "characters"
-        rules = {
-            f"at least {field.min_length} {unit}": field.min_length is not None,
-            f"at most {field.max_length} {unit}": field.max_length is not None,
-            "of a pattern": field.pattern is not None,
-            "has a default for development": field.dev_default is not None,
-        }
-        return [rule for rule, applies in rules.items() if applies]
-
-    @property
-    def description(self) -> str:
-        """Return the description of the declaration, and the constraints."""
-        return "; ".join(filter(None, [self.field.description, *self.rules]))
-
-    @property
-    def sentence(self) -> str:
-        """Return all of the above as one sentence."""
-        required = self.required_text
-        need = "" if required == "no" else f"required {required}".replace(" yes", "")
-        text = "; ".join(filter(None, [need, self.about, *self.rules])) or "optional"
-        return f"{text[0].upper()}{text[1:]}."
 
     @property
     def placeholder(self) -> str:
@@ -118,10 +84,6 @@ class SecretItem:
         """
         plain = self.file.isprintable() and self.file == self.file.strip("\\ ")
         return self.file if plain else self.key
-
-    @property
-    def _is_previous(self) -> bool:
-        return "." in self.field.attribute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -132,25 +132,8 @@ def run(arguments: Namespace) -> int:
 
 
 def run_checks(context: DoctorContext) -> list[Finding]:
-    """Run every check and return the findings, the most severe first.
-
-    A check that raises OSError becomes a note.
-    """
-    findings: list[Finding] = []
-    for check in CHECKS:
-        try:
-            findings += check(context)
-        except OSError as exc:
-            name = check.__name__
-            findings.append(
-                Finding(
-                    severity="note",
-                    kind="check-failed",
-                    message=f"the check {name} failed: {os_error_text(exc)}",
-                    names=(name,),
-                    locations=(str(exc.filename),) if exc.filename else (),
-                )
-            )
+    """Run every check and return the findings, the most severe first."""
+    findings = [finding for check in CHECKS for finding in check(context)]
     return sorted(findings, key=lambda finding: [*_STYLES].index(finding.severity))
 
 

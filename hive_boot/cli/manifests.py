@@ -24,7 +24,6 @@ from hive_boot.cli.terminal import (
     print_text,
 )
 from hive_boot.manifests.deployment import Deployment, items_of, name_of
-from hive_boot.manifests.quoting import WORDS
 from hive_boot.manifests.rendering import PROBED, TARGETS, File, TemplateError, compare, render
 
 if TYPE_CHECKING:
@@ -43,9 +42,6 @@ _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
 
 _NOT_RENDERED = frozenset({"app", "target", "write", "check", "json"})
 """Arguments that are no options on which the text of the files depends."""
-
-_UNITS = {"": 1.0, "m": 1e-3, "Ki": 1.0, "Mi": 1024.0, "Gi": 1024.0**2}
-"""Units of quantities; the memory is compared in KiB."""
 
 _WRITTEN = {
     "new": ("new", "green"),
@@ -197,18 +193,13 @@ def _print_result(root: Path, files: Sequence[File], *, is_check: bool, json: bo
     differing = [file for file in files if file.state != "unchanged"]
     status = EXIT_FAILURE if is_check and differing else 0
     if json:
-        facts = [
-            {"path": file.path, "state": states[file.state][0], "difference": file.difference}
-            for file in files
-        ]
+        facts = [{"path": file.path, "state": states[file.state][0]} for file in files]
         print_json({"ok": status == 0, "directory": str(root), "files": facts})
         return status
     for file in differing if is_check else files:
         state, style = states[file.state]
         separator = ": " if is_check else f"{'':{11 - len(state)}}"
         print_line(Cell(state, style), f"{separator}{root / file.path}")
-        for line in file.difference if is_check and file.there is not None else ():
-            print_line(f"  {line}")
     if status:
         print_line(f"{len(differing)} of {len(files)} differ; to write them, use --write")
     elif is_check:
@@ -252,8 +243,6 @@ def _problems(arguments: Namespace, declaration: AppDeclaration, name: str) -> I
     """Yield what is wrong with the arguments; a later problem may follow from the first one."""
     if not _NAME.fullmatch(name):
         yield f"--name must be a letter and at most 49 of a-z, 0-9 and '-'; {name!r} is not"
-    if name in WORDS:
-        yield f"YAML reads {name} as a value of another type: choose another --name"
     for option in ("image", "base", "command", "install"):
         value = getattr(arguments, option)
         if value is not None and not (value.strip() and value.isprintable()):
@@ -283,9 +272,7 @@ def _number_problems(arguments: Namespace, declaration: AppDeclaration) -> Itera
         ("--cpu", arguments.cpu, r"[0-9]+m|[0-9]+(?:\.[0-9]{1,3})?", _CPU),
         ("--memory", arguments.memory, r"[0-9]+[KMG]i", _MEMORY),
     ):
-        both = _quantities(text)
-        valid = all(re.fullmatch(pattern, each) for each in both)
-        if not valid or not 0 < _amount(both[0]) <= _amount(both[1]):
+        if not all(re.fullmatch(pattern, each) for each in _quantities(text)):
             yield f"{option} must be REQUEST or REQUEST:LIMIT, such as {example}; {text!r} is not"
 
 
@@ -356,11 +343,6 @@ def _quantities(text: str) -> tuple[str, str]:
     """Return the request and the limit of a resource."""
     request, _, limit = text.partition(":")
     return request, limit or request
-
-
-def _amount(quantity: str) -> float:
-    number = quantity.rstrip("mKMGi")
-    return float(number) * _UNITS[quantity.removeprefix(number)]
 
 
 def rerun_arguments(arguments: Namespace) -> tuple[str, ...]:

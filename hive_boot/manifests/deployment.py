@@ -166,15 +166,10 @@ class Deployment:
         return list(dict.fromkeys([*_BUILD_PATHS, *self.context, *self.copies]))
 
     @property
-    def has_renamed_files(self) -> bool:
-        """Return whether the name of any file differs from its key."""
-        return any(item.renamed for item in self.items)
-
-    @property
     def create_secret(self) -> list[str]:
         """Return the command that creates the Kubernetes Secret from files."""
         files = ["--from-file=secrets/"]
-        if self.has_renamed_files:
+        if any(item.renamed for item in self.items):
             items, _ = self.files("production")
             files = [f"--from-file={item.key}=secrets/{item.file}" for item in items]
         return ["kubectl", "create", "secret", "generic", self.object_name, *files]
@@ -188,11 +183,6 @@ class Deployment:
     def pre_stop(self) -> int:
         """Return the seconds before SIGTERM in a pod; 0 for a worker, which gets no requests."""
         return _PRE_STOP if self.port is not None else 0
-
-    @property
-    def start_limit_seconds(self) -> int:
-        """Return a time that five starts exceed if each fails only at its timeout."""
-        return min(60, 4 * self.start_seconds)
 
     def grace(self, *, kubernetes: bool = False) -> int:
         """Return the whole seconds that the platform must wait before it kills."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
+_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
 """Words that YAML 1.1 reads as a value of another type than text."""
 
 _WIDTH = 98
@@ -21,7 +21,7 @@ _PLAIN = re.compile(r"(\./|/)?[A-Za-z][-A-Za-z0-9_./:]*[A-Za-z0-9]")
 
 def yaml_scalar(text: str) -> str:
     """Return a text as a YAML scalar that every reader takes for this text."""
-    if text.lower() not in WORDS and _PLAIN.fullmatch(text):
+    if text.lower() not in _WORDS and _PLAIN.fullmatch(text):
         return text
     return f'"{"".join(map(_escaped, text))}"'
 

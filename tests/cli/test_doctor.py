@@ -5,18 +5,16 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from errno import ENOENT
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hive_boot.cli import doctor as doctor_command
-from hive_boot.cli.doctor_checks.context import DoctorContext, Finding
+from hive_boot.cli.doctor_checks.context import Finding
 from hive_boot.cli.main import main
 from hive_boot.secrets.platform import HostEnvironment
-from tests.cli.doctor_checks.contexts import context_of, write
+from tests.cli.doctor_checks.contexts import write
 from tests.fixtures.golden import assert_golden
 from tests.support import as_ordinary_user, move_to, run_child
 
@@ -236,21 +234,6 @@ def test_a_manifest_that_cannot_be_read_is_a_note(machine: Path, doctor: Doctor)
     ]
     assert [each["locations"] for each in load_result[2:]] == [[path] for path in unreadable]
     assert "is a FIFO" in load_result[2]["message"]
-
-
-def test_a_check_that_fails_is_a_note(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other checks run."""
-
-    def no_such_process(context: DoctorContext) -> list[Finding]:
-        raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(context.host.path("/proc/0")))
-
-    monkeypatch.setattr(doctor_command, "CHECKS", (no_such_process, *doctor_command.CHECKS))
-    first = doctor_command.run_checks(context_of(machine))[-1]
-
-    assert (first.severity, first.kind, first.names) == (
-        ("note", "check-failed", ("no_such_process",))
-    )
-    assert first.locations == (f"{machine}/proc/0",)
 
 
 def test_lines_fit_the_terminal_except_commands(

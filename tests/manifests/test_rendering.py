@@ -36,7 +36,7 @@ SAFE = {
         "user",
         "app.pre_stop",
         "app.replicas",
-        "app.start_limit_seconds",
+        "start_limit",
         "app.port",
         "app.probe_port",
         "app.probed_port",

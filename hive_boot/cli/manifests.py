@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli import run as run_command
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.file_writing import FileTransaction
 from hive_boot.cli.secret_files import errors_reported, named_directory, refuse_links
@@ -43,13 +42,11 @@ _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
 _NOT_RENDERED = frozenset({"app", "target", "write", "check", "json"})
 """Arguments that are no options on which the text of the files depends."""
 
-_WRITTEN = {
-    "new": ("new", "green"),
-    "changed": ("changed", "yellow"),
-    "unchanged": ("unchanged", "dim"),
-}
-_CHECKED = {"new": ("missing", "red"), "changed": ("differs", "red"), "unchanged": ("same", "")}
-"""The name and the style of each state for ``--write`` and for ``--check``."""
+_WRITTEN = {"new": "green", "changed": "yellow", "unchanged": "dim"}
+"""The style of each state for ``--write``."""
+
+_CHECKED = {"new": "missing", "changed": "differs", "unchanged": "same"}
+"""The name of each state for ``--check``."""
 
 
 def parser() -> Parser:
@@ -189,17 +186,20 @@ def write(directory: Path, files: Sequence[File]) -> None:
 
 
 def _print_result(root: Path, files: Sequence[File], *, is_check: bool, json: bool) -> int:
-    states = _CHECKED if is_check else _WRITTEN
     differing = [file for file in files if file.state != "unchanged"]
     status = EXIT_FAILURE if is_check and differing else 0
     if json:
-        facts = [{"path": file.path, "state": states[file.state][0]} for file in files]
+        facts = [
+            {"path": file.path, "state": _CHECKED[file.state] if is_check else file.state}
+            for file in files
+        ]
         print_json({"ok": status == 0, "directory": str(root), "files": facts})
         return status
     for file in differing if is_check else files:
-        state, style = states[file.state]
-        separator = ": " if is_check else f"{'':{11 - len(state)}}"
-        print_line(Cell(state, style), f"{separator}{root / file.path}")
+        if is_check:
+            print_line(Cell(_CHECKED[file.state], "red"), f": {root / file.path}")
+        else:
+            print_line(Cell(f"{file.state:<11}", _WRITTEN[file.state]), f"{root / file.path}")
     if status:
         print_line(f"{len(differing)} of {len(files)} differ; to write them, use --write")
     elif is_check:
@@ -249,11 +249,11 @@ def _problems(arguments: Namespace, declaration: AppDeclaration, name: str) -> I
             yield f"--{option} must be one line, without control characters"
     yield from _number_problems(arguments, declaration)
     try:
-        words = shlex.split(_command(arguments))
+        shlex.split(_command(arguments))
     except ValueError as exc:
         yield f"--command must be words as in a shell: {exc}"
     if PROBED.intersection(arguments.target):
-        yield from _probe_problems(arguments, declaration, words)
+        yield from _probe_problems(arguments, declaration)
     yield from _name_problems(arguments, declaration)
     yield from _path_problems(arguments)
 
@@ -276,14 +276,9 @@ def _number_problems(arguments: Namespace, declaration: AppDeclaration) -> Itera
             yield f"{option} must be REQUEST or REQUEST:LIMIT, such as {example}; {text!r} is not"
 
 
-def _probe_problems(
-    arguments: Namespace, declaration: AppDeclaration, words: list[str]
-) -> Iterator[str]:
+def _probe_problems(arguments: Namespace, declaration: AppDeclaration) -> Iterator[str]:
     """Yield why the probes of the platform would not reach the application."""
-    app, asked = arguments.app, arguments.port or DEFAULT_PORT
-    # Of another command than that of hive_boot it is not known where it serves.
-    known = words[2:] if words[:2] == ["hive-boot", "run"] else []
-    options, _ = run_command.parser().parse_known_args(known)
+    app = arguments.app
     if declaration.main is None and arguments.command is None:
         yield (
             f"{app} has no main, so a server must run it: use --command "
@@ -293,13 +288,6 @@ def _probe_problems(
         yield (
             f"{app} answers no probe: declare Bootstrap(probe_port=…), or use --port for the port "
             "at which it serves HTTP"
-        )
-    if options.serve and (DEFAULT_PORT if options.port is None else options.port) != asked:
-        yield f"--command does not serve at the port {asked}: add --port {asked} to it"
-    if options.serve and options.host in {None, "127.0.0.1", "::1", "localhost"}:
-        yield (
-            "--command serves at the loopback address of its container, which no probe reaches: "
-            "add --host 0.0.0.0 to it"
         )
 
 

@@ -198,9 +198,6 @@ def test_an_invalid_argument_is_64(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         ("served", ("--target", "compose"), "--serve"),
         ("quiet", ("--target", "kubernetes"), "probe_port"),
-        ("served", ("--target", "compose", "--command", SERVE), "--host 0.0.0.0"),
-        ("served", ("--target", "compose", *SERVED, "--port", "80"), "--port 80"),
-        ("served", ("--target", "compose", "--command", f"{SERVE} --port x"), "--port"),
     ]
     for app, more, data in cases:
         assert manifests(app, *more) == 64, more

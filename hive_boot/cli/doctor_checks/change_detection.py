@@ -7,14 +7,14 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding
+from hive_boot.cli.doctor_checks import Finding
 from hive_boot.secrets.watch_targets import MOUNT_TABLE, Mount, WatchTargets, read_mounts
 from hive_boot.secrets.watcher import NOT_FORCED, FileEvents
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from hive_boot.cli.doctor_checks.context import DoctorContext, Severity
+    from hive_boot.cli.doctor_checks import DoctorContext, Severity
     from hive_boot.secrets.watch_targets import MountedFile
 
 _LIMITS = "/proc/sys/fs/inotify"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding, is_file
+from hive_boot.cli.doctor_checks import Finding, is_file
 from hive_boot.cli.terminal import pluralize
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.runtime.log_messages import warning_text
@@ -17,7 +17,7 @@ from hive_boot.secrets.value import Secret
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hive_boot.cli.doctor_checks.context import DoctorContext
+    from hive_boot.cli.doctor_checks import DoctorContext
     from hive_boot.secrets.load_result import WarningKind
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 

@@ -7,7 +7,7 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding, file_status
+from hive_boot.cli.doctor_checks import Finding, file_status
 from hive_boot.cli.git import git_failure, git_paths
 from hive_boot.cli.terminal import pluralize
 
@@ -15,35 +15,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from hive_boot.cli.doctor_checks.context import DoctorContext
+    from hive_boot.cli.doctor_checks import DoctorContext
 
 
 def readable_by_others(context: DoctorContext) -> Iterator[Finding]:
     """Yield the files that every user can read: one finding per directory and mode.
 
-    Each ``.env`` file is a separate finding.
+    Each ``.env`` file is a separate finding: its directory is the project, which stays open.
     """
-    names = context.secret_files
+    names = context.names_by_path
     where = "container" if context.in_container else "machine"
     groups: dict[tuple[Path, int], list[Path]] = {}
     for file, mode in _files_with_mode(names, stat.S_IROTH):
-        groups.setdefault((file.parent, mode), []).append(file)
-    for (directory, mode), files in groups.items():
+        groups.setdefault((file.parent if names[file] else file, mode), []).append(file)
+    for (path, mode), files in groups.items():
+        is_dotenv = path in files
         yield Finding(
-            severity="note" if context.in_container else "warning",
+            severity="note" if context.in_container and not is_dotenv else "warning",
             kind="readable-file",
-            message=f"{pluralize(len(files), 'file')} can be read by every user of this {where} "
-            f"(mode {mode:04o})",
-            names=tuple(names[file] for file in files),
+            message=f"{'a .env file' if is_dotenv else pluralize(len(files), 'file')} can be read "
+            f"by every user of this {where} (mode {mode:04o})",
+            names=tuple(name for file in files for name in names[file]),
             locations=tuple(map(str, files)),
-            fix=_fix_for_readable_files(context, directory),
-        )
-    for file, mode in _files_with_mode(context.dotenv_files, stat.S_IROTH):
-        yield Finding(
-            kind="readable-file",
-            message=f"a .env file can be read by every user of this {where} (mode {mode:04o})",
-            locations=(str(file),),
-            fix=f"`chmod 600 {shlex.quote(str(file))}`",
+            fix=f"`chmod 600 {shlex.quote(str(path))}`"
+            if is_dotenv
+            else _fix_for_readable_files(context, path),
         )
 
 
@@ -94,15 +90,10 @@ def _files_with_mode(paths: Iterable[Path], bit: int) -> Iterator[tuple[Path, in
 
     A file cannot be reached if other users have no search permission for a directory above it.
     """
-    reachable: dict[Path, bool] = {}
     for path in paths:
-        mode = _mode(path)
-        if not mode & bit:
-            continue
-        real = path.resolve().parent
-        if real not in reachable:
-            reachable[real] = all(_mode(each) & stat.S_IXOTH for each in [real, *real.parents])
-        if reachable[real]:
+        mode, directory = _mode(path), path.resolve().parent
+        above = [directory, *directory.parents]
+        if mode & bit and all(_mode(each) & stat.S_IXOTH for each in above):
             yield path, mode
 
 

@@ -33,6 +33,7 @@ from hive_boot.cli.secret_files import (
     named_directory,
     read_directory,
     read_env_files,
+    read_target,
     refuse_links,
     rejections,
     without_constraints,
@@ -201,17 +202,7 @@ class MigrationPlan:
             CommandError: the directory cannot be read or written, or has other values, or lacks
                 a file with members.
         """
-        target = read_directory(self.field_index, self.directory)
-        snapshot = target.snapshots[0]
-        if snapshot.volume:
-            message = (
-                f"{self.shown} is a Kubernetes volume, which only the kubelet can write. Use "
-                "hive-boot rotate NAME --kubernetes: it prints the command that changes the Secret."
-            )
-            raise CommandError(message)
-        if snapshot.problem is not None and self.directory.exists():
-            message = f"{self.shown} {snapshot.problem.message}"
-            raise CommandError(message)
+        target = read_target(self.field_index, self.directory, self.shown)
         lines = [
             line
             for field in self.migrated_otherwise(target)

@@ -25,9 +25,6 @@ USER = 10001
 _PRE_STOP = 5
 """Seconds between the request to stop a pod and SIGTERM, for load balancers to remove it."""
 
-_BUILD_PATHS = ("pyproject.toml", "README.md", "LICENSE", "src")
-"""Files that the build of a Python project needs, if they exist."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretItem:
@@ -159,11 +156,6 @@ class Deployment:
     def probed_port(self) -> int | None:
         """Return the port that answers probes."""
         return self.probe_port or self.port
-
-    @property
-    def build_paths(self) -> list[str]:
-        """Return the paths of the repository that a build may read."""
-        return list(dict.fromkeys([*_BUILD_PATHS, *self.context, *self.copies]))
 
     @property
     def create_secret(self) -> list[str]:

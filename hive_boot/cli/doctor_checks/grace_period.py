@@ -143,17 +143,21 @@ def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding
 
 def find_manifests(directory: Path) -> list[Path]:
     """Return the manifests below ``deploy``, and the Compose files in ``directory``."""
-    found = [*directory.glob("docker-compose*.y*ml"), *directory.glob("compose*.y*ml")]
-    return sorted({*found, *_files_below(directory / "deploy")})
+    names = ("docker-compose*.y*ml", "compose*.y*ml", "deploy")
+    return sorted({*expand_manifests(path for name in names for path in directory.glob(name))})
 
 
 def expand_manifests(paths: Iterable[Path]) -> list[Path]:
     """Return the given files, and the manifests below the given directories."""
-    return [
-        file
-        for path in paths
-        for file in (_files_below(path) if os.path.isdir(path) else [path])  # noqa: PTH112  (Path.is_dir() can raise)
-    ]
+    found: list[Path] = []
+    for path in paths:
+        if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir() can raise)
+            # Unlike Path.rglob() and Path.is_file(), os.walk() ignores what it may not enter.
+            below = [Path(parent, name) for parent, _, names in os.walk(path) for name in names]
+            found += sorted(file for file in below if file.suffix in _ENDINGS)
+        else:
+            found.append(path)
+    return found
 
 
 def grace_periods(path: Path) -> list[GracePeriod]:
@@ -271,9 +275,3 @@ def _compose_services(text: str, begin: int) -> list[_Block]:
 def _preferred(blocks: list[_Block], pattern: re.Pattern[str]) -> list[_Block]:
     """Return the blocks that match ``pattern``, or all blocks if none matches."""
     return [block for block in blocks if pattern.search(block[1])] or blocks
-
-
-def _files_below(directory: Path) -> list[Path]:
-    # Unlike Path.rglob() and Path.is_file(), os.walk() ignores what it may not enter.
-    found = [Path(parent, name) for parent, _, names in os.walk(directory) for name in names]
-    return sorted(file for file in found if file.suffix in _ENDINGS)

@@ -26,18 +26,8 @@ _POLLED = "so changes are found by polling: every file is read every 2 s"
 
 def watch_limits(context: DoctorContext) -> Iterator[Finding]:
     """Yield the reason for which a start with ``watch=True`` would poll."""
-    if not context.declarations.watch:
-        return
-    if context.host.variable("WATCHFILES_FORCE_POLLING").lower() not in NOT_FORCED:
-        yield Finding(
-            severity="note",
-            kind="watch-polls",
-            message=f"WATCHFILES_FORCE_POLLING is set, {_POLLED}",
-            names=("WATCHFILES_FORCE_POLLING",),
-            locations=("the environment",),
-            fix="unset WATCHFILES_FORCE_POLLING",
-        )
-    elif context.host.exists(_LIMITS):
+    forced = context.host.variable("WATCHFILES_FORCE_POLLING").lower() not in NOT_FORCED
+    if context.declarations.watch and not forced and context.host.exists(_LIMITS):
         snapshot = WatchTargets(context.load_result.field_index, context.sources).snapshot()
         yield from try_to_watch(snapshot.targets.keys(), context)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pwd
 import shlex
 import stat
 from typing import TYPE_CHECKING
@@ -75,13 +74,12 @@ def owned_by_others(context: DoctorContext) -> Iterator[Finding]:
     for path, names in context.names_by_path.items():
         status = file_status(path)
         if status is not None and status.st_uid not in {0, context.user_id}:
-            owner, user = _user_name(status.st_uid), _user_name(context.user_id)
             yield Finding(
                 kind="foreign-file",
-                message=f"the user {owner} owns a secret file and can change it",
+                message=f"the user {status.st_uid} owns a secret file and can change it",
                 names=names,
                 locations=(str(path),),
-                fix=f"`sudo chown {user} {shlex.quote(str(path))}`",
+                fix=f"`sudo chown {context.user_id} {shlex.quote(str(path))}`",
             )
 
 
@@ -112,13 +110,6 @@ def _fix_for_readable_files(context: DoctorContext, directory: Path) -> str:
 def _mode(path: Path) -> int:
     status = file_status(path)
     return 0 if status is None else stat.S_IMODE(status.st_mode)
-
-
-def _user_name(user_id: int) -> str:
-    try:
-        return pwd.getpwuid(user_id).pw_name
-    except KeyError:
-        return str(user_id)
 
 
 _SYSTEM = ("/run", "/proc", "/dev", "/sys")

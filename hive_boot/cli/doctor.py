@@ -112,15 +112,15 @@ def run(arguments: Namespace) -> int:
             raise
         print_json({"ok": False, "check": {"ok": False, **problem_facts(exc)}, **_as_json([])})
         return exc.exit_code
-    findings = run_checks(
-        DoctorContext(
-            declarations=boot._declaration,  # noqa: SLF001  (same package)
-            load_result=result.load_result,
-            host=HostEnvironment(),
-            manifests=manifests,
-            user_id=os.geteuid(),
-        )
+    context = DoctorContext(
+        declarations=boot._declaration,  # noqa: SLF001  (same package)
+        load_result=result.load_result,
+        host=HostEnvironment(),
+        manifests=manifests,
+        user_id=os.geteuid(),
     )
+    findings = [finding for check in CHECKS for finding in check(context)]
+    findings.sort(key=lambda finding: [*_STYLES].index(finding.severity))
     has_findings = any(finding.severity != "note" for finding in findings)
     status = EXIT_FAILURE if has_findings else 0
     if result.error is not None:
@@ -132,12 +132,6 @@ def run(arguments: Namespace) -> int:
         print_report(result, show_warnings=False)
         _print_findings(findings)
     return status
-
-
-def run_checks(context: DoctorContext) -> list[Finding]:
-    """Run every check and return the findings, the most severe first."""
-    findings = [finding for check in CHECKS for finding in check(context)]
-    return sorted(findings, key=lambda finding: [*_STYLES].index(finding.severity))
 
 
 def _manifests(paths: Sequence[str] | None) -> list[Path]:

@@ -153,13 +153,11 @@ def _print(rendered: dict[str, str], *, json: bool) -> None:
     if json:
         print_json({"files": [{"path": path, "text": text} for path, text in rendered.items()]})
         return
-    yaml = False
     for path, text in rendered.items():
         if len(rendered) > 1:
-            if yaml and path.endswith((".yml", ".yaml")):
+            if path.endswith((".yml", ".yaml")):
                 print_line("---")
             print_line(f"# {path}")
-        yaml = path.endswith((".yml", ".yaml"))
         print_text(text.rstrip("\n"))
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from itertools import chain, groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._output import escape_controls
 from hive_boot.cli.app_loader import load_application
@@ -73,13 +73,13 @@ class MigratedSecret:
         name: its name.
         value: its value.
         file: its file, as a path relative to the directory.
-        is_new: whether the file must be written; if not, it already contains the value.
+        state: ``new`` if the file must be written, ``unchanged`` if it contains the value.
     """
 
     name: str
     value: Value
     file: str
-    is_new: bool
+    state: Literal["new", "unchanged"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,14 +243,12 @@ class MigrationPlan:
             CommandError: the path of its new file contains a symbolic link.
         """
         value = self.found.values[field.attribute]
-        is_new = field.attribute not in target.values
-        if is_new:
-            file = field.file_name
-            refuse_links(self.directory, file, self.shown)
-        else:
+        if field.attribute in target.values:
             path = Path(target.origin(field.attribute)[1])
             file = field.bundle or str(path.relative_to(self.directory))
-        return MigratedSecret(name=field.name, value=value, file=file, is_new=is_new)
+            return MigratedSecret(name=field.name, value=value, file=file, state="unchanged")
+        refuse_links(self.directory, field.file_name, self.shown)
+        return MigratedSecret(name=field.name, value=value, file=field.file_name, state="new")
 
     def _broken_constraints(self) -> list[str]:
         """Return a warning for each value that a start rejects; it is migrated without a change."""
@@ -475,7 +473,7 @@ def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
     if plan.restricts_permissions:
         transaction.restrict(plan.directory)
     for each in plan.secrets:
-        if each.is_new:
+        if each.state == "new":
             transaction.create_directory(plan.directory)
             transaction.create(plan.directory / each.file, encode_value(each.value))
     if differing := plan.migrated_otherwise(read_directory(plan.field_index, plan.directory)):
@@ -492,11 +490,7 @@ def report_facts(plan: MigrationPlan, *, dry_run: bool) -> dict[str, Any]:
         "directory": str(plan.shown),
         "dry_run": dry_run,
         "secrets": [
-            {
-                "name": each.name,
-                "file": str(plan.shown / each.file),
-                "state": "new" if each.is_new else "unchanged",
-            }
+            {"name": each.name, "file": str(plan.shown / each.file), "state": each.state}
             for each in plan.secrets
         ],
         "tightened": plan.restricts_permissions,
@@ -515,7 +509,7 @@ def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
         [
             Cell(each.name, "bold"),
             Cell(str(plan.shown / each.file)),
-            Cell("new", "green") if each.is_new else Cell("unchanged", "dim"),
+            Cell(each.state, "green" if each.state == "new" else "dim"),
         ]
         for each in plan.secrets
     ]
@@ -547,7 +541,7 @@ def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
 
 
 def _changes(plan: MigrationPlan) -> Iterator[str]:
-    if any(each.is_new for each in plan.secrets):
+    if any(each.state == "new" for each in plan.secrets):
         yield f"new files have mode 0444, which containers need; keep {plan.shown} at mode 0700"
     if plan.restricts_permissions:
         yield f"the permissions of other users on {plan.shown} are removed"

@@ -161,15 +161,10 @@ def print_text(text: str) -> None:
 
 
 def print_json(facts: object) -> None:
-    """Write JSON to stdout. If the encoding of stdout lacks a character, the text is ASCII."""
+    """Write JSON to stdout, in ASCII: each encoding of stdout has its characters."""
     import json  # noqa: PLC0415  (only for --json)
 
-    text = escape_controls(json.dumps(facts, indent=2, ensure_ascii=False), keep_lines=True)
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        text = escape_controls(json.dumps(facts, indent=2), keep_lines=True)
-    print_text(text)
+    print_text(escape_controls(json.dumps(facts, indent=2), keep_lines=True))
 
 
 def print_error(text: str) -> None:

@@ -44,12 +44,16 @@ def try_to_watch(targets: Collection[str], context: DoctorContext) -> Iterator[F
     """
     try:
         FileEvents(targets).close()
-    except (FileNotFoundError, PermissionError):
+    except (FileNotFoundError, PermissionError, ValueError):
         yield Finding(
             kind="watch-impossible",
-            message=f"a path does not exist or cannot be read, {_POLLED}",
-            locations=tuple(path for path in sorted(targets) if not os.access(path, os.R_OK)),
-            fix="give the user of the service read permission for the path",
+            message=f"a path does not exist, cannot be read, or is not UTF-8, {_POLLED}",
+            locations=tuple(
+                path
+                for path in sorted(targets)
+                if not (path.isprintable() and os.access(path, os.R_OK))
+            ),
+            fix="give the user of the service read permission for the path, or rename it",
         )
     except (OSError, RuntimeError) as exc:
         # watchfiles raises RuntimeError without an instance, and OSError without a watch.

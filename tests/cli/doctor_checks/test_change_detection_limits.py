@@ -86,11 +86,14 @@ def test_the_trial_leaves_no_descriptor(tmp_path: Path) -> None:
 
 @needs_inotify
 def test_a_location_that_cannot_be_watched_is_reported(tmp_path: Path) -> None:
-    """It has disappeared, or the user may not list it."""
-    (finding,) = try_to_watch([str(tmp_path / "gone")], context_of(tmp_path))
+    """It has disappeared, or its name is not UTF-8."""
+    odd = tmp_path / "\udcff"
+    odd.mkdir()
+    for path in (tmp_path / "gone", odd):
+        (finding,) = try_to_watch([str(path), str(tmp_path)], context_of(tmp_path))
 
-    assert kinds([finding]) == [("warning", "watch-impossible")]
-    assert finding.locations == (str(tmp_path / "gone"),)
+        assert kinds([finding]) == [("warning", "watch-impossible")]
+        assert finding.locations == (str(path),)
 
 
 def test_without_watch_or_inotify_nothing_is_tried(machine: Path) -> None:

@@ -228,6 +228,8 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
     if field.check is not None and not violations:
         check = FieldCheck(field, value)
         check.call()
+        if isinstance(check.failure, KeyboardInterrupt):
+            raise check.failure
         reason = unavailable_reason(check.failure)
         failure = reason or check.failure or rejection_reason(check.verdict)
         if inspect.isawaitable(check.verdict):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Secret, SecretSet, secret
-from hive_boot.cli.doctor_checks.context import file_status, is_file
+from hive_boot.cli.doctor_checks import file_status, is_file
 from hive_boot.testing import MountedVolume
 from tests.cli.doctor_checks.contexts import context_of, mounted, write
 

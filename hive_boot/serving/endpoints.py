@@ -195,13 +195,13 @@ def _readiness_lines(status: Status) -> Iterator[tuple[str, bool, str]]:
 
 
 def _status_page(path: str, status: Status, name: str, timings: Timings) -> Response:
-    from hive_boot.serving.status_page import content  # noqa: PLC0415  (only when the page is opened)
+    from hive_boot.serving import status_page  # noqa: PLC0415  (only when the page is opened)
 
     if path == "/boot.json":
-        body = content.status_as_json(name, status, timings)
+        body = status_page.status_as_json(name, status, timings)
         return make_response(200, f"{body}\n", kind="application/json")
-    file, media_type = content.read_file(path)
-    headers = content.HEADERS if path == "/boot" else ()
+    file, media_type = status_page.read_file(path)
+    headers = status_page.HEADERS if path == "/boot" else ()
     return make_response(200, file, *headers, kind=media_type)
 
 

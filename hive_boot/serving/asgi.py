@@ -32,7 +32,7 @@ from hive_boot.serving.endpoints import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from anyio.abc import TaskGroup
@@ -278,9 +278,6 @@ class ReadinessMiddleware:
         state: returns the lifespan state; called for each request.
         phase: returns the state of the run; called for each request. Default: the state in
             ``status()``, which is slower.
-
-    Attributes:
-        in_flight: the number of requests and websockets that the application is handling.
     """
 
     def __init__(
@@ -291,7 +288,6 @@ class ReadinessMiddleware:
         *,
         phase: Callable[[], State] | None = None,
     ) -> None:
-        self.in_flight: int = 0
         self._app = app
         self._status = status
         self._values = state
@@ -312,15 +308,11 @@ class ReadinessMiddleware:
             return
         if is_http and scope["http_version"].startswith("1"):
             send = self._with_connection_close(send)
-        self.in_flight += 1
-        try:
-            # A shallow copy of the state for each request: the ASGI specification requires it.
-            # Resources in it may be secret: no local variable may show them in a traceback.
-            await self._app(
-                {**scope, "state": {**scope.get("state", {}), **self._values()}}, receive, send
-            )
-        finally:
-            self.in_flight -= 1
+        # A shallow copy of the state for each request: the ASGI specification requires it.
+        # Resources in it may be secret: no local variable may show them in a traceback.
+        await self._app(
+            {**scope, "state": {**scope.get("state", {}), **self._values()}}, receive, send
+        )
 
     def _accepts_requests(self, phase: State) -> bool:
         # After a failed start the state is STOPPING too, and requests must be rejected.
@@ -350,16 +342,16 @@ class ProxyHeadersMiddleware:
 
     Args:
         app: the application.
-        trusted: the addresses and networks of proxies, separated by commas; ``*`` trusts every
-            client, which a Unix socket needs, because its clients have no address.
+        trusted: the addresses and networks of proxies; ``*`` trusts every client, which a Unix
+            socket needs, because its clients have no address.
 
     Raises:
         DeclarationError: something in ``trusted`` is neither an address nor a network.
     """
 
-    def __init__(self, app: App, trusted: str) -> None:
+    def __init__(self, app: App, trusted: Iterable[object]) -> None:
         self._app = app
-        names = [name for each in trusted.split(",") if (name := each.strip())]
+        names = [name for each in trusted if (name := str(each).strip())]
         self._trusts_all = "*" in names
         try:
             self._networks = [ip_network(name, strict=False) for name in names if name != "*"]

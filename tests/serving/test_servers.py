@@ -22,8 +22,7 @@ from wsproto.events import TextMessage
 from hive_boot import DeclarationError, LifecycleError, Secret
 from hive_boot._timings import Timings
 from hive_boot.serving.endpoints import App, Receive, Scope, Send
-from hive_boot.serving.http_server import HttpServer
-from hive_boot.serving.servers import bind, http_server
+from hive_boot.serving.servers import HttpServer, bind
 from hive_boot.tls import make_context
 from tests.fixtures.certificates import make_certificate
 from tests.serving.talking import connected, refuses, until_refused, websocket
@@ -55,14 +54,14 @@ def anyio_backend(case: str) -> Any:  # noqa: ANN401  (what anyio's plugin takes
 @pytest.fixture
 def server(case: str) -> HttpServer:
     """Give a server that has not begun."""
-    return http_server(CASES[case][0], "trio" if "trio" in case else "asyncio")
+    return HttpServer(CASES[case][0], "trio" if "trio" in case else "asyncio")
 
 
 @pytest.fixture
 def hasty(case: str) -> HttpServer:
     """Give a server that gives clients little time to hear that their requests were ended."""
     backend = "trio" if "trio" in case else "asyncio"
-    return http_server(CASES[case][0], backend, Timings(server_stop_timeout=0.1))
+    return HttpServer(CASES[case][0], backend, Timings(server_stop_timeout=0.1))
 
 
 class Application:
@@ -115,13 +114,15 @@ class Application:
 
 
 @asynccontextmanager
-async def serving(server: HttpServer, app: App) -> AsyncIterator[tuple[int, anyio.Event]]:
+async def serving(
+    server: HttpServer, app: App, context: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[int, anyio.Event]]:
     """Serve while the block lasts; give the port, and what is set when the server has ended."""
     sock = bind("127.0.0.1", 0)
     ended = anyio.Event()
 
     async def serve(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-        await server.serve(app, sock, task_status=task_status)
+        await server.serve(app, sock, context, task_status=task_status)
         ended.set()
 
     with anyio.fail_after(30):
@@ -416,19 +417,19 @@ class TestChoice:
     def test_an_unknown_server_is_refused(self) -> None:
         """Whoever asks for a server that is not supported is told which ones are."""
         with pytest.raises(DeclarationError, match=r"\bgunicorn\b.*\buvicorn\b.*\bhypercorn\b"):
-            http_server("gunicorn", "asyncio")
+            HttpServer("gunicorn", "asyncio")
 
     def test_uvicorn_is_refused_on_trio(self) -> None:
         """Whoever chooses trio is told which server runs on it."""
         with pytest.raises(DeclarationError, match=r"\btrio\b.*\bhypercorn\b"):
-            http_server("uvicorn", "trio")
+            HttpServer("uvicorn", "trio")
 
     def test_a_server_that_is_not_installed_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whoever lacks the server is told what to install."""
         for name in ("uvicorn", "hypercorn"):
             monkeypatch.setitem(sys.modules, name, None)
             with pytest.raises(DeclarationError, match=f"pip install {name}"):
-                http_server(name, "asyncio")
+                HttpServer(name, "asyncio")
 
 
 async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path) -> None:
@@ -446,7 +447,7 @@ async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path)
     }
     name = CASES[case][0]
     backend = "trio" if "trio" in case else "asyncio"
-    server = http_server(name, backend, options=required[name], context=context)
+    server = HttpServer(name, backend, options=required[name])
 
     def ask(port: int, *, has_certificate: bool) -> int | None:
         trusted = ssl.create_default_context(cadata=certificate)
@@ -456,7 +457,7 @@ async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path)
             return client.get(f"https://localhost:{port}/").status_code
         return None
 
-    async with serving(server, Application()) as (port, _):
+    async with serving(server, Application(), context) as (port, _):
         for has_certificate, status in ((True, 200), (False, None)):
             asked = partial(ask, port, has_certificate=has_certificate)
             assert await to_thread.run_sync(asked) == status
@@ -467,12 +468,13 @@ def test_the_access_log_of_hypercorn_has_no_variable(
     monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     """A record has what its format can name, but nothing of the environment of the process."""
-    from hive_boot.serving.hypercorn_server import _Config  # noqa: PLC0415  (private)
+    from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (optional)
 
     monkeypatch.setenv("FAKE_VARIABLE", "fake-value")
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "scheme": case}
     response: Any = {"status": 200, "headers": []}
     request: Any = {**scope, "headers": [(b"referer", b"here")], "client": ("127.0.0.1", 1)}
-    atoms = _Config(None, None).log.atoms(request, response, 0.1)  # type: ignore[arg-type]
+    unused: Any = None
+    atoms = HypercornServer(unused, {}, None, unused).log.atoms(request, response, 0.1)
     assert (atoms["s"], atoms["{referer}i"], atoms["{fake_variable}e"]) == ("200", "here", "-")
     assert "fake-value" not in atoms.values()

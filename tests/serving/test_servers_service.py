@@ -169,9 +169,9 @@ async def test_an_application_can_be_served_again(
 ) -> None:
     """A second start has a socket, and a state, of its own."""
     inner = Inner()
-    serving = make(boot, inner, server, anyio_backend_name)
     for _ in range(2):
         told.clear()
+        serving = make(boot, inner, server, anyio_backend_name)
         async with running(boot, serving), connected(port_of(told)) as client:
             assert (await client.ask()).body == b"pool='open' mine=1"
         assert await refuses(port_of(told))
@@ -199,8 +199,7 @@ async def test_a_server_that_ends_by_itself_is_a_failure(
 
     async def live() -> None:
         async with running(boot, serving) as run:
-            assert serving._server is not None  # noqa: SLF001  (nobody else ends it)
-            serving._server.stop(0)  # noqa: SLF001
+            serving._server.stop(0)  # noqa: SLF001  (nobody else ends it)
             await serving.wait_until_stopped(run)
 
     with pytest.raises(LifecycleError, match="HTTP server"):
@@ -216,19 +215,11 @@ async def test_what_has_failed_before_the_server_ended_is_told(
     async def live() -> None:
         async with running(boot, serving) as run:
             run.runner.fail("resource", "a part", RuntimeError("the connection is lost"))
-            assert serving._server is not None  # noqa: SLF001  (nobody else ends it)
-            serving._server.stop(0)  # noqa: SLF001
+            serving._server.stop(0)  # noqa: SLF001  (nobody else ends it)
             await serving.wait_until_stopped(run)
 
     with pytest.raises(RuntimeError, match="the connection is lost"):
         await live()
-
-
-async def test_without_a_server_there_is_nothing_to_wait_for(boot: Bootstrap[Needs]) -> None:
-    """Where no door was opened nobody waits for it to close."""
-    serving = make_service(boot, Inner(), "127.0.0.1", 0)
-    async with boot._running() as run:  # noqa: SLF001
-        await serving.wait_until_stopped(run)
 
 
 async def test_a_lifespan_that_crashes_ends_what_is_served(

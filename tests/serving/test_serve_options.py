@@ -177,6 +177,7 @@ for options in WRONG[server]:
 serve(boot, host=5)
 serve(boot, port=0, server_options={{"forwarded_allow_ips": 5}})
 serve(boot, port=0, server_options={{"forwarded_allow_ips": ["nonsense"]}})
+serve(boot, port=0, server_options={{"proxy_headers": "no"}})
 serve(boot, port=0, server_options=5)
 """.replace(
     "WRONG[server]",
@@ -190,6 +191,8 @@ serve(boot, port=0, server_options=5)
         {"access_log": "no"},
         {"root_path": 5},
         {"backlog": None, "access_log": 1},
+        {"http": None},
+        {"headers": {"x-name": "x"}},
     ],
     "hypercorn": [
         {"keep_alive_timeout": "x"},
@@ -200,6 +203,8 @@ serve(boot, port=0, server_options=5)
         {"root_path": 5},
         {"accesslog": None, "backlog": "x"},
         {"errorlog": 5, "ciphers": 5},
+        {"server_names": "example.com"},
+        {"alt_svc_headers": 5},
     ],
 }[server]""",
 )
@@ -213,9 +218,9 @@ def test_a_wrong_value_is_an_error_of_one_sentence(
     """The value of an option is refused at the start with 70, without a traceback."""
     with serving(WRONG, server, backend, cwd=tmp_path) as it:
         assert it.end() == 0
-    assert it.out == ["exit 70"] * 12, it.err
+    assert it.out == ["exit 70"] * 15, it.err
     errors = [line for line in it.err if not re.match("INFO |WARNING ", line)]
-    assert len(errors) == 12, it.err
+    assert len(errors) == 15, it.err
     assert all(re.match("hive-boot: |hive_boot: (Declaration|Lifecycle)Error: ", e) for e in errors)
 
 

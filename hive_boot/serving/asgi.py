@@ -435,10 +435,11 @@ async def _reject(
     await send_response(answer, send, prefix)
 
 
-_NO_LIFESPAN = "The server has not run the ASGI lifespan, so the application was not started"
+_NO_LIFESPAN = "The ASGI lifespan is not running, so the application is not started"
 _LIFESPAN_FIX = (
     "%s. Fix: run it on a server with lifespan support that is not switched off (uvicorn "
-    "--lifespan on, hypercorn, granian --interface asgi), or with boot.serve(app); in tests enter "
+    "--lifespan on, hypercorn, granian --interface asgi), or with boot.serve(app); wrap the "
+    "outermost application, because a mounted one has no lifespan; in tests enter "
     "`with TestClient(app)`"
 )
 
@@ -448,8 +449,8 @@ class LifespanMiddleware(ReadinessMiddleware):
 
     The server's startup completes when the application is ready. A failure is sent to the
     server as ``lifespan.startup.failed`` or ``lifespan.shutdown.failed``, with its reason, and
-    then raised: a test client waits for the exception. Without a lifespan requests get 500, and
-    the reason is logged once.
+    then raised: a test client waits for the exception. Before and after a lifespan requests get
+    500, and the reason is logged once.
 
     Args:
         app: the application.
@@ -469,15 +470,13 @@ class LifespanMiddleware(ReadinessMiddleware):
         super().__init__(app, status, lambda: self._lifespan_state, phase=phase)
         self._lifespan = lifespan
         self._lifespan_state: dict[str, Any] = {}
-        self._has_lifespan = False
         self._has_logged = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the lifespan, or pass a request to the application."""
         if scope["type"] == "lifespan":
-            self._has_lifespan = True
             await self._run_lifespan(scope, receive, send)
-        elif self._has_lifespan or self._phase() is not State.ARMED:
+        elif self._phase() is not State.ARMED:
             await super().__call__(scope, receive, send)
         else:
             if not self._has_logged:

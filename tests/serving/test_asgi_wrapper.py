@@ -164,6 +164,19 @@ async def test_a_missing_lifespan_is_an_error_that_is_logged_once(
     assert "--lifespan" in record.getMessage()
 
 
+async def test_a_request_after_the_lifespan_is_an_error_too() -> None:
+    """A second test client that is not entered gets the reason, and not 503 for ever."""
+    boot = Boot()
+    app = LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status)
+    server = Server(app)
+    async with server.serving() as client:
+        assert (await client.get("/")).status_code == 200
+    boot.state = State.ARMED
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://here") as client:
+        answer = await client.get("/")
+    assert (answer.status_code, "lifespan" in answer.text) == (500, True)
+
+
 async def websocket_close_code(app: App) -> object:
     """Return the code with which a new websocket is closed."""
     sent: list[Message] = []

@@ -431,7 +431,9 @@ async def _reject(
             return
         prefix = "websocket."
     status, more = (503, [_RETRY_AFTER]) if is_temporary else (500, [])
-    answer = make_response(status, f"{text}\n", *more, head=scope.get("method") == "HEAD")
+    answer = make_response(status, f"{text}\n", *more)
+    if scope.get("method") == "HEAD":
+        answer = answer.replace(body=b"")
     await send_response(answer, send, prefix)
 
 

@@ -159,7 +159,7 @@ async def test_a_missing_lifespan_is_an_error_that_is_logged_once(
             assert (answer.status_code, "lifespan" in answer.text) == (500, True)
             assert "retry-after" not in answer.headers
     assert await websocket_close_code(app) == 1011
-    (record,) = caplog.records
+    (record,) = [each for each in caplog.records if each.name == "hive_boot"]
     assert record.levelname == "ERROR"
     assert "--lifespan" in record.getMessage()
 

@@ -131,9 +131,9 @@ async def _send_unavailable(scope: Scope, send: Send) -> None:
     """Answer a cancelled request with 503, or close its websocket."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": _SERVICE_RESTART})
-        return
-    closing = [(b"connection", b"close")] if scope["http_version"].startswith("1") else []
-    await send_response(Response(503, ((b"content-length", b"0"), *closing), b""), send)
+    else:
+        closing = [(b"connection", b"close")] if scope["http_version"].startswith("1") else []
+        await send_response(Response(503, ((b"content-length", b"0"), *closing), b""), send)
 
 
 @asynccontextmanager
@@ -205,7 +205,15 @@ class _LifespanProtocol:
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as exc:  # noqa: BLE001  (a SystemExit in a task would end the loop)
-            self._fail(unwrap_single(exc))
+            # Most applications send lifespan.*.failed first, with the traceback of the exception
+            # that they raise then.
+            if self.failure is None and not self._receive_count and isinstance(exc, Exception):
+                text = (
+                    "The ASGI application has no lifespan (it raised %s) and is served without one"
+                )
+                log_event(logging.INFO, text, type(unwrap_single(exc)).__name__)
+            else:
+                self.failure = unwrap_single(exc)
             if self._is_started and not self._stop_requested.is_set():
                 self._group.cancel_scope.cancel()
         finally:
@@ -238,16 +246,6 @@ class _LifespanProtocol:
             self.started.set()
         else:
             self._stopped.set()
-
-    def _fail(self, exc: BaseException) -> None:
-        """Record an exception of the application."""
-        # Most applications send lifespan.*.failed first, with the traceback of the exception that
-        # they raise then.
-        if self.failure is None and not self._receive_count and isinstance(exc, Exception):
-            text = "The ASGI application has no lifespan (it raised %s) and is served without one"
-            log_event(logging.INFO, text, type(exc).__name__)
-        else:
-            self.failure = exc
 
 
 _DRAINING_OR_STOPPING = frozenset({State.DRAINING, State.STOPPING})
@@ -368,16 +366,13 @@ class ProxyHeadersMiddleware:
         await self._app(scope, receive, send)
 
     def _apply(self, scope: Scope, forwarded: list[tuple[bytes, bytes]]) -> None:
-        client = scope.get("client")
-        if not self._is_trusted(client[0] if client else ""):
+        if not self._is_trusted((scope.get("client") or [""])[0]):
             return
         texts = [(name, value.decode("latin-1")) for name, value in forwarded]
         schemes = [text.strip() for name, text in texts if name == _FORWARDED_PROTO]
         if schemes and schemes[-1] in _SCHEMES:
-            scheme = schemes[-1]
-            scope["scheme"] = (
-                scheme.replace("http", "ws") if scope["type"] == "websocket" else scheme
-            )
+            is_websocket = scope["type"] == "websocket"
+            scope["scheme"] = schemes[-1].replace("http", "ws") if is_websocket else schemes[-1]
         hops = ",".join(text for name, text in texts if name != _FORWARDED_PROTO).split(",")
         addresses = [_split_port(hop.strip()) for hop in reversed(hops) if hop.strip()]
         if addresses:
@@ -385,15 +380,13 @@ class ProxyHeadersMiddleware:
             scope["client"] = next(untrusted, addresses[-1])
 
     def _is_trusted(self, host: str) -> bool:
-        if self._trusts_all:
-            return True
         try:
             address = ip_address(host)
         except ValueError:
-            return False
+            return self._trusts_all
         # The client of an IPv6 socket that also accepts IPv4 is ::ffff:a.b.c.d.
         address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._networks)
+        return self._trusts_all or any(address in network for network in self._networks)
 
 
 _FORWARDED_PROTO = b"x-forwarded-proto"
@@ -524,9 +517,8 @@ class LifespanMiddleware(ReadinessMiddleware):
 def _failure_message(exc: BaseException) -> str:
     """Return the redacted message of a BootError, or the redacted traceback of another failure."""
     if not isinstance(exc, BootError):
-        if was_logged(exc):
-            return redact_safely(f"{type(exc).__name__}: {exc}")
-        return redact_safely(format_failure(exc))
+        short = redact_safely(f"{type(exc).__name__}: {exc}")
+        return short if was_logged(exc) else format_failure(exc)
     # The cause is an exception of the application, and its traceback shows the location.
     cause = "" if exc.__cause__ is None else format_failure(exc.__cause__)
     return redact_safely(f"{cause}{exc}")

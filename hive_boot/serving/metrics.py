@@ -5,7 +5,8 @@ prometheus-client is optional: this module is imported at the first scrape.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -74,17 +75,11 @@ def _gauges(status: Status) -> Iterator[tuple[str, str, float]]:
     yield "ready", "Whether /readyz answers 200.", status.ready
     yield "degraded", "Whether the application serves although there is a problem.", status.degraded
     yield "generation", "The generation that was accepted last.", status.generation
-    yield (
-        "last_read_timestamp_seconds",
-        "When all sources were read last without a problem.",
-        status.last_read,
-    )
+    text = "When all sources were read last without a problem."
+    yield "last_read_timestamp_seconds", text, status.last_read
     yield "last_change_timestamp_seconds", "When a set was accepted last.", status.last_change
-    yield (
-        "pinned_files",
-        "Secret files that are mount points: rewritten in place only.",
-        len(status.pinned),
-    )
+    text = "Secret files that are mount points: rewritten in place only."
+    yield "pinned_files", text, len(status.pinned)
 
 
 def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
@@ -98,19 +93,9 @@ def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
         The format, as a media type, and the text.
     """
     encode, content_type = choose_encoder(accept)
-    return content_type, encode(_CombinedCollector(Collector(lambda: status)))
-
-
-class _CombinedCollector:
-    """Metrics of hive_boot and of the default registry, each once."""
-
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
-
-    def collect(self) -> Iterator[Metric]:
-        known = set()
-        for metric in self._collector.collect():
-            known.add(metric.name)
-            yield metric
-        # The application may have registered a Collector in the default registry too.
-        yield from (metric for metric in REGISTRY.collect() if metric.name not in known)
+    own = list(Collector(lambda: status).collect())
+    names = {metric.name for metric in own}
+    # The application may have registered a Collector in the default registry too.
+    others = [metric for metric in REGISTRY.collect() if metric.name not in names]
+    registry: Any = SimpleNamespace(collect=lambda: own + others)
+    return content_type, encode(registry)

@@ -9,7 +9,7 @@ import socket
 import stat
 import time
 from collections.abc import Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from math import inf
 from types import NoneType, SimpleNamespace
@@ -30,7 +30,7 @@ from hive_boot.serving.asgi import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from ssl import SSLContext
 
     from anyio.abc import TaskStatus
@@ -115,21 +115,6 @@ def _bind_path(sock: socket.socket, path: str) -> None:
                 os.unlink(path)  # noqa: PTH108  (as it was passed)
     sock.bind(path)
     os.chmod(path, 0o666)  # noqa: PTH101, S103  (as uvicorn does)
-
-
-@contextmanager
-def _removed_at_end(path: StrPath | None) -> Iterator[None]:
-    """Remove the path of a Unix socket at the end of the block, unless it is another one then."""
-    if path is None:
-        yield
-        return
-    own = os.stat(path)  # noqa: PTH116  (as it was passed)
-    try:
-        yield
-    finally:
-        with suppress(OSError):
-            if os.path.samestat(own, os.stat(path)):  # noqa: PTH116
-                os.unlink(path)  # noqa: PTH108
 
 
 _DECIDED = re.compile(
@@ -418,9 +403,11 @@ class HttpService:
             LifecycleError: the address is invalid, in use or not allowed.
         """
         sock = bind(*self._address, uds=self._uds, fd=self._fd)
+        path = self._uds
+        own = path and os.stat(path)  # noqa: PTH116  (as it was passed)
         log_event(logging.INFO, "Listening on %s", self._url(sock))
         try:
-            with _removed_at_end(self._uds), fallback_handler(*self._server.access_loggers):
+            with fallback_handler(*self._server.access_loggers):
                 status: Any = task_status
                 context = None
                 if self.certificate is not None:
@@ -431,6 +418,10 @@ class HttpService:
         finally:
             sock.close()
             self._done.set()
+            with suppress(OSError):
+                # Another process may have replaced the Unix socket.
+                if path and own and os.path.samestat(own, os.stat(path)):  # noqa: PTH116
+                    os.unlink(path)  # noqa: PTH108
 
     def _url(self, sock: socket.socket) -> str:
         """Return the address of a socket for the log."""

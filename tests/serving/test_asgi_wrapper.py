@@ -165,16 +165,19 @@ async def test_a_missing_lifespan_is_an_error_that_is_logged_once(
 
 
 async def test_a_request_after_the_lifespan_is_an_error_too() -> None:
-    """A second test client that is not entered gets the reason, and not 503 for ever."""
+    """A second test client that is not entered gets the reason, and nothing of the first run."""
     boot = Boot()
     app = LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status)
     server = Server(app)
     async with server.serving() as client:
         assert (await client.get("/")).status_code == 200
-    boot.state = State.ARMED
     async with AsyncClient(transport=ASGITransport(app), base_url="http://here") as client:
+        boot.state = State.ARMED
         answer = await client.get("/")
-    assert (answer.status_code, "lifespan" in answer.text) == (500, True)
+        assert (answer.status_code, "lifespan" in answer.text) == (500, True)
+        boot.state = State.READY
+        with pytest.raises(AttributeError, match="secrets"):
+            await client.get("/")
 
 
 async def websocket_close_code(app: App) -> object:

@@ -137,14 +137,16 @@ def test_a_unix_socket_and_a_descriptor_are_served(
 
 def test_a_path_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
     """Neither a socket that a process listens on nor a file is replaced; the error names it."""
-    live, file = tmp_path / "live.sock", tmp_path / "file"
+    live, file, datagrams = (tmp_path / name for name in ("live.sock", "file", "datagrams"))
     file.write_text("content")
-    with bind("", 0, uds=live):
-        for path in (live, file):
+    with bind("", 0, uds=live), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(datagrams))
+        for path in (live, file, datagrams):
             with pytest.raises(LifecycleError, match=re.escape(str(path))):
                 bind("", 0, uds=path)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(live))
+        assert datagrams.exists()
     assert file.read_text() == "content"
     bind("", 0, uds=live).close()  # its process is gone
 

@@ -432,6 +432,21 @@ class TestChoice:
                 HttpServer(name, "asyncio")
 
 
+@pytest.mark.parametrize("case", ["uvicorn", "hypercorn"])
+def test_the_trusted_proxies(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """The option takes precedence over the variable, and both may have commas."""
+
+    def proxies(**options: object) -> list[str] | None:
+        return HttpServer(case, "asyncio", options=options).trusted_proxies
+
+    assert proxies() == ["127.0.0.1", "::1"]
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1,10.0.0.2")
+    assert proxies() == proxies(forwarded_allow_ips=None) == ["10.0.0.1", "10.0.0.2"]
+    assert proxies(forwarded_allow_ips="::1,::2") == ["::1", "::2"]
+    assert proxies(forwarded_allow_ips=("::1", "::2"), proxy_headers=True) == ["::1", "::2"]
+    assert proxies(forwarded_allow_ips="*", proxy_headers=False) is None
+
+
 async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path) -> None:
     """The options of each server that concern TLS apply to the context that it is given."""
     certificate, key = make_certificate(tmp_path)

@@ -17,7 +17,6 @@ from hive_boot.lifecycle.tasks import (
     is_cancellation,
     log_event,
     unwrap_single,
-    was_logged,
 )
 from hive_boot.redaction.opaque import conceal
 from hive_boot.redaction.registry import redact_safely
@@ -517,8 +516,7 @@ class LifespanMiddleware(ReadinessMiddleware):
 def _failure_message(exc: BaseException) -> str:
     """Return the redacted message of a BootError, or the redacted traceback of another failure."""
     if not isinstance(exc, BootError):
-        short = redact_safely(f"{type(exc).__name__}: {exc}")
-        return short if was_logged(exc) else format_failure(exc)
+        return format_failure(exc)
     # The cause is an exception of the application, and its traceback shows the location.
     cause = "" if exc.__cause__ is None else format_failure(exc.__cause__)
     return redact_safely(f"{cause}{exc}")

@@ -85,7 +85,6 @@ def bind(
             sock = socket.socket(family, kind, protocol)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((address[0], port, *address[2:]))
-        sock.setblocking(False)  # noqa: FBT003  (its only argument)
         sock.set_inheritable(False)
         sock.listen(BACKLOG)
     except (OSError, OverflowError, TypeError, ValueError) as exc:

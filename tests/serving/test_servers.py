@@ -405,6 +405,22 @@ class TestBind:
             with pytest.raises(LifecycleError, match=re.escape(address)):
                 bind(host, int(port))
 
+    def test_a_port_is_free_again_at_once(self) -> None:
+        """A restart is not refused because connections of the last run are still in TIME_WAIT."""
+        with bind("127.0.0.1", 0) as first:
+            address = first.getsockname()
+            with socket.create_connection(address) as client:
+                first.accept()[0].close()
+                assert client.recv(1) == b""
+        bind(*address).close()
+
+    def test_a_descriptor_is_inherited_by_no_program(self) -> None:
+        """A descriptor that a service manager has passed on is not passed on any further."""
+        inherited = socket.create_server(("127.0.0.1", 0))
+        inherited.set_inheritable(True)
+        with bind("", 0, fd=inherited.detach()) as taken:
+            assert not taken.get_inheritable()
+
 
 class TestChoice:
     """Which server it is, said in the code."""

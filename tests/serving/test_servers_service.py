@@ -17,6 +17,7 @@ from tests.support import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from hive_boot.runtime.run import Run
     from hive_boot.serving.endpoints import App, Receive, Scope, Send
@@ -176,6 +177,22 @@ async def test_an_application_can_be_served_again(
             assert (await client.ask()).body == b"pool='open' mine=1"
         assert await refuses(port_of(told))
     assert inner.told == ["starts", "stops"] * 2
+
+
+async def test_a_path_that_another_process_has_taken_stays(
+    boot: Bootstrap[Needs], server: str, anyio_backend_name: str, tmp_path: Path
+) -> None:
+    """The stop removes the Unix socket of this run, and not that of its successor."""
+    path = tmp_path / "app.sock"
+    serving = HttpService(
+        Inner(), "", 0, uds=path, status=boot.status, phase=lambda: boot.status().state
+    )
+    serving.select_server(server, anyio_backend_name)
+    async with running(boot, serving):
+        path.unlink()
+        successor = bind("", 0, uds=path)
+    successor.close()
+    assert path.exists()
 
 
 async def test_an_address_of_the_sixth_version_is_told_as_a_browser_takes_it(

@@ -71,11 +71,9 @@ class UvicornServer(uvicorn.Server):
                 await asyncio.wait(self.server_state.tasks)
 
     def begin_shutdown(self, seconds: float) -> None:
-        """Close the listening sockets at once; uvicorn does the rest at its next tick."""
+        """Close the listening sockets at the next tick, and limit the shutdown in seconds."""
         self.config.timeout_graceful_shutdown = ceil(seconds)
         self.should_exit = True
-        for server in getattr(self, "servers", ()):
-            server.close()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

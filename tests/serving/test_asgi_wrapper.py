@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from httpx2 import ASGITransport, AsyncClient
 from starlette.testclient import TestClient
 
-from hive_boot import InvalidSecretsError, LifecycleError, Problem, Secret
+from hive_boot import InvalidSecretsError, LifecycleError, Problem, Secret, StartupError
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction import registry
 from hive_boot.runtime.status import Status
@@ -219,6 +219,17 @@ async def test_a_start_without_secrets_is_a_failed_start() -> None:
     assert server.said == [{"type": "lifespan.startup.failed", "message": str(missing)}]
     assert server.raised is missing
     assert boot.told == []
+
+
+async def test_the_cause_of_a_failed_start_has_its_traceback() -> None:
+    """A server, which prints the message, shows the location in the application."""
+    failure = StartupError("pool", "KeyError")
+    failure.__cause__ = KeyError("no such table")
+    server = Server(LifespanMiddleware(inner([]), Boot(failure).lifespan, Boot().status))
+    await server.run()
+    message = server.said[0]["message"]
+    assert "KeyError: 'no such table'" in message
+    assert message.endswith(str(failure))
 
 
 class Exit(BaseException):

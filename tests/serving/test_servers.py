@@ -473,7 +473,7 @@ async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path)
         "hypercorn": {
             "ca_certs": files[0],
             "verify_mode": ssl.CERT_REQUIRED,
-            "verify_flags": ssl.VERIFY_X509_TRUSTED_FIRST,
+            "verify_flags": ssl.VERIFY_X509_PARTIAL_CHAIN,
         },
     }
     name = CASES[case][0]
@@ -492,6 +492,44 @@ async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path)
         for has_certificate, status in ((True, 200), (False, None)):
             asked = partial(ask, port, has_certificate=has_certificate)
             assert await to_thread.run_sync(asked) == status
+    assert name == "uvicorn" or context.verify_flags == ssl.VERIFY_X509_PARTIAL_CHAIN
+
+
+async def test_a_handshake_follows_the_options(case: str, tmp_path: Path) -> None:
+    """Each server offers the versions of HTTP that it speaks, and the ciphers of its option."""
+    certificate, key = make_certificate(tmp_path)
+    context = make_context(("CRT", Secret("CRT", certificate)), ("KEY", Secret("KEY", key)))
+    trusted = ssl.create_default_context(cadata=certificate)
+    trusted.maximum_version = ssl.TLSVersion.TLSv1_2
+    trusted.set_alpn_protocols(["h2", "http/1.1"])
+    name = CASES[case][0]
+    option = "ssl_ciphers" if name == "uvicorn" else "ciphers"
+    backend = "trio" if "trio" in case else "asyncio"
+    server = HttpServer(name, backend, options={option: "ECDHE+AESGCM:!AES256"})
+
+    def shake(port: int) -> tuple[str, str | None]:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
+            trusted.wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
+            cipher = connection.cipher()
+            assert cipher is not None
+            return cipher[0], connection.selected_alpn_protocol()
+
+    async with serving(server, Application(), context) as (port, _):
+        cipher, protocol = await to_thread.run_sync(shake, port)
+    assert "AES128" in cipher
+    assert protocol == ("http/1.1" if name == "uvicorn" else "h2")
+
+
+async def test_an_option_takes_precedence_over_a_default(case: str) -> None:
+    """The header that names the server is sent when it is asked for."""
+    name = CASES[case][0]
+    option = "server_header" if name == "uvicorn" else "include_server_header"
+    backend = "trio" if "trio" in case else "asyncio"
+    server = HttpServer(name, backend, options={option: True})
+    async with serving(server, Application()) as (port, _), connected(port) as client:
+        assert name in (await client.ask()).headers["server"]
 
 
 @pytest.mark.parametrize("case", ["hypercorn"])

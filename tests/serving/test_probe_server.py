@@ -455,3 +455,25 @@ async def test_a_worker_may_not_use_every_port(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(anyio, "create_tcp_listener", refuse)
     with pytest.raises(LifecycleError, match="probe_port 80: Permission denied"):
         await serve_probes(ready, "hive", 80, of_worker=True)
+
+
+async def test_a_worker_that_waits_for_the_port_survives_any_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is ready by then: what keeps it from listening does not end the application."""
+    caplog.set_level(logging.INFO, "hive_boot")
+    codes = iter([errno.EADDRINUSE, errno.EMFILE])
+    listen = anyio.create_tcp_listener
+
+    async def refuse_twice(local_port: int, backlog: int) -> object:
+        for code in codes:
+            raise OSError(code, os.strerror(code))
+        return await listen(local_port=local_port, backlog=backlog)
+
+    monkeypatch.setattr(anyio, "create_tcp_listener", refuse_twice)
+    timings = DEFAULTS.replace(probe_port_retry_delay=0.01)
+    serve = partial(serve_probes, ready, "hive", timings=timings, of_worker=True)
+    async with anyio.create_task_group() as group:
+        await group.start(serve, 0)
+        await until(lambda: "Probe server listens" in caplog.text)
+        group.cancel_scope.cancel()

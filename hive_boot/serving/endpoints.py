@@ -319,9 +319,8 @@ def validate_asgi(app: object, argument: str = "app") -> None:
     """
     if not callable(app) or isinstance(app, type):
         kind = f"the class {app.__name__}" if isinstance(app, type) else f"a {type(app).__name__}"
-        message = (
-            f"Invalid {argument}: expected an ASGI application, such as FastAPI(), not {kind}."
-        )
+        expected = "expected an ASGI application, such as FastAPI()"
+        message = f"Invalid {argument}: {expected}, not {kind}."
         if isinstance(app, str):
             message += " To name it, use `hive-boot run APP --serve package.module:web`."
         raise DeclarationError(message)

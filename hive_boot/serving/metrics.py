@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from hive_boot.runtime.status import Status
 
+    _Family = type[CounterMetricFamily | GaugeMetricFamily]
+
 WATCHERS = ("inotify", "poll", "down", "off")
 """All modes of the watcher."""
 
@@ -44,30 +46,25 @@ class Collector:
         status = self._status()
         for name, text, value in _gauges(status):
             yield GaugeMetricFamily(f"hive_boot_{name}", text, value=float(value))
-        counter, gauge = CounterMetricFamily, GaugeMetricFamily
-        counts = dict.fromkeys(RESULTS, 0) | dict(status.rotations_total)
-        yield _labelled(counter, "rotations", "Rotations by result.", "result", counts)
-        text = "Failed calls of a rotation hook."
-        yield _labelled(counter, "hook_failures", text, "hook", status.hook_failures)
-        passing = {each.name: each.passing for each in status.contributors}
-        text = "Whether a readiness contributor lets /readyz answer 200."
-        yield _labelled(gauge, "readiness_passing", text, "contributor", passing)
-        modes = {mode: mode == status.watcher for mode in WATCHERS}
-        text = "How changes are noticed: 1 for the current mode."
-        yield _labelled(gauge, "watcher", text, "mode", modes)
+        for family, name, text, label, values in _labelled(status):
+            metric = family(f"hive_boot_{name}", text, labels=[label])
+            for key, value in values.items():
+                metric.add_metric([key], float(value))
+            yield metric
 
 
-def _labelled(
-    family: type[CounterMetricFamily | GaugeMetricFamily],
-    name: str,
-    text: str,
-    label: str,
-    values: Mapping[str, float],
-) -> Metric:
-    metric = family(f"hive_boot_{name}", text, labels=[label])
-    for key, value in values.items():
-        metric.add_metric([key], float(value))
-    return metric
+def _labelled(status: Status) -> Iterator[tuple[_Family, str, str, str, Mapping[str, float]]]:
+    """Return the metrics with one label: family, name, description, label, values."""
+    counter, gauge = CounterMetricFamily, GaugeMetricFamily
+    counts = dict.fromkeys(RESULTS, 0) | dict(status.rotations_total)
+    yield counter, "rotations", "Rotations by result.", "result", counts
+    text = "Failed calls of a rotation hook."
+    yield counter, "hook_failures", text, "hook", status.hook_failures
+    passing = {each.name: each.passing for each in status.contributors}
+    text = "Whether a readiness contributor lets /readyz answer 200."
+    yield gauge, "readiness_passing", text, "contributor", passing
+    modes = {mode: mode == status.watcher for mode in WATCHERS}
+    yield gauge, "watcher", "How changes are noticed: 1 for the current mode.", "mode", modes
 
 
 def _gauges(status: Status) -> Iterator[tuple[str, str, float]]:

@@ -174,15 +174,10 @@ class _Connections:
             if request is None:
                 return
             response = self._answer(request)
-        head = h11.Response(
-            status_code=response.status,
-            headers=[
-                (b"date", formatdate(usegmt=True).encode()),
-                *response.headers,
-                (b"connection", b"close"),
-            ],
-            reason=HTTPStatus(response.status).phrase.encode(),
-        )
+        own = (b"date", formatdate(usegmt=True).encode()), (b"connection", b"close")
+        reason = HTTPStatus(response.status).phrase.encode()
+        headers = [*response.headers, *own]
+        head = h11.Response(status_code=response.status, headers=headers, reason=reason)
         is_head = request is not None and request.method == b"HEAD"
         body = h11.Data(data=b"" if is_head else response.body)
         events = (head, body, h11.EndOfMessage())
@@ -195,14 +190,9 @@ class _Connections:
         if not path.startswith("/"):
             # The absolute form, which proxies send and servers must accept (RFC 9112, 3.2.2).
             path = f"/{path.partition('://')[2].partition('/')[2]}"
+        method, headers = request.method.decode("ascii"), dict(request.headers)
+        scope = {"method": method, "path": path, "query_string": query, "headers": headers.items()}
         try:
-            method, headers = request.method.decode("ascii"), dict(request.headers)
-            scope = {
-                "method": method,
-                "path": path,
-                "query_string": query,
-                "headers": headers.items(),
-            }
             response = respond(scope, self._status(), name=self._name, timings=self._timings)
         except Exception:
             # For example a collector of the application; the probe server must continue.

@@ -93,7 +93,7 @@ def bind(
         reason = (exc.strerror if isinstance(exc, OSError) else None) or exc
         where = f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
         where = f"fd={fd}" if fd is not None else f"uds={str(uds)!r}" if uds is not None else where
-        message = f"Cannot listen on {where}: {reason}."
+        message = f"Cannot listen on {where}: {str(reason).removesuffix('.')}."
         # The message contains the reason: a chained traceback adds nothing.
         raise LifecycleError(message) from None
     return sock
@@ -160,7 +160,8 @@ def _validate_options(name: str, options: object, known: Mapping[str, str]) -> d
             message = f"{name} has no option {option!r}.{near}"
             raise DeclarationError(message)
         kinds = [each.partition("[")[0] for each in known[option].split(" | ")]
-        is_open = value is not None and not _TYPES.keys() >= {*kinds}
+        may_be_none = re.search("None|Optional", known[option]) is not None
+        is_open = (value is not None or may_be_none) and not _TYPES.keys() >= {*kinds}
         if not (is_open or any(isinstance(value, _TYPES.get(each, ())) for each in kinds)):
             message = (
                 f"Invalid option {option!r} of {name}: expected {known[option]}, not {value!r}."

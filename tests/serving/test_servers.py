@@ -10,19 +10,22 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+import uvicorn
 from anyio import to_thread
 from httpx2 import Client, TransportError
+from hypercorn.config import Config
 from wsproto.events import TextMessage
 
 from hive_boot import DeclarationError, LifecycleError, Secret
 from hive_boot._timings import Timings
 from hive_boot.serving.endpoints import App, Receive, Scope, Send
-from hive_boot.serving.servers import HttpServer, bind
+from hive_boot.serving.servers import _DECIDED, HttpServer, bind
 from hive_boot.tls import make_context
 from tests.fixtures.certificates import make_certificate
 from tests.serving.talking import connected, refuses, until_refused, websocket
@@ -439,6 +442,20 @@ class TestChoice:
         """Whoever chooses trio is told which server runs on it."""
         with pytest.raises(DeclarationError, match=r"\btrio\b.*\bhypercorn\b"):
             HttpServer("uvicorn", "trio")
+
+    def test_every_default_of_a_server_is_a_valid_option(self) -> None:
+        """The types of options are read from the server, whose defaults are of these types."""
+        parameters = signature(uvicorn.Config).parameters.values()
+        defaults = {
+            "uvicorn": {each.name: each.default for each in parameters},
+            "hypercorn": {name: getattr(Config, name) for name in dir(Config)},
+        }
+        for name, values in defaults.items():
+            known = HttpServer(name, "asyncio")._engine_class.known_options  # noqa: SLF001
+            for option in known:
+                value = values[option]
+                if not (_DECIDED.fullmatch(option) or isinstance(value, property)):
+                    HttpServer(name, "asyncio", options={option: value})
 
     def test_a_server_that_is_not_installed_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whoever lacks the server is told what to install."""

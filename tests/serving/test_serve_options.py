@@ -63,6 +63,7 @@ def test_tls_uses_a_certificate_that_is_a_secret(server: str, backend: str, tmp_
     trusted = ssl.create_default_context(cadata=certificate)
     with serving(TLS, server, backend, str(mount), cwd=tmp_path) as it:
         it.wait_logged("3600 s .*TLS_KEY")
+        assert it.logged("Listening on https://")
         with socket.create_connection(("127.0.0.1", it.port), timeout=30) as plain:
             (mount / "tls_key").write_text(key)
             with trusted.wrap_socket(plain, server_hostname="localhost") as connection:

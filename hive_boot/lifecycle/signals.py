@@ -10,6 +10,7 @@ A library that installs its own handlers gets the signals too, after hive_boot.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import select
@@ -76,6 +77,7 @@ class SignalHandler:
         self._target: SignalTarget | None = None
         self._before: dict[int, object] = {}
         self._reloads = False
+        self._is_kept = False
         self._reported: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -95,7 +97,25 @@ class SignalHandler:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._restore()
+        if not self._is_kept:
+            self._restore()
+
+    def handle_exit(self, *, keep: bool) -> None:
+        """Handle signals also while the interpreter exits; called in the block.
+
+        Args:
+            keep: whether threads are left, which Python joins before it calls the functions of
+                :mod:`atexit`. The handlers then stay installed: while the program continues after
+                the run, a signal restores the former ones, and is raised again.
+        """
+        if self._before:
+            self._is_kept = keep
+            atexit.register(self._install_at_exit)
+
+    def _install_at_exit(self) -> None:
+        for number in (*HANDLED, signal.SIGHUP):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                self._before[number] = signal.signal(number, self._handle)
 
     def reinstall_all(self) -> None:
         """Install each handler again that other code has replaced."""
@@ -147,7 +167,11 @@ class SignalHandler:
             target.stop()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.react(number, None)
+        if self._is_kept and not is_exiting():
+            self._restore()
+            signal.raise_signal(number)
+        else:
+            self.react(number, None)
 
     def react(self, number: int, caller: _Chained | None) -> None:
         """Request a stop or a reload, or end the process; called in a signal handler."""
@@ -208,6 +232,13 @@ class _Chained:
                 self.handler.repeats.add(number)
             # It may have ignored further signals, or restored the default action.
             self.handler.reinstall(number, log=False)
+
+
+def is_exiting() -> bool:
+    """Return whether the main thread has ended: Python joins threads and children, or exits."""
+    # Python joins the threads of executors first, while is_alive() of the main thread is True.
+    is_shutting_down: bool = getattr(threading, "_SHUTTING_DOWN", False)
+    return is_shutting_down or not threading.main_thread().is_alive()
 
 
 def _describe(handler: object) -> str:

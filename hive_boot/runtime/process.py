@@ -199,14 +199,15 @@ class ProcessRunner:
         """Cancel the forced exit, unless a thread or a child process can hang the exit."""
         from hive_boot.lifecycle.tasks import threads_started_since  # noqa: PLC0415  (it needs a loop)
 
-        if self._run is None:
-            return
-        may_hang = bool(threads_started_since(self._before))
+        left = threads_started_since(())
+        may_hang = not set(left) <= set(self._before)
         if not may_hang and "multiprocessing.process" in sys.modules:
             from hive_boot.lifecycle.forced_exit import own_children  # noqa: PLC0415  (few have any)
 
             may_hang = bool(own_children())
-        self._run.shutdown.release(exit_may_hang=may_hang)
+        self._signal_handler.handle_exit(keep=bool(left))
+        if self._run is not None:
+            self._run.shutdown.release(exit_may_hang=may_hang)
 
     def _attach(self, run: Run[Any, Any]) -> None:
         self._run = run

@@ -85,13 +85,11 @@ class SignalHandler:
             # install_early() has installed the handlers; the imports since may have replaced them.
             self.reinstall_all()
         elif threading.current_thread() is threading.main_thread():
-            numbers: tuple[signal.Signals, ...] = HANDLED
-            # A process that was started to survive its terminal (nohup) ignores SIGHUP.
-            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-                numbers += (signal.SIGHUP,)
-                self._reloads = not _has_terminal()
-            for number in numbers:
-                self._before[number] = signal.signal(number, self._handle)
+            self._reloads = not _has_terminal()
+            for number in (*HANDLED, signal.SIGHUP):
+                # A process that was started to survive its terminal (nohup) ignores SIGHUP.
+                if number in HANDLED or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
             # A forked child gets the former handlers.
             os.register_at_fork(after_in_child=self._restore)
         return self
@@ -202,7 +200,11 @@ class SignalHandler:
         self._is_forcing = True
         state = "armed" if self._target is None else self._target.force()
         text = f"hive_boot: a second signal, {signal.Signals(number).name}, while {state}: forced\n"
-        text += _end_children()
+        if "multiprocessing.process" in sys.modules:
+            with suppress(Exception):
+                from hive_boot.lifecycle.forced_exit import end_children  # noqa: PLC0415  (few have any)
+
+                text += end_children()
         with suppress(OSError, ValueError):
             if select.select([], [_STDERR], [], 0)[1]:
                 os.write(_STDERR, text.encode())
@@ -250,16 +252,6 @@ def _describe(handler: object) -> str:
     return f"{handler.__module__}.{name}"
 
 
-def _end_children() -> str:
-    """End the child processes of multiprocessing, and return a line for each."""
-    if "multiprocessing.process" in sys.modules:
-        with suppress(Exception):
-            from hive_boot.lifecycle.forced_exit import end_children  # noqa: PLC0415  (few have any)
-
-            return end_children()
-    return ""
-
-
 _early: list[SignalHandler] = []
 
 
@@ -295,8 +287,7 @@ def terminate_self() -> None:
 
 def _has_terminal() -> bool:
     """Return whether there is a controlling terminal, whose end SIGHUP would report."""
-    try:
+    with suppress(OSError):
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
+        return True
+    return False

@@ -224,16 +224,14 @@ class _Chained:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.handler.react(number, self)
-        try:
-            # The stop is requested: these exceptions would end the event loop before it.
-            with suppress(SystemExit, KeyboardInterrupt):
-                self._other(number, frame)
-        finally:
-            is_left = signal.getsignal(number) is self
-            if is_left:
-                self.handler.repeats.add(number)
-            # It may have ignored further signals, or restored the default action.
-            self.handler.reinstall(number, log=False)
+        # An exception would end the event loop before the stop that is requested.
+        with suppress(BaseException):
+            self._other(number, frame)
+        is_left = signal.getsignal(number) is self
+        if is_left:
+            self.handler.repeats.add(number)
+        # It may have ignored further signals, or restored the default action.
+        self.handler.reinstall(number, log=False)
 
 
 def is_exiting() -> bool:

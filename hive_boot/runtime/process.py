@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import escape_controls, write_stderr
@@ -64,14 +65,7 @@ class ProcessRunner:
         cancel all tasks at the same time, so nothing would stop in order. A signal handler that a
         library adds to it does not replace that of hive_boot: both are called.
         """
-        import asyncio  # noqa: PLC0415  (trio has none of it)
-
-        if backend == "uvloop":
-            import uvloop  # noqa: PLC0415  (few have it)
-
-            loop: Any = uvloop.new_event_loop()
-        else:
-            loop = asyncio.new_event_loop()
+        loop: Any = import_module(backend).new_event_loop()
         run_forever = loop.run_forever
 
         def run_until_stopped() -> None:
@@ -110,19 +104,14 @@ class ProcessRunner:
         """Start a run, call main, and stop the run."""
         import anyio  # noqa: PLC0415  (no tool needs a loop)
 
-        from hive_boot.lifecycle.tasks import (  # noqa: PLC0415
-            BackgroundTask,
-            CancellableBlock,
-            enable_signal_wakeup,
-            threadsafe_scheduler,
-        )
+        from hive_boot.lifecycle import tasks  # noqa: PLC0415  (it needs a loop)
 
         with anyio.CancelScope() as scope:
-            enable_signal_wakeup()
-            self._soon = threadsafe_scheduler()
+            tasks.enable_signal_wakeup()
+            self._soon = tasks.threadsafe_scheduler()
             # Before main is called, the start is cancelled.
-            block: CancellableBlock | None = None
-            handlers = BackgroundTask(self._keep_handlers, "hive_boot signal handlers")
+            block: tasks.CancellableBlock | None = None
+            handlers = tasks.BackgroundTask(self._keep_handlers, "hive_boot signal handlers")
 
             def cancel(seconds: float) -> None:
                 if block is None:
@@ -140,7 +129,7 @@ class ProcessRunner:
                 ) as run:
                     if self._signal_handler.reload_requested:
                         self.reload()
-                    block = CancellableBlock()
+                    block = tasks.CancellableBlock()
                     with block:
                         await self._call(main, run)
             finally:
@@ -238,18 +227,14 @@ class ProcessRunner:
 
     def _describe_pending(self) -> str:
         """Return the message of a forced exit; called in another thread."""
-        from hive_boot.lifecycle.forced_exit import (  # noqa: PLC0415  (only a hang needs it)
-            describe_threads,
-            locate_thread,
-        )
-        from hive_boot.lifecycle.tasks import threads_started_since  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle import forced_exit, tasks  # noqa: PLC0415  (only a hang needs it)
 
         lines = [] if self._run is None else self._run.runner.pending()
         label = "the event loop, which is blocked"
-        where = locate_thread(self._thread, below=__file__)
+        where = forced_exit.locate_thread(self._thread, below=__file__)
         if self._main is None or inspect.getcoroutinestate(self._main) == inspect.CORO_CLOSED:
             # At its end an asyncio loop waits for the threads of its executor.
-            lines += describe_threads(threads_started_since(self._before))
+            lines += forced_exit.describe_threads(tasks.threads_started_since(self._before))
         elif not self._describe_main():
             label = "main"  # It is not suspended, so the line is that of the thread.
         if where or label == "main":

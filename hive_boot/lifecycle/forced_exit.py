@@ -233,6 +233,7 @@ def own_children() -> list[BaseProcess]:
     alive = []
     for child in started:
         with suppress(Exception):  # another thread may close it
+            # is_alive() asserts the first half, but not under `python -O`.
             if child._parent_pid == os.getpid() and child.is_alive():  # noqa: SLF001
                 alive.append(child)
     return alive

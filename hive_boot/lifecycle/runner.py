@@ -288,5 +288,5 @@ class Runner:
     async def _ping_watchdog(self, seconds: float) -> None:
         exclude_from_loop_end()
         while True:
-            self._states.notifier.watchdog()
+            self._states.notifier.send("WATCHDOG=1")
             await anyio.sleep(seconds)

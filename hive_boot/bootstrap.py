@@ -423,7 +423,8 @@ class Bootstrap(Generic[S, C]):
         The decorated ``async def`` takes the :class:`Change` first; its other parameters
         are filled like those of :meth:`main`. Hooks run in the order of their declaration,
         after the new values are in use. A hook that raises or exceeds ``timeout`` is retried
-        after 1 to 60 s, until it succeeds; the other hooks do not wait for it.
+        after 1 to 60 s, until it succeeds; the other hooks do not wait for it. One that calls
+        ``sys.exit`` stops the application.
 
         Args:
             names: the fields whose changes call the hook, by their attributes or declared

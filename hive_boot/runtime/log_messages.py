@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from hive_boot._output import describe, escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
-from hive_boot.redaction.tracebacks import locate_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -263,12 +262,6 @@ def log_ready(seconds: float) -> None:
 def log_stop_requested(reason: str) -> None:
     """Log that the application itself requests a stop."""
     _log(logging.INFO, "Stop requested: %s", reason)
-
-
-def log_system_exit(exc: SystemExit) -> None:
-    """Log a ``sys.exit`` in a task beside main, which ends the application."""
-    text = "sys.exit(%r) in a task beside main stops the application: %s"
-    _log(logging.WARNING, text, exc.code, locate_failure(exc))
 
 
 def log_cut_off(tasks: Iterable[Any]) -> None:

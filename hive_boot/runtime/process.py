@@ -65,6 +65,8 @@ class ProcessRunner:
         """
         import asyncio  # noqa: PLC0415  (trio has none of it)
 
+        from hive_boot.lifecycle.tasks import log_system_exit  # noqa: PLC0415  (it needs a loop)
+
         if backend == "uvloop":
             import uvloop  # noqa: PLC0415  (few have it)
 
@@ -82,7 +84,7 @@ class ProcessRunner:
                     if self._run is None or self._soon is None:
                         raise
                     self.exit = exc
-                    log_messages.log_system_exit(exc)
+                    log_system_exit(exc, "a task beside main")
                     loop.call_soon(self._run.shutdown.request)
 
         add, remove = loop.add_signal_handler, loop.remove_signal_handler

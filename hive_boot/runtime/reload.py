@@ -262,6 +262,7 @@ class Reloader:
         hooks: the rotation hooks with their bound functions.
         injection_context: returns the arguments for hooks, and for checks, with the candidate.
         set_reload_state: changes the state of the run to RELOADING and back to READY.
+        on_exit: called with the name of a hook that ends the application, and what it has raised.
         context: the context variables of checks and hooks.
         timings: the delays of retries, and the intervals of the watcher.
 
@@ -284,6 +285,7 @@ class Reloader:
         *,
         injection_context: Callable[..., InjectionContext],
         set_reload_state: Callable[[State], None],
+        on_exit: Callable[[str, BaseException], object],
         context: contextvars.Context,
         timings: Timings,
     ) -> None:
@@ -308,7 +310,7 @@ class Reloader:
         self.failing_sources: list[Problem] = []
         self.last_read: float = 0.0
         self.rotation_log: RotationLog = RotationLog()
-        self.hook_runner: HookRunner = HookRunner(hooks, injection_context, timings)
+        self.hook_runner: HookRunner = HookRunner(hooks, injection_context, on_exit, timings)
         self.watch_supervisor: WatchSupervisor = WatchSupervisor(self.request_reload, timings)
 
     @property

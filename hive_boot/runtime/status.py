@@ -108,7 +108,7 @@ class Status:
         failing_services: the services that have failed and have not recovered yet.
         completed_services: the services that have returned and are not started again.
         contributors: every readiness contributor.
-        failed: the resource or service whose failure ends the application; empty for none.
+        failed: the resource, service or rotation hook that ends the application; empty for none.
         timeline: every step of the run, with its start, its end and its outcome.
         forked: whether this process was forked from the process that started the
             application: it keeps its secrets and watches nothing.

@@ -160,12 +160,10 @@ class ReloadResult(Record):
     Attributes:
         result: the candidate; it is rejected if it has problems.
         changed: the attributes whose value differs from the accepted set.
-        same_as_rejected: whether a check rejected the same values last time.
     """
 
     result: LoadResult
     changed: list[str]
-    same_as_rejected: bool
 
 
 class ReloadReader:
@@ -175,12 +173,7 @@ class ReloadReader:
         store: the secrets in use.
         pipeline: the load pipeline.
         timings: the timeouts of a read.
-
-    Attributes:
-        rejected: the set that a check rejected last.
     """
-
-    rejected: LoadResult | None = None
 
     def __init__(self, store: Store[Any], pipeline: LoadPipeline, timings: Timings) -> None:
         self._store = store
@@ -218,7 +211,7 @@ class ReloadReader:
         problem = Problem(name=name, kind="unreadable", message=why)
         accepted = self._store.generation.load_result
         failed = accepted.replace(problems=(problem,), hints=(), notes=())
-        return ReloadResult(failed, [], same_as_rejected=False)
+        return ReloadResult(failed, [])
 
     def _read(self, fifo_reader: FifoReader | None) -> ReloadResult:
         self._reading = True
@@ -232,9 +225,7 @@ class ReloadReader:
         if changed or load_result.problems:
             accepted = self._store.all_accepted_values()
             load_result = self._pipeline.hide_values(load_result, accepted)
-        rejected = self.rejected
-        same_as_rejected = rejected is not None and not changed_fields(load_result, rejected)
-        return ReloadResult(load_result, changed, same_as_rejected)
+        return ReloadResult(load_result, changed)
 
 
 _running_check: contextvars.ContextVar[object] = contextvars.ContextVar(
@@ -303,6 +294,8 @@ class Reloader:
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
         self._retry_at = math.inf
+        # The set that a check rejected last. The same values are not checked again before a retry.
+        self._rejected: LoadResult | None = None
         self._crash: tuple[object, ...] = ()
         self._ended = False
         self.failed_activation: Sequence[Problem] = ()
@@ -386,7 +379,7 @@ class Reloader:
                 while True:
                     self._wakeup = anyio.Event()
                     if self._due <= time.monotonic():
-                        await self._rotate()
+                        await self._handle_requests()
                     self.watch_supervisor.check_health()
                     due = min(self._due, self.watch_supervisor.due)
                     with anyio.move_on_after(max(0.0, due - time.monotonic())):
@@ -422,31 +415,20 @@ class Reloader:
             return -math.inf
         return min(self._retry_at, self._pipeline.sources_due)
 
-    async def _rotate(self) -> None:
-        """Read once, and accept or reject what has changed."""
+    async def _handle_requests(self) -> None:
+        """Reload once, and answer the callers that wait for it."""
         requests = list(self._requests)
-        retried = self._retry_at <= time.monotonic()
-        on_demand = self._on_demand or bool(requests)
-        if self._on_demand:
-            self._set_reload_state(State.RELOADING)
+        on_demand, must_notify = self._on_demand or bool(requests), self._on_demand
         self._requested = self._on_demand = False
+        if must_notify:
+            self._set_reload_state(State.RELOADING)
         started = time.perf_counter()
-        now = any(request.now for request in requests)
         change, failure = None, None
         self._check_token = object()
         _running_check.set(self._check_token)
         try:
-            read = await self._reader.read(ask_sources=on_demand, read_fifos=on_demand)
-            self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
-            if not (read.result.problems or read.changed):
-                if self.rejection is not None:
-                    log_messages.log_recovered(self._store.generation.number)
-                self._record_success()
-                if now:
-                    change = self._activate(now=True)
-                    self._accepted.set()
-            elif read.result.problems or not read.same_as_rejected or retried or on_demand:
-                change = await self._replace(read, started, now=now)
+            now = any(request.now for request in requests)
+            change = await self._reload(started, on_demand=on_demand, now=now)
             if self.failing_sources:
                 failure = self._pipeline.build_error(self.failing_sources, set_in_use=True)
         except ProblemsError as exc:
@@ -462,6 +444,83 @@ class Reloader:
             request.change, request.failure = change, copy(failure)
             request.done.set()
 
+    async def _reload(self, started: float, *, on_demand: bool, now: bool) -> Change | None:
+        """Load, validate, check, swap and notify.
+
+        Args:
+            started: when the reload has started, for its duration in the log.
+            on_demand: whether everything is read and checked, also what was rejected before.
+            now: whether pending values are activated too.
+
+        Raises:
+            ProblemsError: the candidate is rejected.
+        """
+        is_retry = self._retry_at <= time.monotonic()
+        candidate = await self._reader.read(ask_sources=on_demand, read_fifos=on_demand)
+        self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
+        has_problems = bool(candidate.result.problems)
+        if not (has_problems or candidate.changed):
+            return self._keep(now=now)
+        if self._is_rejected(candidate) and not (has_problems or is_retry or on_demand):
+            return None
+        self._set_reload_state(State.RELOADING)
+        candidate = await self._check(candidate)
+        if candidate.result.problems:
+            raise self._reject(candidate, started)
+        change = self._swap(candidate, started, now=now)
+        if change is not None:
+            self.hook_runner.notify(change)
+        return change
+
+    def _keep(self, *, now: bool) -> Change | None:
+        """Keep the accepted set, because the sources contain the same values."""
+        if self.rejection is not None:
+            log_messages.log_recovered(self._store.generation.number)
+        self._record_success()
+        change = self._activate(now=True) if now else None
+        self._accepted.set()
+        return change
+
+    def _is_rejected(self, candidate: ReloadResult) -> bool:
+        """Return whether a check has rejected the same values last time."""
+        rejected = self._rejected
+        return rejected is not None and not changed_fields(candidate.result, rejected)
+
+    async def _check(self, candidate: ReloadResult) -> ReloadResult:
+        """Run the checks that concern the changed fields, unless there are problems already."""
+        if candidate.result.problems:
+            return candidate
+        changed = candidate.changed
+        checked = await self._pipeline.check(
+            candidate.result, self._injection_context, changed_fields=changed
+        )
+        return ReloadResult(checked, changed)
+
+    def _swap(self, candidate: ReloadResult, started: float, *, now: bool) -> Change | None:
+        """Accept the candidate, and return the change of the values in use.
+
+        Raises:
+            ProblemsError: the config of the values in use could not be built. Some of the values
+                are pending, so these values are not the candidate.
+        """
+        store, load_result = self._store, candidate.result
+        try:
+            change = store.accept(load_result, now=now)
+        except ProblemsError as exc:
+            failed = ReloadResult(load_result.with_problems(exc.problems), candidate.changed)
+            raise self._reject(failed, started) from None
+        self._accepted.set()
+        self._record_success()
+        fields = [load_result.field_index.by_attribute[each] for each in candidate.changed]
+        waiting = {
+            field.name: due for field in fields if (due := store.due(field.attribute)) is not None
+        }
+        seconds = time.perf_counter() - started
+        names = [field.name for field in fields]
+        self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting)
+        self._pipeline.log_warnings(load_result)
+        return change
+
     def _reject_crash(self, exc: Exception, started: float) -> ProblemsError:
         """Keep the set in use, log the traceback once per reason, and schedule a retry."""
         reason = (type(exc), getattr(exc, "errno", None))
@@ -473,45 +532,6 @@ class Reloader:
         for source in self._pipeline.custom:
             source.due = max(source.due, self._retry_at)
         return failure
-
-    async def _replace(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
-        """Check the candidate, and accept it.
-
-        Raises:
-            ProblemsError: the candidate is rejected.
-        """
-        self._set_reload_state(State.RELOADING)
-        if not read.result.problems:
-            read = read.replace(
-                result=await self._pipeline.check(
-                    read.result, self._injection_context, changed_fields=read.changed
-                )
-            )
-        if read.result.problems:
-            raise self._reject(read, started)
-        return self._accept(read, started, now=now)
-
-    def _accept(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
-        store, load_result = self._store, read.result
-        try:
-            change = store.accept(load_result, now=now)
-        except ProblemsError as exc:
-            # Some of the values are pending, so the set in use is not the candidate.
-            failed = read.replace(result=load_result.with_problems(exc.problems))
-            raise self._reject(failed, started) from None
-        self._accepted.set()
-        self._record_success()
-        fields = [load_result.field_index.by_attribute[each] for each in read.changed]
-        waiting = {
-            field.name: due for field in fields if (due := store.due(field.attribute)) is not None
-        }
-        seconds = time.perf_counter() - started
-        names = [field.name for field in fields]
-        self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting)
-        self._pipeline.log_warnings(load_result)
-        if change is not None:
-            self.hook_runner.notify(change)
-        return change
 
     def _activate(self, *, now: bool = False) -> Change | None:
         """Activate the values that are due, or all pending ones now, and notify the hooks."""
@@ -533,15 +553,15 @@ class Reloader:
         """Record that the sources contain the accepted values."""
         if not self.failing_sources:
             self.last_read = time.time()
-        self.rejection = self._reader.rejected = None
+        self.rejection = self._rejected = None
         self._crash = ()
         self._backoff.reset()
         self._retry_at = math.inf
 
-    def _reject(self, read: ReloadResult, started: float) -> ProblemsError:
+    def _reject(self, candidate: ReloadResult, started: float) -> ProblemsError:
         """Keep the set in use, log each reason once, and schedule a retry if it may help."""
         number = self._store.generation.number
-        problems = read.result.problems
+        problems = candidate.result.problems
         rejection = reject(problems, number + 1)
         is_new = rejection != self.rejection
         if is_new:
@@ -550,11 +570,11 @@ class Reloader:
             self.rotation_log.log_rejection(problems, number, seconds)
         kinds = {problem.kind for problem in problems}
         judged = kinds <= {"check", "config", "unavailable"}
-        if is_new or (judged and not read.same_as_rejected):
+        if is_new or (judged and not self._is_rejected(candidate)):
             self._backoff.reset()
         # Only a check, or the factory of the config, can have another result for the same values.
-        self._reader.rejected = read.result if judged else None
+        self._rejected = candidate.result if judged else None
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:
             self._retry_at = time.monotonic() + self._backoff.next_delay()
-        return self._pipeline.build_error(problems, read.result.report_notes, set_in_use=True)
+        return self._pipeline.build_error(problems, candidate.result.report_notes, set_in_use=True)

@@ -820,13 +820,9 @@ class Bootstrap(Generic[S, C]):
 
     def status(self) -> Status:
         """Return the status of the application at this moment, without any value."""
-        if self._run is None:
-            from hive_boot.runtime.status import Status  # noqa: PLC0415  (rarely called)
+        from hive_boot.runtime.status import Status, build_status  # noqa: PLC0415  (rarely called)
 
-            return Status()
-        from hive_boot.runtime.run import build_status  # noqa: PLC0415  (rarely called)
-
-        return build_status(self._run)
+        return Status() if self._run is None else build_status(self._run)
 
     @asynccontextmanager
     async def _running(

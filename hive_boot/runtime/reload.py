@@ -154,18 +154,6 @@ class WatchSupervisor:
                 await run_in_daemon_thread(self.watcher.join, "hive_boot end of watch")
 
 
-class ReloadResult(Record):
-    """The result of one read.
-
-    Attributes:
-        result: the candidate; it is rejected if it has problems.
-        changed: the attributes whose value differs from the accepted set.
-    """
-
-    result: LoadResult
-    changed: list[str]
-
-
 class ReloadReader:
     """Reader of a reload: reads in a thread, one read at a time.
 
@@ -182,22 +170,22 @@ class ReloadReader:
         self._fifo_timeout = timings.fifo_timeout
         self._reading = False
 
-    async def read(self, *, ask_sources: bool = False, read_fifos: bool = False) -> ReloadResult:
+    async def read(self, *, everything: bool) -> LoadResult:
         """Read once, or again after sources of the application have answered.
 
         Args:
-            ask_sources: whether every source is asked. Default: those that are due.
-            read_fifos: whether to read FIFOs again. Default False: use what the start has read.
+            everything: whether FIFOs are read again, and every source is asked. Otherwise only the
+                sources that are due are asked, and what the start has read of FIFOs is used.
         """
         began = time.monotonic()
-        reader = FifoReader(self._fifo_timeout) if read_fifos else None
-        read = await self._read_once(reader)
-        while await self._pipeline.ask_sources(began, again=ask_sources):
-            ask_sources = False
-            read = await self._read_once(reader)
-        return read
+        reader = FifoReader(self._fifo_timeout) if everything else None
+        result = await self._read_once(reader)
+        while await self._pipeline.ask_sources(began, again=everything):
+            everything = False
+            result = await self._read_once(reader)
+        return result
 
-    async def _read_once(self, fifo_reader: FifoReader | None) -> ReloadResult:
+    async def _read_once(self, fifo_reader: FifoReader | None) -> LoadResult:
         """Read once. A read that hangs in a file system is abandoned, and no other one starts."""
         if not self._reading:
             with anyio.move_on_after(self._timeout):
@@ -205,15 +193,14 @@ class ReloadReader:
                 return await run_in_daemon_thread(read, "hive_boot reload")
         return self.failed_read(f"could not be read within {self._timeout:g} s")
 
-    def failed_read(self, why: str) -> ReloadResult:
+    def failed_read(self, why: str) -> LoadResult:
         """Return the result of a read that failed: the accepted values, and one problem."""
         name = self._store.declared.__name__
         problem = Problem(name=name, kind="unreadable", message=why)
         accepted = self._store.generation.load_result
-        failed = accepted.replace(problems=(problem,), hints=(), notes=())
-        return ReloadResult(failed, [])
+        return accepted.replace(problems=(problem,), hints=(), notes=())
 
-    def _read(self, fifo_reader: FifoReader | None) -> ReloadResult:
+    def _read(self, fifo_reader: FifoReader | None) -> LoadResult:
         self._reading = True
         try:
             load_result = self._pipeline.read(during_run=True, fifo_reader=fifo_reader)
@@ -221,11 +208,10 @@ class ReloadReader:
             self._reading = False
         before = self._store.generation.load_result
         load_result = load_result.with_problems(find_lost_sources(load_result, before))
-        changed = changed_fields(load_result, before)
-        if changed or load_result.problems:
+        if load_result.problems or changed_fields(load_result, before):
             accepted = self._store.all_accepted_values()
             load_result = self._pipeline.hide_values(load_result, accepted)
-        return ReloadResult(load_result, changed)
+        return load_result
 
 
 _running_check: contextvars.ContextVar[object] = contextvars.ContextVar(
@@ -418,10 +404,10 @@ class Reloader:
     async def _handle_requests(self) -> None:
         """Reload once, and answer the callers that wait for it."""
         requests = list(self._requests)
-        on_demand, must_notify = self._on_demand or bool(requests), self._on_demand
-        self._requested = self._on_demand = False
-        if must_notify:
+        on_demand = self._on_demand or bool(requests)
+        if self._on_demand:
             self._set_reload_state(State.RELOADING)
+        self._requested = self._on_demand = False
         started = time.perf_counter()
         change, failure = None, None
         self._check_token = object()
@@ -456,18 +442,22 @@ class Reloader:
             ProblemsError: the candidate is rejected.
         """
         is_retry = self._retry_at <= time.monotonic()
-        candidate = await self._reader.read(ask_sources=on_demand, read_fifos=on_demand)
+        candidate = await self._reader.read(everything=on_demand)
         self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
-        has_problems = bool(candidate.result.problems)
-        if not (has_problems or candidate.changed):
-            return self._keep(now=now)
-        if self._is_rejected(candidate) and not (has_problems or is_retry or on_demand):
-            return None
+        changed = changed_fields(candidate, self._store.generation.load_result)
+        if not candidate.problems:
+            if not changed:
+                return self._keep(now=now)
+            if self._is_rejected(candidate) and not (is_retry or on_demand):
+                return None
         self._set_reload_state(State.RELOADING)
-        candidate = await self._check(candidate)
-        if candidate.result.problems:
+        if not candidate.problems:
+            candidate = await self._pipeline.check(
+                candidate, self._injection_context, changed_fields=changed
+            )
+        if candidate.problems:
             raise self._reject(candidate, started)
-        change = self._swap(candidate, started, now=now)
+        change = self._swap(candidate, changed, started, now=now)
         if change is not None:
             self.hook_runner.notify(change)
         return change
@@ -477,48 +467,40 @@ class Reloader:
         if self.rejection is not None:
             log_messages.log_recovered(self._store.generation.number)
         self._record_success()
-        change = self._activate(now=True) if now else None
+        if not now:
+            return None
+        change = self._activate(now=True)
         self._accepted.set()
         return change
 
-    def _is_rejected(self, candidate: ReloadResult) -> bool:
+    def _is_rejected(self, candidate: LoadResult) -> bool:
         """Return whether a check has rejected the same values last time."""
-        rejected = self._rejected
-        return rejected is not None and not changed_fields(candidate.result, rejected)
+        return self._rejected is not None and not changed_fields(candidate, self._rejected)
 
-    async def _check(self, candidate: ReloadResult) -> ReloadResult:
-        """Run the checks that concern the changed fields, unless there are problems already."""
-        if candidate.result.problems:
-            return candidate
-        changed = candidate.changed
-        checked = await self._pipeline.check(
-            candidate.result, self._injection_context, changed_fields=changed
-        )
-        return ReloadResult(checked, changed)
-
-    def _swap(self, candidate: ReloadResult, started: float, *, now: bool) -> Change | None:
+    def _swap(
+        self, candidate: LoadResult, changed: Sequence[str], started: float, *, now: bool
+    ) -> Change | None:
         """Accept the candidate, and return the change of the values in use.
 
         Raises:
             ProblemsError: the config of the values in use could not be built. Some of the values
                 are pending, so these values are not the candidate.
         """
-        store, load_result = self._store, candidate.result
+        store = self._store
         try:
-            change = store.accept(load_result, now=now)
+            change = store.accept(candidate, now=now)
         except ProblemsError as exc:
-            failed = ReloadResult(load_result.with_problems(exc.problems), candidate.changed)
-            raise self._reject(failed, started) from None
+            raise self._reject(candidate.with_problems(exc.problems), started) from None
         self._accepted.set()
         self._record_success()
-        fields = [load_result.field_index.by_attribute[each] for each in candidate.changed]
+        fields = [candidate.field_index.by_attribute[each] for each in changed]
         waiting = {
             field.name: due for field in fields if (due := store.due(field.attribute)) is not None
         }
         seconds = time.perf_counter() - started
         names = [field.name for field in fields]
         self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting)
-        self._pipeline.log_warnings(load_result)
+        self._pipeline.log_warnings(candidate)
         return change
 
     def _reject_crash(self, exc: Exception, started: float) -> ProblemsError:
@@ -558,10 +540,10 @@ class Reloader:
         self._backoff.reset()
         self._retry_at = math.inf
 
-    def _reject(self, candidate: ReloadResult, started: float) -> ProblemsError:
+    def _reject(self, candidate: LoadResult, started: float) -> ProblemsError:
         """Keep the set in use, log each reason once, and schedule a retry if it may help."""
         number = self._store.generation.number
-        problems = candidate.result.problems
+        problems = candidate.problems
         rejection = reject(problems, number + 1)
         is_new = rejection != self.rejection
         if is_new:
@@ -573,8 +555,8 @@ class Reloader:
         if is_new or (judged and not self._is_rejected(candidate)):
             self._backoff.reset()
         # Only a check, or the factory of the config, can have another result for the same values.
-        self._rejected = candidate.result if judged else None
+        self._rejected = candidate if judged else None
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:
             self._retry_at = time.monotonic() + self._backoff.next_delay()
-        return self._pipeline.build_error(problems, candidate.result.report_notes, set_in_use=True)
+        return self._pipeline.build_error(problems, candidate.report_notes, set_in_use=True)

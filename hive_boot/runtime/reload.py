@@ -35,7 +35,7 @@ from hive_boot.secrets.watch_targets import WatchTargets
 from hive_boot.secrets.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
@@ -62,25 +62,17 @@ class Rejection(Record):
 
     Attributes:
         generation: the number that it would have had.
-        names: the names of the problems: secrets, directories, a check.
-        kinds: the kind of each problem.
+        causes: the name and the kind of each problem; the name is that of a secret, a directory or
+            a check.
     """
 
     generation: int
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]
+    causes: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
         """Return the names of the problems, each with its kind."""
-        parts = dict.fromkeys(map(" ".join, zip(self.names, self.kinds, strict=True)))
-        return f"generation {self.generation} was refused: {', '.join(parts)}"
-
-
-def reject(problems: Iterable[Problem], generation: int) -> Rejection:
-    """Return the rejection of a candidate with these problems."""
-    listed = list(problems)
-    names = tuple(problem.name for problem in listed)
-    return Rejection(generation, names, tuple(problem.kind for problem in listed))
+        causes = dict.fromkeys(map(" ".join, self.causes))
+        return f"generation {self.generation} was refused: {', '.join(causes)}"
 
 
 class WatchSupervisor:
@@ -544,12 +536,11 @@ class Reloader:
         """Keep the set in use, log each reason once, and schedule a retry if it may help."""
         number = self._store.generation.number
         problems = candidate.problems
-        rejection = reject(problems, number + 1)
-        is_new = rejection != self.rejection
+        causes = tuple((problem.name, problem.kind) for problem in problems)
+        before, self.rejection = self.rejection, Rejection(number + 1, causes)
+        is_new = self.rejection != before
         if is_new:
-            self.rejection = rejection
-            seconds = time.perf_counter() - started
-            self.rotation_log.log_rejection(problems, number, seconds)
+            self.rotation_log.log_rejection(problems, number, time.perf_counter() - started)
         kinds = {problem.kind for problem in problems}
         judged = kinds <= {"check", "config", "unavailable"}
         if is_new or (judged and not self._is_rejected(candidate)):

@@ -199,7 +199,8 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
         known["rotations_total"] = dict(reloader.rotation_log.totals)
         known["stale"] = reloader.watch_supervisor.stale
         if (rejection := reloader.rejection) is not None:
-            known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
+            known["rejected"] = rejection.generation
+            known["rejected_names"] = tuple(name for name, _ in rejection.causes)
         if (watcher := reloader.watch_supervisor.watcher) is not None:
             known["watcher"] = "off" if run.forked else watcher.mode
             known["missed_events"] = watcher.missed_events

@@ -5,15 +5,18 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hive_boot import Secret, SecretSet, secret
-from hive_boot.exceptions import ProblemKind
 from hive_boot.runtime.reload import RETRYABLE_KINDS, Rejection
 from hive_boot.secrets.load_result import LoadResult, find_lost_sources
 from hive_boot.secrets.loader import load
 from hive_boot.testing import MountedVolume
 from tests.fixtures.writers import PlainDirectory
 from tests.support import SETTLED, as_ordinary_user, look, situate, values_of
+
+if TYPE_CHECKING:
+    from hive_boot.exceptions import ProblemKind
 
 
 class Service(SecretSet):

@@ -65,6 +65,8 @@ class ProcessRunner:
         cancel all tasks at the same time, so nothing would stop in order. A signal handler that a
         library adds to it does not replace that of hive_boot: both are called.
         """
+        from hive_boot.lifecycle.tasks import log_system_exit  # noqa: PLC0415  (it needs a loop)
+
         loop: Any = import_module(backend).new_event_loop()
         run_forever = loop.run_forever
 
@@ -77,7 +79,7 @@ class ProcessRunner:
                     if self._run is None or self._soon is None:
                         raise
                     self.exit = exc
-                    log_messages.log_system_exit(exc)
+                    log_system_exit(exc, "a task beside main")
                     loop.call_soon(self._run.shutdown.request)
 
         add, remove = loop.add_signal_handler, loop.remove_signal_handler

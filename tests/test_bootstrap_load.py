@@ -799,7 +799,7 @@ class S(SecretSet):
 boot = Bootstrap(S, secrets_dirs={str(tmp_path)!r}, wait_for_files=30)
 thread = threading.Thread(target=boot.load)
 thread.start()
-while boot._loaded_redaction is None:
+while boot._loaded is None:
     time.sleep(0.01)
 pid = os.fork()
 if pid == 0:

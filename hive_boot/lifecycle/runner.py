@@ -19,7 +19,7 @@ from hive_boot.lifecycle.tasks import (
     log_failure,
     unwrap_single,
 )
-from hive_boot.redaction.tracebacks import locate_failure, trim_traceback
+from hive_boot.redaction.registry import locate_failure, trim_traceback
 
 if TYPE_CHECKING:
     import contextvars

@@ -88,14 +88,14 @@ def require_async(decorator: str, function: object) -> None:
     """
     if is_async(function):
         return
-    from inspect import isasyncgenfunction  # noqa: PLC0415  (only a failure needs it)
+    from inspect import isasyncgenfunction, unwrap  # noqa: PLC0415  (only a failure needs it)
 
     what, name = repr(function), str(getattr(function, "__name__", ""))
+    fix = f"write `async def {name if name.isidentifier() else 'name'}(...)`"
     if callable(function):
         what = f"{display_name(function)}()"
-    fix = f"write `async def {name if name.isidentifier() else 'name'}(...)`"
-    if isasyncgenfunction(function):
-        fix = "remove its `yield`; only a resource has one"
+        if isasyncgenfunction(unwrap(function)):
+            fix = "remove its `yield`; only a resource has one"
     message = f"{what} must be an async def, because of {decorator}. Fix: {fix}."
     raise DeclarationError(message)
 
@@ -214,7 +214,7 @@ def _unresolved_message(
             "arguments by keyword. Fix: remove the '/' from the signature."
         )
     types = ", ".join(each.__name__ for each in injectables.types)
-    names = ", ".join(injectables.resources)
+    names = ", ".join(each for each in injectables.resources if each != function.__name__)
     resources = f"rename it to one of the resources {names}, " if names else ""
     return (
         f"{subject} a parameter {parameter.name!r} that hive_boot cannot fill. "

@@ -107,15 +107,21 @@ def test_each_failure_is_reported_once_with_its_line(tmp_path: Path) -> None:
 TWO = source(SERVICE, "try: await anyio.sleep_forever()\n    finally: {}['key']")
 
 
+BOTH = STOP.replace("culprit", "pool").replace("bang()", "[][0]")
+
+
 def test_a_second_failure_is_reported_beside_the_first(tmp_path: Path) -> None:
     """What fails because of the stop is not lost, and the first failure is not repeated."""
 
-    def scenario(backend: str, _path: Path) -> None:
-        code, _, err = ended(TWO, backend)
+    def scenario(more: str, backend: str, _path: Path) -> None:
+        code, _, err = ended(TWO.replace(SERVICE, SERVICE + more), backend)
         assert code == 70, err
         assert (err.count("RuntimeError: bang"), err.count("KeyError: 'key'")) == (1, 1), err
+        # A group counts the failures that it shows.
+        assert err.count("IndexError: list") == bool(more), err
+        assert re.findall(r"(\d+) (?:failures|sub-exceptions)", err) == ["2"] * bool(more), err
 
-    side_by_side(tmp_path, scenario, [(backend,) for backend in BACKENDS])
+    side_by_side(tmp_path, scenario, product(["", BOTH], BACKENDS))
 
 
 SILENT = """
@@ -176,6 +182,55 @@ def test_other_ends_leave_a_short_report(tmp_path: Path) -> None:
         lambda scenario, _: scenario(),
         [(leaves,), (is_served,), (is_not_logged,)],
     )
+
+
+REFUSING = """
+def culprit():
+    raise RuntimeError("bang")
+
+def refuse(step):
+    if step in sys.argv:
+        culprit()
+
+class Checked(SecretSet):
+    jwt_secret: Secret = secret(check=lambda _: refuse("field"))
+    api_key: Secret
+
+    async def check(self):
+        refuse("set")
+
+class Vault:
+    name = "vault"
+
+    async def load(self, names):
+        refuse("source")
+        return dict.fromkeys(names, "fake-key-0123456789")
+
+boot = Bootstrap(Checked, config=lambda: refuse("config"), sources=[Vault()])
+
+@boot.check
+async def database_answers():
+    refuse("application")
+
+@boot.main
+async def main(): ...
+
+boot.run(backend=backend)
+"""
+
+
+def test_a_refused_start_shows_the_line_that_raised(tmp_path: Path) -> None:
+    """Of each function of the application that is called before the secrets are accepted."""
+
+    def scenario(step: str, backend: str, _path: Path) -> None:
+        code, _, err = ended(REFUSING, backend, step)
+        assert code == 78, err
+        assert err.count("RuntimeError") == 1, err
+        assert re.search(r"RuntimeError.* \(<string>:\d+ in culprit\)", err), err
+        assert "Traceback" not in err
+
+    steps = ("field", "set", "source", "config", "application")
+    side_by_side(tmp_path, scenario, product(steps, BACKENDS))
 
 
 APP = """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from hive_boot._output import describe, escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
-from hive_boot.redaction.registry import locate_failure
+from hive_boot.redaction.registry import locate_failure, trim_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -315,7 +315,7 @@ def log_hook_failed(
     """Log that a hook failed. The traceback is omitted if ``already_logged``."""
     reason = failure if isinstance(failure, str) else describe(failure)
     text = "The rotation hook %r failed for generation %d: %s; retry in %g s"
-    exc_info = None if already_logged or reason is failure else failure
+    exc_info = None if already_logged or isinstance(failure, str) else trim_traceback(failure)
     _log_rotation(logging.ERROR, text, display_name, generation, reason, seconds, exc_info=exc_info)
 
 

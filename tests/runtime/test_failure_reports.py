@@ -153,6 +153,36 @@ boot.serve(FastAPI(lifespan=lifespan), port=0)
 """
 
 
+HOOK = """
+from hive_boot.testing import MountedVolume
+
+volume = MountedVolume("secrets")
+volume.publish({"jwt_secret": "fake-jwt-secret-0000000001"})
+boot = Bootstrap(Needs, mode="kubernetes", secrets_dirs="secrets")
+
+@boot.on_rotate()
+async def culprit(change):
+    bang()
+"""
+
+ROTATE = """volume.publish({"jwt_secret": "fake-jwt-secret-0000000002"})
+    await boot.reload()
+    while not boot.status().failing_hooks:
+        await anyio.sleep(0.01)"""
+
+
+def test_the_log_of_a_hook_that_fails_begins_in_the_application(tmp_path: Path) -> None:
+    """The traceback is there once, with no line of hive_boot."""
+
+    def scenario(backend: str, path: Path) -> None:
+        code, _, err = ended(source(HOOK, ROTATE), backend, cwd=path)
+        assert code == 0, err
+        assert (err.count("Traceback"), err.count("\nRuntimeError: bang")) == (1, 1), err
+        assert re.findall(r'File "(.*)", line \d+, in', err) == ["<string>"] * 2, err
+
+    side_by_side(tmp_path, scenario, [(backend,) for backend in BACKENDS])
+
+
 def test_other_ends_leave_a_short_report(tmp_path: Path) -> None:
     """``sys.exit`` in a task, a failed lifespan, and a failure that the log has dropped."""
 

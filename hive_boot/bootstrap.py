@@ -128,11 +128,10 @@ class Bootstrap(Generic[S, C]):
     _inspection_only = False
     """Whether a tool imports the declaration only to inspect it; then run() and serve() raise."""
     _failed_load: Bootstrap[Any, Any] | None = None
-    """The Bootstrap whose load() has failed while a tool imports it to inspect it."""
+    """The Bootstrap whose load() has ended the import by a tool that inspects it."""
     _run: Run[S, C] | None = None
     _stopping: StopEvent | None = None
     _loaded: LoadedApplication[S] | None = None
-    _has_failed_at_import = False  # load() has ended the import by a tool
 
     def __init__(  # noqa: PLR0913  (public keyword arguments, all optional)
         self,
@@ -461,11 +460,8 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 
         self._forbid_start_in_inspection("run")
-        resolve_main = partial(self._resolve_main, backend)
-        must_complete = self._declaration.must_complete
-        raise SystemExit(
-            run_process(resolve_main, self._running, backend, must_complete=must_complete)
-        )
+        main, must_complete = partial(self._resolve_main, backend), self._declaration.must_complete
+        raise SystemExit(run_process(main, self._running, backend, must_complete=must_complete))
 
     def serve(  # noqa: PLR0913  (public keyword arguments, all but one optional)
         self,
@@ -541,13 +537,14 @@ class Bootstrap(Generic[S, C]):
         )
         raise SystemExit(run_process(resolve_serving, start, backend))
 
-    def running(self, *, resources: bool = True) -> AbstractAsyncContextManager[S]:
+    def running(self, *misplaced: Never, resources: bool = True) -> AbstractAsyncContextManager[S]:
         """Start the application for an ``async with`` block, and stop it at the end of the block.
 
         When a resource fails while it runs, or a service has used up its restarts, the block
         is cancelled.
 
         Args:
+            misplaced: nothing; a server is given ``boot.lifespan``.
             resources: whether the resources are started, and what may need one: services, hooks
                 and the probe port. With False only secrets and settings are loaded, checked and,
                 with ``watch=True``, followed, for scripts and fixtures. Default True.
@@ -561,9 +558,13 @@ class Bootstrap(Generic[S, C]):
             StartupError: a resource could not start; several are raised as a group.
             ShutdownTimeoutError: a resource has not stopped in time.
             IllegalTransitionError: the application is already running.
+            DeclarationError: an argument was given by position.
             LifecycleError: the context manager was used in another way than by ``async with``.
             Exception: the exception of a failed resource or service.
         """
+        if misplaced:
+            message = "boot.running() expects no application. Write `lifespan=boot.lifespan`."
+            raise DeclarationError(message)
         from hive_boot.runtime.run import RunningBlock  # noqa: PLC0415  (imports anyio)
 
         return RunningBlock(self._running, resources=resources)
@@ -731,8 +732,7 @@ class Bootstrap(Generic[S, C]):
         Raises:
             LifecycleError: the application is neither running nor loaded.
         """
-        config: Any = self._store().config
-        return config  # type: ignore[no-any-return]
+        return self._store().config  # type: ignore[return-value]
 
     def accepted(self, attribute: str) -> tuple[Secret | SecretBytes, ...]:
         """Return every value of a secret that is valid now, the current one first.
@@ -864,7 +864,7 @@ class Bootstrap(Generic[S, C]):
         """
         from hive_boot.runtime.load_pipeline import dry_run  # noqa: PLC0415  (rarely called)
 
-        may_ask = None if self._has_failed_at_import else ask
+        may_ask = None if Bootstrap._failed_load is self else ask
         return dry_run(self._declaration, self._injectables(), self, ask=may_ask)
 
     def _forbid_start_in_inspection(self, method: str) -> None:

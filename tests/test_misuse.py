@@ -204,6 +204,9 @@ def test_a_call_with_or_without_arguments_names_the_other(
             anything.run(argument)
     with pytest.raises(DeclarationError, match=r"`lifespan=boot\.lifespan`"):
         anything.lifespan()
+    web = FastAPI(lifespan=anything.running)
+    with pytest.raises(DeclarationError, match=r"`lifespan=boot\.lifespan`"), TestClient(web):
+        pytest.fail("it has started")
 
 
 @pytest.mark.parametrize(

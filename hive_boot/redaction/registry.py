@@ -203,10 +203,16 @@ def format_location(exc: BaseException) -> str:
 
 
 def locate_failure(exc: BaseException) -> str:
-    """Return ``app.py:42 in connect``, where the application raised an exception; may be empty."""
-    for frame in _application_frames(exc)[-1:]:
+    """Return ``app.py:42 in connect``, the innermost line of the application; may be empty."""
+    frames = _application_frames(exc)
+    own = [each for each in frames if not any(path in each.filename for path in _LIBRARIES)]
+    for frame in (own or frames)[-1:]:
         return f"{frame.filename}:{frame.lineno} in {frame.name}"
     return ""
+
+
+_LIBRARIES = (os.__file__.removesuffix("os.py"), "site-packages", "dist-packages")
+"""Parts of the paths of modules that are not those of the application."""
 
 
 def drop_frames(exc: E) -> E:

@@ -215,8 +215,10 @@ def test_other_ends_leave_a_short_report(tmp_path: Path) -> None:
 
 
 REFUSING = """
+import json
+
 def culprit():
-    raise RuntimeError("bang")
+    json.loads("no JSON")
 
 def refuse(step):
     if step in sys.argv:
@@ -250,13 +252,13 @@ boot.run(backend=backend)
 
 
 def test_a_refused_start_shows_the_line_that_raised(tmp_path: Path) -> None:
-    """Of each function of the application that is called before the secrets are accepted."""
+    """Of each function that is called before the secrets are accepted, in the application."""
 
     def scenario(step: str, backend: str, _path: Path) -> None:
         code, _, err = ended(REFUSING, backend, step)
         assert code == 78, err
-        assert err.count("RuntimeError") == 1, err
-        assert re.search(r"RuntimeError.* \(<string>:\d+ in culprit\)", err), err
+        assert err.count("JSONDecodeError") == 1, err
+        assert re.search(r"JSONDecodeError.* \(<string>:\d+ in culprit\)", err), err
         assert "Traceback" not in err
 
     steps = ("field", "set", "source", "config", "application")

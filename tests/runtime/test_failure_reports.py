@@ -345,11 +345,18 @@ threading.Thread(target=ask, daemon=True).start()
 boot.serve(app, port=int(sys.argv[2]), backend=backend, server="hypercorn")
 """
 
+BROKEN = """
+@boot.resource
+async def culprit(pool: object):
+    bang()
+"""
+
 SHUTDOWNS = {
     "main": ("", "await stay()", RUN, "running   main "),
     "service": (CONSUMER, FOREVER, RUN, "running   the service consumer "),
     "resource": (RESOURCE, "pass", RUN, "stopping  pool, "),
     "request": ("", "", SERVED, "request   GET /slow "),
+    "failed start": (RESOURCE + BROKEN, "pass", RUN, "stopping  pool, "),
 }
 
 
@@ -368,9 +375,11 @@ def test_a_long_shutdown_says_what_it_waits_for(tmp_path: Path) -> None:
             line = process.read_until("\n")
             process.open_gate()
             code, _, err = process.wait()
-        assert code == 0, err
         assert line.startswith(f"  {expected}")
         assert re.search(r" in \w+", line), line
+        assert code == (70 if name == "failed start" else 0), err
+        if code:
+            return
         stopped = re.search(r"Stopped in (\d+\.\d\d) s", err)
         assert stopped is not None, err
         assert float(stopped[1]) >= seconds - 0.05  # it is rounded to one digit

@@ -294,7 +294,7 @@ def test_settings_that_call_load_do_not_recurse(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(InvalidSecretsError) as caught:
         boot.load()
     assert [problem.kind for problem in caught.value.problems] == ["missing", "config"]
-    assert "LifecycleError" in str(caught.value)
+    assert "LifecycleError: config= of Bootstrap(Hive) must not" in str(caught.value)
 
 
 # A run takes over

@@ -227,12 +227,8 @@ class MigrationPlan:
         several = f"is one of several files of {field.name}"
         conflicts = [
             (hit.place, getattr(hit.result, "message", several))
-            for hit in target.unresolved.get(field.attribute, [])
+            for hit in target.hits.get(field.attribute, [])
         ]
-        if not conflicts:
-            # The file was read, and its content is a placeholder, which is a problem.
-            problems = [each for each in target.problems if each.name == field.name]
-            conflicts = [(each.places[0], each.message) for each in problems]
         return [f"  {self._shown_path(path)} {message}. Remove it." for path, message in conflicts]
 
     def _shown_path(self, path: str) -> str:

@@ -85,16 +85,15 @@ class DoctorContext:
         for reading in self.load_result.snapshots:
             # In a kubelet volume the links next to ..data may be missing.
             base = Path(reading.path, "..data" if reading.volume else "")
-            prefix = reading.batch.directory
-            files = [*reading.batch.files.items()]
-            for attribute, hits in reading.batch.unresolved.items():
-                files += [(attribute, hit.place.removeprefix(prefix)) for hit in hits]
-            for attribute, file in files:
-                # Of a member of a bundle, the file that contains it.
-                where = Path(reading.path) if reading.is_bundle else base / file.partition("#")[0]
-                found.setdefault(where, index.by_attribute[attribute].name)
-        for attribute, (_, origin) in self.load_result.origins.items():
-            variable, separator, path = origin.partition("=")
+            for attribute, hits in reading.batch.hits.items():
+                field = index.by_attribute[attribute.partition(".alias.")[0]]
+                for hit in hits:
+                    # Of a member of a bundle, the file that contains it.
+                    file = hit.place.removeprefix(reading.batch.directory).partition("#")[0]
+                    where = Path(reading.path) if reading.is_bundle else base / file
+                    found.setdefault(where, field.name)
+        for attribute in self.load_result.values:
+            variable, separator, path = self.load_result.origin(attribute)[1].partition("=")
             if separator and variable in index.by_file_variable:
                 where = Path(self.sources.cwd, path)
                 found.setdefault(where, index.by_attribute[attribute].name)

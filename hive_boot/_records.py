@@ -41,13 +41,10 @@ class Record(metaclass=_RecordType):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         kind = type(self)
-        values = {
-            **kind.field_defaults,
-            **dict(zip(kind.field_names, args, strict=False)),
-            **kwargs,
-        }
-        if len(args) > len(kind.field_names) or values.keys() != set(kind.field_names):
-            message = f"the fields of {kind.__name__} are: {', '.join(kind.field_names)}"
+        names = kind.field_names
+        values = {**kind.field_defaults, **dict(zip(names, args, strict=False)), **kwargs}
+        if len(args) > len(names) or values.keys() != set(names):
+            message = f"the fields of {kind.__name__} are: {', '.join(names)}"
             raise TypeError(message)
         for field, value in values.items():
             object.__setattr__(self, field, value)

@@ -31,8 +31,7 @@ from hive_boot.lifecycle.tasks import (
     log_event,
     unwrap_single,
 )
-from hive_boot.redaction.registry import redact
-from hive_boot.redaction.tracebacks import trim_traceback
+from hive_boot.redaction.registry import redact, trim_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -451,7 +450,9 @@ def _wrong_yield(state: _ResourceState, exc: BaseException) -> LifecycleError | 
     For such a generator contextlib raises a RuntimeError, with no other frames in the traceback.
     """
     frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(exc.__traceback__)][1:]
-    if not isinstance(exc, RuntimeError) or set(frames) != {contextlib.__file__}:
+    # A RuntimeError with a cause is from the interpreter: a StopIteration has left the generator.
+    is_of_contextlib = isinstance(exc, RuntimeError) and exc.__cause__ is None
+    if not is_of_contextlib or set(frames) != {contextlib.__file__}:
         return None
     how = "has yielded a second time" if state.started.is_set() else "has ended without a yield"
     code = state.context.gen.ag_code

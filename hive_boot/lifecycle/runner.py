@@ -20,7 +20,7 @@ from hive_boot.lifecycle.tasks import (
     log_system_exit,
     unwrap_single,
 )
-from hive_boot.redaction.tracebacks import locate_failure, trim_traceback
+from hive_boot.redaction.registry import locate_failure
 
 if TYPE_CHECKING:
     import contextvars
@@ -197,7 +197,6 @@ class Runner:
     def fail(self, kind: str, name: str, failure: BaseException) -> None:
         """Log the failure of a resource, service, listener or hook; the first one ends the run."""
         label = describe_component(kind, name)
-        trim_traceback(failure)
         text = "The application is stopping, because %s has failed"
         if self._shutdown.stopping.is_set():
             text = "The application was stopping when %s failed"

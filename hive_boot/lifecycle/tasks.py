@@ -19,7 +19,7 @@ import anyio.lowlevel
 
 from hive_boot._output import log_safely
 from hive_boot._timings import DEFAULTS
-from hive_boot.redaction.tracebacks import locate_failure, trim_traceback
+from hive_boot.redaction.registry import locate_failure, trim_traceback
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,7 +48,8 @@ def combine(failures: Sequence[BaseException]) -> BaseException:
     """Return a single failure as it is, and several as one exception group."""
     if len(failures) == 1:
         return failures[0]
-    return BaseExceptionGroup(f"{len(failures)} failures in one run", failures)
+    # Without their number: those that were logged are removed from the report.
+    return BaseExceptionGroup("several failures in one run", failures)
 
 
 def is_cancellation(failure: BaseException) -> bool:

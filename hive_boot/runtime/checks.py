@@ -13,6 +13,7 @@ from hive_boot._records import Record
 from hive_boot._timings import Backoff
 from hive_boot.exceptions import unavailable_reason
 from hive_boot.lifecycle.tasks import is_cancellation, run_in_daemon_thread
+from hive_boot.redaction.registry import drop_frames
 from hive_boot.runtime import log_messages
 from hive_boot.secrets.sources.external import AnswerError
 from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
@@ -221,7 +222,7 @@ async def _await_verdict(
         except BaseException as exc:  # a check may raise anything
             if is_cancellation(exc):
                 raise
-            fault = exc.with_traceback(None)
+            fault = drop_frames(exc)
 
     with anyio.move_on_after(max(0.0, left)) as scope:
         async with anyio.create_task_group() as group:

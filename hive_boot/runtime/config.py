@@ -9,7 +9,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Self, Union, get_args
 
 from hive_boot.exceptions import Problem
-from hive_boot.redaction.registry import scrub
+from hive_boot.redaction.registry import drop_frames, line_of, scrub
 from hive_boot.runtime import injection
 
 if TYPE_CHECKING:
@@ -114,6 +114,8 @@ class ConfigFactory:
             if fields and not kind:
                 fix += ", or the one that begins with it, to valid JSON"
             text = scrub(message, [each.reveal() for each in hidden])
+            if model is None:
+                text += line_of(drop_frames(exc))
             problems.append(_problem([name, *fields], text, fix))
         if undeclared:
             fix = 'set extra="ignore" in its model_config, or remove these names, such as from .env'

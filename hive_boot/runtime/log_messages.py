@@ -6,13 +6,14 @@ import logging
 import os
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from hive_boot._output import describe, escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
+from hive_boot.redaction.registry import trim_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,11 +26,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.watch_targets import MountedFile
 
 log: logging.Logger = logging.getLogger("hive_boot")
-
-
 rotation: logging.Logger = logging.getLogger("hive_boot.rotation")
-
-
 _OWN_LOGGERS = (log, rotation, logging.getLogger("hive_boot.watching"))
 
 
@@ -77,8 +74,6 @@ class _Formatter(logging.Formatter):
 
 
 _log = partial(log_safely, logger=log)
-
-
 _log_rotation = partial(log_safely, logger=rotation)
 
 
@@ -265,20 +260,18 @@ def log_stop_requested(reason: str) -> None:
 
 def log_cut_off(tasks: Iterable[Any]) -> None:
     """Log the asyncio tasks that other code has started and that the end of the loop cancels."""
-    names = [getattr(task.get_coro(), "__qualname__", task.get_name()) for task in tasks]
+    names = sorted(getattr(task.get_coro(), "__qualname__", task.get_name()) for task in tasks)
     if names:
-        counts = {name: names.count(name) for name in sorted(names)}
-        shown = (name if count == 1 else f"{name} ({count})" for name, count in counts.items())
+        counts = Counter(names).items()
+        shown = (name if count == 1 else f"{name} ({count})" for name, count in counts)
         subject = "1 task was" if len(names) == 1 else f"{len(names)} tasks were"
         _log(logging.WARNING, "%s cut off: %s", subject, ", ".join(shown))
 
 
 def log_signal(name: str, shutdown_delay: float) -> None:
     """Log the signal that stops the application."""
-    action = "stopping"
-    if shutdown_delay:
-        action = f"draining for up to {shutdown_delay:g} s, then stopping"
-    _log(logging.INFO, "Received %s: %s", name, action)
+    draining = f"draining for up to {shutdown_delay:g} s, then " if shutdown_delay else ""
+    _log(logging.INFO, "Received %s: %sstopping", name, draining)
 
 
 def log_stopped(seconds: float) -> None:
@@ -313,10 +306,9 @@ def log_hook_failed(
     already_logged: bool,
 ) -> None:
     """Log that a hook failed. The traceback is omitted if ``already_logged``."""
-    raised = failure if isinstance(failure, BaseException) else None
-    reason = failure if raised is None else describe(raised)
+    reason = failure if isinstance(failure, str) else describe(failure)
     text = "The rotation hook %r failed for generation %d: %s; retry in %g s"
-    exc_info = None if already_logged else raised
+    exc_info = None if already_logged or isinstance(failure, str) else trim_traceback(failure)
     _log_rotation(logging.ERROR, text, display_name, generation, reason, seconds, exc_info=exc_info)
 
 
@@ -328,11 +320,10 @@ def log_hook_recovered(display_name: str, generation: int) -> None:
 
 def log_watch_state(*, is_down: bool) -> None:
     """Log that the watcher thread hangs or has ended, or that it works again."""
+    text = "Changes of secrets are noticed again"
     if is_down:
         text = "Changes of secrets are not noticed: the watcher thread hangs or has ended"
-        _log(logging.ERROR, text)
-    else:
-        _log(logging.INFO, "Changes of secrets are noticed again")
+    _log(logging.ERROR if is_down else logging.INFO, text)
 
 
 def log_nothing_to_watch(mode: str) -> None:

@@ -17,8 +17,7 @@ from hive_boot._output import escape_controls, write_stderr
 from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.exceptions import BootError, DeclarationError, InvalidSecretsError, ProblemsError
 from hive_boot.lifecycle.signals import acquire
-from hive_boot.redaction.registry import redact_safely
-from hive_boot.redaction.tracebacks import format_failure, format_location
+from hive_boot.redaction.registry import format_failure, format_location, redact_safely
 from hive_boot.runtime import log_messages
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import anyio
 
 from hive_boot._timings import Backoff
 from hive_boot.lifecycle.tasks import exclude_from_loop_end, is_cancellation, unwrap_single
-from hive_boot.redaction.tracebacks import trim_traceback
+from hive_boot.redaction.registry import trim_traceback
 from hive_boot.runtime import log_messages
 from hive_boot.secrets.value import filter_change, merge_changes
 

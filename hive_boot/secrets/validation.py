@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hive_boot._output import describe
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import conceal
-from hive_boot.redaction.registry import redact, scrub
+from hive_boot.redaction.registry import drop_frames, line_of, redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
 from hive_boot.secrets.load_result import LoadNote, location_text
 from hive_boot.secrets.placeholders import (
@@ -59,7 +59,7 @@ def check_problem(
             values were refused.
         refused: the message in that case.
     """
-    text = failure if isinstance(failure, str) else describe(failure)
+    text = failure if isinstance(failure, str) else describe(failure) + line_of(failure)
     # The values at hand are removed even when they are too short for redaction.
     shown = redact(scrub(text, [value.reveal() for value in values]))
     name, used_by = (whose, "") if isinstance(whose, str) else (whose.name, whose.used_by)
@@ -93,7 +93,7 @@ class FieldCheck:
         try:
             self.verdict = self._field.check(self._value.reveal())  # type: ignore[misc]
         except BaseException as exc:  # noqa: BLE001  (SystemExit must not end only the thread)
-            self.failure = exc.with_traceback(None)
+            self.failure = drop_frames(exc)
 
     def close(self) -> None:
         """Close a coroutine that is not awaited, so that Python does not warn about it."""

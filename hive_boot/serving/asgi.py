@@ -19,8 +19,7 @@ from hive_boot.lifecycle.tasks import (
     unwrap_single,
 )
 from hive_boot.redaction.opaque import conceal
-from hive_boot.redaction.registry import redact_safely
-from hive_boot.redaction.tracebacks import format_failure
+from hive_boot.redaction.registry import format_failure, redact_safely
 from hive_boot.serving.endpoints import (
     PROBES,
     Response,

@@ -96,7 +96,8 @@ class override:  # noqa: N801  (used like a function)
             message = "The application is running. Write `async with override(…)`."
             raise LifecycleError(message)
         with self._install_overrides() as stack:
-            stack.enter_context(self._boot._loaded_again())  # noqa: SLF001  (same library)
+            if (loaded := self._boot._loaded) is not None:  # noqa: SLF001  (same library)
+                stack.enter_context(loaded.read_again())
             self._stacks.append(stack.pop_all())
         return self
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from hive_boot._timings import Backoff, Timings
 from hive_boot.exceptions import Problem, ProblemKind, unavailable_reason
 from hive_boot.redaction.opaque import conceal
+from hive_boot.redaction.registry import line_of
 from hive_boot.secrets.fields import Field, ValueProblem
 from hive_boot.secrets.sources.files import NOT_UTF_8, ValueOrProblem, value_of_content
 from hive_boot.secrets.value import Secret
@@ -134,6 +135,8 @@ class CustomSource:
             Seconds before the next attempt, and whether the source was unavailable.
         """
         text, may_pass = (failure, True) if isinstance(failure, str) else _describe(failure)
+        if isinstance(failure, BaseException) and not may_pass:
+            text += line_of(failure)
         self.problem = self.describe(self.fields, text, "unavailable" if may_pass else "source")
         wait = self._backoff.next_delay()
         self.due = time.monotonic() + wait

@@ -86,7 +86,8 @@ UNAVAILABLE = [
         for number in (
             *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE),
             *(errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN),
-            *(errno.ETIMEDOUT, errno.ENETRESET, errno.EADDRNOTAVAIL),
+            *(errno.ETIMEDOUT, errno.ENETRESET, errno.EADDRNOTAVAIL, errno.ESHUTDOWN),
+            errno.EAFNOSUPPORT,
         )
     ),
     TimeoutError(),

@@ -215,15 +215,64 @@ async def test_one_that_is_never_to_be_started_again_is_not() -> None:
     assert life.outcomes == ["failed"]
 
 
-async def test_one_that_returns_has_done_its_work() -> None:
+async def test_one_that_returns_has_done_its_work(caplog: pytest.LogCaptureFixture) -> None:
     """It is not started again, which is logged; a stop afterwards finds nothing."""
+    caplog.set_level("INFO", logger="hive_boot")
     policies: tuple[RestartPolicy, ...] = ("on-failure", "never")
     for restart in policies:
+        caplog.clear()
         async with at_work(service(anyio.lowlevel.checkpoint, restart=restart)) as life:
             await until(lambda: not life.services.running)
             assert await life.stop() == []
         assert life.outcomes == ["done"]
         assert life.spent == []
+        assert life.services.completed == ["mailer"]
+        (record,) = caplog.records
+        assert (record.levelname, "mailer" in record.getMessage()) == ("INFO", True)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_one_that_always_runs_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
+    """With ``restart="always"`` a return is logged, is no failure, and is followed by a restart."""
+    caplog.set_level("INFO", logger="hive_boot")
+    runs: list[bool] = []
+
+    async def work() -> None:
+        await anyio.lowlevel.checkpoint()
+        runs.append(not life.services.failing)
+        if len(runs) == 2:
+            raise ValueError
+        if len(runs) > 3:
+            await anyio.sleep_forever()
+
+    async with at_work(service(work, restart="always")) as life:
+        await until(lambda: len(runs) == 4)
+        assert life.services.running == ["mailer"]
+        assert await life.stop() == []
+    assert runs == [True, True, False, False]
+    assert life.outcomes == ["done", "failed", "done", "cancelled"]
+    assert (life.services.completed, life.spent) == ([], [])
+    assert [record.levelname for record in caplog.records] == ["INFO", "ERROR", "INFO"]
+    assert len(pauses(caplog)) == 3
+
+
+@pytest.mark.usefixtures("quick")
+async def test_returns_count_towards_the_budget() -> None:
+    """One that returns at once, again and again, does no work: the application hears of it."""
+    runs: list[None] = []
+
+    async def work() -> None:
+        await anyio.lowlevel.checkpoint()
+        runs.append(None)
+
+    async with at_work(service(work, restart="always", budget=2)) as life:
+        await until(lambda: life.spent)
+        await until(lambda: not life.services.running)
+    assert len(runs) == 3
+    ((name, failure),) = life.spent
+    assert name == "mailer"
+    assert isinstance(failure, LifecycleError)
+    assert "mailer" in str(failure)
 
 
 async def test_one_with_a_scope_of_its_own_may_end_by_it() -> None:

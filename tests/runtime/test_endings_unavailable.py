@@ -9,6 +9,7 @@ from tests.fixtures.owned_processes import BACKENDS, STATUS_OF, ended, errors_of
 from tests.fixtures.ports import closed_port
 
 HELPERS = """
+from hive_boot import require_secret
 from hive_boot._timings import Timings
 
 async def connect():
@@ -107,6 +108,13 @@ CASES = {
     ),
     "a resource that hangs": Case(
         70, ("slow",), RESOURCE.format("hang", "slow"), more="startup_timeout=0.3"
+    ),
+    "a missing secret in main, and a stop that raises": Case(
+        78,
+        ("SENTRY_DSN", "PermissionError"),
+        "@boot.resource\nasync def files():\n    yield\n    raise PermissionError\n"
+        "async def end(): require_secret('SENTRY_DSN')\n",
+        "sentry_dsn: Secret | None = None",
     ),
     "a resource, and a stop that raises": Case(
         70,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
@@ -123,8 +122,7 @@ def build_components(
         for name, (work, spec) in bound.resources.items():
             manager = context_manager(work, spec.work, injection_context)
             dependencies = tuple(key for key in work.dependencies if key in bound.resources)
-            timeout = spec.timeout or math.inf
-            resources.append(Resource(name, manager, dependencies, timeout, spec.retry_on))
+            resources.append(Resource(name, manager, dependencies, spec.timeout, spec.retry_on))
         if asgi_component is not None:
             resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound.resources)))
     if bound.services:

@@ -71,7 +71,6 @@ class _ResourceState:
     Attributes:
         step: the step of its start in the timeline; negative before.
         stop_step: the step of its stop in the timeline; negative before.
-        started_at: when its start began, on the monotonic clock; infinite before.
         due: when its start is overdue, on the monotonic clock; infinite when it has started in
             time, or has ended. One that has blocked the loop can start after that moment.
         overdue: what it was doing when its stop exceeded its limit; empty before.
@@ -82,7 +81,7 @@ class _ResourceState:
     def __init__(self, resource: Resource, timings: Timings) -> None:
         self.resource = resource
         self.step = self.stop_step = -1
-        self.started_at = self.due = math.inf
+        self.due = math.inf
         self.context: Any = None
         self.value: object = None
         self.failure: BaseException | None = None
@@ -184,9 +183,7 @@ class ResourceManager:
                 if self._unavailable and now >= deadline:
                     # A hang explains less than a failure to reach something outside.
                     raise self._unavailable_error()
-                # The one that began first.
-                late.sort(key=lambda state: state.started_at)
-                raise self._timeout_error(late[0], seconds)
+                raise self._timeout_error(min(late, key=self._began), seconds)
             if not self.pending_count:
                 break
             with anyio.move_on_after(min(state.due for state in self._all.values()) - now):
@@ -316,6 +313,11 @@ class ResourceManager:
         finally:
             self._mark_ended(state)
 
+    def _began(self, state: _ResourceState) -> float:
+        """Return when its start began, in seconds since the begin of the run; infinite before."""
+        step = self._timeline.step(state.step)
+        return math.inf if step.outcome == "waiting" else step.start
+
     def _retry_delay(self, state: _ResourceState, failure: BaseException) -> float | None:
         """Return the seconds before a start is retried; None if its failure is final."""
         name, retry_on = state.resource.name, state.resource.retry_on
@@ -334,9 +336,7 @@ class ResourceManager:
 
     def _mark_starting(self, state: _ResourceState) -> None:
         self._timeline.resume(state.step)
-        now = time.monotonic()
-        state.started_at = min(state.started_at, now)
-        state.due = min(now + state.resource.timeout, self._deadline)
+        state.due = min(time.monotonic() + state.resource.timeout, self._deadline)
         self._wakeup.set()
 
     def _mark_started(self, state: _ResourceState) -> None:
@@ -399,7 +399,6 @@ class ResourceManager:
             failures.append(failure)
             problems.append(Problem(name, "unavailable", f"could not be reached: {redact(reason)}"))
             self._all[name].is_reported = True
-            self._timeline.end(self._all[name].step, "failed")
         error = UnavailableError(problems)
         error.__cause__ = combine(failures)
         return error

@@ -352,7 +352,7 @@ async def test_the_first_of_those_that_hang_is_to_blame(
         diary.part("cache", "pool", start=anyio.sleep_forever),
         diary.part("pool", start=lambda: until(lambda: "queue starts" in diary)),
         diary.part("queue", start=anyio.sleep_forever),
-        diary.part("night", start=let_time_pass),
+        diary.part("night", "pool", start=let_time_pass),
         diary.part("day", "night", start=anyio.sleep_forever, timeout=600),
     ) as life:
         with pytest.raises(StartupError) as caught:

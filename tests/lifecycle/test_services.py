@@ -383,6 +383,29 @@ async def test_what_fails_when_it_is_cancelled_does_not_come_back(
     assert (life.services.running, life.spent, caplog.records) == ([], [], [])
 
 
+async def test_one_that_fails_by_itself_while_all_stops_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It would have been started again, so it is no failure of the stop; one for good is."""
+    policies: tuple[RestartPolicy, ...] = ("on-failure", "never")
+    for restart in policies:
+        failure = ValueError("a bug")
+
+        async def work(failure: ValueError = failure) -> None:
+            await life.stopping.wait()
+            raise failure
+
+        async with at_work(service(work, restart=restart)) as life:
+            await anyio.wait_all_tasks_blocked()
+            life.stopping.set()
+            await until(lambda: not life.services.running)
+        assert life.services.failures == []
+        assert life.spent == ([] if restart == "on-failure" else [("mailer", failure)])
+    (record,) = caplog.records
+    assert (record.levelname, "mailer" in record.getMessage()) == ("ERROR", True)
+    assert record.exc_info is not None
+
+
 async def test_without_services_there_is_nothing_to_stop() -> None:
     """A stop of none returns at once."""
     async with at_work() as life:

@@ -129,6 +129,25 @@ async def test_a_hang_at_the_deadline_hides_no_failure_before_it() -> None:
     assert len(attempts) == 2
 
 
+async def test_what_was_reached_at_last_explains_no_hang() -> None:
+    """A resource that has started after a retry is not named when another one hangs."""
+    boot = declared(startup_timeout=0.3)
+    database = Database(ConnectionRefusedError(), None)
+
+    @boot.resource
+    async def pool() -> None:
+        await database.connect()
+
+    @boot.resource
+    async def slow(pool: object) -> None:
+        await anyio.sleep_forever()
+
+    with pytest.raises(StartupError) as caught:
+        async with boot.running():
+            pytest.fail("it has started")
+    assert (caught.value.resource, database.attempts) == ("slow", 2)
+
+
 @pytest.mark.both_backends
 async def test_each_attempt_has_its_own_timeout() -> None:
     """One that hangs is named as before; attempts and delays together may take longer."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import http.client
 import os
 import socket
 import ssl
@@ -94,6 +95,7 @@ UNAVAILABLE = [
     trio.TooSlowError(),
     socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
     ConnectionResetError("Connection lost"),
+    http.client.RemoteDisconnected("Remote end closed connection without response"),
     OSError(MULTIPLE.replace("111", str(errno.ECONNREFUSED))),
     caused(LibraryError(), REFUSED),
     caused(LibraryError(), REFUSED, context=True),

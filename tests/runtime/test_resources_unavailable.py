@@ -229,6 +229,36 @@ async def test_a_start_that_is_cancelled_between_two_attempts_is_over_at_once(
 
 
 @pytest.mark.both_backends
+async def test_a_library_that_translates_its_cancellation_is_not_retried(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A stop cancels the start, and the exception that this causes announces no retry."""
+    boot = declared()
+    attempts: list[None] = []
+
+    @boot.resource
+    async def pool() -> None:
+        attempts.append(None)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise TimeoutError
+
+    async def start() -> None:
+        async with boot.running():
+            pytest.fail("it has started")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with anyio.create_task_group() as group:
+            group.start_soon(start)
+            await until(lambda: attempts)
+            group.cancel_scope.cancel()
+    assert [type(each) for each in caught.value.exceptions] == [TimeoutError]
+    assert len(attempts) == 1
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
+
+
+@pytest.mark.both_backends
 async def test_a_failure_after_the_start_is_a_crash() -> None:
     """Only starts are retried: a connection that breaks later ends the application."""
     boot = declared()

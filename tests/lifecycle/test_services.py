@@ -327,6 +327,44 @@ async def test_a_stop_does_not_wait_for_a_pause(caplog: pytest.LogCaptureFixture
     assert sorted(life.outcomes) == ["cancelled", "failed"]
 
 
+@pytest.mark.usefixtures("slow")
+async def test_one_between_two_runs_is_not_asked_to_stop() -> None:
+    """``on_stop`` is for a library that runs."""
+    asked: list[str] = []
+
+    def declared(call: Callable[[], Coroutine[Any, Any, object]], label: str) -> SupervisedTask:
+        return service(call, label).replace(on_stop=lambda: asked.append(label))
+
+    runs, waits = declared(anyio.sleep_forever, "runs"), declared(raising(ValueError()), "waits")
+    async with at_work(runs, waits) as life:
+        await until(lambda: life.services.failing)
+        async with anyio.create_task_group() as group:
+            life.services.call_on_stop(group)
+        assert asked == ["runs"]
+
+
+async def test_the_grace_period_is_that_of_those_that_run() -> None:
+    """A service that has ended delays no deadline."""
+    ends = service(anyio.lowlevel.checkpoint, "ends").replace(grace_period=30.0)
+    runs = service(anyio.sleep_forever, "runs").replace(grace_period=3.0)
+    async with at_work(ends, runs) as life:
+        assert life.services.grace_period == 30
+        await until(lambda: life.services.running == ["runs"])
+        assert life.services.grace_period == 3
+        await life.services.stop(-30.0, time.monotonic() + LONG, 1)
+
+
+async def test_a_stop_leaves_time_for_what_stops_later() -> None:
+    """Of the time until the deadline, services have only their share."""
+    gate = anyio.Event()
+    async with at_work(service(enduring(gate))) as life:
+        await anyio.wait_all_tasks_blocked()
+        now = time.monotonic()
+        with anyio.fail_after(LONG):
+            assert await life.services.stop(now, now + 100 * LONG, 0.0001) == ["mailer"]
+        gate.set()
+
+
 async def test_a_stop_lets_them_clean_up() -> None:
     """A service ends when it has ended, and the stop waits for that."""
     said: list[str] = []

@@ -157,6 +157,25 @@ async def test_two_failures_in_a_row_end_it_and_one_success_begins_it(
 
 
 @pytest.mark.both_backends
+async def test_the_next_call_begins_after_the_interval(boot: Bootstrap[Needs, Settings]) -> None:
+    """Each contributor has its own interval; a long one is not called again meanwhile."""
+    often, rarely = Dependency(), Dependency()
+
+    @boot.readiness(**SOON)
+    async def queue() -> None:
+        await often.ask()
+
+    @boot.readiness(interval=3600)
+    async def database() -> None:
+        await rarely.ask()
+
+    async with boot.running():
+        await until(lambda: rarely.calls)
+        await often.next_calls(5)
+        assert rarely.calls == 1
+
+
+@pytest.mark.both_backends
 async def test_a_call_has_a_timeout(boot: Bootstrap[Needs, Settings]) -> None:
     """What exceeds the timeout has failed and is cancelled, and is called again."""
     released: list[None] = []

@@ -138,8 +138,8 @@ async def test_what_was_reached_at_last_explains_no_hang() -> None:
     async def pool() -> None:
         await database.connect()
 
-    @boot.resource
-    async def slow(pool: object) -> None:
+    @boot.resource(after=pool)
+    async def slow() -> None:
         await anyio.sleep_forever()
 
     with pytest.raises(StartupError) as caught:
@@ -248,11 +248,14 @@ async def test_a_library_that_translates_its_cancellation_is_not_retried(
         async with boot.running():
             pytest.fail("it has started")
 
-    with pytest.raises(ExceptionGroup) as caught:
+    async def cancel() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(start)
             await until(lambda: attempts)
             group.cancel_scope.cancel()
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await cancel()
     assert [type(each) for each in caught.value.exceptions] == [TimeoutError]
     assert len(attempts) == 1
     assert not [each for each in caplog.records if each.levelname == "WARNING"]

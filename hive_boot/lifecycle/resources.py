@@ -319,13 +319,19 @@ class ResourceManager:
         return math.inf if step.outcome == "waiting" else step.start
 
     def _retry_delay(self, state: _ResourceState, failure: BaseException) -> float | None:
-        """Return the seconds before a start is retried; None if its failure is final."""
+        """Return the seconds before a start is retried; None if its failure is final.
+
+        During a stop they are infinite: the failure would have been retried, so it is none of the
+        stop.
+        """
         name, retry_on = state.resource.name, state.resource.retry_on
         self._unavailable.pop(name, None)
-        if state.started.is_set() or not self._is_starting or retry_on is None:
+        if state.started.is_set() or retry_on is None:
             return None
         if (reason := unavailable_reason(failure, retry_on)) is None:
             return None
+        if not self._is_starting:
+            return math.inf
         self._unavailable[name] = failure, reason
         delay = state.backoff.next_delay()
         if time.monotonic() + delay >= self._deadline:

@@ -384,7 +384,7 @@ class Run(Generic[S, C]):
             LifecycleError: the resource is not running.
         """
         if self.runner.resources is None:
-            message = f"the resource {resource} is not running"
+            message = f"The resource {resource} is not running."
             raise LifecycleError(message)
         return self.runner.resources.value(resource)
 

@@ -17,7 +17,7 @@ from hive_boot._timings import Timings
 from hive_boot.lifecycle import resources as room
 from hive_boot.lifecycle.resources import Resource
 from hive_boot.runtime.injection import start_order
-from tests.lifecycle.components import Diary, Life, enduring, raising
+from tests.lifecycle.components import LONG, Diary, Life, enduring, raising
 from tests.support import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
@@ -478,7 +478,7 @@ async def test_a_part_has_a_time_of_its_own_to_stop(diary: Diary) -> None:
         diary.part("pool"), diary.part("api", "pool", stop=anyio.sleep_forever, timeout=SHORT)
     ) as life:
         await life.start()
-        failures = await life.stop()
+        failures = await life.stop(100 * LONG)
     assert kinds_of(failures) == [("api",)]
     assert "api" in str(failures[0])
     assert diary[-3:] == ["api stops", "pool stops", "pool stopped"]

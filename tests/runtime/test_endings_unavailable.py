@@ -167,3 +167,34 @@ def test_what_could_not_be_reached_is_exit_75(backend: str) -> None:
             reports.append(error[error.rindex("hive_boot: something") :].replace(str(port), "5432"))
     if backend == "asyncio":
         assert_golden("start_unavailable", "\n".join(reports))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_stop_while_something_outside_is_down_is_orderly(backend: str) -> None:
+    """An attempt that fails after the signal would have been retried: the status is 0."""
+    source = f"""
+{HELPERS}
+boot = Bootstrap(Needs)
+attempts = []
+
+@boot.resource
+async def pool():
+    yield
+    print("pool stops")
+
+@boot.resource
+async def database(pool):
+    attempts.append(None)
+    if len(attempts) == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+    await connect()
+
+@boot.main
+async def main(): ...
+
+boot.run(backend=backend)
+"""
+    with closed_port() as port:
+        result = ended(source, backend, str(port))
+    assert (result.code, result.out) == (0, ["pool stops"]), result.err
+    assert "Traceback" not in result.err

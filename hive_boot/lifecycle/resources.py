@@ -288,7 +288,9 @@ class ResourceManager:
                 for need in resource.dependencies:
                     await self._all[need].started.wait()
                 while True:
-                    self._mark_starting(state)
+                    self._timeline.resume(state.step)
+                    state.due = min(time.monotonic() + resource.timeout, self._deadline)
+                    self._wakeup.set()
                     try:
                         state.context = resource.context_manager()
                         async with state.context as state.value:
@@ -339,11 +341,6 @@ class ResourceManager:
         text = "The resource %s could not be reached: %s; retry in %.1f s"
         log_event(logging.WARNING, text, name, reason, delay)
         return delay
-
-    def _mark_starting(self, state: _ResourceState) -> None:
-        self._timeline.resume(state.step)
-        state.due = min(time.monotonic() + state.resource.timeout, self._deadline)
-        self._wakeup.set()
 
     def _mark_started(self, state: _ResourceState) -> None:
         self._timeline.end(state.step)

@@ -445,11 +445,15 @@ async def test_before_the_first_call_a_contributor_is_known(
     async def database() -> None:
         calls.append(None)
 
+    @boot.service
+    async def poll() -> None: ...
+
     with pytest.raises(Exception, match="pool"):
         async with boot.running():
             pass
     (status, lines) = found[0]
     assert (status, lines[0], lines[1][:13]) == (503, "starting", "[-] database:")
+    assert lines[2][:17] == "[-] service poll:"
     assert (calls, ages) == ([], [None])
 
 

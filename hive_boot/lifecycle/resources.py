@@ -323,8 +323,8 @@ class ResourceManager:
     def _retry_delay(self, state: _ResourceState, failure: BaseException) -> float | None:
         """Return the seconds before a start is retried; None if its failure is final.
 
-        During a stop they are infinite: the failure would have been retried, so it is none of the
-        stop.
+        During a stop they are infinite: the failure would have been retried, so the stop does not
+        report it.
         """
         name, retry_on = state.resource.name, state.resource.retry_on
         self._unavailable.pop(name, None)
@@ -333,7 +333,8 @@ class ResourceManager:
         if (reason := unavailable_reason(failure, retry_on)) is None:
             return None
         if not self._is_starting:
-            return math.inf
+            # The failure of an overdue start is the cause of its error.
+            return math.inf if state.startup_error is None else None
         self._unavailable[name] = failure, reason
         delay = state.backoff.next_delay()
         if time.monotonic() + delay >= self._deadline:

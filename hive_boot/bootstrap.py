@@ -318,7 +318,8 @@ class Bootstrap(Generic[S, C]):
             function: an ``async def``; it is cancelled when the application stops.
             restart: ``on-failure``, ``always`` (also after it has returned) or ``never``.
                 Default ``on-failure``.
-            max_restarts: the number of restarts allowed within ``restart_window``. Default 5.
+            max_restarts: the number of restarts allowed within ``restart_window``, also those
+                after a return. Default 5.
             restart_window: seconds over which restarts are counted. Default 60.
             grace_period: seconds that the service may continue after a stop was requested,
                 before it is cancelled. Default 0.

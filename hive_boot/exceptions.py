@@ -279,8 +279,10 @@ def _is_network_failure(failure: BaseException) -> bool:
     if type(failure) is OSError:
         # asyncio joins the errors of several addresses of a host into one text.
         return any(f"[Errno {number}]" in str(failure) for number in _NETWORK_ERRNOS)
-    # asyncio raises some without an errno. A subclass of a library may mean a refused login.
-    return isinstance(failure, ConnectionError) and type(failure).__module__ == "builtins"
+    # asyncio and http.client raise some without an errno. A subclass of another library may mean a
+    # refused login.
+    package = type(failure).__module__.partition(".")[0]
+    return isinstance(failure, ConnectionError) and package in sys.stdlib_module_names
 
 
 def _sentences(problem: Problem) -> str:

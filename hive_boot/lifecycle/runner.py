@@ -167,13 +167,15 @@ class Runner:
         if self._resources:
             from hive_boot.lifecycle.resources import ResourceManager  # noqa: PLC0415  (many have none)
 
+            group = await self.task_group()
+            # A manager exists from its start on: nothing is awaited in between.
             self.resources = ResourceManager(
                 self._resources,
                 self._states.timeline,
                 partial(self.fail, "resource"),
                 self._timings,
             )
-            await self.resources.start(await self.task_group(), deadline, seconds)
+            await self.resources.start(group, deadline, seconds)
 
     async def start_services(self) -> None:
         """Start the services, and the calls of readiness contributors."""

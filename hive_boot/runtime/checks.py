@@ -129,16 +129,14 @@ async def run_checks(
                 if failure is None:
                     outcome, problems[index] = "done", None
                     return
-                outcome = "failed"
-                is_late = failure is _TIMED_OUT and time.monotonic() >= deadline
-                if problems[index] is not None and is_late:
-                    # A timeout at the deadline explains less than the failure before it.
-                    return
-                problem = problems[index] = _problem(check, failure, seconds)
+                outcome, problem, now = "failed", problems[index], time.monotonic()
+                # A timeout at the deadline explains less than the failure before it.
+                if problem is None or failure is not _TIMED_OUT or now < deadline:
+                    problem = problems[index] = _problem(check, failure, seconds)
                 if problem.kind == "check":
                     refused.set()
                 wait = backoff.next_delay()
-                if not retry or refused.is_set() or time.monotonic() + wait >= deadline:
+                if not retry or refused.is_set() or now + wait >= deadline:
                     return
                 log_messages.log_check_failed(problem, wait)
                 with anyio.move_on_after(wait):

@@ -182,14 +182,14 @@ class ResourceSpec(Record):
 
     Attributes:
         work: the function.
-        timeout: the limit of its start, and the limit of its stop, in seconds. With None only the
-            limits of the whole startup and the whole shutdown apply.
+        timeout: the limit of its start, and the limit of its stop, in seconds; infinite if only
+            the limits of the whole startup and the whole shutdown apply.
         retry_on: further exceptions which mean that something outside could not be reached.
         after: resources that start before it and stop after it, by handle or name.
     """
 
     work: Work
-    timeout: float | None
+    timeout: float
     retry_on: tuple[type[Exception], ...]
     after: object
 
@@ -397,7 +397,8 @@ class AppDeclaration:
         message = f"A resource cannot have the reserved name {name!r}. Fix: rename it."
         require(name not in {"secrets", "config", "boot"}, message)
         self._require_unique_name(name)
-        self.resources[name] = ResourceSpec(function, timeout, _exception_types(retry_on), after)
+        retried = _exception_types(retry_on)
+        self.resources[name] = ResourceSpec(function, timeout or math.inf, retried, after)
 
     def _require_unique_name(self, name: str) -> None:
         """Raise if a resource or a service has this name: messages and the status show only it."""
@@ -523,4 +524,4 @@ def _stand_in(value: object) -> ResourceSpec:
     async def stand_in() -> object:
         return value
 
-    return ResourceSpec(stand_in, None, (), ())
+    return ResourceSpec(stand_in, math.inf, (), ())

@@ -129,12 +129,9 @@ class Run(Generic[S, C]):
         )
         self.runner.describe_with(describe_main)
         self.bound: BoundFunctions = declaration.bind(injectables, resources=resources)
-        bound = self.bound
-        if bound.resources or bound.services or bound.contributors or asgi_component is not None:
-            starts_last = None if asgi_component is None else partial(asgi_component, self)
-            self.runner.set_components(
-                *build_components(bound, self.injection_context, starts_last)
-            )
+        starts_last = None if asgi_component is None else partial(asgi_component, self)
+        components = build_components(self.bound, self.injection_context, starts_last)
+        self.runner.set_components(*components)
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
             declaration,
@@ -385,7 +382,7 @@ class Run(Generic[S, C]):
             LifecycleError: the resource is not running.
         """
         if self.runner.resources is None:
-            message = f"the resource {resource} is not running"
+            message = f"The resource {resource} is not running."
             raise LifecycleError(message)
         return self.runner.resources.value(resource)
 

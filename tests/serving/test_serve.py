@@ -68,14 +68,14 @@ app = boot.asgi(FastAPI(lifespan=__import__("contextlib").asynccontextmanager(li
 from fastapi import FastAPI
 
 async def lifespan(app):
-    raise RuntimeError("the tables are missing")
+    raise ConnectionRefusedError("no database")
     yield
 
 app = FastAPI(lifespan=__import__("contextlib").asynccontextmanager(lifespan))
 """,
         "",
         70,
-        "RuntimeError: the tables are missing",
+        "ConnectionRefusedError: no database",
     ),
 }
 """The declaration, the missing variable, the exit status, and a pattern of a stderr line."""

@@ -426,6 +426,7 @@ class CancellableBlock:
         self._task: Any = None
         self._outer_scope: object = None
         self._cancelling_before = self._cancel_count = 0
+        self._end = math.inf
         self.cancel_requested: bool = False
         self.work: Coroutine[Any, Any, object] | None = None
         self.has_returned: bool = False
@@ -494,7 +495,8 @@ class CancellableBlock:
 
         Args:
             seconds: the time in which the block should end. On asyncio it is cancelled once more
-                after three quarters of it: code can swallow a cancellation by mistake.
+                when three quarters of what is left of it at the first cancellation are over: code
+                can swallow a cancellation by mistake.
         """
         if self.cancel_requested:
             return
@@ -502,9 +504,8 @@ class CancellableBlock:
         if self._loop is None:
             self._scope.cancel()
             return
+        self._end = self._loop.time() + seconds
         self._cancel_when_possible()
-        if seconds < math.inf:
-            self._loop.call_later(seconds * 0.75, self._cancel_when_possible)
 
     def _cancel_when_possible(self) -> None:
         task = self._task
@@ -521,6 +522,9 @@ class CancellableBlock:
         else:
             self._cancel_count += 1
             task.cancel("hive_boot stops this task")
+            left = self._end - self._loop.time()
+            if self._cancel_count == 1 and 0 < left < math.inf:
+                self._loop.call_later(left * 0.75, self._cancel_when_possible)
 
 
 def _anyio_scopes(task: object) -> Iterator[Any]:

@@ -271,25 +271,30 @@ async def call_on_stop(call: Callable[[], object], label: str) -> None:
 def open_tasks() -> set[asyncio.Task[Any]]:
     """Return the tasks of the running asyncio loop that other code has started and that are open.
 
-    They are the tasks besides the current one, those of hive_boot, and those in task groups of
-    anyio, which do not outlive their group. Always empty on trio.
+    They are the tasks besides the current one, those of hive_boot, and those that anyio has
+    created: the main task, and those in task groups, which do not outlive their group. Always
+    empty on trio.
     """
     _, asyncio = _asyncio_loop()
     if asyncio is None:
         return set()
-    package = f"{os.sep}anyio{os.sep}"
+    backends = f"{os.sep}anyio{os.sep}_backends{os.sep}"
     return {
         task
         for task in asyncio.all_tasks() - {asyncio.current_task()}
-        if package not in getattr(getattr(task.get_coro(), "cr_code", None), "co_filename", package)
+        if backends not in getattr(getattr(task.get_coro(), "cr_code", None), "co_filename", "")
     }
 
 
 async def wait_for_tasks(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
     """Wait until asyncio tasks have ended, up to a number of seconds."""
     _, asyncio = _asyncio_loop()
-    if tasks:
-        await asyncio.wait(tasks, timeout=seconds)
+    await asyncio.wait(tasks, timeout=seconds)
+
+
+def task_name(task: asyncio.Task[Any]) -> str:
+    """Return the name of the coroutine of a task, for a message."""
+    return getattr(task.get_coro(), "__qualname__", task.get_name())
 
 
 def _uncancel_current_task() -> bool:

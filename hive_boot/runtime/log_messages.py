@@ -271,10 +271,9 @@ def log_system_exit(exc: SystemExit) -> None:
     _log(logging.WARNING, text, exc.code, locate_failure(exc))
 
 
-def log_cut_off(tasks: Iterable[Any]) -> None:
+def log_cut_off(tasks: Iterable[str]) -> None:
     """Log the asyncio tasks that other code has started and that the end of the loop cancels."""
-    names = [getattr(task.get_coro(), "__qualname__", task.get_name()) for task in tasks]
-    if names:
+    if names := list(tasks):
         counts = {name: names.count(name) for name in sorted(names)}
         shown = (name if count == 1 else f"{name} ({count})" for name, count in counts.items())
         subject = "1 task was" if len(names) == 1 else f"{len(names)} tasks were"

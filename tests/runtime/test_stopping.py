@@ -294,6 +294,71 @@ async def main(pool: str):
     await anyio.sleep_forever()
 """
 
+TASKS = """
+boot = Bootstrap(Needs, finish_tasks=float(sys.argv[2]), shutdown_timeout=60)
+tasks = []
+
+def begin(work):
+    tasks.append(asyncio.ensure_future(work))
+
+class Query:
+    '''An awaitable that is not a coroutine.'''
+
+    def __await__(self):
+        yield from asyncio.sleep(0.05).__await__()
+        print("query is complete")
+
+async def job(name):
+    await asyncio.sleep(0.05)
+    print(name, "is complete")
+    if name == "first":
+        begin(job("second"))
+
+@boot.resource
+async def pool():
+    yield "pool"
+    print("pool stops")
+
+@boot.service(grace_period=30)
+async def consumer(pool: str):
+    await boot.stopping.wait()
+    await asyncio.sleep(0.1)  # main has ended
+    begin(job("job of the service"))
+
+def write():
+    time.sleep(0.5)
+    print("thread is complete")
+
+@boot.main
+async def main(pool: str):
+    begin(anyio.to_thread.run_sync(write))
+    begin(Query())
+    begin(job("first"))
+    terminate()
+    await anyio.sleep_forever()
+"""
+
+SLOW_TASK = """
+import io, logging
+
+boot = Bootstrap(Needs, finish_tasks=30, shutdown_timeout=60)
+log = io.StringIO()
+logging.getLogger("hive_boot").addHandler(logging.StreamHandler(log))
+logging.getLogger("hive_boot").setLevel(logging.INFO)
+
+async def job():
+    while "waits for" not in log.getvalue():
+        await asyncio.sleep(0.01)
+    print(log.getvalue())
+
+@boot.main
+async def main():
+    global task
+    task = asyncio.create_task(job())
+    terminate()
+    await anyio.sleep_forever()
+"""
+
 EXHAUSTED = """
 import resource
 
@@ -501,6 +566,31 @@ def test_tasks_of_other_code_are_named_and_can_be_waited_for(tmp_path: Path) -> 
             ("0", ["pool stops"], "3 tasks were cut off: endless (2), job"),
         ],
     )
+
+
+def test_tasks_of_every_kind_are_waited_for(tmp_path: Path) -> None:
+    """Also those of a service that ends after main, and those that another task has started."""
+    works = ["thread", "query", "first", "second", "job of the service"]
+    complete = sorted(f"{work} is complete" for work in works)
+
+    def scenario(seconds: str, backend: str, _: Path) -> None:
+        result = run(TASKS, backend, seconds)
+        assert result.code == 0, result.err
+        if seconds == "30":
+            assert sorted(result.out[:-1]) == complete
+            assert result.out[-1] == "pool stops"
+            assert "cut off" not in result.err
+        else:
+            assert re.search(r"tasks were cut off: .*\brun_sync\b", result.err), result.err
+
+    side_by_side(tmp_path, scenario, [("30", "asyncio"), ("30", "uvloop"), ("0", "asyncio")])
+
+
+def test_a_stop_logs_the_tasks_that_it_waits_for() -> None:
+    """The line has the name of the coroutine."""
+    result = run(SLOW_TASK, "asyncio")
+    assert result.code == 0, result.err
+    assert any(line.startswith("  running   the task job  ") for line in result.out), result.out
 
 
 def test_a_stop_needs_no_thread_and_no_file(tmp_path: Path) -> None:

@@ -126,20 +126,17 @@ def enable_signal_wakeup() -> None:
         loop.add_signal_handler(signal.SIGURG, lambda: None)
 
 
-def exclude_from_loop_end(task: Any = None) -> None:  # noqa: ANN401  (asyncio's or trio's)
-    """Exclude a task from ``asyncio.all_tasks``; no effect on trio.
+def exclude_from_loop_end() -> None:
+    """Exclude the current task from ``asyncio.all_tasks``; no effect on trio.
 
     When its main task ends, asyncio cancels all of these at the same moment, as some applications
     do themselves: without this, the tasks of a run that another task has to stop would be cancelled
     before that task can stop them in order.
     https://docs.python.org/3/library/asyncio-extending.html
-
-    Args:
-        task: the task. Default: the current one.
     """
     _, asyncio = _asyncio_loop()
     if asyncio is not None:
-        asyncio._unregister_task(task or asyncio.current_task())  # noqa: SLF001  (documented)
+        asyncio._unregister_task(asyncio.current_task())  # noqa: SLF001  (documented)
 
 
 def start_daemon_thread(call: Callable[[], object], name: str) -> threading.Thread:
@@ -183,26 +180,17 @@ async def run_in_daemon_thread(
     Raises:
         BaseException: the exception that ``call`` raised.
     """
+    from concurrent.futures import Future  # noqa: PLC0415  (asyncio has imported it; trio has not)
+
     done = anyio.Event()
     soon = threadsafe_scheduler()
-    results: list[T] = []
-    failures: list[BaseException] = []
-    abandoned = threading.Event()
-
-    def discard_result() -> None:
-        # The thread and the cancelled caller can call this at the same moment: pop() gives the
-        # result to one of them only.
-        with suppress(IndexError):
-            late = results.pop()
-            discard(late)
+    future: Future[T] = Future()
 
     def work() -> None:
         try:
-            results.append(call())
+            future.set_result(call())
         except BaseException as exc:  # noqa: BLE001  (raised again in the caller)
-            failures.append(exc)
-        if abandoned.is_set():
-            discard_result()
+            future.set_exception(exc)
         # RuntimeError: the loop is closed, so no task waits.
         with suppress(RuntimeError):
             soon(done.set)
@@ -211,12 +199,9 @@ async def run_in_daemon_thread(
     try:
         await done.wait()
     except BaseException:
-        abandoned.set()
-        discard_result()
+        future.add_done_callback(lambda _: None if future.exception() else discard(future.result()))
         raise
-    for failure in failures:
-        raise failure
-    return results[0]
+    return future.result()
 
 
 async def run_shielded(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
@@ -238,7 +223,7 @@ async def run_shielded(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseExc
             await work()
             return None
         task = loop.create_task(work())
-        exclude_from_loop_end(task)
+        asyncio._unregister_task(task)  # noqa: SLF001  (see exclude_from_loop_end)
         cancelled: BaseException | None = None
         while not task.done():
             try:
@@ -297,21 +282,6 @@ def task_name(task: asyncio.Task[Any]) -> str:
     return getattr(task.get_coro(), "__qualname__", task.get_name())
 
 
-def _uncancel_current_task() -> bool:
-    """Remove all requests to cancel the current task, so that it can continue.
-
-    Returns:
-        Whether that is possible: on trio a task is cancelled only together with its scope.
-    """
-    _, asyncio = _asyncio_loop()
-    if asyncio is None:
-        return False
-    task = asyncio.current_task()
-    while task.cancelling():
-        task.uncancel()
-    return True
-
-
 class BackgroundTask:
     """Background task, from ``start`` to ``stop``.
 
@@ -337,21 +307,21 @@ class BackgroundTask:
         self._scope = anyio.CancelScope()
         self._done = anyio.Event()
         self._stop_requested = self._is_abandoned = False
+        self._loop, self._asyncio = _asyncio_loop()
         self._task: object = None
 
     def start(self) -> None:
-        """Start the task in the running loop. A second call does nothing."""
+        """Start the task in the loop, in its thread. A second call does nothing."""
         if self._task is not None:
             return
-        loop, _ = _asyncio_loop()
-        context = contextvars.copy_context() if self._context is None else self._context
-        if loop is None:
+        context = contextvars.copy_context() if self._context is None else self._context.copy()
+        if self._loop is None:
             from trio.lowlevel import spawn_system_task  # noqa: PLC0415  (only on trio)
 
             self._task = spawn_system_task(self._run, name=self._name, context=context)
         else:
-            task = loop.create_task(self._run(), name=self._name, context=context)
-            exclude_from_loop_end(task)
+            task = self._loop.create_task(self._run(), name=self._name, context=context)
+            self._asyncio._unregister_task(task)  # noqa: SLF001  (see exclude_from_loop_end)
             # A task that is cancelled before its first step never reaches its `finally`.
             task.add_done_callback(lambda _: self._mark_ended())
             self._task = task
@@ -421,7 +391,6 @@ class CancellableBlock:
     Attributes:
         cancel_requested: whether the block was cancelled, or will be.
         work: the coroutine that :meth:`run` awaits; None before and after.
-        has_returned: whether that has returned.
     """
 
     def __init__(self, timings: Timings = DEFAULTS) -> None:
@@ -434,7 +403,6 @@ class CancellableBlock:
         self._end = math.inf
         self.cancel_requested: bool = False
         self.work: Coroutine[Any, Any, object] | None = None
-        self.has_returned: bool = False
 
     async def run(
         self, call: Callable[[], Coroutine[Any, Any, object]]
@@ -453,14 +421,16 @@ class CancellableBlock:
             with self:
                 self.work = call()
                 result = await self.work
-                self.has_returned = True
         except BaseException as exc:
             if not is_cancellation(exc):
                 failure = trim_traceback(unwrap_single(exc))
-            elif not _uncancel_current_task():
+            elif self._loop is None:
                 raise
-            elif not self.cancel_requested:
-                failure = exc
+            else:
+                failure = None if self.cancel_requested else exc
+                task = self._asyncio.current_task()
+                while task.cancelling():
+                    task.uncancel()
         finally:
             self.work = None
         return result, failure

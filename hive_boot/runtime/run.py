@@ -121,24 +121,24 @@ class Run(Generic[S, C]):
             delay=declaration.shutdown_delay or 0.0,
             timeout=declaration.shutdown_timeout,
             cancel=cancel,
+            context=self._context,
             describe_pending=describe_pending,
-            waits_for=self._waits_for,
+            waits_for=lambda: self.runner.waits_for(),  # noqa: PLW0108  (created below)
             grace_period=declaration.main_grace_period,
             on_stop=declaration.main_on_stop if self._owns_process else None,
             timings=declaration.timings,
         )
+        self.bound: BoundFunctions = declaration.bind(injectables, resources=resources)
+        starts_last = None if asgi_component is None else partial(asgi_component, self)
         self.runner: Runner = Runner(
-            self.states, self.shutdown, context=self._context, timings=declaration.timings
+            self.states,
+            self.shutdown,
+            context=self._context,
+            timings=declaration.timings,
+            components=build_components(self.bound, self.injection_context, starts_last),
         )
         self.runner.describe_with(describe_main)
         self.runner.describe_with(self._describe_tasks)
-        self.bound: BoundFunctions = declaration.bind(injectables, resources=resources)
-        bound = self.bound
-        if bound.resources or bound.services or bound.contributors or asgi_component is not None:
-            starts_last = None if asgi_component is None else partial(asgi_component, self)
-            self.runner.set_components(
-                *build_components(bound, self.injection_context, starts_last)
-            )
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
             declaration,
@@ -192,7 +192,7 @@ class Run(Generic[S, C]):
         if runner.failure is not None:
             raise runner.failure
         self.states.transition(State.READY)
-        self.shutdown.prepare(self._context)
+        self.shutdown.prepare()
         self._tasks_before = open_tasks()
         log_messages.log_ready(self.states.timeline.elapsed)
         if self.reloader is not None or self._pipeline.sources_due < math.inf:
@@ -271,7 +271,6 @@ class Run(Generic[S, C]):
         """Stop what has started, in reverse order, and collect the failures."""
         runner = self.runner
         self.shutdown.begin_stop()
-        self.shutdown.start_log()
         failures += await runner.stop_services()
         if self._owns_process:
             await self._finish_tasks()
@@ -373,9 +372,6 @@ class Run(Generic[S, C]):
             self.shutdown.request()
         else:
             self._soon(self.shutdown.request)
-
-    def _waits_for(self) -> list[str]:
-        return self.runner.waits_for()
 
     def set_reload_state(self, state: State) -> None:
         """Enter READY or RELOADING, unless the run is stopping."""

@@ -359,6 +359,29 @@ async def main():
     await anyio.sleep_forever()
 """
 
+PATH = """
+boot = Bootstrap(Needs)
+passed = set()
+
+def follow(frame, event, _):
+    '''Note the files of hive_boot that schedule the stop, and those that cancel main.'''
+    if event == "call" and frame.f_code.co_name in {"note_signal", "cancel"}:
+        while frame is not None:
+            passed.add(frame.f_code.co_filename)
+            frame = frame.f_back
+
+@boot.main
+async def main():
+    await anyio.wait_all_tasks_blocked()
+    sys.setprofile(follow)
+    try:
+        terminate()
+        await anyio.sleep_forever()
+    finally:
+        sys.setprofile(None)
+        print(*sorted(name for name in passed if "/hive_boot/" in name), sep="\\n")
+"""
+
 EXHAUSTED = """
 import resource
 
@@ -591,6 +614,18 @@ def test_a_stop_logs_the_tasks_that_it_waits_for() -> None:
     result = run(SLOW_TASK, "asyncio")
     assert result.code == 0, result.err
     assert any(line.startswith("  running   the task job  ") for line in result.out), result.out
+
+
+def test_a_signal_passes_at_most_five_files(tmp_path: Path) -> None:
+    """From the signal handler to the cancellation of main; what records and logs is beside it."""
+
+    def scenario(backend: str, _: Path) -> None:
+        result = run(PATH, backend)
+        assert result.code == 0, result.err
+        assert any(name.endswith("lifecycle/tasks.py") for name in result.out)
+        assert len(result.out) <= 5, result.out
+
+    side_by_side(tmp_path, scenario, [(backend,) for backend in BOTH])
 
 
 def test_a_stop_needs_no_thread_and_no_file(tmp_path: Path) -> None:

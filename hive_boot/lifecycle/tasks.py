@@ -6,7 +6,6 @@ import contextvars
 import logging
 import math
 import os
-import signal
 import sys
 import threading
 from contextlib import suppress
@@ -110,20 +109,6 @@ def threadsafe_scheduler() -> Callable[[Callable[[], object]], object]:
     soon = getattr(native, "run_sync_soon", None)
     scheduler: Callable[[Callable[[], object]], object] = soon or native.call_soon_threadsafe
     return scheduler
-
-
-def enable_signal_wakeup() -> None:
-    """Enable signals to wake the running loop, including a signal just before it waits.
-
-    Python runs signal handlers between two instructions, so not while the loop waits for
-    events. The wakeup descriptor, to which CPython writes when a signal arrives, ends that wait.
-    trio and uvloop set one. asyncio sets one when its first signal handler is added, so it
-    gets a handler for SIGURG, which is ignored by default.
-    https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
-    """
-    loop, _ = _asyncio_loop()
-    if loop is not None and threading.current_thread() is threading.main_thread():
-        loop.add_signal_handler(signal.SIGURG, lambda: None)
 
 
 def exclude_from_loop_end() -> None:

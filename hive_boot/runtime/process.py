@@ -71,6 +71,13 @@ class ProcessRunner:
             loop: Any = uvloop.new_event_loop()
         else:
             loop = asyncio.new_event_loop()
+        if self._thread is threading.main_thread():
+            # Python runs signal handlers between two instructions, so not while the loop waits for
+            # events. The wakeup descriptor, to which CPython writes when a signal arrives, ends
+            # that wait. trio and uvloop set one, asyncio when its first handler is added: SIGURG
+            # is ignored by default.
+            # https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
+            loop.add_signal_handler(signal.SIGURG, lambda: None)
         run_forever = loop.run_forever
 
         def run_until_stopped() -> None:
@@ -113,12 +120,10 @@ class ProcessRunner:
         from hive_boot.lifecycle.tasks import (  # noqa: PLC0415
             BackgroundTask,
             CancellableBlock,
-            enable_signal_wakeup,
             threadsafe_scheduler,
         )
 
         with anyio.CancelScope() as scope:
-            enable_signal_wakeup()
             self._soon = threadsafe_scheduler()
             # Before main is called, the start is cancelled.
             block: CancellableBlock | None = None

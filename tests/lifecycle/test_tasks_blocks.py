@@ -229,7 +229,7 @@ async def test_a_block_that_swallows_its_cancellation_gets_a_second_one() -> Non
             except asyncio.CancelledError:
                 seen.append(asyncio.get_running_loop().time() - began)
     assert len(seen) == 2
-    assert seen[1] >= 0.15
+    assert 0.15 <= seen[1] < 10
     await assert_nothing_is_left("asyncio")
 
 

@@ -164,6 +164,44 @@ async def main():
     await anyio.sleep_forever()
 """
 
+LONG_GRACE = """
+boot = Bootstrap(Needs, shutdown_timeout=0.1)
+who = sys.argv[2]
+
+async def complete(name):
+    '''Work for longer than the shutdown timeout and the forced exit after it.'''
+    await boot.stopping.wait()
+    await anyio.sleep(1.5)
+    print(name, "is complete")
+
+@boot.service(grace_period=30 if who == "service" else 0)
+async def service():
+    await complete("service")
+
+@boot.main(grace_period=30 if who == "main" else 0)
+async def main():
+    await terminate_later()
+    await complete("main")
+"""
+
+UNUSED_GRACE = """
+boot = Bootstrap(Needs, shutdown_timeout=0.1)
+
+@boot.resource
+async def pool():
+    yield "pool"
+    await anyio.sleep_forever()
+
+@boot.service(grace_period=3600)
+async def service():
+    await boot.stopping.wait()
+
+@boot.main
+async def main(pool: str):
+    await terminate_later()
+    await anyio.sleep_forever()
+"""
+
 ON_STOP = """
 boot = Bootstrap(Needs)
 stopped = None
@@ -491,6 +529,23 @@ def test_work_in_hand_is_completed(tmp_path: Path) -> None:
             *((CUT, backend, ["after the grace period True"]) for backend in BOTH),
         ],
     )
+
+
+def test_the_deadline_begins_after_the_grace_periods(tmp_path: Path) -> None:
+    """Work in a grace period may exceed the shutdown timeout; one that is not used up is over."""
+
+    def scenario(who: str, backend: str, _: Path) -> None:
+        result = run(LONG_GRACE, backend, who)
+        assert result.code == 0, result.err
+        assert f"{who} is complete" in result.out
+
+    def unused(backend: str, _: Path) -> None:
+        result = run(UNUSED_GRACE, backend)
+        assert result.code == 70, result.err
+        assert "  stopping  pool" in result.err
+
+    side_by_side(tmp_path, scenario, [(who, each) for who in ("main", "service") for each in BOTH])
+    side_by_side(tmp_path, unused, [(backend,) for backend in BOTH])
 
 
 def test_a_library_is_asked_to_stop(tmp_path: Path) -> None:

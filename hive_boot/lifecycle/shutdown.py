@@ -128,9 +128,8 @@ class ShutdownController:
 
         A later call starts it earlier, if the services have ended before.
         """
-        end = now = time.monotonic()
-        if self.requested_at < math.inf:
-            end = max(now, self.requested_at + self._services_grace)
+        now = time.monotonic()
+        end = max(now, min(now, self.requested_at) + self._services_grace)
         self.deadline = min(self.deadline, end + self.timeout)
         self._watchdog.set_deadline(self.deadline + self._timings.forced_exit_delay)
 

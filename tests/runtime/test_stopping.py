@@ -354,6 +354,8 @@ async def job(name):
         begin(job("second"))
     elif name == "second":
         has_followed.set()
+    elif name == "job of the service":
+        begin(job("last"))
 
 @boot.resource
 async def pool():
@@ -658,7 +660,7 @@ def test_tasks_of_other_code_are_named_and_can_be_waited_for(tmp_path: Path) -> 
 
 def test_tasks_of_every_kind_are_waited_for(tmp_path: Path) -> None:
     """Also those of a service that ends after main, and those that another task has started."""
-    works = ["thread", "query", "first", "second", "job of the service"]
+    works = ["thread", "query", "first", "second", "job of the service", "last"]
     complete = sorted(f"{work} is complete" for work in works)
 
     def scenario(seconds: str, backend: str, _: Path) -> None:

@@ -268,6 +268,19 @@ async def main():
         print("main is cancelled")
 """
 
+ENDED_MAIN = """
+boot = Bootstrap(Needs)
+
+@boot.service(grace_period=30, on_stop=lambda: print("the service is asked"))
+async def consumer():
+    await boot.stopping.wait()
+    await anyio.sleep(0.1)
+
+@boot.main(grace_period=30, on_stop=lambda: print("main is asked"))
+async def main():
+    await anyio.wait_all_tasks_blocked()
+"""
+
 UNUSED_MAIN = """
 boot = Bootstrap(Needs)
 
@@ -589,6 +602,16 @@ def test_only_what_runs_is_asked_to_stop(tmp_path: Path) -> None:
     cells = [*(("exit", backend) for backend in BOTH), ("cancellation", "asyncio")]
     side_by_side(tmp_path, scenario, cells)
     side_by_side(tmp_path, unused, [(backend,) for backend in BOTH])
+
+
+def test_a_main_that_has_ended_is_not_asked_to_stop(tmp_path: Path) -> None:
+    """Its end is the request, and the services are asked."""
+
+    def scenario(backend: str, _: Path) -> None:
+        result = run(ENDED_MAIN, backend)
+        assert (result.code, result.out) == (0, ["the service is asked"]), result.err
+
+    side_by_side(tmp_path, scenario, [(backend,) for backend in BOTH])
 
 
 def test_an_application_can_stop_itself(tmp_path: Path) -> None:

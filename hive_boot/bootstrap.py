@@ -424,7 +424,8 @@ class Bootstrap(Generic[S, C]):
         The decorated ``async def`` takes the :class:`Change` first; its other parameters
         are filled like those of :meth:`main`. Hooks run in the order of their declaration,
         after the new values are in use. A hook that raises or exceeds ``timeout`` is retried
-        after 1 to 60 s, until it succeeds; the other hooks do not wait for it.
+        after 1 to 60 s, until it succeeds; the other hooks do not wait for it. One that calls
+        ``sys.exit`` stops the application.
 
         Args:
             names: the fields whose changes call the hook, by their attributes or declared
@@ -820,13 +821,9 @@ class Bootstrap(Generic[S, C]):
 
     def status(self) -> Status:
         """Return the status of the application at this moment, without any value."""
-        if self._run is None:
-            from hive_boot.runtime.status import Status  # noqa: PLC0415  (rarely called)
+        from hive_boot.runtime.status import Status, build_status  # noqa: PLC0415  (rarely called)
 
-            return Status()
-        from hive_boot.runtime.run import build_status  # noqa: PLC0415  (rarely called)
-
-        return build_status(self._run)
+        return Status() if self._run is None else build_status(self._run)
 
     @asynccontextmanager
     async def _running(

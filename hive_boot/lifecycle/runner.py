@@ -17,6 +17,7 @@ from hive_boot.lifecycle.tasks import (
     exclude_from_loop_end,
     log_event,
     log_failure,
+    log_system_exit,
     unwrap_single,
 )
 from hive_boot.redaction.tracebacks import locate_failure, trim_traceback
@@ -49,8 +50,9 @@ class Runner:
             readiness contributors.
 
     Attributes:
-        failure: the first failure of a resource, a service or a listener; None without one.
-        failed: the name of the resource, service or listener that has failed first.
+        failure: the first failure that ends the run, of a resource, a service, a listener or a
+            hook; None without one.
+        failed: the name of what has failed first.
         resources: the resources; None until they start.
         services: the services; None until they start.
         readiness: the readiness contributors; None without one.
@@ -182,17 +184,20 @@ class Runner:
             self.services.start(self._context)
 
     def fail(self, kind: str, name: str, failure: BaseException) -> None:
-        """Log the failure of a resource, a service or a listener; the first one ends the run."""
+        """Log the failure of a resource, service, listener or hook; the first one ends the run."""
         label = describe_component(kind, name)
         trim_traceback(failure)
         text = "The application is stopping, because %s has failed"
         if self._shutdown.stopping.is_set():
             text = "The application was stopping when %s failed"
-        if self.failure is not None:
+        is_first = self.failure is None
+        if is_first:
+            self.failure, self.failed = failure, name
+        if isinstance(failure, SystemExit):
+            log_system_exit(failure, label)
+        elif not is_first:
             log_event(logging.ERROR, text, label, exc_info=failure)
-            return
-        self.failure, self.failed = failure, name
-        if self._shutdown.is_owned:
+        elif self._shutdown.is_owned:
             log_failure(text, label, failure=failure)
         else:
             # The owner gets the failure itself, and reports it with its traceback.
@@ -279,5 +284,5 @@ class Runner:
     async def _ping_watchdog(self, seconds: float) -> None:
         exclude_from_loop_end()
         while True:
-            self._states.notifier.watchdog()
+            self._states.notifier.send("WATCHDOG=1")
             await anyio.sleep(seconds)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot._timings import DEFAULTS, Backoff
+from hive_boot.lifecycle.signals import is_exiting
 from hive_boot.lifecycle.states import SERVING, State
 from hive_boot.lifecycle.tasks import BackgroundTask, call_on_stop, log_event, start_daemon_thread
 
@@ -312,7 +313,7 @@ class ExitWatchdog:
                     deadline = message
                 else:
                     from hive_boot.lifecycle import forced_exit  # noqa: F401, PLC0415  (after the start)
-        self._must_exit = not self._only_at_exit or _is_exiting()
+        self._must_exit = not self._only_at_exit or is_exiting()
         self._decided.set()
         if self._must_exit:
             from hive_boot.lifecycle.forced_exit import force_exit  # noqa: PLC0415  (no start needs it)
@@ -332,10 +333,3 @@ class ExitWatchdog:
 
                 end_children(timings)
             os._exit(self._status)
-
-
-def _is_exiting() -> bool:
-    """Return whether Python joins threads and children now, because the main thread has ended."""
-    # Python joins the threads of executors first, while is_alive() of the main thread is True.
-    is_shutting_down: bool = getattr(threading, "_SHUTTING_DOWN", False)
-    return is_shutting_down or not threading.main_thread().is_alive()

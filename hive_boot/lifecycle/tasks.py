@@ -18,7 +18,7 @@ import anyio.lowlevel
 
 from hive_boot._output import log_safely
 from hive_boot._timings import DEFAULTS
-from hive_boot.redaction.tracebacks import trim_traceback
+from hive_boot.redaction.tracebacks import locate_failure, trim_traceback
 
 if TYPE_CHECKING:
     import asyncio
@@ -77,8 +77,16 @@ def log_failure(text: str, *args: object, failure: BaseException) -> None:
         vars(failure)[_LOGGED] = True
 
 
+def log_system_exit(exc: SystemExit, caller: str) -> None:
+    """Log a ``sys.exit`` that stops the application, unless it was logged before."""
+    if not was_logged(exc):
+        text = "sys.exit(%r) in %s stops the application: %s"
+        log_event(logging.WARNING, text, exc.code, caller, locate_failure(exc))
+        vars(exc)[_LOGGED] = True
+
+
 def was_logged(failure: BaseException) -> bool:
-    """Return whether :func:`log_failure` has logged a failure."""
+    """Return whether a failure that ends a run was logged."""
     return _LOGGED in vars(failure)
 
 

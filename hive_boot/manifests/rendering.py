@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import difflib
 import re
 import traceback
 from dataclasses import dataclass
@@ -164,9 +163,6 @@ SECRET_FILES = frozenset({"deploy/k8s/secret.yaml", ".env.example"})
 
 State = Literal["new", "changed", "unchanged"]
 
-_SHOWN = 12
-"""Lines of a difference that are shown."""
-
 _MARKS = (MARK, base64.b64encode(MARK.encode())[:-4].decode())
 
 _VALUE = re.compile(r"(\s*[^#\s].*?(?::\s|=)\s*)(\S.*)")
@@ -204,22 +200,6 @@ class File:
             return "holds what may be a value"
         return ""
 
-    @property
-    def difference(self) -> list[str]:
-        """Return the first lines of a unified difference; an empty list without one.
-
-        Existing lines are shown up to ``:`` or ``=`` only, because they may contain values.
-        """
-        there, text = (self.there or "").splitlines(), self.text.splitlines()
-        # The time of difflib grows with the product of the lengths.
-        end = len(text) + 1000
-        lines = list(difflib.unified_diff(there[:end], text, "there", "rendered", n=0, lineterm=""))
-        if not lines and self.there != self.text:
-            return ["the same lines, but other line ends: \\n is rendered, also after the last"]
-        lines = lines[:3] + [_masked(line) if line[:1] == "-" else line for line in lines[3:]]
-        more = len(lines) - _SHOWN + len(there[end:])
-        return [*lines[:_SHOWN], *([f"… and {more} lines more"] if more > 0 else [])]
-
 
 def compare(directory: Path, rendered: Mapping[str, str]) -> list[File]:
     """Return the rendered files, each with the existing one.
@@ -248,8 +228,3 @@ def _holds_values(there: str, text: str) -> bool:
         if odd and not any(mark in line for mark in _MARKS):
             return True
     return False
-
-
-def _masked(line: str) -> str:
-    match = re.match(r"-\s*[\w.-]+(: |=)", line)
-    return f"{match[0] if match else '-'}***"

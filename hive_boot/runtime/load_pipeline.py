@@ -212,7 +212,18 @@ class LoadPipeline:
         """
         deadline = deadline or time.monotonic() + self._declaration.startup_timeout
         is_reload = changed_fields is not None
-        run = partial(self._run_checks, deadline=deadline, retry=not is_reload)
+
+        async def run(calls: Sequence[CheckCall]) -> list[Problem]:
+            from hive_boot.runtime.checks import run_checks  # noqa: PLC0415  (many have none)
+
+            return await run_checks(
+                calls,
+                deadline=deadline,
+                seconds=self._declaration.startup_timeout,
+                retry=not is_reload,
+                timings=self._declaration.timings,
+            )
+
         if fields := _fields_to_check(result, changed_fields):
             from hive_boot.runtime.checks import field_check  # noqa: PLC0415  (many have none)
 
@@ -380,20 +391,6 @@ class LoadPipeline:
             result = self.read(fifo_reader=self._fifo_reader)
             missing = _missing(result)
         return result
-
-    async def _run_checks(
-        self, calls: Sequence[CheckCall], *, deadline: float, retry: bool
-    ) -> list[Problem]:
-        """Run checks, and return their problems."""
-        from hive_boot.runtime.checks import run_checks  # noqa: PLC0415  (many have none)
-
-        return await run_checks(
-            calls,
-            deadline=deadline,
-            seconds=self._declaration.startup_timeout,
-            retry=retry,
-            timings=self._declaration.timings,
-        )
 
     def config_for(self, values: Mapping[str, Value]) -> object:
         """Return the config for values that are about to come into use.

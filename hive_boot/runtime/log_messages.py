@@ -9,17 +9,15 @@ import time
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from hive_boot._output import describe, escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
-from hive_boot.redaction.tracebacks import locate_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hive_boot.exceptions import Problem
-    from hive_boot.runtime.status import RotationOutcome, RotationStatus
     from hive_boot.secrets.load_result import LoadNote, LoadWarning, NoteKind, WarningKind
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.secret_set import SecretSet
@@ -265,12 +263,6 @@ def log_stop_requested(reason: str) -> None:
     _log(logging.INFO, "Stop requested: %s", reason)
 
 
-def log_system_exit(exc: SystemExit) -> None:
-    """Log a ``sys.exit`` in a task beside main, which ends the application."""
-    text = "sys.exit(%r) in a task beside main stops the application: %s"
-    _log(logging.WARNING, text, exc.code, locate_failure(exc))
-
-
 def log_cut_off(tasks: Iterable[str]) -> None:
     """Log the asyncio tasks that other code has started and that the end of the loop cancels."""
     if names := list(tasks):
@@ -388,24 +380,20 @@ _MAX_ROTATIONS = 20
 """Maximum number of rotations in the status."""
 
 
+RotationOutcome = Literal["accepted", "refused", "in-use"]
+
+
 class RotationLog:
     """Rotations of one run: logs each, counts them, and keeps the latest ones.
 
     Attributes:
         totals: the number of accepted and of refused rotations.
+        latest: the fields of the RotationStatus of the latest ones, the newest first.
     """
 
     def __init__(self) -> None:
         self.totals: dict[str, int] = {"accepted": 0, "refused": 0}
-        self._last: deque[dict[str, Any]] = deque(maxlen=_MAX_ROTATIONS)
-
-    @property
-    def latest(self) -> tuple[RotationStatus, ...]:
-        """The latest rotations, the newest first."""
-        # Not when a rotation is recorded: a process without free descriptors cannot import.
-        from hive_boot.runtime.status import RotationStatus  # noqa: PLC0415  (slow to import)
-
-        return tuple(RotationStatus(**known) for known in reversed(self._last))
+        self.latest: deque[dict[str, Any]] = deque(maxlen=_MAX_ROTATIONS)
 
     def log_accepted(
         self, names: Sequence[str], generation: int, seconds: float, waiting: Mapping[str, float]
@@ -451,6 +439,6 @@ class RotationLog:
         known: dict[str, Any] = {"verdict": verdict, "generation": generation, "duration": seconds}
         level = logging.ERROR if verdict == "refused" else logging.INFO
         _log_rotation(level, text, *args, extra={**known, "names": list(names)})
-        self._last.append({"at": time.time(), "names": tuple(names), **known})
+        self.latest.appendleft({"at": time.time(), "names": tuple(names), **known})
         if verdict in self.totals:
             self.totals[verdict] += 1

@@ -44,11 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from hive_boot.lifecycle.readiness import ContributorStatus
     from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions, CheckSpec
     from hive_boot.runtime.injection import BoundCall, Injectables
     from hive_boot.runtime.reload import Reloader
-    from hive_boot.runtime.status import Status
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.value import Change
@@ -442,6 +440,7 @@ class Run(Generic[S, C]):
                 self.bound.hooks,
                 injection_context=self.injection_context,
                 set_reload_state=self.set_reload_state,
+                on_exit=partial(self.runner.fail, "rotation hook"),
                 context=self._context,
                 timings=self._declaration.timings,
             )
@@ -519,81 +518,3 @@ async def _run_block(
 
 
 _HOW_TO_RUN = "boot.running() starts nothing by itself. Write `async with boot.running()`."
-
-
-def build_status(run: Run[Any, Any]) -> Status:
-    """Return the status of a run at this moment."""
-    from hive_boot.runtime.status import Status, describe  # noqa: PLC0415  (few ask)
-
-    runner, store = run.runner, run.store
-    contributors = () if runner.readiness is None else runner.readiness.status
-    failing: tuple[str, ...] = ()
-    completed = failing
-    if runner.services is not None:
-        failing, completed = runner.services.failing, tuple(runner.services.completed)
-    reasons = _reasons(run, failing, contributors)
-    known: dict[str, Any] = {
-        "state": run.state,
-        "ready": run.ready and all(each.passing for each in contributors),
-        "started": run.states.started,
-        "uptime": run.states.timeline.elapsed,
-        "degraded": bool(reasons),
-        "reasons": reasons,
-        "services": tuple(work.display_name for work, _ in run.bound.services),
-        "failing_services": failing,
-        "completed_services": completed,
-        "contributors": contributors,
-        "failed": runner.failed,
-        "timeline": run.states.timeline.steps,
-        "forked": run.forked,
-    }
-    if (context := run.source_context) is not None:
-        for name in ("mode", "mode_reason", "profile", "profile_reason"):
-            known[name] = getattr(context, name)
-        if store.is_filled:
-            known["generation"] = store.generation.number
-            known["secrets"] = describe(store, context.profile)
-            known |= _rotation(run)
-    return Status(**known)
-
-
-def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
-    """Return the part of the status that is about rotations."""
-    reloader, at = run.reloader, run.store.generation.at
-    known: dict[str, Any] = {
-        "last_read": at,
-        "last_change": at,
-        "rotations_total": {"accepted": 0, "refused": 0},
-        "hook_failures": {work.display_name: 0 for work, _ in run.bound.hooks},
-    }
-    if reloader is not None:
-        known["last_read"] = reloader.last_read or at
-        known["failing_hooks"] = reloader.hook_runner.failing
-        known["hook_failures"] = reloader.hook_runner.failures
-        known["rotations"] = reloader.rotation_log.latest
-        known["rotations_total"] = dict(reloader.rotation_log.totals)
-        known["stale"] = reloader.watch_supervisor.stale
-        if (rejection := reloader.rejection) is not None:
-            known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
-        if (watcher := reloader.watch_supervisor.watcher) is not None:
-            known["watcher"] = "off" if run.forked else watcher.mode
-            known["missed_events"] = watcher.missed_events
-            known["pinned"] = tuple(pin.path for pin in watcher.pinned)
-    return known
-
-
-def _reasons(
-    run: Run[Any, Any], failing: Sequence[str], contributors: Sequence[ContributorStatus]
-) -> tuple[str, ...]:
-    """Return the reasons why the application is degraded."""
-    reasons = [f"the service {label} has failed, and is started again" for label in failing]
-    reasons += [
-        f"the readiness contributor {each.name} fails: {each.failure}"
-        for each in contributors
-        if run.ready and each.failure and not each.passing
-    ]
-    if (reloader := run.reloader) is not None:
-        reasons += reloader.reasons
-        if reloader.watch_supervisor.is_down and not run.forked:
-            reasons.append("changes of secrets are not noticed")
-    return tuple(reasons)

@@ -167,30 +167,7 @@ def file_name_candidates(name: str, file: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*stems, *(f"{stem}.txt" for stem in stems)]))
 
 
-class FileIndex:
-    """File names of fields.
-
-    Args:
-        by_file: the field of each file name.
-
-    Attributes:
-        by_file: the argument ``by_file``.
-        nested_paths: the file names that contain a subdirectory.
-        members: for each file with members, such as ``rds.json`` of ``rds.json#password``, the
-            fields by the names of their members, as in ``by_file``.
-    """
-
-    def __init__(self, by_file: dict[str, FieldTarget]) -> None:
-        self.by_file: dict[str, FieldTarget] = by_file
-        self.nested_paths: list[str] = [name for name in by_file if "/" in name]
-        self.members: dict[str, dict[str, FieldTarget]] = {}
-        for name, target in by_file.items():
-            file, member = split_member(name)
-            if file:
-                self.members.setdefault(file, {})[member] = target
-
-
-class FieldIndex(FileIndex):
+class FieldIndex:
     """Fields of a declaration, with the lookup tables of a load.
 
     Args:
@@ -208,6 +185,10 @@ class FieldIndex(FileIndex):
         by_variable: the fields and aliases, by the environment variable that contains the value.
         by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path, except
             those with ``file_variable=False``.
+        by_file: the field of each file name.
+        nested_paths: the file names that contain a subdirectory.
+        members: for each file with members, such as ``rds.json`` of ``rds.json#password``, the
+            fields by the names of their members, as in ``by_file``.
     """
 
     def __init__(self, fields: Iterable[Field]) -> None:
@@ -227,8 +208,15 @@ class FieldIndex(FileIndex):
             if (each.dev_default, each.min_length, each.max_length, each.pattern) != (None,) * 4
         ]
         # A file of a name and of an alias is the file of the name.
-        by_file = {name: each.target for each in reversed(named) for name in each.candidates}
-        super().__init__(by_file)
+        self.by_file: dict[str, FieldTarget] = {
+            name: each.target for each in reversed(named) for name in each.candidates
+        }
+        self.nested_paths: list[str] = [name for name in self.by_file if "/" in name]
+        self.members: dict[str, dict[str, FieldTarget]] = {}
+        for name, target in self.by_file.items():
+            file, member = split_member(name)
+            if file:
+                self.members.setdefault(file, {})[member] = target
         self.by_variable: dict[str, Field] = {field.name: field for field in named}
         self.by_file_variable: dict[str, Field] = {
             f"{field.name}_FILE": field for field in named if field.file_variable

@@ -170,30 +170,24 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     Other names are never shown, and neither is text that is not a valid name: it may
     itself be a secret.
     """
-    from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
+    from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
 
-    rated: dict[str, float] = {}
-    others = {
-        name: "".join(_words(name))
-        for name in set(names) - {field.name, f"{field.name}_FILE", *field.candidates}
-        if NAME.fullmatch(name.lstrip("."))
-    }
-    if not others:
-        return []
-    matcher = SequenceMatcher()
-    for want in {"".join(_words(name)) for name in (field.name, *field.candidates)}:
-        matcher.set_seq2(want)
-        for name, letters in others.items():
-            matcher.set_seq1(letters)
-            # The cheap bounds come first: a directory may contain very many names.
-            bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
-            if all(bound() >= _MIN_SIMILARITY for bound in bounds):
-                rated[name] = max(rated.get(name, 0.0), matcher.ratio())
-    wanted = _words(field.name)
-    for name in others:
-        if _words(name)[-len(wanted) :] == wanted:
-            rated.setdefault(name, _MIN_SIMILARITY)  # the name with a prefix
-    return sorted(rated, key=lambda name: (-rated[name], name))
+    by_letters: dict[str, list[str]] = {}
+    wanted = {"".join(_words(name)): None for name in (field.name, *field.candidates)}
+    prefixed = []
+    for name in sorted(set(names) - {field.name, f"{field.name}_FILE", *field.candidates}):
+        if NAME.fullmatch(name.lstrip(".")):
+            words, ending = _words(name), _words(field.name)
+            by_letters.setdefault("".join(words), []).append(name)
+            if words[-len(ending) :] == ending:
+                prefixed.append(name)
+    similar = [
+        name
+        for want in wanted
+        for letters in get_close_matches(want, by_letters, len(by_letters) + 1, _MIN_SIMILARITY)
+        for name in by_letters[letters]
+    ]
+    return list(dict.fromkeys([*similar, *prefixed]))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
-from hive_boot.secrets.fields import FileIndex, ValueProblem
+from hive_boot.secrets.fields import FieldIndex, ValueProblem
 from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder, location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.directories import (
@@ -35,7 +35,7 @@ from hive_boot.secrets.value import Secret, value_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hive_boot.secrets.fields import Field, FieldIndex
+    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.external import CustomSource
@@ -104,9 +104,6 @@ def _real_parents(field_index: FieldIndex, source_context: SourceContext) -> lis
     return [os.path.realpath(os.path.join(source_context.cwd, each)) for each in parents]
 
 
-_NOTHING = {A_DIRECTORY, EMPTY}
-"""The problems of a file that may be in a subdirectory instead."""
-
 _EXAMPLES = (".example", ".sample", ".template", ".dist")
 """The endings of files beside ``.env`` that show which variables to set."""
 
@@ -141,7 +138,7 @@ class _Loader:
             aliases = self.field_index.aliases.get(attribute, ())
             self.answered |= {attribute, *(alias.attribute for alias in aliases)}
             if value is not None:
-                self.builder.use(attribute, SourceHit(value, "override", "override()"))
+                self.builder.add(attribute, SourceHit(value, "override", "override()"))
         variables = self.source_context.variables()
         self._read_variables("environment", "the environment", variables)
         if self.source_context.env_files:
@@ -166,7 +163,7 @@ class _Loader:
             field
             for field in self.field_index.all_fields
             if field.attribute not in known
-            and all(hit.result is EMPTY for hit in builder.hits(field.attribute))
+            and all(hit.result is EMPTY for hit in builder.hits.get(field.attribute, ()))
         ]
         for source in custom:
             source.want(left)
@@ -225,12 +222,12 @@ class _Loader:
 
         for ending in _EXAMPLES:
             path = self.source_context.env_files[-1] + ending
-            example = read_dotenv(path).values
             names = [
                 name
-                for name, value in example.items()
+                for name, value in read_dotenv(path).values.items()
                 if (field := self.field_index.by_variable.get(name))
-                and self.builder.values.get(field.attribute) == as_value(field, value.reveal)
+                and as_value(field, value.reveal)
+                in [hit.result for hit in self.builder.hits.get(field.attribute, ())]
             ]
             if names:
                 self.builder.warn("example-value", *sorted(names), location=path)
@@ -330,10 +327,10 @@ class _Loader:
             overridden: the overridden variable, and where it is set.
             value: its value; None for a ``NAME_FILE``, whose file is not read.
         """
-        for hit in self.builder.hits(field.attribute)[:1]:
+        for hit in self.builder.hits.get(field.attribute, [])[:1]:
             is_used = not isinstance(hit.result, ValueProblem) and hit.source != "override"
             if is_used and hit.result != value:
-                text = f"{overridden} by {location_text((hit.source, hit.place))}"
+                text = f"{overridden} by {location_text(hit.origin)}"
                 self.overridden.append((field.name, text))
 
     def _read_directories(self) -> None:
@@ -353,27 +350,25 @@ class _Loader:
 
     def _read_subdirectories(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
         """Read the names that a directory lacks from its subdirectories."""
-        by_file, batch = self.field_index.by_file, above.batch
-        unresolved = batch.unresolved.items()
-        found = {name for name, hits in unresolved if {hit.result for hit in hits} - _NOTHING}
-        found |= batch.values.keys()
+        all_hits = above.batch.hits
         # A field is found under each of its names, also an older one.
-        found = {attribute.partition(".alias.")[0] for attribute in found}
-        lacking = {
-            name: target
-            for name, target in by_file.items()
-            if target[0].partition(".alias.")[0] not in found
+        found = {
+            attribute.partition(".alias.")[0]
+            for attribute, hits in all_hits.items()
+            if any(hit.result is not A_DIRECTORY and hit.result is not EMPTY for hit in hits)
         }
+        fields = self.field_index.by_attribute
+        lacking = [fields[each].replace(previous=None) for each in fields if each not in found]
         if not lacking:
             return []
-        below = read_subdirectories(above, FileIndex(lacking), self.policy)
+        below = read_subdirectories(above, FieldIndex(lacking), self.policy)
         searched = {each.path for each in below if each.volume or each.problem or each.has_results}
         if not self.source_context.directories_setting:
             foreign = {os.path.join(above.path, name) for name in PLATFORM_ENTRIES}
             below = [each for each in below if each.path not in foreign or each.has_results]
             searched |= foreign
-        for attribute, hits in unresolved:
-            batch.unresolved[attribute] = [
+        for attribute, hits in all_hits.items():
+            all_hits[attribute] = [
                 hit
                 for hit in hits
                 if hit.result is not A_DIRECTORY
@@ -394,21 +389,14 @@ class _Loader:
             message += f"; it is named by {setting}" if setting else ""
             problems = builder.unread_files if snapshot.is_bundle else builder.problems
             problems.append(Problem(snapshot.path, kind, message, fix=fix))
-        if snapshot.skipped_line:
-            builder.warn("dotenv-line", location=f"{snapshot.path}:{snapshot.skipped_line}")
-        if not (self.answered or builder.unresolved or builder.values or batch.unresolved):
-            builder.values = batch.values
-            return
-        found = {
-            attribute: [SourceHit(value, "file", batch.directory + batch.files[attribute])]
-            for attribute, value in batch.values.items()
-        }
-        for attribute, hits in {**found, **batch.unresolved}.items():
+        if batch.skipped_line and snapshot.is_bundle:
+            builder.warn("dotenv-line", location=f"{snapshot.path}:{batch.skipped_line}")
+        for attribute, hits in batch.hits.items():
+            if attribute not in self.answered:
+                builder.add(attribute, *hits)
+                continue
             for hit in hits:
-                if attribute in self.answered:
-                    builder.discard(hit.result)
-                else:
-                    builder.add(attribute, hit)
+                builder.discard(hit.result)
 
 
 def _reader(values: Mapping[str, str | Secret | ValueProblem], name: str) -> Callable[[], Any]:

@@ -11,7 +11,7 @@ from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 MARK = "<hive-boot placeholder"
 """Prefix of every placeholder. YAML, JSON and quotes of a shell leave it unchanged."""
@@ -138,30 +138,18 @@ _LONGEST = 300
 """The maximum length of a placeholder; the ciphertext of a reference may be longer."""
 
 
-def are_usual(values: Iterable[Secret | SecretBytes]) -> bool:
-    """Return whether no value has to be looked at, by few calls for all; False if in doubt."""
-    opened: Callable[[], list[Any]] = conceal([value._open() for value in values])  # noqa: SLF001  (fast)
+def are_usual(texts: Callable[[], list[Any]]) -> bool:
+    """Return whether no text has to be looked at, by few calls for all; False if in doubt."""
     try:
-        text = conceal("".join(opened()).lower())
+        joined = conceal("".join(texts()).lower())
     except TypeError:
         return False  # some values are bytes
     return (
-        not any(part in text() for part in ("://", *_TAILS))
-        and _FIRST.isdisjoint(map(itemgetter(0), filter(None, opened())))
-        and not any(map(str.isspace, map(itemgetter(slice(1)), opened())))
-        and _SEPARATORS.isdisjoint("".join(map(itemgetter(slice(1, 3)), opened())))
-        and _HEADS.isdisjoint(map(str.lower, map(itemgetter(slice(4)), opened())))
-    )
-
-
-def _is_unusual(read: Callable[[], str]) -> bool:
-    return (
-        read()[:1] in _FIRST
-        or read()[:1].isspace()
-        or read()[:4].lower() in _HEADS
-        or not _SEPARATORS.isdisjoint(read()[1:3])
-        or read()[-4:].lower().endswith(_TAILS)
-        or "://" in read()
+        not any(part in joined() for part in ("://", *_TAILS))
+        and _FIRST.isdisjoint(map(itemgetter(0), filter(None, texts())))
+        and not any(map(str.isspace, map(itemgetter(slice(1)), texts())))
+        and _SEPARATORS.isdisjoint("".join(map(itemgetter(slice(1, 3)), texts())))
+        and _HEADS.isdisjoint(map(str.lower, map(itemgetter(slice(4)), texts())))
     )
 
 
@@ -171,7 +159,7 @@ def content_problem(value: Secret | SecretBytes) -> ValueProblem | None:
     The whole value counts, or the whole password in a URL: a random password may contain any part.
     """
     read = _text(value)
-    if not _is_unusual(read):
+    if are_usual(conceal([read()])):
         return None
     if read().startswith(MARK):
         return PLACEHOLDER
@@ -182,7 +170,7 @@ def content_problem(value: Secret | SecretBytes) -> ValueProblem | None:
         user = conceal(read().partition("://")[2].rpartition("@")[0])
         query = conceal(read().partition("password=")[2])
         passwords = conceal(user().partition(":")[2]), conceal(query().partition("&")[0])
-        parts += filter(_is_unusual, passwords)
+        parts += [each for each in passwords if not are_usual(conceal([each()]))]
     return next(filter(None, map(_stand_in, parts)), None)
 
 

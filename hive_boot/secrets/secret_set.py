@@ -35,7 +35,7 @@ from hive_boot.secrets.value import Secret, SecretBytes, complete_pem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Never, Self
+    from typing import Self
 
 
 class _FieldSpec(dict[str, Any]):
@@ -413,9 +413,6 @@ class SecretSet:
     def __repr__(self) -> str:
         shown = ", ".join(f"{key}={self.__dict__.get(key)!r}" for key in self._field_index.fields)
         return f"{type(self).__name__}({shown})"
-
-    def __format__(self, spec: str, /) -> str:
-        return repr(self)
 
     def __setattr__(self, name: str, value: object) -> Never:
         del value

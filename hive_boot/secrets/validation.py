@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import describe
 from hive_boot.exceptions import Problem
+from hive_boot.redaction.opaque import conceal
 from hive_boot.redaction.registry import redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
 from hive_boot.secrets.load_result import LoadNote, location_text
@@ -133,13 +134,16 @@ def validate(builder: LoadResultBuilder) -> None:
 
 def _resolve_conflicts(builder: LoadResultBuilder) -> None:
     """Resolve the fields that have several values, or an invalid one."""
-    for attribute, hits in builder.unresolved.items():
+    for attribute, hits in builder.hits.items():
+        if len(hits) == 1 and not isinstance(hits[0].result, ValueProblem):
+            builder.values[attribute] = hits[0].result
+            continue
         field = builder.field_index.by_attribute[attribute]
         good = [hit for hit in hits if not isinstance(hit.result, ValueProblem)]
-        origins = [(hit.source, hit.place) for hit in good]
+        origins = [hit.origin for hit in good]
         for hit in hits:
             if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY:
-                builder.add_value_problem(field, hit.result, (hit.source, hit.place), *origins)
+                builder.add_value_problem(field, hit.result, hit.origin, *origins)
         origins = list(dict.fromkeys(origins))
         is_conflict = any(hit.result != good[0].result for hit in good)
         if is_conflict and attribute not in builder.reported:
@@ -159,7 +163,7 @@ def _resolve_conflicts(builder: LoadResultBuilder) -> None:
 def _resolve_env_duplicates(builder: LoadResultBuilder) -> None:
     """Resolve the variables of a mounted mode, which are copies or a fallback."""
     for attribute, hit in builder.env_duplicates.items():
-        field, origin = builder.field_index.by_attribute[attribute], (hit.source, hit.place)
+        field, origin = builder.field_index.by_attribute[attribute], hit.origin
         if attribute in builder.values:
             builder.warn("environment-copy", hit.place, location=location_text(origin))
         elif attribute in builder.reported:
@@ -176,7 +180,7 @@ def _resolve_env_duplicates(builder: LoadResultBuilder) -> None:
 
 def _reject_stand_ins(builder: LoadResultBuilder) -> None:
     """Reject white space, placeholders and references; in development warn about these two."""
-    if are_usual(builder.values.values()):
+    if are_usual(conceal([value._open() for value in builder.values.values()])):  # noqa: SLF001  (fast)
         return
     is_strict = builder.source_context.profile in {"production", "staging"}
     warned: dict[Any, list[str]] = {}
@@ -187,7 +191,7 @@ def _reject_stand_ins(builder: LoadResultBuilder) -> None:
         if problem is None:
             if has_trailing_newline(value):
                 newlines.append(field.name)
-        elif builder.origin(attribute)[0] == "override" or (
+        elif builder.hits[attribute][0].source == "override" or (
             problem in STAND_INS and field.allow_placeholder
         ):
             pass  # it is meant
@@ -231,7 +235,7 @@ def _resolve_absent(builder: LoadResultBuilder) -> list[str]:
     for field in builder.field_index.all_fields:
         if field.attribute in builder.values or field.attribute in builder.reported:
             continue
-        empty = [(hit.source, hit.place) for hit in builder.hits(field.attribute)]
+        empty = [hit.origin for hit in builder.hits.get(field.attribute, ())]
         if field.dev_default is not None and profile == "development":
             value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
             builder.use(field.attribute, SourceHit(value, "dev_default", "the declaration"))

@@ -23,7 +23,7 @@ from anyio.abc import SocketAttribute
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, LifecycleError
-from hive_boot.serving.endpoints import Response, handle_request, make_response
+from hive_boot.serving.endpoints import Response, make_response, respond
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,15 +174,10 @@ class _Connections:
             if request is None:
                 return
             response = self._answer(request)
-        head = h11.Response(
-            status_code=response.status,
-            headers=[
-                (b"date", formatdate(usegmt=True).encode()),
-                *response.headers,
-                (b"connection", b"close"),
-            ],
-            reason=HTTPStatus(response.status).phrase.encode(),
-        )
+        own = (b"date", formatdate(usegmt=True).encode()), (b"connection", b"close")
+        reason = HTTPStatus(response.status).phrase.encode()
+        headers = [*response.headers, *own]
+        head = h11.Response(status_code=response.status, headers=headers, reason=reason)
         is_head = request is not None and request.method == b"HEAD"
         body = h11.Data(data=b"" if is_head else response.body)
         events = (head, body, h11.EndOfMessage())
@@ -190,22 +185,15 @@ class _Connections:
         await _drain_and_close(client)
 
     def _answer(self, request: h11.Request) -> Response:
-        headers = dict(request.headers)
-        path, _, query = request.target.decode("ascii").partition("?")
-        path = unquote(path)
+        target, _, query = request.target.partition(b"?")
+        path = unquote(target.decode("ascii"))
         if not path.startswith("/"):
             # The absolute form, which proxies send and servers must accept (RFC 9112, 3.2.2).
             path = f"/{path.partition('://')[2].partition('/')[2]}"
+        method, headers = request.method.decode("ascii"), dict(request.headers)
+        scope = {"method": method, "path": path, "query_string": query, "headers": headers.items()}
         try:
-            response = handle_request(
-                request.method.decode("ascii"),
-                path,
-                self._status(),
-                query=query,
-                name=self._name,
-                accept=headers.get(b"accept", b"").decode("latin-1"),
-                timings=self._timings,
-            )
+            response = respond(scope, self._status(), name=self._name, timings=self._timings)
         except Exception:
             # For example a collector of the application; the probe server must continue.
             log.exception("Internal error while answering %s; the response is 500", path)

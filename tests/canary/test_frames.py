@@ -109,7 +109,7 @@ FAULTS: dict[str, tuple[object, str]] = {
 REACHED = {
     "environment": "thread value findings fault judge secrecy store register",
     "pointers": "open findings",
-    "docker": "fstat read judge",
+    "docker": "fstat read findings judge",
     "development": "open fstat read dotenv value findings fault judge secrecy",
 }
 """What of it a start comes to in each mode."""

@@ -22,7 +22,7 @@ from hive_boot.runtime.status import Status
 from hive_boot.serving import probe_server
 from hive_boot.serving.endpoints import PATHS, PROBES, describe
 from hive_boot.serving.metrics import expose
-from hive_boot.serving.status_page.content import status_as_json
+from hive_boot.serving.status_page import status_as_json
 from tests.docs.reading import python_files, write_files
 from tests.fixtures.forking import Interpreter, forking
 from tests.support import ROOT, started_child

@@ -335,7 +335,7 @@ async def test_the_outermost_layer_starts_everything(
             assert state["secrets"] is boot.secrets
         assert boot.status().state is State.ARMED
         assert (await client.get("/startupz")).status_code == 503
-        assert (await client.get("/")).status_code == 503
+        assert (await client.get("/")).status_code == 500
 
 
 @pytest.mark.anyio

@@ -152,6 +152,21 @@ def test_other_values(time, monkeypatch, tmp_path):
     assert machine.shown("-o", "pythonpath=.", **POD) == PINNED
 
 
+def test_the_environment_is_not_changed(machine: Machine) -> None:
+    """The test and the child processes that it starts have the variables of the machine."""
+    machine.write(
+        "test_environ.py",
+        """
+import os
+
+def test_it():
+    assert {name for name in os.environ if name.startswith("HIVE_BOOT_")} == {"HIVE_BOOT_MODE"}
+    assert os.environ["HIVE_BOOT_MODE"] == "docker"
+""",
+    )
+    machine.run("test_environ.py", HIVE_BOOT_MODE="docker")
+
+
 def test_env_files_are_ignored_unless_an_option_says_otherwise(machine: Machine) -> None:
     """The .env of a developer holds real secrets; a report says where a test gives others."""
     for name in (".env", ".env.local"):

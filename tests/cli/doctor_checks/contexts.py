@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
-from hive_boot.cli.doctor_checks.context import DoctorContext, Finding
+from hive_boot.cli.doctor_checks import DoctorContext, Finding
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, detect
 from tests.support import SETTLED

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hive_boot import Bootstrap
-from hive_boot.cli.doctor_checks.context import Finding
+from hive_boot.cli.doctor_checks import Finding
 from hive_boot.cli.doctor_checks.grace_period import (
     expand_manifests,
     find_manifests,

@@ -23,7 +23,7 @@ from hive_boot.secrets.sources.files import (
 )
 from hive_boot.secrets.value import Secret, SecretBytes
 from tests.fixtures.cases import case
-from tests.support import as_ordinary_user, descriptors
+from tests.support import as_ordinary_user, descriptors, good_values
 
 NO_TIME = 0.0
 """A timeout for FIFOs of which nobody is going to write."""
@@ -185,7 +185,7 @@ def test_a_descriptor_of_a_file(tmp_path: Path) -> None:
         for _ in range(2):
             assert plain(named, FifoReader(NO_TIME)) == "no FIFO"
             batch = read_files([named], {named: ("api_key", "API_KEY", True)})
-            assert batch.values["api_key"].reveal() == "fake-key"
+            assert good_values(batch)["api_key"].reveal() == "fake-key"
 
 
 def test_what_was_read_is_kept(fifo: Path) -> None:

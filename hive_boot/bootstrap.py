@@ -116,7 +116,8 @@ class Bootstrap(Generic[S, C]):
         shutdown_timeout: seconds for the whole stop, after the shutdown delay and the grace
             periods. Default 8, because Docker kills after 10.
         finish_tasks: seconds in which asyncio tasks that main, services and requests have started
-            may end, after main and before resources stop; under :meth:`run` and :meth:`serve`.
+            may end, after main and services and before resources stop; under :meth:`run` and
+            :meth:`serve`.
             Default 0: they are cancelled when the event loop ends.
 
     Raises:

@@ -11,7 +11,7 @@ import anyio
 from hive_boot._output import describe
 from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
 from hive_boot.exceptions import LifecycleError, ShutdownTimeoutError, describe_component
-from hive_boot.lifecycle.states import TRANSITIONS, State
+from hive_boot.lifecycle.states import SERVING, TRANSITIONS, State
 from hive_boot.lifecycle.tasks import (
     BackgroundTask,
     exclude_from_loop_end,
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.shutdown import ShutdownController
     from hive_boot.lifecycle.states import StateMachine
 
+    Components = tuple[Sequence[Resource], Sequence[SupervisedTask], Sequence[Contributor]]
+
 
 class Runner:
     """Resources, services and listeners of one run.
@@ -44,6 +46,8 @@ class Runner:
         shutdown: the shutdown of the run.
         context: the context variables of the tasks.
         timings: the waits of resources, services and tasks.
+        components: the resources to start, each after those that it needs; the services; and the
+            readiness contributors.
 
     Attributes:
         failure: the first failure that ends the run, of a resource, a service, a listener or a
@@ -61,6 +65,7 @@ class Runner:
         *,
         context: contextvars.Context,
         timings: Timings = DEFAULTS,
+        components: Components = ((), (), ()),
     ) -> None:
         self.failure: BaseException | None = None
         self.failed: str = ""
@@ -75,27 +80,11 @@ class Runner:
         self._background = BackgroundTask(self._run_task_group, "hive_boot tasks", context, timings)
         self._group: TaskGroup | None = None
         self._opened = anyio.Event()
-        self._resources: Sequence[Resource] = ()
-        self._services: Sequence[SupervisedTask] = ()
-
-    def set_components(
-        self,
-        resources: Sequence[Resource],
-        services: Sequence[SupervisedTask],
-        contributors: Sequence[Contributor] = (),
-    ) -> None:
-        """Set the resources and services to start, and the functions to call from then on.
-
-        Args:
-            resources: the resources, each after those that it needs.
-            services: the services.
-            contributors: the readiness contributors. Default: none.
-        """
-        self._resources, self._services = resources, services
+        self._resources, self._services, contributors = components
         if contributors:
             from hive_boot.lifecycle.readiness import ReadinessMonitor  # noqa: PLC0415  (many have none)
 
-            self.readiness = ReadinessMonitor(contributors, self._shutdown.stopping, self._timings)
+            self.readiness = ReadinessMonitor(contributors, shutdown.stopping, timings)
 
     @property
     def only_asgi_component_pending(self) -> bool:
@@ -215,7 +204,9 @@ class Runner:
             # The owner gets the failure itself, and reports it with its traceback.
             reason = f"{describe(failure)} ({locate_failure(failure)})".removesuffix(" ()")
             log_event(logging.CRITICAL, f"{text}: %s", label, reason)
-        self._shutdown.request_after_failure()
+        # Without its own process a run that is not ready yet raises the failure from its start.
+        if self._shutdown.is_owned or self._states.state in SERVING:
+            self._shutdown.request()
 
     async def stop_services(self) -> list[BaseException]:
         """Stop the services.

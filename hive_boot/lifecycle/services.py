@@ -255,7 +255,7 @@ class TaskSupervisor:
                     # The service cancelled itself, or something that it awaits was cancelled.
                     message = f"The service {label} was cancelled, but not by hive_boot."
                     failure = LifecycleError(message)
-            elif block.has_returned:
+            elif not block.cancel_requested:
                 outcome = "done"
         finally:
             state.block = None

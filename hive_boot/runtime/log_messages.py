@@ -258,10 +258,9 @@ def log_stop_requested(reason: str) -> None:
     _log(logging.INFO, "Stop requested: %s", reason)
 
 
-def log_cut_off(tasks: Iterable[Any]) -> None:
+def log_cut_off(tasks: Iterable[str]) -> None:
     """Log the asyncio tasks that other code has started and that the end of the loop cancels."""
-    names = sorted(getattr(task.get_coro(), "__qualname__", task.get_name()) for task in tasks)
-    if names:
+    if names := sorted(tasks):
         counts = Counter(names).items()
         shown = (name if count == 1 else f"{name} ({count})" for name, count in counts)
         subject = "1 task was" if len(names) == 1 else f"{len(names)} tasks were"

@@ -67,6 +67,13 @@ class ProcessRunner:
         from hive_boot.lifecycle.tasks import log_system_exit  # noqa: PLC0415  (it needs a loop)
 
         loop: Any = import_module(backend).new_event_loop()
+        if self._thread is threading.main_thread():
+            # Python runs signal handlers between two instructions, so not while the loop waits for
+            # events. The wakeup descriptor, to which CPython writes when a signal arrives, ends
+            # that wait. trio and uvloop set one, asyncio when its first handler is added: SIGURG
+            # is ignored by default.
+            # https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
+            loop.add_signal_handler(signal.SIGURG, lambda: None)
         run_forever = loop.run_forever
 
         def run_until_stopped() -> None:
@@ -108,7 +115,6 @@ class ProcessRunner:
         from hive_boot.lifecycle import tasks  # noqa: PLC0415  (it needs a loop)
 
         with anyio.CancelScope() as scope:
-            tasks.enable_signal_wakeup()
             self._soon = tasks.threadsafe_scheduler()
             # Before main is called, the start is cancelled.
             block: tasks.CancellableBlock | None = None

@@ -26,6 +26,7 @@ from hive_boot.lifecycle.tasks import (
     is_cancellation,
     open_tasks,
     run_shielded,
+    task_name,
     threadsafe_scheduler,
     wait_for_tasks,
 )
@@ -118,20 +119,24 @@ class Run(Generic[S, C]):
             delay=declaration.shutdown_delay or 0.0,
             timeout=declaration.shutdown_timeout,
             cancel=cancel,
+            context=self._context,
             describe_pending=describe_pending,
-            waits_for=self._waits_for,
+            waits_for=lambda: self.runner.waits_for(),  # noqa: PLW0108  (created below)
             grace_period=declaration.main_grace_period,
             on_stop=declaration.main_on_stop if self._owns_process else None,
             timings=declaration.timings,
         )
-        self.runner: Runner = Runner(
-            self.states, self.shutdown, context=self._context, timings=declaration.timings
-        )
-        self.runner.describe_with(describe_main)
         self.bound: BoundFunctions = declaration.bind(injectables, resources=resources)
         starts_last = None if asgi_component is None else partial(asgi_component, self)
-        components = build_components(self.bound, self.injection_context, starts_last)
-        self.runner.set_components(*components)
+        self.runner: Runner = Runner(
+            self.states,
+            self.shutdown,
+            context=self._context,
+            timings=declaration.timings,
+            components=build_components(self.bound, self.injection_context, starts_last),
+        )
+        self.runner.describe_with(describe_main)
+        self.runner.describe_with(self._describe_tasks)
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
             declaration,
@@ -148,6 +153,7 @@ class Run(Generic[S, C]):
         self._thread_id = threading.get_ident()
         self._soon = threadsafe_scheduler()
         self._tasks_before: set[Any] = set()
+        self._finishing: set[Any] = set()
         self._loop: Any = anyio.lowlevel.current_token().native_token
 
     async def start(self) -> None:
@@ -184,9 +190,8 @@ class Run(Generic[S, C]):
         if runner.failure is not None:
             raise runner.failure
         self.states.transition(State.READY)
-        self.shutdown.prepare(self._context)
-        if self._declaration.finish_tasks:
-            self._tasks_before = open_tasks()
+        self.shutdown.prepare()
+        self._tasks_before = open_tasks()
         log_messages.log_ready(self.states.timeline.elapsed)
         if self.reloader is not None or self._pipeline.sources_due < math.inf:
             self._get_reloader().start()
@@ -264,18 +269,33 @@ class Run(Generic[S, C]):
         """Stop what has started, in reverse order, and collect the failures."""
         runner = self.runner
         self.shutdown.begin_stop()
-        self.shutdown.start_log()
-        if self._declaration.finish_tasks and self._owns_process:
-            left = (self.shutdown.deadline - time.monotonic()) * STOP_BUDGET_SHARE
-            tasks = open_tasks() - self._tasks_before
-            await wait_for_tasks(tasks, min(self._declaration.finish_tasks, left))
         failures += await runner.stop_services()
+        if self._owns_process:
+            await self._finish_tasks()
         if self.reloader is not None:
             await self.reloader.stop()
         failures += await runner.stop_resources()
         await runner.end()
         if self._owns_process:
-            log_messages.log_cut_off(open_tasks())
+            log_messages.log_cut_off(map(task_name, open_tasks()))
+
+    async def _finish_tasks(self) -> None:
+        """Wait for the tasks that the application has started, and for those that they start."""
+        left = (self.shutdown.deadline - time.monotonic()) * STOP_BUDGET_SHARE
+        end = time.monotonic() + min(self._declaration.finish_tasks, left)
+        while (left := end - time.monotonic()) > 0:
+            self._finishing = open_tasks() - self._tasks_before
+            if not self._finishing:
+                return
+            await wait_for_tasks(self._finishing, left)
+        self._finishing = set()
+
+    def _describe_tasks(self) -> list[str]:
+        """Return a line for each task that the stop waits for."""
+        from hive_boot.lifecycle.forced_exit import describe_work  # noqa: PLC0415  (only a hang needs it)
+
+        tasks = sorted(self._finishing, key=task_name)
+        return [describe_work(f"the task {task_name(each)}", each.get_coro()) for each in tasks]
 
     @property
     def ready(self) -> bool:
@@ -350,9 +370,6 @@ class Run(Generic[S, C]):
             self.shutdown.request()
         else:
             self._soon(self.shutdown.request)
-
-    def _waits_for(self) -> list[str]:
-        return self.runner.waits_for()
 
     def set_reload_state(self, state: State) -> None:
         """Enter READY or RELOADING, unless the run is stopping."""

@@ -102,7 +102,8 @@ class MissingSecretError(SecretsError):
     """
 
     def __init__(self, name: str, fix: str) -> None:
-        self.name, self.fix = name, fix
+        self.name = name
+        self.fix = fix
         super().__init__(name, fix)
 
     def __str__(self) -> str:
@@ -359,7 +360,9 @@ class IllegalTransitionError(LifecycleError):
     """
 
     def __init__(self, state: str, event: str, fix: str = "") -> None:
-        self.state, self.event, self.fix = state, event, fix
+        self.state = state
+        self.event = event
+        self.fix = fix
         super().__init__(state, event, fix)
 
     def __str__(self) -> str:

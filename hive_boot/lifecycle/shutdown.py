@@ -203,12 +203,16 @@ class ShutdownController:
             if self.services is not None:
                 self.services.call_on_stop(group)
             # Another owner receives the request at once, and ends the run itself.
-            with anyio.move_on_after(self.cancel_delay if self.is_owned else math.inf):
-                await self._stop_began.wait()
-            self._end_delay()
+            if self.is_owned:
+                group.start_soon(self._pass_delay)
+            await self._stop_began.wait()
             # The log does not matter to code that closes the loop early.
             self._task.abandon()
             await self._log_waiting()
+
+    async def _pass_delay(self) -> None:
+        await anyio.sleep(self.cancel_delay)
+        self._end_delay()
 
     async def _log_waiting(self) -> None:
         """Log what the shutdown waits for, when 1, 3, 7 seconds have passed, and so on."""

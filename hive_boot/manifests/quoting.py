@@ -44,7 +44,7 @@ def dockerfile(text: str) -> str:
 
 
 def _quoted(text: str, *, plain: str, special: str) -> str:
-    if re.fullmatch(plain, text):
+    if re.fullmatch(plain, str(text)):  # str() of an undefined value of a template raises
         return text
     return '"' + re.sub(special, r"\\\1", text) + '"'
 

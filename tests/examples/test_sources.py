@@ -164,7 +164,7 @@ async def test_vault_that_is_not_reachable_is_named(
             source = VaultSource(address, PATH, token_file=token_file)
             error = await failed_start(declared(source, startup_timeout=1))
             assert [each.name for each in error.problems] == ["vault"]
-            assert f": {text} (" in error.problems[0].message
+            assert error.problems[0].message.endswith(f": {text}")
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)

@@ -61,9 +61,9 @@ class HypercornServer(Config):
         for name in dir(Config)
         if not name.startswith("_") and not callable(getattr(Config, name))
     }
-    accesslog = logging.getLogger("hypercorn.access")
+    accesslog: Any = logging.getLogger("hypercorn.access")
     backlog = 2048  # the default of uvicorn
-    errorlog = logging.getLogger("hypercorn.error")
+    errorlog: Any = logging.getLogger("hypercorn.error")
     include_server_header = False
     logger_class = _Logger
 

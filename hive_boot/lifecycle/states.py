@@ -101,7 +101,7 @@ class Timeline:
         return self._steps[number]
 
     def begin(self, name: str, kind: Kind, waits_for: tuple[str, ...] | None = None) -> int:
-        """Record the begin of a step.
+        """Record the beginning of a step.
 
         Args:
             name: the name of the step.

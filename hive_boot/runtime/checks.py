@@ -192,7 +192,7 @@ async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -
             failure = AnswerError(failure)
         elif failure is _TIMED_OUT:
             failure = f"no answer within {seconds:g} s"
-        wait, may_pass = source.fail(failure)
+        wait, may_pass = source.record_failure(failure)
         if is_start and not (may_pass and time.monotonic() + wait < deadline):
             source.due = math.inf
             return

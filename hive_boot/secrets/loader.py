@@ -24,8 +24,8 @@ from hive_boot.secrets.sources.files import (
     EMPTY,
     NOT_UTF_8,
     SourceHit,
+    as_declared_type,
     as_value,
-    content_of,
     fix_of_file,
     read_fifo,
 )
@@ -83,8 +83,8 @@ def load(  # noqa: PLR0913  (all that it depends on)
         if now == parents:
             break
     else:
-        restless = next(path for path, before in zip(now, parents, strict=True) if path != before)
-        builder.problems.append(Problem(restless, MOVING.kind, MOVING.message, fix=MOVING.fix))
+        changed = next(path for path, before in zip(now, parents, strict=True) if path != before)
+        builder.problems.append(Problem(changed, MOVING.kind, MOVING.message, fix=MOVING.fix))
     builder.resolve_aliases()
     if custom:
         loading.add_answers(custom)
@@ -201,7 +201,7 @@ class _Loader:
             if file.problem is not None:
                 builder.unread_files.append(file.problem)
             builder.problems += file.problems
-            for name in file.concerned:
+            for name in file.affected:
                 builder.reported.add(named[name].attribute.partition(".alias.")[0])
             for name in file.ignored:
                 builder.warn("dotenv-setting", name, location=path)
@@ -309,7 +309,7 @@ class _Loader:
             shown = printable_path(path)
             place = f"{pointer}={shown}" if shown else f"{pointer} (value not shown)"
             found = fifos[real] or snapshot.problem or snapshot.batch.result(real)
-            found = content_of(found, field.name, is_text=field.kind is Secret)
+            found = as_declared_type(found, field.name, is_text=field.kind is Secret)
             if not found:
                 if shown is None:
                     # The text is not a path: it may be the value itself, so hide it.

@@ -12,8 +12,8 @@ from hive_boot.redaction.registry import drop_frames, line_of, redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
 from hive_boot.secrets.load_result import LoadNote, location_text
 from hive_boot.secrets.placeholders import (
-    STAND_INS,
-    are_usual,
+    PLACEHOLDER_PROBLEMS,
+    are_unsuspicious,
     content_problem,
     has_trailing_newline,
 )
@@ -121,7 +121,7 @@ def validate(builder: LoadResultBuilder) -> None:
     """
     _resolve_conflicts(builder)
     _resolve_env_duplicates(builder)
-    _reject_stand_ins(builder)
+    _reject_placeholders(builder)
     _reject_invalid(builder)
     unread = _resolve_absent(builder)
     details = (f"Nothing else provides {', '.join(unread)}.",) * bool(unread)
@@ -178,9 +178,9 @@ def _resolve_env_duplicates(builder: LoadResultBuilder) -> None:
         builder.discard(hit.result)
 
 
-def _reject_stand_ins(builder: LoadResultBuilder) -> None:
+def _reject_placeholders(builder: LoadResultBuilder) -> None:
     """Reject white space, placeholders and references; in development warn about these two."""
-    if are_usual(conceal([value._open() for value in builder.values.values()])):  # noqa: SLF001  (fast)
+    if are_unsuspicious(conceal([value._open() for value in builder.values.values()])):  # noqa: SLF001  (fast)
         return
     is_strict = builder.source_context.profile in {"production", "staging"}
     warned: dict[Any, list[str]] = {}
@@ -192,10 +192,10 @@ def _reject_stand_ins(builder: LoadResultBuilder) -> None:
             if has_trailing_newline(value):
                 newlines.append(field.name)
         elif builder.hits[attribute][0].source == "override" or (
-            problem in STAND_INS and field.allow_placeholder
+            problem in PLACEHOLDER_PROBLEMS and field.allow_placeholder
         ):
             pass  # it is meant
-        elif is_strict or problem not in STAND_INS:
+        elif is_strict or problem not in PLACEHOLDER_PROBLEMS:
             builder.reject(field, [problem])
         else:
             warned.setdefault(problem.kind, []).append(field.name)

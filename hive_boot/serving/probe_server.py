@@ -23,7 +23,7 @@ from anyio.abc import SocketAttribute
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, LifecycleError
-from hive_boot.serving.endpoints import Response, make_response, respond
+from hive_boot.serving.endpoints import Response, handle_asgi_request, make_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -193,7 +193,9 @@ class _Connections:
         method, headers = request.method.decode("ascii"), dict(request.headers)
         scope = {"method": method, "path": path, "query_string": query, "headers": headers.items()}
         try:
-            response = respond(scope, self._status(), name=self._name, timings=self._timings)
+            response = handle_asgi_request(
+                scope, self._status(), name=self._name, timings=self._timings
+            )
         except Exception:
             # For example a collector of the application; the probe server must continue.
             log.exception("Internal error while answering %s; the response is 500", path)

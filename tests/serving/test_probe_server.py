@@ -184,7 +184,7 @@ async def test_who_says_nothing_is_dropped() -> None:
 @pytest.mark.both_backends
 async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that asks for much and takes nothing of it does not keep its connection."""
-    monkeypatch.setattr(probe_server, "respond", partial(long_answer, 30_000_000))
+    monkeypatch.setattr(probe_server, "handle_asgi_request", partial(long_answer, 30_000_000))
     async with served(timings=Timings(probe_timeout=0.1)) as port:
         client = plain_socket(port)
 
@@ -209,7 +209,7 @@ def long_answer(length: int, *_: object, **__: object) -> Response:
 @pytest.mark.both_backends
 async def test_who_closes_one_way_gets_all_of_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """``nc -N`` says that it has no more to say, and still reads: also more than a buffer holds."""
-    monkeypatch.setattr(probe_server, "respond", partial(long_answer, 8_000_000))
+    monkeypatch.setattr(probe_server, "handle_asgi_request", partial(long_answer, 8_000_000))
     async with served() as port, connected(port) as client:
         await client.send(GET % b"/boot")
         await client.send_eof()
@@ -346,7 +346,9 @@ async def test_a_fault_of_ours_ends_nothing_either(
 ) -> None:
     """An answer that cannot even be written costs one connection, and not the application."""
     async with served() as port:
-        monkeypatch.setattr(probe_server, "respond", lambda *_, **__: make_response(999, ""))
+        monkeypatch.setattr(
+            probe_server, "handle_asgi_request", lambda *_, **__: make_response(999, "")
+        )
         async with connected(port) as client:
             await client.send(GET % b"/livez")
             assert await everything(client) == b""

@@ -231,7 +231,7 @@ async def test_what_has_failed_before_the_server_ended_is_told(
 
     async def live() -> None:
         async with running(boot, serving) as run:
-            run.runner.fail("resource", "a part", RuntimeError("the connection is lost"))
+            run.runner.report_failure("resource", "a part", RuntimeError("the connection is lost"))
             serving._server.stop(0)  # noqa: SLF001  (nobody else ends it)
             await serving.wait_until_stopped(run)
 

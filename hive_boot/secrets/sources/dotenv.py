@@ -20,7 +20,7 @@ from hive_boot.secrets.fields import NAME, ValueProblem
 from hive_boot.secrets.sources.files import (
     EMPTY,
     LIMIT,
-    content_of,
+    as_declared_type,
     fix_of_file,
     read_fifo,
     read_files,
@@ -85,7 +85,7 @@ _MARKS = frozenset({'"', "'", "-----BEGIN"})
 _REWRITE = "write a JSON object into {location}, or lines of NAME='value' with quotes around values"
 _NOT_JSON = ValueProblem("bundle", "begins with { but is not a valid JSON object", _REWRITE)
 _NOT_A_VALUE = ValueProblem("bundle", "is null or a nested value, not text, a number or a boolean")
-_TWICE = ValueProblem("conflict", "is set more than once in one file, with different values")
+_SET_TWICE = ValueProblem("conflict", "is set more than once in one file, with different values")
 _OPEN_PEM = ValueProblem("bundle", "begins a PEM block without quotes, which has several lines")
 
 
@@ -101,7 +101,7 @@ class DotenvFile:
         problem: why the file cannot be read.
         problems: the lines that cannot be parsed and may concern one of the names that were asked
             for.
-        concerned: these names.
+        affected: these names.
         unreadable_lines: the numbers of the other lines that cannot be parsed.
         repeated: the lines that set a variable again: the name if it was asked for, otherwise
             empty, because it may be a part of a value, by number.
@@ -115,7 +115,7 @@ class DotenvFile:
         self.ignored: list[str] = []
         self.problem: Problem | None = None
         self.problems: list[Problem] = []
-        self.concerned: set[str] = set()
+        self.affected: set[str] = set()
         self.unreadable_lines: list[int] = []
         self.repeated: dict[int, str] = {}
 
@@ -137,7 +137,7 @@ def read_dotenv(
     """
     result = DotenvFile(path)
     found = read_fifo(path, fifo_reader) or read_files([path], {path: ("", path, True)}).result("")
-    found = content_of(found, path, is_text=True)
+    found = as_declared_type(found, path, is_text=True)
     result.exists = found is not None
     if isinstance(found, Secret):
         parse_dotenv(result, found.reveal, wanted=wanted, scopes=scopes)
@@ -258,7 +258,7 @@ class _Parser:
             names = may_concern - others if kind in {"line", "inside"} else may_concern
             if names:
                 message, fix = _UNREADABLE_LINES[kind]
-                result.concerned |= names
+                result.affected |= names
                 name = f"{result.path}:{line}"
                 details = (f"It may concern {', '.join(sorted(names))}.",)
                 result.problems.append(Problem(name, "dotenv", message, fix=fix, details=details))
@@ -386,7 +386,7 @@ def add_members(
             batch.add(prefix + name, attribute, outcome)
             if seen.setdefault(name, outcome) != outcome and name not in twice:
                 twice.add(name)
-                batch.add(prefix + name, attribute, _TWICE)
+                batch.add(prefix + name, attribute, _SET_TWICE)
         # A single secret in base32 may end in equals signs, and is not a name.
         elif _NAME_SHOWN.fullmatch(read()[0]) and str(read()[1]).strip("="):
             batch.shown_names.append(read()[0])

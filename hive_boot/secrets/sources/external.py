@@ -125,7 +125,7 @@ class CustomSource:
         self.due = time.monotonic() + self._interval
         self._backoff.reset()
 
-    def fail(self, failure: BaseException | str) -> tuple[float, bool]:
+    def record_failure(self, failure: BaseException | str) -> tuple[float, bool]:
         """Keep the last good answer, and record why there is no new one.
 
         Args:

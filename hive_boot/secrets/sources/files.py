@@ -319,7 +319,9 @@ def value_of_text(
     return NUL if "\0" in read() else value_of(Secret, label, complete_pem(read))
 
 
-def content_of(found: ValueOrProblem | None, label: str, *, is_text: bool) -> ValueOrProblem | None:
+def as_declared_type(
+    found: ValueOrProblem | None, label: str, *, is_text: bool
+) -> ValueOrProblem | None:
     """Return what was found in a file that was read as bytes, as a value of the declared type."""
     if isinstance(found, SecretBytes):
         return value_of_content(found.reveal, label, is_text=is_text)

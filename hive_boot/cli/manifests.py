@@ -214,7 +214,7 @@ def build_deployment(arguments: Namespace) -> Deployment:
     Raises:
         UsageError: an argument is invalid or missing.
     """
-    declaration = load_application(arguments.app)._declaration  # noqa: SLF001  (same package)
+    declaration = load_application(arguments.app)._declaration
     name = arguments.name or name_of(declaration.declared)
     for problem in _problems(arguments, declaration, name):
         raise UsageError(problem)

@@ -394,7 +394,7 @@ def run(arguments: Namespace) -> int:
         SecretsError: a start could not read the ``.env`` files.
         CommandError: the migration was refused or failed, and its changes were undone.
     """
-    declaration = load_application(arguments.app)._declaration  # noqa: SLF001  (same package)
+    declaration = load_application(arguments.app)._declaration
     names = arguments.env_file or [declaration.source_options.env_file or ".env"]
     files = [Path(os.path.expanduser(name)) for name in names]  # noqa: PTH111  (Path raises for an unknown user)
     with errors_reported(Path(arguments.to)):

@@ -196,7 +196,7 @@ def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
         raise UsageError(message)
     if app is None:
         return plain, None
-    declared = load_application(app)._declaration.declared  # noqa: SLF001  (same package)
+    declared = load_application(app)._declaration.declared
     fields = declared._field_index.by_variable  # noqa: SLF001  (same package)
     if name not in fields:
         near = fix_hints.near_misses(plain, fields)

@@ -39,7 +39,7 @@ _creation_lock = threading.RLock()
 """Held while the default store of the process is created."""
 
 
-_load_lock = threading.RLock()
+load_lock = threading.RLock()
 """Held while an application is loaded without a run."""
 
 
@@ -258,8 +258,8 @@ def _update_view() -> None:
 
 def _renew_locks() -> None:
     """Create new locks in a forked child."""
-    global _creation_lock, _load_lock
-    _creation_lock, _load_lock = threading.RLock(), threading.RLock()
+    global _creation_lock, load_lock
+    _creation_lock, load_lock = threading.RLock(), threading.RLock()
     if _default is not None:
         _default.renew_locks()
 
@@ -304,7 +304,7 @@ def get_secret(name: str) -> str | None:
         del name
         raise error
     # The same as reveal(), without a second call: request handlers call this function.
-    return None if secret is None else secret._open()  # noqa: SLF001
+    return None if secret is None else secret._open()
 
 
 def require_secret(name: str) -> str:

@@ -29,7 +29,7 @@ def placeholder(name: str) -> str:
 def _text(value: Secret | SecretBytes) -> Callable[[], str]:
     """Return a function that returns the value as text: an invalid byte is one character."""
     if isinstance(value, Secret):
-        return value._open  # noqa: SLF001  (reveal() calls it)
+        return value._open
     return conceal(value.reveal().decode("utf-8", "surrogateescape"))
 
 

@@ -55,9 +55,9 @@ def check_problem(
         whose: the checked field; or the name of the set, or of a check of the application.
         failure: the exception, or why the result is a rejection.
         values: the values that must not be shown.
-        unavailable: the message if what the check asks could not be reached. Default: the
-            values were refused.
-        refused: the message in that case.
+        unavailable: the message if the check could not reach something outside; empty if the
+            values were refused. Default: empty.
+        refused: the message if the values were refused.
     """
     text = failure if isinstance(failure, str) else describe(failure) + line_of(failure)
     # The values at hand are removed even when they are too short for redaction.
@@ -179,8 +179,8 @@ def _resolve_env_duplicates(builder: LoadResultBuilder) -> None:
 
 
 def _reject_placeholders(builder: LoadResultBuilder) -> None:
-    """Reject white space, placeholders and references; in development warn about these two."""
-    if are_unsuspicious(conceal([value._open() for value in builder.values.values()])):  # noqa: SLF001  (fast)
+    """Reject blank values, placeholders and references; development only warns of the last two."""
+    if are_unsuspicious(conceal([value._open() for value in builder.values.values()])):
         return
     is_strict = builder.source_context.profile in {"production", "staging"}
     warned: dict[Any, list[str]] = {}
@@ -194,7 +194,7 @@ def _reject_placeholders(builder: LoadResultBuilder) -> None:
         elif builder.hits[attribute][0].source == "override" or (
             problem in PLACEHOLDER_PROBLEMS and field.allow_placeholder
         ):
-            pass  # it is meant
+            pass  # the value is intended
         elif is_strict or problem not in PLACEHOLDER_PROBLEMS:
             builder.reject(field, [problem])
         else:
@@ -212,21 +212,21 @@ def _reject_invalid(builder: LoadResultBuilder) -> None:
         value = builder.values.get(field.attribute)
         if value is None:
             continue
-        faults = constraint_violations(field, value.reveal)
+        violations = constraint_violations(field, value.reveal)
         if value.reveal() == field.dev_default and profile != "development":
             message = f"is the development default, which is not allowed in profile {profile}"
-            faults = [ValueProblem("dev-default", message)]
-        if faults:
-            builder.reject(field, faults)
+            violations = [ValueProblem("dev-default", message)]
+        if violations:
+            builder.reject(field, violations)
 
 
 def _resolve_absent(builder: LoadResultBuilder) -> list[str]:
     """Resolve each field without a value: a default, a problem, or absent.
 
     Returns:
-        The names that an unreadable ``.env`` file or bundle may contain: the required ones.
-        For a call without a declaration, which asks for single names, this is every name,
-        unless there is only a directory or a dangling link, which contains none.
+        The required names that an unreadable ``.env`` file or bundle may contain. A load of a
+        single name, without a declaration, returns this name though it is optional, unless only
+        directories or dangling links, which contain nothing, are unreadable.
     """
     profile = builder.source_context.profile
     kinds = {each.kind for each in builder.unread_files} - {"not-a-file", "broken-link"}

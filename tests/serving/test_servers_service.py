@@ -120,7 +120,7 @@ async def running(
 
 def make_service(boot: Bootstrap[Any, Any], app: App, host: str, port: int) -> HttpService:
     """Return a service that has no server yet."""
-    return HttpService(app, host, port, status=boot.status, phase=lambda: boot._state)  # noqa: SLF001
+    return HttpService(app, host, port, status=boot.status, phase=lambda: boot._state)
 
 
 def make(boot: Bootstrap[Needs], app: App, server: str, backend: str) -> HttpService:

@@ -394,6 +394,9 @@ class _Loader:
             problems.append(Problem(snapshot.path, kind, message, fix=fix))
         if batch.skipped_line and snapshot.is_bundle:
             builder.warn("dotenv-line", location=f"{snapshot.path}:{batch.skipped_line}")
+        if not builder.hits and self.answered.isdisjoint(batch.hits):
+            builder.hits = {**batch.hits}
+            return
         for attribute, hits in batch.hits.items():
             if attribute not in self.answered:
                 builder.add(attribute, *hits)

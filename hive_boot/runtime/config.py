@@ -96,7 +96,7 @@ class ConfigFactory:
         if not inspect.iscoroutine(config):
             return config, []
         config.close()
-        failure = TypeError("it returned a coroutine, and is not awaited")
+        failure = TypeError("it returned a coroutine, which is not awaited")
         return None, self._problems(failure, hidden)
 
     def _problems(self, exc: BaseException, hidden: Sequence[Value]) -> list[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
@@ -170,8 +171,6 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     Other names are never shown, and neither is text that is not a valid name: it may
     itself be a secret.
     """
-    from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
-
     by_letters: dict[str, list[str]] = {}
     wanted = {"".join(_words(name)): None for name in (field.name, *field.candidates)}
     prefixed = []
@@ -192,29 +191,13 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a question with the most similar known name; empty without a similar one."""
-    from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
-
     near = get_close_matches(name.lower(), list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def closest_candidate(name: str, candidates: Iterable[str]) -> str:
     """Return the candidate that is most similar to ``name``."""
-    from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
-
     return max(candidates, key=lambda want: SequenceMatcher(None, name, want).ratio())
-
-
-def printable_path(path: str) -> str | None:
-    """Return ``path`` if it may be shown, which is when its directory exists.
-
-    A value that was set instead of a path is not below an existing directory. The root and the
-    working directory do not count, because every value would be below them.
-    """
-    parent = os.path.dirname(path)
-    is_usual = parent.strip("./") and path.isprintable()
-    fits = len(path) <= os.pathconf("/", "PC_PATH_MAX")
-    return path if is_usual and fits and os.path.isdir(parent) else None
 
 
 def _words(name: str) -> list[str]:

@@ -76,7 +76,7 @@ class _Known:
         self.lock = threading.Lock()
 
     def observe(self, seen: Secret | Problem | None) -> None:
-        """Take the outcome of a refresh: the second equal one in a row counts."""
+        """Record the outcome of a refresh; a new one is used when two refreshes in a row agree."""
         if isinstance(seen, Problem) and seen.kind == "unstable":
             return
         if seen == self.outcome:

@@ -299,8 +299,6 @@ class _Loader:
         Args:
             pointers: the text of each variable, which may be a value by mistake, and its field.
         """
-        from hive_boot.secrets.fix_hints import printable_path  # noqa: PLC0415  (few are used)
-
         absolute = [os.path.join(self.source_context.cwd, path) for path, _ in pointers]
         fifos = {path: read_fifo(path, self.fifo_reader) for path in absolute}
         snapshot = read_paths([path for path in fifos if not fifos[path]], self.policy)
@@ -410,3 +408,15 @@ def _reader(values: Mapping[str, str | Secret | ValueProblem], name: str) -> Cal
     if isinstance(values[name], Secret):
         return values[name].reveal  # type: ignore[union-attr]
     return _OpaqueIterator(values[name]).__next__
+
+
+def printable_path(path: str) -> str | None:
+    """Return ``path`` if it may be shown, which is when its directory exists.
+
+    A value that was set instead of a path is not below an existing directory. The root and the
+    working directory do not count, because every value would be below them.
+    """
+    parent = os.path.dirname(path)
+    is_usual = parent.strip("./") and path.isprintable()
+    fits = len(path) <= os.pathconf("/", "PC_PATH_MAX")
+    return path if is_usual and fits and os.path.isdir(parent) else None

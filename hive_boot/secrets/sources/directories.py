@@ -17,7 +17,7 @@ from hive_boot.secrets.sources.files import (
     FileBatch,
     as_declared_type,
     read_files,
-    reading_fault,
+    reading_problem,
 )
 
 if TYPE_CHECKING:
@@ -425,4 +425,4 @@ def _record_problem(snapshot: DirectorySnapshot, exc: OSError) -> None:
     elif isinstance(exc, NotADirectoryError):
         snapshot.problem = _NOT_A_DIRECTORY
     else:
-        snapshot.problem = reading_fault(exc)
+        snapshot.problem = reading_problem(exc)

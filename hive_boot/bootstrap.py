@@ -123,7 +123,7 @@ class Bootstrap(Generic[S, C]):
     Raises:
         DeclarationError: ``secrets`` is not a SecretSet, ``config`` is not callable,
             or has a parameter that cannot be filled, the mode or the profile is unknown,
-            a source or a number is invalid, or there is no argument of a name.
+            a source or a number is invalid, or an argument has an unknown name.
     """
 
     _inspection_only = False

@@ -178,7 +178,7 @@ def encode_value(value: Value) -> bytes:
     """Return the file content from which a start reads exactly ``value``.
 
     A start removes one byte order mark and one final newline from text. A text that begins
-    with a byte order mark or ends with a newline therefore gets one more of it. The content
+    with a byte order mark or ends with a newline therefore gets another one. The content
     of SecretBytes is not changed.
     """
     if isinstance(value, SecretBytes):

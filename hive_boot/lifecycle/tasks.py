@@ -463,9 +463,9 @@ class CancellableBlock:
         A second call does nothing.
 
         Args:
-            seconds: the time in which the block should end. On asyncio it is cancelled once more
-                when three quarters of what is left of it at the first cancellation are over: code
-                can swallow a cancellation by mistake.
+            seconds: the time in which the block should end. On asyncio the block is cancelled a
+                second time, three quarters of the remaining time after the first cancellation,
+                because code can swallow a cancellation by mistake.
         """
         if self.cancel_requested:
             return

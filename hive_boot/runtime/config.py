@@ -1,4 +1,4 @@
-"""Config of an application: what its factory takes and returns, and the problems of a failure."""
+"""Config of an application: a call of its factory, and the problems that describe a failure."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ class _Loader:
             and all(hit.result is EMPTY for hit in builder.hits.get(field.attribute, ()))
         ]
         for source in custom:
-            source.want(left)
+            source.set_fields(left)
             builder.custom_sources.append(source.name)
             for field in left:
                 if (result := source.results.get(field.name)) is not None:

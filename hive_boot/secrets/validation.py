@@ -47,7 +47,7 @@ def check_problem(
     values: Iterable[Value],
     *,
     unavailable: str = "",
-    refused: str = "was refused by its check",
+    rejected: str = "was refused by its check",
 ) -> Problem:
     """Return the problem of a check that failed, without the values that its text may contain.
 
@@ -57,13 +57,13 @@ def check_problem(
         values: the values that must not be shown.
         unavailable: the message if the check could not reach something outside; empty if the
             values were refused. Default: empty.
-        refused: the message if the values were refused.
+        rejected: the message if the values were refused.
     """
     text = failure if isinstance(failure, str) else describe(failure) + line_of(failure)
     # The values at hand are removed even when they are too short for redaction.
     shown = redact(scrub(text, [value.reveal() for value in values]))
     name, used_by = (whose, "") if isinstance(whose, str) else (whose.name, whose.used_by)
-    message = f"{unavailable or refused}: {shown}"
+    message = f"{unavailable or rejected}: {shown}"
     return Problem(name, "unavailable" if unavailable else "check", message, used_by=used_by)
 
 

@@ -212,7 +212,7 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
         try:
             fd = open_file(name, _FLAGS, dir_fd=dir_fd)
         except OSError as exc:
-            batch.add(name, attribute, _opening_fault(exc, name, dir_fd))
+            batch.add(name, attribute, _opening_problem(exc, name, dir_fd))
             continue
         try:
             status = fstat(fd)
@@ -466,7 +466,7 @@ def _refused(status: os.stat_result) -> ValueProblem:
     return ValueProblem("not-a-file", f"is a {kind}, not a file", fix)
 
 
-def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem | None:
+def _opening_problem(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem | None:
     """Return why a file cannot be opened; None if it does not exist."""
     if exc.errno in {ENOENT, ENOTDIR, ENAMETOOLONG}:
         try:

@@ -31,6 +31,7 @@ from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from hive_boot.secrets.store import Store
 
@@ -39,7 +40,7 @@ _creation_lock = threading.RLock()
 """Held while the default store of the process is created."""
 
 
-load_lock = threading.RLock()
+load_lock: AbstractContextManager[bool] = threading.RLock()
 """Held while an application is loaded without a run."""
 
 

@@ -15,6 +15,7 @@ from hive_boot.redaction.matcher import MIN_LENGTH, Matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import FrameType
 
     class Revealable(Protocol):
         """An object whose plain value only ``reveal()`` returns."""
@@ -205,14 +206,27 @@ def format_location(exc: BaseException) -> str:
 def locate_failure(exc: BaseException) -> str:
     """Return ``app.py:42 in connect``, the innermost line of the application; may be empty."""
     frames = _application_frames(exc)
-    own = [each for each in frames if not any(path in each.filename for path in _LIBRARIES)]
+    own = [each for each in frames if not _is_library(each.filename)]
     for frame in (own or frames)[-1:]:
         return f"{frame.filename}:{frame.lineno} in {frame.name}"
     return ""
 
 
-_LIBRARIES = (os.__file__.removesuffix("os.py"), "site-packages", "dist-packages")
-"""Parts of the paths of modules that are not those of the application."""
+_LIBRARIES = (
+    *(os.__file__.removesuffix("os.py"), "site-packages", "dist-packages"),
+    *("<frozen ", " generated "),
+)
+"""Parts of the paths of modules that are not those of the application, or of generated code."""
+
+
+def _is_library(file: str) -> bool:
+    return any(path in file for path in _LIBRARIES)
+
+
+def first_frame_outside(caller: FrameType) -> FrameType:
+    """Return the first frame of no library, from ``caller`` outwards, or else ``caller``."""
+    frames = (frame for frame, _ in traceback.walk_stack(caller))
+    return next((each for each in frames if not _is_library(each.f_code.co_filename)), caller)
 
 
 def drop_frames(exc: E) -> E:

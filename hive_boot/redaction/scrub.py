@@ -288,15 +288,21 @@ _NOT_SCANNED = frozenset(
 """Attributes that logging sets itself, and the exception, which is checked separately."""
 
 
-def redact_record(record: logging.LogRecord, matcher: Matcher) -> None:
+def redact_record(record: logging.LogRecord, matcher: Matcher, *, objects: bool = True) -> None:
     """Remove the hidden values from ``record``.
+
+    Args:
+        record: the record, which is changed.
+        matcher: the matcher of the hidden values.
+        objects: whether the message is made, and other objects are converted to text. Default
+            True.
 
     Raises:
         Exception: redaction failed; the caller must not pass the record on.
     """
-    message = _message(record)
+    message = _message(record) if objects else ""
     contents = [value for name, value in record.__dict__.items() if name not in _NOT_SCANNED]
-    found = [message, *record.__dict__, *collect_texts(contents, objects=True)]
+    found = [message, *record.__dict__, *collect_texts(contents, objects=objects)]
     if record.exc_info and record.exc_info[1] is not None:
         found += exception_texts(record.exc_info[1])
     if matcher.is_clean("\n".join(found)):
@@ -304,10 +310,12 @@ def redact_record(record: logging.LogRecord, matcher: Matcher) -> None:
     for name, value in list(record.__dict__.items()):
         if name != "exc_info":
             del record.__dict__[name]
-            record.__dict__[matcher.scrub(name)] = redact_structure(value, matcher, objects=True)
+            record.__dict__[matcher.scrub(name)] = redact_structure(value, matcher, objects=objects)
     if record.exc_info and record.exc_info[1] is not None:
         redacted = redacted_exception(record.exc_info[1], matcher)
         record.exc_info = (type(redacted), redacted, record.exc_info[2])
+    if not objects:
+        return
     formatted = _message(record)
     # The format and its arguments may form a secret only together; and a mask as the argument of
     # `%d` makes formatting fail.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from hive_boot.redaction.matcher import Matcher
     from hive_boot.redaction.registry import EnabledFlag
+    from hive_boot.redaction.scrub import Others
 
 _LOGGERS = frozenset({logging.Logger, logging.RootLogger})
 """Classes of loggers that pass a record to handlers and do nothing else with it."""
@@ -155,14 +156,14 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     """
     # The formatter that was last found to be plain; None, no formatter, is plain too.
     plain: logging.Formatter | None = None
+    usual = logging.LogRecord
 
     def format(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
         nonlocal plain
-        formatter = self.formatter
-        if formatter is not plain and _is_plain(formatter):
-            plain = formatter
-        if type(record) is not logging.LogRecord or formatter is not plain:
-            record = _formatted_record(record, is_plain=formatter is plain) if switch.on else record
+        if self.formatter is not plain or type(record) is not usual:
+            if is_plain := _is_plain(self.formatter):
+                plain = self.formatter
+            record = _formatted_record(record, is_plain=is_plain) if switch.on else record
         written = before(self, record)
         matcher = registry.matcher
         if matcher is None or not switch.on:
@@ -172,7 +173,7 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
                 return written
             from hive_boot.redaction.scrub import redact_structure  # noqa: PLC0415  (most starts redact nothing)
 
-            return redact_structure(written, matcher, objects=True)
+            return redact_structure(written, matcher, others="convert")
         except Exception:  # noqa: BLE001  (the text must not be written unredacted)
             return REDACTION_FAILED
 
@@ -324,10 +325,10 @@ def _formatted_record(record: logging.LogRecord, *, is_plain: bool) -> logging.L
     A formatter that is not plain may shorten or escape the texts, so they are redacted before.
     """
     matcher = registry.matcher
-    original = _original(record)
+    original = record if type(record) is logging.LogRecord else _original(record)
     if matcher is None or is_plain:
         return original
-    redacted = _redacted(original, matcher, objects=False)
+    redacted = _redacted(original, matcher, others="keep")
     with suppress(Exception):  # then the message is made of redacted texts
         _set(redacted, "__class__", _class_with(_MESSAGE, redacted, matcher))
     return redacted
@@ -345,7 +346,7 @@ def _redact_record_in_place(record: logging.LogRecord) -> None:
 
 
 def _redacted(
-    record: logging.LogRecord, matcher: Matcher, *, objects: bool = True
+    record: logging.LogRecord, matcher: Matcher, *, others: Others = "convert"
 ) -> logging.LogRecord:
     """Return a copy of a record without the hidden values."""
     redacted = object.__new__(type(record))
@@ -353,7 +354,7 @@ def _redacted(
     try:
         from hive_boot.redaction.scrub import redact_record  # noqa: PLC0415  (most starts redact nothing)
 
-        redact_record(redacted, matcher, objects=objects)
+        redact_record(redacted, matcher, others=others)
     except Exception:  # noqa: BLE001  (the record must not be written unredacted)
         for name in redacted.__dict__.keys() - logging.makeLogRecord({}).__dict__.keys():
             del redacted.__dict__[name]

@@ -83,19 +83,29 @@ def redact(value: T) -> T:
     output: an error tracker, a logger outside ``logging``, a file.
 
     Args:
-        value: a str, bytes, or a dict, list, tuple or set of them, nested to any depth.
-            Other objects in it are not changed.
+        value: text, bytes, a number, an exception, a URL or a path, or a mapping, sequence or set
+            of them, nested to any depth. Mappings include headers and the attributes of spans.
 
     Returns:
-        A redacted copy; ``value`` itself if it contains no secret or no application runs.
+        A redacted copy of the same class, or a dict, list, set or str if that class cannot be
+        created with the redacted content; ``value`` itself if it contains no secret or no
+        application runs.
+
+    Raises:
+        TypeError: ``value`` is, or contains, an object of another kind.
     """
     # Read once: another thread may set the global to None between two reads.
     known = matcher
-    if known is None:
-        return value
-    from hive_boot.redaction.scrub import redact_structure  # noqa: PLC0415  (most starts redact nothing)
+    if isinstance(value, str):
+        text: Any = value if known is None else known.scrub(value)
+        return text  # type: ignore[no-any-return]
+    from hive_boot.redaction import scrub as scrubbing  # noqa: PLC0415  (most starts redact nothing)
 
-    redacted: T = redact_structure(value, known)
+    if known is None:
+        # An object that cannot be handled is an error in tests without a run too.
+        scrubbing.collect_texts(value, others="raise")
+        return value
+    redacted: T = scrubbing.redact_structure(value, known, others="raise")
     return redacted
 
 

@@ -4,12 +4,18 @@ import copy
 import json
 import logging
 import pickle
+from collections import deque
 from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from io import StringIO
 from logging.handlers import QueueHandler
+from pathlib import PurePosixPath
 from queue import SimpleQueue
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 
 from hive_boot.redaction.hooks import Redaction
@@ -309,3 +315,102 @@ def test_a_record_that_is_kept_is_redacted_after_the_end(
     log.error("it is %s", VALUE, extra={"user": Client()})
     redaction.close()
     assert VALUE not in kept[0].getMessage() + f"{vars(kept[0])}"
+
+
+@dataclass
+class Config:
+    """An object whose text does not show its key."""
+
+    url: str = "h"
+    key: str = field(default=VALUE, repr=False)
+
+
+@dataclass(slots=True)
+class SlottedConfig:
+    """The same, without a ``__dict__``."""
+
+    url: str = "h"
+    key: str = field(default=VALUE, repr=False)
+
+
+class Nested:
+    """An object that refers to another one, and to itself."""
+
+    def __init__(self) -> None:
+        self.configs = {"first": [Config()]}
+        self.path = PurePosixPath("/run", VALUE)
+
+    def __repr__(self) -> str:
+        return "<Nested>"
+
+
+class Sealed:
+    """An object whose attributes raise."""
+
+    @property
+    def __dict__(self) -> dict[str, object]:  # type: ignore[override]
+        raise RuntimeError(VALUE)
+
+
+def attributes_of(value: Any) -> object:  # noqa: ANN401  (any object)
+    """Serialise an object by its attributes, or else by its text."""
+    return vars(value) if hasattr(value, "__dict__") else str(value)
+
+
+SERIALISED: dict[str, tuple[object, Callable[[Any], object]]] = {
+    "attributes of a dataclass": (Config(), vars),
+    "fields of a dataclass": (Config(), asdict),
+    "fields of a dataclass with slots": (SlottedConfig(), asdict),
+    "attributes of a namespace": (SimpleNamespace(key=VALUE), vars),
+    "attributes of nested objects": (Nested(), attributes_of),
+    "proxy of a dict": (MappingProxyType({"key": VALUE}), dict),
+    "deque": (deque([VALUE]), list),
+    "headers": (httpx.Headers({"x-key": VALUE}), dict),
+    "URL": (httpx.URL(f"https://u:{VALUE}@h/"), str),
+    "path": (PurePosixPath("/run", VALUE), str),
+    "exception": (ValueError(VALUE), str),
+    "objects in a list": ([Config()], vars),
+    "text of an object": (Nested(), repr),
+}
+
+
+@pytest.mark.usefixtures("redaction")
+def test_a_handler_that_serialises_a_record_shows_no_value() -> None:
+    """Attributes that the text of an object does not show are redacted too."""
+    for name, (value, default) in SERIALISED.items():
+        with case(name):
+            shown: list[str] = []
+            handler = Message()
+            handler.emit = partial(  # type: ignore[method-assign]
+                lambda record, shown, default: shown.append(
+                    json.dumps(vars(record), default=default)
+                ),
+                shown=shown,
+                default=default,
+            )
+            log = new_log()
+            log.addHandler(handler)
+            before = repr(value)
+
+            log.error("of %s", "it", extra={"value": value})
+
+            assert VALUE not in f"{shown}"
+            assert (MASK in f"{shown}") == (name != "text of an object")
+            assert repr(value) == before
+
+
+@pytest.mark.usefixtures("redaction")
+def test_objects_without_a_value_stay_in_a_record(log: logging.Logger) -> None:
+    """A handler finds the objects of the application, also beside a value, and large ones."""
+    large = SimpleNamespace(rows=[SimpleNamespace(row=number) for number in range(2000)])
+    large.itself = large
+    clean = {"config": Config(key=""), "sealed": Sealed(), "large": large}
+    kept: list[logging.LogRecord] = []
+    handler = Message()
+    handler.emit = kept.append  # type: ignore[method-assign,assignment]
+    log.addHandler(handler)
+    for value in ("a text", VALUE):
+        log.error("of %s", value, extra=clean)
+        for name, expected in clean.items():
+            with case(name, value):
+                assert vars(kept[-1])[name] is expected

@@ -6,6 +6,7 @@ imported when a patched function is called for the first time while there are hi
 
 from __future__ import annotations
 
+import builtins
 import logging
 import sys
 import threading
@@ -26,6 +27,7 @@ from hive_boot.redaction.registry import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TextIO
 
     from hive_boot.redaction.matcher import Matcher
     from hive_boot.redaction.registry import EnabledFlag
@@ -462,6 +464,30 @@ def print_exception(before: Callable[..., None], switch: EnabledFlag) -> Callabl
         print(redact_safely(written.getvalue()), file=sys.stderr if file is None else file, end="")
 
     return print_exception
+
+
+def print_report(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
+    """Redact a traceback that a program has made itself: `TracebackException.print`."""
+
+    def print(  # noqa: A001  (its name)
+        self: traceback.TracebackException, *, file: TextIO | None = None, chain: bool = True
+    ) -> None:
+        written = StringIO()
+        before(self, file=written, chain=chain)
+        text = written.getvalue()
+        file = sys.stderr if file is None else file
+        builtins.print(redact_safely(text) if switch.on else text, file=file, end="")
+
+    return print
+
+
+def print_of_task(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
+    """Redact the lines of `asyncio.Task.print_stack`: its stack, or the failure of the task."""
+
+    def print(*values: object, **kwargs: Any) -> None:  # noqa: A001, ANN401  (those of print)
+        before(*(redact_safely(str(each)) if switch.on else each for each in values), **kwargs)
+
+    return print
 
 
 def format_warning(before: Callable[..., str], switch: EnabledFlag) -> Callable[..., str]:

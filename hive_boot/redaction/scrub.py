@@ -195,7 +195,7 @@ _MAX_ATTRIBUTES = 500
 
 
 Others: TypeAlias = Literal["keep", "convert", "raise"]
-"""What happens to an object that is neither a text nor a container that Python itself has.
+"""Handling of an object that is neither a text nor a container that Python itself has.
 
 `keep`: it is left out, and not converted to text. `convert`: all containers are searched, and an
 object whose texts or attributes have a secret is replaced. `raise`: all containers, exceptions,

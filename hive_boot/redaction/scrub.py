@@ -286,7 +286,7 @@ def collect_texts(value: object, *, others: Others = "keep") -> list[str]:
         elif id(each) not in seen and not isinstance(each, _WITHOUT_TEXT):
             seen.add(id(each))
             members = _contents(each, others)
-            if not isinstance(each, _CONTAINERS):
+            if type(each) not in _CONTAINERS:
                 found += _object_texts(each, members, others, is_attribute=is_attribute)
             in_object = is_attribute or members is None
             if members is None and others == "convert":
@@ -303,8 +303,8 @@ def _object_texts(
     """Return the texts of an object beside those of its members and attributes."""
     if isinstance(value, BaseException):
         return exception_texts(value)
-    if others == "raise":
-        return [] if members is not None else _known_texts(value)
+    if others == "raise" and members is None:
+        return _known_texts(value)
     if others == "keep":
         return []
     is_text = members is None and _text_of(value) is not None
@@ -386,9 +386,7 @@ class _StructureCopier:
     def _copy(self, value: Any) -> Any:  # noqa: ANN401  (the same)
         members = _contents(value, self._others)
         if members is not None:
-            rebuilt = _rebuild_container(value, [self.redacted(each) for each in members])
-            is_known = isinstance(value, _CONTAINERS) or self._others == "raise"
-            return rebuilt if is_known else redacted_object(rebuilt, self._matcher)
+            return self._copy_container(value, members)
         if isinstance(value, BaseException):
             return redacted_exception(value, self._matcher)
         if self._others == "keep" or any(_has_methods(value, name) for name in _OPAQUE):
@@ -404,6 +402,16 @@ class _StructureCopier:
         return redacted_object(
             value, self._matcher, self.redacted(attributes) if has_secret else None
         )
+
+    def _copy_container(self, value: Any, members: list[Any]) -> Any:  # noqa: ANN401  (the same)
+        redacted = [self.redacted(each) for each in members]
+        rebuilt = _rebuild_container(value, redacted)
+        if type(value) in _CONTAINERS or self._others == "keep":
+            return rebuilt
+        # A class may have values beside its members, as the cookies of Python have.
+        shown = redacted_object(rebuilt, self._matcher)
+        is_complete = shown is rebuilt and as_text(rebuilt, repr) is not UNPRINTABLE
+        return shown if is_complete or self._others == "convert" else _plain(value, redacted)
 
     def _redacted_bytes(self, value: bytes | bytearray) -> bytes:
         return self._matcher.scrub(value.decode("latin-1")).encode("latin-1")
@@ -424,21 +432,29 @@ def _rebuild_container(value: Any, members: list[Any]) -> Any:  # noqa: ANN401  
     """Return a container of the kind of ``value`` with other members."""
     if isinstance(value, tuple) and hasattr(value, "_make"):
         return value._make(members)
-    kind = next((kind for kind in _CONTAINERS if isinstance(value, kind)), None)
-    if kind is dict and type(value) is not dict:
-        return _rebuild_mapping(value, dict(members))
-    if kind is not None:
-        return kind(members)
-    is_mapping = not isinstance(value, _COLLECTIONS)
-    is_unique = is_mapping and len(dict(members)) == len(members)
-    content: Any = dict(members) if is_unique else members
+    plain = _plain(value, members)
+    if isinstance(value, dict) and type(value) is not dict:
+        return _rebuild_mapping(value, plain)
+    if isinstance(value, _CONTAINERS):
+        return plain
     with suppress(Exception):  # a class may be created in another way
-        arguments = (content, value.maxlen) if isinstance(value, deque) else (content,)
+        arguments = (plain, value.maxlen) if isinstance(value, deque) else (plain,)
         made = type(value)(*arguments)
         if _contents(made, "raise") == members:
             return made
+    return plain
+
+
+def _plain(value: Any, members: list[Any]) -> Any:  # noqa: ANN401  (the same)
+    """Return a container that Python itself has with the members of one like ``value``."""
+    for kind in _CONTAINERS:
+        if isinstance(value, kind):
+            return kind(members)
     with suppress(TypeError):  # members that are not hashable
-        return set(members) if isinstance(value, AbstractSet) else content
+        if isinstance(value, AbstractSet):
+            return set(members)
+        if not isinstance(value, _COLLECTIONS) and len(dict(members)) == len(members):
+            return dict(members)
     return members
 
 

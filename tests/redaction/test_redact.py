@@ -13,6 +13,7 @@ import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http.cookies import Morsel, SimpleCookie
 from typing import Any
 
 import httpx
@@ -58,6 +59,15 @@ class Items(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self.items)
+
+
+class Labelled(list[str]):
+    """A list with a value beside its members."""
+
+    label = VALUE
+
+    def __repr__(self) -> str:
+        return f"{self.label}: {list(self)}"
 
 
 class Kind(enum.Enum):
@@ -116,6 +126,8 @@ OTHERWISE: dict[str, tuple[Callable[[], Any], Any]] = {
         lambda: multidict.MultiDictProxy(multidict.MultiDict([("a", VALUE), ("a", "1")])),
         [("a", MASK), ("a", "1")],
     ),
+    "cookies of http": (lambda: SimpleCookie(f"key={VALUE}")["key"], dict(Morsel())),
+    "a list with a label": (lambda: Labelled(["a"]), ["a"]),
     "array": (lambda: array.array("B", VALUE.encode()), MASK.encode()),
     "member of an enumeration": (lambda: Kind.KEY, f"<Kind.KEY: '{MASK}'>"),
 }

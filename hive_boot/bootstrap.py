@@ -507,7 +507,6 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
         from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
 
-        more_checks: list[Any] = []
         serving = HttpService(
             app,
             host,
@@ -525,10 +524,9 @@ class Bootstrap(Generic[S, C]):
             forbid_main_with_serve(self._declaration.main)
             serving.select_server(server, backend, server_options)
             if tls is not None:
-                from hive_boot.tls import ServerCertificate  # noqa: PLC0415  (few serve TLS)
+                from hive_boot.tls import serving_context  # noqa: PLC0415  (few serve TLS)
 
-                serving.certificate = ServerCertificate(self._declaration, tls)
-                more_checks.append(serving.certificate.check)
+                serving.tls = serving_context(self, tls)
             return serving.wait_until_stopped
 
         self._forbid_start_in_inspection("serve")
@@ -536,7 +534,6 @@ class Bootstrap(Generic[S, C]):
             self._running,
             listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
             asgi_component=serving.lifespan,
-            more_checks=more_checks,
         )
         raise SystemExit(run_process(resolve_serving, start, backend))
 

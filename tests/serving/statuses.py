@@ -143,6 +143,7 @@ def degraded(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field
         "failing_hooks": ("reconnect",),
         "hook_failures": {"reconnect": 7, "agents": 0},
         "watcher": "poll",
+        "certificates": {"TLS_CRT": 1.75e9},
     }
     return ready(count, **(told | more))
 

@@ -50,6 +50,7 @@ def test_every_metric_is_there_with_its_value() -> None:
         ("hive_boot_rotations_total", ("refused",)): 1,
         ("hive_boot_hook_failures_total", ("reconnect",)): 7,
         ("hive_boot_hook_failures_total", ("agents",)): 0,
+        ("hive_boot_certificate_expiry_timestamp_seconds", ("TLS_CRT",)): 1_750_000_000,
         ("hive_boot_readiness_passing", ("database",)): 1,
         ("hive_boot_readiness_passing", ("queue",)): 0,
         ("hive_boot_readiness_passing", ("cache",)): 0,

@@ -336,12 +336,11 @@ class LiveContext(ssl.SSLContext):
             OSError: a file with CAs, which a setting names, cannot be read any more.
         """
         context = ssl.SSLContext(self.protocol)
-        context.check_hostname = False  # otherwise verify_mode could not be 0
+        context.check_hostname = False  # otherwise verify_mode could not be CERT_NONE
         for name, args, options in self._settings:
             getattr(context, name)(*args, **options)
         for name in self._attributes_set:
             setattr(context, name, getattr(self, name))
-        context.verify_mode = self.verify_mode
         context.check_hostname = self.check_hostname
         (certificate_name, key_name, ca_name), (certificate, key, ca) = self._names, values
         begins, expires = 0.0, inf
@@ -433,7 +432,7 @@ def _pem(name: str, value: Value | None, what: bytes) -> bytes:
         raise ValueError(message)
     # OpenSSL ignores a last line that is cut before the end of `-----BEGIN CERTIFICATE-----`.
     last = data.rstrip().rpartition(b"\n")[2]
-    if last.startswith(b"-") and not re.fullmatch(rb"-----END [A-Z0-9 ]+-----", last):
+    if re.fullmatch(rb"-{1,5}[A-Z0-9 ]*-{0,4}|-----BEGIN [A-Z0-9 ]+-----", last):
         message = f"{name} ends within a PEM block"
         raise ValueError(message)
     return data

@@ -3,6 +3,7 @@
 import os
 import socket
 import ssl
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,9 +27,17 @@ from hive_boot import (
     SecretSet,
     secret,
 )
+from hive_boot._timings import Timings
 from hive_boot.testing import MountedVolume
 from hive_boot.tls import LiveContext, client_context, server_context, serving_context
-from tests.fixtures.certificates import common_name, encrypt_key, issue, make_certificate, shake
+from tests.fixtures.certificates import (
+    common_name,
+    encrypt_key,
+    issue,
+    make_certificate,
+    make_old_certificate,
+    shake,
+)
 from tests.support import descriptors
 
 pytestmark = pytest.mark.anyio
@@ -59,6 +68,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Pairs:
     made["expired"] = issue(directory, "expired", "ca", days=(-2, -1))
     made["early"] = issue(directory, "early", "ca", days=(1, 2))
     made["long"] = issue(directory, "long", "ca", days=(-1, 20000))
+    made["v1"] = make_old_certificate(directory, days=5)
     made["quarter"] = issue(directory, "quarter", "ca", days=(-60, 31))
     return made
 
@@ -140,6 +150,39 @@ def test_no_half_of_a_chain_is_accepted(pairs: Pairs, volume: MountedVolume) -> 
         for at in sorted({*range(1, len(chain))} - wholes):
             with pytest.raises(ValueError, match="TLS_CRT"):
                 context._build((Secret("C", chain[:at]), key, None))  # noqa: SLF001
+
+
+def test_pairs_of_other_tools_are_accepted(
+    pairs: Pairs, volume: MountedVolume, tmp_path: Path
+) -> None:
+    """Line ends, comments, blank lines, the order and the kinds of blocks do not matter."""
+    certificate, key = pairs["one"]
+    (tmp_path / "key").write_text(key)
+    (tmp_path / "crt").write_text(certificate)
+
+    def openssl(*command: str) -> str:
+        call = ["openssl", *command]
+        return subprocess.run(call, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    table = {
+        "Windows line ends": (certificate.replace("\n", "\r\n"), key.replace("\n", "\r\n")),
+        "comments": (f"Bag Attributes\n  name: ü\n{certificate}--- the end ---\n", f"\n{key}\n\n"),
+        "the key first": (key + certificate, key + certificate),
+        "parameters": (certificate, openssl("ecparam", "-name", "prime256v1") + key),
+        "SEC1": (certificate, openssl("ec", "-in", "key")),
+        "text": (openssl("x509", "-in", "crt", "-text"), key),
+        "trusted": (openssl("x509", "-in", "crt", "-trustout", "-addtrust", "serverAuth"), key),
+        "no last line end": (certificate.rstrip(), key.rstrip()),
+    }
+    for kind, values in table.items():
+        publish(volume, *values)
+        boot = application(volume)
+        with boot.loaded():
+            assert served_name(server_context(boot, **FIELDS), pairs) == "one", kind
+    publish(volume, certificate, openssl("ec", "-in", "key", "-aes128", "-passout", "pass:fake"))
+    boot = application(volume)
+    with boot.loaded(), pytest.raises(InvalidSecretsError, match="encrypted"):
+        server_context(boot, **FIELDS)
 
 
 class Bundle(SecretSet):
@@ -378,6 +421,8 @@ async def test_a_client_uses_the_cas_of_the_machine(
             publish(volume, *pairs[name])
             await boot.reload()
             assert common_name(shake(server, client)[1]) == name
+            with pytest.raises(ssl.SSLCertVerificationError, match="match"):
+                shake(server, client, host="example.com")
         publish(volume, *pairs["stranger"])
         await boot.reload()
         with pytest.raises(ssl.SSLCertVerificationError):
@@ -438,6 +483,39 @@ async def test_a_pair_is_used_at_its_activation(pairs: Pairs, volume: MountedVol
         publish(volume, *pairs["two"])
         await boot.reload(now=True)
         assert served_name(context, pairs) == "two"
+
+
+async def test_a_loaded_application_keeps_its_pair(pairs: Pairs, volume: MountedVolume) -> None:
+    """A start that refuses the pair in use has used no half of it in a connection."""
+    boot = application(volume)
+    names: list[str] = []
+
+    @boot.check
+    async def connect() -> None:
+        names.append(served_name(context, pairs))
+
+    with boot.loaded():
+        context = server_context(boot, **FIELDS)
+        publish(volume, pairs["two"][0], pairs["one"][1])
+        with pytest.raises(InvalidSecretsError, match="does not belong"):
+            async with boot.running():
+                pass
+        assert names == ["one"]
+        publish(volume, *pairs["two"])
+        async with boot.running():
+            assert served_name(context, pairs) == "two"
+
+
+def test_a_dry_run_validates_the_pair(pairs: Pairs, volume: MountedVolume) -> None:
+    """``hive-boot check`` reports the pair of a context that the module has made."""
+    boot = application(volume)
+    context = server_context(boot, **FIELDS)
+    publish(volume, *pairs["expired"])
+    error = boot._dry_run().error  # noqa: SLF001
+    assert error is not None
+    assert [each.kind for each in error.problems] == ["check"]
+    del context
+    assert boot._dry_run().error is None, "the context does not exist any more"  # noqa: SLF001
 
 
 def files(pairs: Pairs, name: str) -> tuple[str, str]:
@@ -583,10 +661,34 @@ async def test_a_warning_is_logged_30_7_and_1_days_before_the_expiry(
             assert "TLS_CRT" in line
             assert left in line
             assert logged(days + 0.1) == []
+        caplog.clear()
         publish(volume, *pairs["one"])
         await boot.reload()
-        assert logged(0.5) == [], "a certificate for one day is always about to expire"
+        assert "expires" not in caplog.text, "a certificate for one day is always about to expire"
+        assert logged(0.5) == []
         assert "expired" in logged(31)[0]
+
+
+async def test_a_warning_needs_no_connection(
+    pairs: Pairs,
+    volume: MountedVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An application that watches files checks the expiry at intervals."""
+    publish(volume, *pairs["quarter"])
+    boot = Bootstrap(Tls, mode="docker", secrets_dirs=volume.path, watch=True)
+    boot._declaration.timings = Timings(watcher_check_interval=0.01)  # noqa: SLF001
+    context = server_context(boot, **FIELDS)
+    now = time.time
+    async with boot.running():
+        await anyio.sleep(0.1)
+        assert "expires" not in caplog.text
+        monkeypatch.setattr(time, "time", lambda: now() + 86400 * 10)
+        with anyio.fail_after(30):
+            while "expires in 21 days" not in caplog.text:  # noqa: ASYNC110  (a log has no event)
+                await anyio.sleep(0.01)
+    assert context.report_expiry()
 
 
 async def test_the_expiry_is_what_the_certificate_says(pairs: Pairs, volume: MountedVolume) -> None:
@@ -595,7 +697,7 @@ async def test_the_expiry_is_what_the_certificate_says(pairs: Pairs, volume: Mou
     context = server_context(boot, **FIELDS)
     assert boot.status().certificates == context.report_expiry() == {}
     async with boot.running():
-        for name, days in (("one", 0.9), ("long", 20000), ("rsa", 1)):
+        for name, days in (("one", 0.9), ("long", 20000), ("rsa", 1), ("v1", 5)):
             publish(volume, pairs[name][0] + pairs["quarter"][0], pairs[name][1])
             await boot.reload()
             (expires,) = boot.status().certificates.values()

@@ -493,7 +493,8 @@ class Bootstrap(Generic[S, C]):
             port: the port; 0 selects a free one. Default 8000.
             uds: the path of a Unix socket to listen on, instead of host and port. Default None.
             fd: the descriptor of a bound stream socket to take over instead. Default None.
-            tls: the fields of the certificate chain and of its key. Default None: plain HTTP.
+            tls: the fields of the certificate chain and of its key; each connection uses the pair
+                in use. Default None: plain HTTP.
             server: ``uvicorn``, on asyncio only, or ``hypercorn``. Default ``uvicorn``.
             backend: as for :meth:`run`. Default ``asyncio``.
             server_options: options of ``uvicorn.Config`` or ``hypercorn.Config``; for both also

@@ -36,14 +36,6 @@ _DAY = 86400
 _WARN_BEFORE = (30 * _DAY, 7 * _DAY, _DAY)
 """Seconds before the expiry of a certificate at which a warning is logged."""
 
-_WRAP_BIO = "server_side", "server_hostname", "session"
-
-_WRAP_SOCKET = (
-    *("server_side", "do_handshake_on_connect", "suppress_ragged_eofs"),
-    *("server_hostname", "session"),
-)
-"""Parameters of the methods of SSLContext, in their order."""
-
 _COMPOSED = {"load_cert_chain", "load_default_certs", "set_servername_callback"}
 """Methods of SSLContext that call other methods, and the one that is refused."""
 
@@ -234,21 +226,20 @@ class LiveContext(ssl.SSLContext):
         **options: Any,  # noqa: ANN401
     ) -> ssl.SSLObject:
         """Return the TLS of one connection."""
-        options |= zip(_WRAP_BIO, args, strict=False)
         context = self._in_use().context
-        connection = context.wrap_bio(incoming, outgoing, **_resumable(context, options))
+        connection = context.wrap_bio(incoming, outgoing, *args, **_resumable(context, options))
         if isinstance(connection, ServedConnection):
             connection.outgoing = outgoing
         return connection
 
     def wrap_socket(self, sock: socket, *args: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401
         """Return a socket that uses TLS."""
-        options |= zip(_WRAP_SOCKET, args, strict=False)
-        if options.get("server_side") and not _is_connected(sock):
+        is_server = args[0] if args else options.get("server_side")
+        if is_server and not _is_connected(sock):
             # Its accept() calls this method of its context for each connection.
-            return super().wrap_socket(sock, **options)
+            return super().wrap_socket(sock, *args, **options)
         context = self._in_use().context
-        return context.wrap_socket(sock, **_resumable(context, options))
+        return context.wrap_socket(sock, *args, **_resumable(context, options))
 
     def load_cert_chain(self, *_: object, **__: object) -> Never:
         """Raise DeclarationError: the certificate is a secret of the application."""

@@ -534,7 +534,7 @@ def listening(context: ssl.SSLContext) -> Iterator[int]:
     """Serve a listening socket that is wrapped once, as the servers of threads do."""
     with (
         socket.create_server(("127.0.0.1", 0)) as plain,
-        context.wrap_socket(plain, server_side=True) as listener,
+        context.wrap_socket(plain, True) as listener,  # noqa: FBT003  (as some servers do)
     ):
 
         def accept() -> None:

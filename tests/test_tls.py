@@ -511,11 +511,11 @@ def test_a_dry_run_validates_the_pair(pairs: Pairs, volume: MountedVolume) -> No
     boot = application(volume)
     context = server_context(boot, **FIELDS)
     publish(volume, *pairs["expired"])
-    error = boot._dry_run().error  # noqa: SLF001
+    error = boot._dry_run().error
     assert error is not None
     assert [each.kind for each in error.problems] == ["check"]
     del context
-    assert boot._dry_run().error is None, "the context does not exist any more"  # noqa: SLF001
+    assert boot._dry_run().error is None, "the context does not exist any more"
 
 
 def files(pairs: Pairs, name: str) -> tuple[str, str]:
@@ -678,7 +678,7 @@ async def test_a_warning_needs_no_connection(
     """An application that watches files checks the expiry at intervals."""
     publish(volume, *pairs["quarter"])
     boot = Bootstrap(Tls, mode="docker", secrets_dirs=volume.path, watch=True)
-    boot._declaration.timings = Timings(watcher_check_interval=0.01)  # noqa: SLF001
+    boot._declaration.timings = Timings(watcher_check_interval=0.01)
     context = server_context(boot, **FIELDS)
     now = time.time
     async with boot.running():

@@ -112,6 +112,6 @@ def _is_redactable(value: Value) -> bool:
         return False
     if isinstance(value, SecretBytes) or "://" not in value.reveal():
         return True
-    from hive_boot.redaction.variants import passwords  # noqa: PLC0415  (few values are a URL)
+    from hive_boot.redaction.embedded import passwords  # noqa: PLC0415  (few values are a URL)
 
     return min(map(len, passwords(value.reveal())), default=MIN_LENGTH) >= MIN_LENGTH

@@ -8,8 +8,8 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hive_boot.redaction.embedded import passwords
 from hive_boot.redaction.matcher import MASK
-from hive_boot.redaction.variants import passwords
 from tests.fixtures.cases import case
 from tests.redaction.log_output import shown
 

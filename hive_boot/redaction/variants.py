@@ -1,4 +1,7 @@
-"""Variants of a value: its encoded forms, and those of the secrets that are embedded in it."""
+"""Variants of a value: its forms that are not found by decoding a text, such as base64.
+
+The secrets that are embedded in the value have the same forms.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from reprlib import repr as cut
 from typing import TYPE_CHECKING
 
 from hive_boot.redaction.embedded import MIN_LINE, distinctive_lines, embedded_secrets
+from hive_boot.redaction.matcher import Unescaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,19 +20,12 @@ _MIN_BASE64 = 4
 """Characters of base64 from which on it is hidden; shorter text occurs in ordinary words."""
 
 
-_PLAIN = r"[A-Za-z0-9_.-]*"
-"""Text that no escape changes."""
-
-
-_ESCAPE = r"%[0-9A-F]{2}"
-
-
-_SAFE = ("", "/", "~", "!'()*", "/!#$%&'()*+,:;=?@[]~", "/!$&'()*+,:;=@[\\]^|~%")
-"""Characters that encoders of URLs do not escape: RFC 3986, JavaScript, clients, browsers."""
-
-
 _LONG = 1 << 16
-"""Characters of a text above which it is too long for a URL or a page."""
+"""Characters of a value above which it is searched for in fewer forms."""
+
+
+_HEX = re.compile("[0-9A-Fa-f]{8}[0-9A-Fa-f-]{8,}")
+"""Hex digits, or a UUID: programs write them in either case."""
 
 
 _REPRLIB = 30
@@ -48,7 +45,7 @@ _WRAPPED = (64, 76)
 
 
 def encoded_variants(value: str | bytes, shortest: int = 1) -> set[str]:
-    """Return the value, its embedded secrets, and the encoded forms of both.
+    """Return the value, its embedded secrets, and the forms of both that the matcher needs.
 
     Args:
         value: the plain value.
@@ -57,20 +54,14 @@ def encoded_variants(value: str | bytes, shortest: int = 1) -> set[str]:
     if len(value.strip()) < shortest:
         return set()
     found = {form for part in {value, value.strip()} for form in _encodings(part)}
-    if isinstance(value, str) and re.fullmatch(_PLAIN, value):
-        # A token of these characters has no embedded secret, and no escape changes it.
-        found.update(_escaped_variants(value))
-        return {form for form in found if len(form) >= shortest}
     for text in _decodings(value):
-        found.update(_escaped_variants(text))
+        found.update(_plain_variants(text))
     for text in _texts(value):
         for part in embedded_secrets(text):
-            found.update(_escaped_variants(part))
+            found.update(_plain_variants(part))
             found.update(_encodings(part))
         for line in distinctive_lines(text):
-            found.update(_escaped_variants(line))
-    # Bytes are often decoded as Latin-1; those of an HTTP header always are.
-    found |= {_bytes(form).decode("latin-1") for form in found if not form.isascii()}
+            found.update(_plain_variants(line))
     return {form for form in found if len(form.strip()) >= shortest}
 
 
@@ -93,41 +84,21 @@ def _decodings(value: str | bytes) -> set[str]:
     return _texts(value) | utf_8 | {value.decode("latin-1")}
 
 
-def _escaped_variants(text: str) -> Iterator[str]:
-    """Return a text as it is written: plain, by ``repr``, in JSON, in HTML, in a URL."""
+def _plain_variants(text: str) -> Iterator[str]:
+    """Return a text, and what a program may make of it before it is escaped."""
     yield text
     yield from _truncated_variants(text)
-    if re.fullmatch(_PLAIN, text):
-        return
-    from json import dumps  # noqa: PLC0415  (loaded only for values that need it)
-    from urllib.parse import quote, quote_plus  # noqa: PLC0415  (loaded only for values that need it)
+    if "%" in text:
+        from urllib.parse import unquote, unquote_plus  # noqa: PLC0415  (loaded only for values that need it)
 
-    raw = _bytes(text)
-    once = (repr(text)[1:-1], dumps(text)[1:-1], dumps(text, ensure_ascii=False)[1:-1])
-    yield from once
-    if len(text) > _LONG:
-        return
-    for written in once:
-        # A program that shows an error escapes the text of the error again.
-        yield repr(written)[1:-1]
-        yield dumps(written)[1:-1]
-    yield repr(text + '"')[1:-2]
-    yield repr(raw)[2:-1]
-    yield repr(raw + b'"')[2:-2]
-    yield ascii(text)[1:-1]
-    yield ascii(text + '"')[1:-2]
-    for written in once[1:]:
-        # Some encoders escape what could end a script or begin a comment.
-        yield written.replace("/", "\\/")
-        yield re.sub("[&<>]", lambda match: f"\\u00{ord(match[0]):02x}", written)
-    html = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    yield html
-    yield html.replace('"', "&quot;").replace("'", "&#x27;")
-    yield html.replace('"', "&#34;").replace("'", "&#39;")
-    for safe in _SAFE:
-        yield from _either_case(quote(raw, safe=safe))
-    yield from _either_case(quote_plus(raw))
-    yield from _either_case(quote_plus(raw, safe="*").replace("~", "%7E"))
+        yield from (unquote(text), unquote_plus(text))
+    if not text.isascii():
+        from unicodedata import normalize  # noqa: PLC0415  (loaded only for values that need it)
+
+        yield from (normalize("NFC", text), normalize("NFD", text))
+    if _HEX.fullmatch(text):
+        for written in (text, text.replace("-", "")):
+            yield from (written.lower(), written.upper())
 
 
 def _truncated_variants(text: str) -> Iterator[str]:
@@ -144,25 +115,20 @@ def _truncated_variants(text: str) -> Iterator[str]:
         yield written[1:_IN_C]
 
 
-def _either_case(escaped: str) -> tuple[str, str]:
-    """Return a text with its escapes in upper and in lower case."""
-    return escaped, re.sub(_ESCAPE, lambda match: match[0].lower(), escaped)
-
-
 def _encodings(value: str | bytes) -> Iterator[str]:
     """Return a value in hex, and in base64 at each of the three offsets in a longer text."""
     raw = _bytes(value)
-    yield raw.hex()
-    yield raw.hex().upper()
+    yield from map(Unescaped, (raw.hex(), raw.hex().upper()))
+    for separator in ":- " if len(raw) <= _LONG else "":
+        written = raw.hex(separator)
+        yield from map(Unescaped, (written, written.upper()))
     for offset in range(3):
         encoded = b2a_base64(bytes(offset) + raw, newline=False).decode()
         # A character of base64 encodes 6 bits: those that also encode bits of a neighbour are cut.
         core = encoded[(offset * 8 + 5) // 6 : (offset + len(raw)) * 8 // 6]
         if len(core) >= _MIN_BASE64:
             yield core
-            if "+" in core or "/" in core:
-                yield core.replace("+", "-").replace("/", "_")
-                yield from _either_case(core.replace("+", "%2B").replace("/", "%2F"))
+            yield core.replace("+", "-").replace("/", "_")
     whole = b2a_base64(raw, newline=False).decode()
     for width in _WRAPPED if len(raw) <= _LONG else ():
         lines = [whole[start : start + width] for start in range(0, len(whole), width)]

@@ -194,14 +194,10 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _url_decoded(password: str) -> Iterator[str]:
-    """Return a password as it is written, and as URL parsers decode it."""
-    yield password
-    if re.search("[/?#%+]", password):
-        from urllib.parse import unquote_plus  # noqa: PLC0415  (few values hold a password)
-
-        # A URL parser ends the password at a delimiter that should have been escaped.
-        for piece in (password, re.split("[/?#]", password, maxsplit=1)[0]):
-            yield from (piece, unquote_plus(piece), unquote_plus(piece.replace("+", "%2B")))
+    """Return a password as it is written, and as URL parsers read it before they decode it."""
+    # A URL parser ends the password at a delimiter that should have been escaped.
+    for piece in (password, re.split("[/?#]", password, maxsplit=1)[0]):
+        yield from (piece, piece.replace("+", " "))
 
 
 def _base64_decoded(text: str) -> Iterator[str]:
@@ -320,6 +316,11 @@ def _generated_words(text: str) -> list[str]:
     """Return the long words of letters and digits, such as the token in a webhook's address."""
     words = re.findall(rf"[\w-]{{{_IN_ADDRESS},}}", text)
     return [each for each in words if re.search(r"\d", each) and re.search("[A-Za-z]", each)]
+
+
+def is_word(text: str) -> bool:
+    """Return whether a text may be an ordinary word, which longer words contain."""
+    return bool(re.fullmatch(r"[A-Z]?[a-z]{7,14}", text))
 
 
 def is_identifier(text: str) -> bool:

@@ -51,6 +51,10 @@ _SAMPLE = 1000
 """Number of needles that are examined to choose a character."""
 
 
+_BEFORE = 8
+"""Characters before a word in which there can be an escape."""
+
+
 Needles: TypeAlias = "dict[str, list[tuple[int, str]]]"
 """Needles, with the index of their anchor, by the rest of the anchor."""
 
@@ -59,6 +63,23 @@ class Unescaped(str):
     """A needle that is not searched for in escaped form."""
 
     __slots__ = ()
+
+
+class Word(str):
+    """A needle that is an ordinary word: it is not searched for inside a longer word."""
+
+    __slots__ = ()
+
+
+_LETTER_BEFORE = re.compile(
+    r"(?<!\\)[A-Za-z](?<!%[0-9A-Fa-f]{2})(?<!\\x[0-9A-Fa-f]{2})(?<!\\u[0-9A-Fa-f]{4})$"
+)
+"""A letter that is not the end of an escape, such as that of a line end."""
+
+
+def _is_inside_word(text: str, start: int, stop: int) -> bool:
+    before = text[max(0, start - _BEFORE) : start]
+    return text[stop : stop + 1].isalpha() or bool(_LETTER_BEFORE.search(before))
 
 
 class _AnchorIndex:
@@ -103,7 +124,8 @@ class _AnchorIndex:
                         yield start, start + len(needle)
                 elif match.start() >= compared.get(needle, 0):
                     start, stop, found = find_around(text, match.start(), needle, index)
-                    if found:
+                    is_word = isinstance(needle, Word)
+                    if found and not (is_word and _is_inside_word(text, start, stop)):
                         yield start, stop
                     if stop - start > FAR:
                         compared[needle] = stop

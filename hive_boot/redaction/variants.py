@@ -10,8 +10,8 @@ from binascii import b2a_base64
 from reprlib import repr as cut
 from typing import TYPE_CHECKING
 
-from hive_boot.redaction.embedded import MIN_LINE, distinctive_lines, embedded_secrets
-from hive_boot.redaction.matcher import Unescaped
+from hive_boot.redaction.embedded import MIN_LINE, distinctive_lines, embedded_secrets, is_word
+from hive_boot.redaction.matcher import Unescaped, Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ def _decodings(value: str | bytes) -> set[str]:
 
 def _plain_variants(text: str) -> Iterator[str]:
     """Return a text, and what a program may make of it before it is escaped."""
-    yield text
+    yield Word(text) if is_word(text) else text
     yield from _truncated_variants(text)
     if "%" in text:
         from urllib.parse import unquote, unquote_plus  # noqa: PLC0415  (loaded only for values that need it)

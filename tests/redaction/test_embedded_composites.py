@@ -523,6 +523,18 @@ def test_an_identifier_has_few_ordinary_words() -> None:
         assert not is_identifier(text), text
 
 
+def test_a_value_that_is_a_word_is_masked_only_as_a_whole_word() -> None:
+    """Names of libraries and schemes contain everyday words; an escape before a word is no part."""
+    for text in ("postgresql://db", "mypostgres", "postgresUser", "aiopostgres x"):
+        assert shown(text, "postgres") == text
+    for text in ("postgres", "as postgres.", "'postgres'", "PGPASSWORD=postgres", "postgres_1"):
+        for value in ("postgres", "mysql://u:postgres@h"):
+            assert shown(text, value) == text.replace("postgres", MASK)
+    for before in (r"\n", "%2f", r"\x0a", r"\u000a", "&quot;", "\n", "9", "%25%32%66"):
+        assert shown(f"{before}postgres{before}", "postgres").startswith(f"{before}{MASK}")
+    assert shown("<%70ostgres>", "postgres") == f"<{MASK}>"
+
+
 password_texts = st.text(string.printable[:95], min_size=MIN_LENGTH, max_size=30).filter(
     lambda text: text == text.strip() and not text.startswith("/")
 )

@@ -88,6 +88,10 @@ _REST_OF_PAIRS = r"(?:[A-Z][a-z]+ )?[\s;,&{}]*"
 """Rest of a connection string, or of an HTTP header, without its pairs."""
 
 
+_SEPARATOR = r"""[=>]|["']\s*+:|:(?:\s|$)"""
+"""Separator in a pair and in a line; most texts of a document have none."""
+
+
 _LINE = r"""(?:(?:-|export)\s++)*+["']?([\w./@-]{1,80}+)["']?\s*+(?:=>?|:(?=\s|$))\s*+(.*)"""
 """Name and value in a line of a YAML, TOML, ini or ``.env`` file."""
 
@@ -226,7 +230,7 @@ def _line_passwords(text: str) -> Iterator[str]:
 
 def passwords(text: str) -> Iterator[str]:
     """Return the passwords in URLs, connection strings and headers, as they are written."""
-    for match in re.finditer(_PAIR, text):
+    for match in re.finditer(_PAIR, text) if re.search(_SEPARATOR, text) else ():
         if re.search(_SENSITIVE, match[1]):
             for value in filter(None, _values(match)):
                 if not _is_public(match[1], value, beside_secret=True):
@@ -237,7 +241,8 @@ def passwords(text: str) -> Iterator[str]:
         for piece in whole.union(re.split(r"[\s,]+", text)):
             if "@" in piece:
                 yield from _address_passwords(piece)
-    yield from _credentials(text)
+    if re.search(r"\s|%20", text):
+        yield from _credentials(text)
 
 
 def _credentials(text: str) -> Iterator[str]:
@@ -372,7 +377,7 @@ def _leaves(text: str) -> tuple[list[tuple[str, str]], set[str]]:
         else:
             members = _members(member)
             todo += [(name, each, depth) for each in members]
-            if not members and depth < _DEPTH:
+            if not members and depth < _DEPTH and re.search(_SEPARATOR, member):
                 todo += [(*pair, depth + 1) for pair in _settings(member)]
             if depth or name or not members:
                 leaves.append((name, member))

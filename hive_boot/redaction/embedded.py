@@ -198,10 +198,14 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _url_decoded(password: str) -> Iterator[str]:
-    """Return a password as it is written, and as URL parsers read it before they decode it."""
-    # A URL parser ends the password at a delimiter that should have been escaped.
-    for piece in (password, re.split("[/?#]", password, maxsplit=1)[0]):
-        yield from (piece, piece.replace("+", " "))
+    """Return a password as it is written, and as URL parsers decode it."""
+    yield password
+    if re.search("[/?#%+]", password):
+        from urllib.parse import unquote_plus  # noqa: PLC0415  (few values hold a password)
+
+        # A URL parser ends the password at a delimiter that should have been escaped.
+        for piece in (password, re.split("[/?#]", password, maxsplit=1)[0]):
+            yield from (piece, unquote_plus(piece), unquote_plus(piece.replace("+", "%2B")))
 
 
 def _base64_decoded(text: str) -> Iterator[str]:

@@ -19,6 +19,12 @@ PASS = "fake-pass-0123"
 BASIC = b64encode(b"app-rw:fake-pass-0123").decode()
 
 COMPOSITES: dict[str, tuple[str, str, str]] = {
+    "a backslash before a quote": (
+        'Server=db;Password="fake-0123\\";Database="orders_prod"',
+        "fake-0123\\",
+        "orders_prod",
+    ),
+    "blanks in a URL": ("postgres://app:fake pass 0123@db.internal/o", "fake pass 0123", "app"),
     "libpq quoted": (
         (
             "host=db.internal user=app_readwrite password='fake-pass-0123' "

@@ -57,11 +57,12 @@ def encoded_variants(value: str | bytes, shortest: int = 1) -> set[str]:
     for text in _decodings(value):
         found.update(_plain_variants(text))
     for text in _texts(value):
-        for part in embedded_secrets(text):
+        parts = set(embedded_secrets(text))
+        for part in parts.union(distinctive_lines(text)):
             found.update(_plain_variants(part))
+        # A document of a megabyte may have ten thousand parts.
+        for part in parts if len(value) <= _LONG else ():
             found.update(_encodings(part))
-        for line in distinctive_lines(text):
-            found.update(_plain_variants(line))
     return {form for form in found if len(form.strip()) >= shortest}
 
 

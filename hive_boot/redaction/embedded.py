@@ -307,7 +307,7 @@ def _address_passwords(address: str) -> Iterator[str]:
         name, _, password = userinfo.partition(":")
         if "/" in name:
             continue
-        if password and not re.match(_PORT, password):
+        if password and not (has_scheme and re.match(_PORT, password)):
             yield password
         # A token can be the user name, as in https://TOKEN@host.
         may_be_token = not password or scheme.startswith("http")

@@ -21,7 +21,10 @@ _KEPT = 1000
 """Maximum number of values that stay hidden after they were rotated out or rejected."""
 
 _KEPT_LENGTH = 1 << 16
-"""Maximum number of their characters in total."""
+"""Maximum number of their characters in total; of long ones there is one more."""
+
+_LONG = 1 << 12
+"""Number of characters from which on a value is long, and does not push out shorter ones."""
 
 _LAZY_LENGTH = 1 << 14
 """The total of characters from which the search is prepared before the first log line."""
@@ -92,14 +95,18 @@ class RedactionScope:
 
 
 def _newest(values: list[Value]) -> list[Value]:
-    """Return the newest values that stay hidden, in their order, and always the last one."""
+    """Return the newest values that stay hidden, in their order, and always the last ones.
+
+    Long values and shorter ones are counted separately.
+    """
     newest: list[Value] = []
-    length = 0
+    lengths = {True: 0, False: 0}
     for value in reversed(values[-_KEPT:]):
-        length += _length([value])
-        if newest and length > _KEPT_LENGTH:
-            break
-        newest.append(value)
+        is_long = (length := _length([value])) > _LONG
+        is_first = not lengths[is_long]
+        lengths[is_long] += length
+        if is_first or lengths[is_long] <= _KEPT_LENGTH:
+            newest.append(value)
     return newest[::-1]
 
 
@@ -113,6 +120,6 @@ def _is_redactable(value: Value) -> bool:
         return False
     if isinstance(value, SecretBytes) or "://" not in value.reveal():
         return True
-    from hive_boot.redaction.variants import passwords  # noqa: PLC0415  (few values are a URL)
+    from hive_boot.redaction.embedded import passwords  # noqa: PLC0415  (few values are a URL)
 
     return min(map(len, passwords(value.reveal())), default=MIN_LENGTH) >= MIN_LENGTH

@@ -45,7 +45,15 @@ from tests.fixtures.watching import (
     watcher_threads,
 )
 from tests.fixtures.writers import PlainDirectory
-from tests.support import as_ordinary_user, descriptors, situate, tmpfs, wait_until
+from tests.support import (
+    ROOT,
+    as_ordinary_user,
+    descriptors,
+    run_child,
+    situate,
+    tmpfs,
+    wait_until,
+)
 
 IMPOSSIBLE = PinnedFile.unavailable_reason()
 
@@ -1078,3 +1086,61 @@ def test_a_watch_can_be_stopped_before_it_has_begun(volume: MountedVolume) -> No
     watcher.open()
     assert watcher.mode == "off"
     wait_until(lambda: inotify_instances() == 0)
+
+
+FORKED = """
+import os, sys
+import anyio
+from hive_boot import Secret, SecretSet
+from hive_boot._timings import Timings
+from hive_boot.runtime.watcher import Watcher
+from hive_boot.testing import MountedVolume
+from tests.runtime.test_watcher import look_at
+from pathlib import Path
+
+place, loop = sys.argv[1:]
+volume = MountedVolume(place)
+heard = []
+never = dict.fromkeys(["resync_interval", "full_read_interval", "poll_interval"], 10_000.0)
+watcher = Watcher(look_at(Path(place)), lambda: heard.append(1), timings=Timings(**never))
+watcher.open()
+
+async def until(condition):
+    with anyio.fail_after(20):
+        while not condition():
+            await anyio.sleep(0.005)
+
+async def hear(number):
+    heard.clear()
+    volume.publish({"api_key": f"fake-{number}"})
+    await until(lambda: heard)
+
+async def main():
+    async with anyio.create_task_group() as group:
+        group.start_soon(watcher.run)
+        await hear(1)
+        pid = os.fork()
+        if pid == 0:
+            group.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await until(lambda: watcher.mode == "off")
+            os._exit(0)
+        await until(lambda: os.waitpid(pid, os.WNOHANG)[0])
+        await hear(2)
+        await hear(3)
+        print(watcher.mode)
+        group.cancel_scope.cancel()
+
+options = {"use_uvloop": True} if loop == "uvloop" else {}
+anyio.run(main, backend="trio" if loop == "trio" else "asyncio", backend_options=options)
+"""
+
+
+@ONCE
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+def test_a_forked_child_that_ends_its_watcher_makes_nobody_deaf(
+    loop: str, volume: MountedVolume
+) -> None:
+    """The loops of both share what the kernel waits for; only the parent may change it."""
+    child = run_child(FORKED, str(volume.path), loop, cwd=ROOT)
+    assert child.stdout == "inotify\n", child.stderr

@@ -35,7 +35,7 @@ from hive_boot.secrets.store import changed_fields
 from hive_boot.secrets.watch_targets import WatchTargets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
@@ -82,10 +82,19 @@ class ReloadReader:
         store: the secrets in use.
         pipeline: the load pipeline.
         timings: the timeouts of a read.
+        is_being_written: returns whether a program has one of these files open, and may write
+            more; None if that is unknown.
     """
 
-    def __init__(self, store: Store[Any], pipeline: LoadPipeline, timings: Timings) -> None:
+    def __init__(
+        self,
+        store: Store[Any],
+        pipeline: LoadPipeline,
+        timings: Timings,
+        is_being_written: Callable[[Iterable[str]], bool] | None = None,
+    ) -> None:
         self._store = store
+        self._is_being_written = is_being_written
         self._pipeline = pipeline
         self._timeout = timings.read_timeout
         self._fifo_timeout = timings.fifo_timeout
@@ -124,7 +133,11 @@ class ReloadReader:
     def _read(self, fifo_reader: FifoReader | None) -> LoadResult:
         self._reading = True
         try:
-            load_result = self._pipeline.read(during_run=True, fifo_reader=fifo_reader)
+            load_result = self._pipeline.read(
+                during_run=True,
+                fifo_reader=fifo_reader,
+                is_being_written=self._is_being_written,
+            )
         finally:
             self._reading = False
         before = self._store.generation.load_result
@@ -192,7 +205,7 @@ class Reloader:
         self._store = store
         self._pipeline = pipeline
         self._timings = timings
-        self._reader = ReloadReader(store, pipeline, timings)
+        self._reader = ReloadReader(store, pipeline, timings, self._is_being_written)
         self._injection_context = injection_context
         self._set_reload_state = set_reload_state
         self._host = BackgroundTask(self._run, "hive_boot rotation", context, timings)
@@ -266,6 +279,9 @@ class Reloader:
         """Release the task in a forked child, without stopping the one of the parent."""
         self._host.abandon()
         self.watcher = None
+
+    def _is_being_written(self, paths: Iterable[str]) -> bool:
+        return self.watcher is not None and self.watcher.is_being_written(paths)
 
     def request_reload(self, *, on_demand: bool = False) -> None:
         """Request a reload from any thread or signal handler, because a source may have changed.

@@ -32,7 +32,7 @@ from hive_boot.lifecycle.tasks import run_in_daemon_thread
 from hive_boot.runtime import log_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import TypeVar
 
     from hive_boot._timings import Timings
@@ -149,11 +149,7 @@ class InotifyEvents:
             raise
 
     async def wait(self, seconds: float) -> Changes:
-        """Return the next changes, or none after a time.
-
-        Raises:
-            OSError: the events have ended.
-        """
+        """Return the next changes, or none after a time."""
         with anyio.move_on_after(seconds):
             await anyio.wait_readable(self._descriptor)
         try:
@@ -247,13 +243,7 @@ class WatchfilesEvents:
         self._native = RustNotify(list(paths), False, False, 0, False, False)  # noqa: FBT003  (positional)
 
     async def wait(self, seconds: float) -> Changes:
-        """Return the next changes, or none after a time.
-
-        Raises:
-            OSError: the events have ended.
-            RuntimeError: the events have ended.
-            ValueError: a name is not UTF-8.
-        """
+        """Return the next changes, or none after a time."""
         reported = await run_in_daemon_thread(partial(self._watch, seconds), "hive_boot watch")
         if not isinstance(reported, set):
             return NOTHING
@@ -306,17 +296,9 @@ class PollEvents:
 def open_events(paths: Collection[str], timings: Timings = DEFAULTS) -> FileEvents:
     """Watch paths with inotify on Linux, and elsewhere with watchfiles. It may block.
 
-    Args:
-        paths: files, and directories without their subdirectories.
-        timings: the interval and the debounce timeout of watchfiles.
-
     Raises:
-        ImportError: watchfiles cannot be imported.
-        OSError: no instance (EMFILE) or no watch (ENOSPC) is left, a path does not exist,
-            ``WATCHFILES_FORCE_POLLING`` is set, or the process is a fork of one that has used
-            watchfiles.
-        RuntimeError: watchfiles cannot watch.
-        ValueError: watchfiles cannot watch a path that is not UTF-8.
+        Exception: as :class:`InotifyEvents` or :class:`WatchfilesEvents`.
+        OSError: ``WATCHFILES_FORCE_POLLING`` is set.
     """
     if os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() not in NOT_FORCED:
         message = "WATCHFILES_FORCE_POLLING is set"
@@ -388,16 +370,18 @@ class Watcher:
         """The mounted files that were replaced at their origin."""
         return tuple(pin.path for pin in self.pinned if pin.stale)
 
-    def is_being_written(self, path: str) -> bool:
+    def is_being_written(self, paths: Iterable[str]) -> bool:
         """Return whether the writer of a file may write more; may be called in any thread.
 
         This is so until the writer closes the file, or writes nothing for
         ``writer_silence_timeout``.
 
         Args:
-            path: the path of a file; it may lead through links.
+            paths: the paths of files; they may lead through links.
         """
-        return bool(self._writers) and os.path.realpath(path) in self._writers
+        return bool(self._writers) and any(
+            os.path.realpath(path) in self._writers for path in paths
+        )
 
     def open(self) -> None:
         """Begin to watch, before the first read, in any thread. It blocks."""

@@ -440,7 +440,7 @@ class Run(Generic[S, C]):
                 self.bound.hooks,
                 injection_context=self.injection_context,
                 set_reload_state=self.set_reload_state,
-                on_exit=partial(self.runner.fail, "rotation hook"),
+                on_exit=partial(self.runner.report_failure, "rotation hook"),
                 context=self._context,
                 timings=self._declaration.timings,
             )

@@ -116,7 +116,7 @@ def test_hooks_without_watch_are_a_note(machine: Path) -> None:
     @boot.on_rotate()
     async def reconnect(_: Change) -> None: ...
 
-    declarations = boot._declaration  # noqa: SLF001  (as the command does)
+    declarations = boot._declaration
     context = context_of(machine)
 
     (finding,) = hooks_without_watch(replace(context, declarations=declarations))

@@ -329,6 +329,7 @@ class Reloader:
                     self._wakeup = anyio.Event()
                     if self._due <= time.monotonic():
                         await self._handle_requests()
+                    self._pipeline.report_expiry()
                     with anyio.move_on_after(max(0.0, self._due - time.monotonic())):
                         await self._wakeup.wait()
         finally:

@@ -60,6 +60,8 @@ def _labelled(status: Status) -> Iterator[tuple[_Family, str, str, str, Mapping[
     yield counter, "rotations", "Rotations by result.", "result", counts
     text = "Failed calls of a rotation hook."
     yield counter, "hook_failures", text, "hook", status.hook_failures
+    text = "When the certificate of a TLS context expires."
+    yield gauge, "certificate_expiry_timestamp_seconds", text, "secret", status.certificates
     passing = {each.name: each.passing for each in status.contributors}
     text = "Whether a readiness contributor lets /readyz answer 200."
     yield gauge, "readiness_passing", text, "contributor", passing

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 from hive_boot.runtime.status import Status
 from hive_boot.serving.metrics import Collector, expose
 from tests.fixtures.golden import assert_golden
-from tests.serving.statuses import degraded, ready, unready
+from tests.serving.statuses import NAMES, degraded, ready, unready
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
@@ -50,6 +50,8 @@ def test_every_metric_is_there_with_its_value() -> None:
         ("hive_boot_rotations_total", ("refused",)): 1,
         ("hive_boot_hook_failures_total", ("reconnect",)): 7,
         ("hive_boot_hook_failures_total", ("agents",)): 0,
+        ("hive_boot_certificate_expiry_timestamp_seconds", (NAMES[3],)): 1_700_600_000,
+        ("hive_boot_certificate_expiry_timestamp_seconds", (NAMES[4],)): 1_600_000_000,
         ("hive_boot_readiness_passing", ("database",)): 1,
         ("hive_boot_readiness_passing", ("queue",)): 0,
         ("hive_boot_readiness_passing", ("cache",)): 0,

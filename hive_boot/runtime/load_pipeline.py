@@ -30,6 +30,7 @@ from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, detect
 from hive_boot.secrets.sources.files import FifoReader, Value
 from hive_boot.secrets.store import Store, make_set
+from hive_boot.secrets.value import misuse_warnings
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -275,6 +276,8 @@ class LoadPipeline:
             except InvalidSecretsError as exc:
                 raise self.build_error(exc.problems) from None
             log_messages.log_source_context(self.source_context)
+            is_lenient = self.source_context.profile in {"development", "test"}
+            misuse_warnings.are_enabled = is_lenient
         return self.source_context
 
     def read(

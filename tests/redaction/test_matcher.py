@@ -74,7 +74,7 @@ def test_it_finds_what_the_shortest_code_finds(drawn: tuple[list[str], list[str]
         shown = matcher.scrub(text)
 
         # Beside the needles as they are, it finds them with escapes.
-        assert not any(needle in shown.replace(MASK, "") for needle in needles if MASK in shown)
+        assert not any(needle in shown.replace(MASK, "\0") for needle in needles if MASK in shown)
         assert matcher.is_clean(text) == (shown is text)
         assert shown is not text or not any(needle in text for needle in needles)
         if set(text) <= PLAIN:

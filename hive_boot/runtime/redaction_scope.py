@@ -9,7 +9,7 @@ from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.redaction.opaque import _OpaqueIterator, conceal
 from hive_boot.secrets.load_result import LoadWarning
-from hive_boot.secrets.value import SecretBytes
+from hive_boot.secrets.value import SecretBytes, misuse_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,7 +81,7 @@ class RedactionScope:
         self._removed = _OpaqueIterator({name: os.environ.pop(name) for name in names}).__next__
 
     def stop(self, *, keep_redacting: bool) -> None:
-        """Restore the variables, and stop redacting.
+        """Restore the variables, and stop redacting and warning of misused secrets.
 
         Args:
             keep_redacting: continue to redact, because a failure has not been reported yet.
@@ -90,6 +90,7 @@ class RedactionScope:
             os.environ.setdefault(name, self._removed()[name])
         self._removed = conceal(dict[str, str]())
         self._hidden = {}
+        misuse_warnings.are_enabled = False
         self._redaction.close(linger=keep_redacting)
 
 

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions, CheckSpec
-    from hive_boot.runtime.injection import BoundCall, Injectables
+    from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions
+    from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
@@ -77,7 +77,6 @@ class Run(Generic[S, C]):
         describe_main: returns the line at which main waits; empty when it has ended.
         view: the live secrets of ``boot.load()``, which this run takes over; None without.
         resources: whether resources, services and hooks are part of the run. Default True.
-        more_checks: checks that an entry point adds to those of the application.
 
     Attributes:
         reloader: loads the secrets again; None until it is needed.
@@ -105,7 +104,6 @@ class Run(Generic[S, C]):
         describe_main: Callable[[], Sequence[str]] = tuple,
         view: S | None = None,
         resources: bool = True,
-        more_checks: Sequence[tuple[BoundCall, CheckSpec]] = (),
     ) -> None:
         self._declaration = declaration
         self._boot = boot
@@ -140,7 +138,7 @@ class Run(Generic[S, C]):
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
             declaration,
-            [*self.bound.checks, *more_checks],
+            self.bound.checks,
             self.states.timeline,
             self._redaction,
         )
@@ -337,6 +335,10 @@ class Run(Generic[S, C]):
         """Content of ``request.state``: the secrets, the settings, the resources by name."""
         resources = {name: self.resource_value(name) for name in self.bound.resources}
         return {**resources, "secrets": self.store.view, "config": self.store.config}
+
+    def report_expiry(self) -> dict[str, float]:
+        """Return when each TLS certificate in use expires, by name, and log those that are near."""
+        return self._pipeline.report_expiry()
 
     @property
     def source_context(self) -> SourceContext | None:

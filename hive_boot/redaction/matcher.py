@@ -20,7 +20,7 @@ MIN_LENGTH = 8
 """Minimum number of characters of a hidden value: shorter values may be common words."""
 
 
-_ANCHOR = 6
+_ANCHOR = 4
 """Maximum number of characters of an anchor."""
 
 

@@ -23,7 +23,7 @@ from hive_boot.exceptions import (
 from hive_boot.lifecycle.signals import stop_requested
 from hive_boot.lifecycle.states import Timeline
 from hive_boot.runtime import log_messages
-from hive_boot.runtime.injection import BoundCall, Injectables, InjectionContext, bind
+from hive_boot.runtime.injection import BoundCall, Injectables, InjectionContext
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.loader import load
@@ -512,7 +512,7 @@ def dry_run(
     """
     bound = declaration.bind(injectables)
     if declaration.main is not None:
-        bind(declaration.main, injectables)
+        declaration.bind_main(declaration.main, injectables)
     redaction = RedactionScope()
     pipeline = LoadPipeline(declaration, bound.checks, Timeline(), redaction)
 

@@ -610,7 +610,7 @@ class Bootstrap(Generic[S, C]):
 
         Returns:
             A context manager, whose value is for ``request.state``: the live secrets, the settings,
-            and the resources by name.
+            and the resources by name, or the handles of those that can be rebuilt.
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid: the server does not serve.
@@ -737,7 +737,13 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
 
         validate_asgi(app)
-        return LifespanMiddleware(app, self.lifespan, self.status, phase=lambda: self._state)
+        return LifespanMiddleware(
+            app,
+            self.lifespan,
+            self.status,
+            phase=lambda: self._state,
+            lease=lambda: None if self._run is None else self._run.lease_for_request(),
+        )
 
     @property
     def probes(self) -> App:

@@ -37,7 +37,7 @@ from hive_boot.redaction.registry import redact, trim_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager, AbstractContextManager
+    from contextlib import AbstractAsyncContextManager
 
     from anyio.abc import TaskGroup
 
@@ -262,12 +262,13 @@ class ResourceManager:
         self._new = _instances_of(resources, self._all, self._timings)
         self._instances += self._new.values()
         late = await self._start(list(self._new.values()), deadline)
+        for each in self._failed:
+            each.is_reported = True
         return {each.resource.name: each.failure for each in self._failed or late}
 
     def replacement(self, name: str) -> object:
         """Return the value of a new instance; of the running one, if the rebuild has none."""
-        state = self._new.get(name)
-        return self.value(name) if state is None else state.value
+        return self._new[name].value if name in self._new else self.value(name)
 
     async def discard_replacements(self, seconds: float) -> None:
         """Stop the new instances in reverse, within so many seconds, and log their failures."""
@@ -323,14 +324,13 @@ class ResourceManager:
         """Stop an instance that is not in use, and log its failure."""
         for dependent in [*state.dependents]:
             await dependent.dependencies_may_stop.wait()
-        has_failed = state.failure is not None
         await self._stop(state, time.monotonic() + seconds)
-        if state.overdue:
-            text = "An instance of %s was cancelled, because it did not stop in time: %s"
-            log_event(logging.ERROR, text, state.label, state.overdue)
-        elif state.failure is not None and not has_failed:
-            text = "An instance of %s has failed to stop"
-            log_event(logging.ERROR, text, state.label, exc_info=state.failure)
+        # A stop of the run, which waits for it too, reports it.
+        failed = state.overdue or (state.failure and not state.is_reported)
+        if failed and self._stop_began == math.inf:
+            text = "An instance of %s has failed to stop%s"
+            late = state.overdue and f" in time:\n  {state.overdue}"
+            log_event(logging.ERROR, text, state.label, late, exc_info=state.failure)
         self._instances.remove(state)
         for need in state.needs:
             need.dependents.remove(state)
@@ -342,9 +342,11 @@ class ResourceManager:
         with end_of_block(self._all[name].leases):
             yield value
 
-    def lease_all(self) -> AbstractContextManager[None]:
-        """Return a block for which no instance is stopped that is in use in it."""
-        return end_of_block(self._requests)
+    @contextmanager
+    def lease_all(self, names: Iterable[str]) -> Iterator[dict[str, object]]:
+        """Keep each instance that is in use during the block, and yield some values by name."""
+        with end_of_block(self._requests):
+            yield {name: self._all[name].value for name in names if self._all[name].is_running}
 
     async def stop(self, deadline: float) -> list[BaseException]:
         """Stop the started resources in reverse order, and cancel those that are starting.
@@ -393,8 +395,7 @@ class ResourceManager:
     def describe(self) -> list[str]:
         """Return a line for each resource: outcome, name, seconds, and what or where it waits.
 
-        Resources that have started are listed during the start only, and those that have not ended
-        during the stop.
+        During the stop only those that have not ended are listed, otherwise those of the start.
         """
         is_stopping = self._stop_began < math.inf
         return [

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import warnings
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -41,7 +41,7 @@ from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions, CheckSpec
@@ -347,12 +347,13 @@ class Run(Generic[S, C]):
         }
         return {**resources, "secrets": self.store.view, "config": self.store.config}
 
-    @contextmanager
-    def lease_for_request(self) -> Iterator[dict[str, Any]]:
-        """Yield the values of the resources that can be rebuilt, which the block can use."""
-        manager = self.runner.resources
-        with nullcontext() if manager is None else manager.lease_all():
-            yield {name: self.resource_value(name) for name in self.bound.rebuilds}
+    def lease_for_request(self) -> AbstractContextManager[dict[str, Any]] | None:
+        """Return a block in which no instance is stopped that is in use.
+
+        It yields the values of the resources that can be rebuilt; None if there are none.
+        """
+        manager, rebuilds = self.runner.resources, self.bound.rebuilds
+        return manager.lease_all(rebuilds) if manager is not None and rebuilds else None
 
     @property
     def source_context(self) -> SourceContext | None:

@@ -95,10 +95,9 @@ class Rebuilder:
         with global_access.views_in_context(), self._store.candidate(switch) as view:
             problems = await self._start(manager, names, switch, view)
         if problems or self._stopping.is_set():
-            with anyio.CancelScope(shield=True):
-                await manager.discard_replacements(self._stop_timeout)
+            # When the stop of the run cancels this, it stops all instances itself.
+            await manager.discard_replacements(self._stop_timeout)
         if self._stopping.is_set():
-            # The stop of the run cancels this task.
             await anyio.sleep_forever()
         return Rebuilt(view, names, problems)
 

@@ -246,14 +246,12 @@ class ResourceManager:
     async def start_replacements(
         self, resources: Sequence[Resource], deadline: float
     ) -> dict[str, BaseException | None]:
-        """Start new instances beside the running ones, which stay in use.
+        """Start new instances beside the running ones; their tasks inherit the caller's context.
 
-        A task that is started here inherits the context variables of the caller. When the caller
-        is cancelled, the new instances stay until :meth:`discard_replacements` or :meth:`stop`.
+        When the caller is cancelled, they stay until :meth:`discard_replacements` or :meth:`stop`.
 
         Args:
-            resources: the new instances, each after its dependencies. A dependency that is not
-                among them is a running instance.
+            resources: the new instances; a dependency not among them is a running instance.
             deadline: the moment at which the start fails, on the monotonic clock.
 
         Returns:
@@ -271,11 +269,12 @@ class ResourceManager:
         return self._new[name].value if name in self._new else self.value(name)
 
     async def discard_replacements(self, seconds: float) -> None:
-        """Stop the new instances in reverse, within so many seconds, and log their failures."""
-        async with anyio.create_task_group() as group:
-            for state in self._new.values():
-                group.start_soon(self._stop_and_forget, state, seconds)
-        self._new = {}
+        """Stop the new instances in reverse, and wait so many seconds for those that hang."""
+        new, self._new = self._new, {}
+        for state in new.values():
+            self._group.start_soon(self._stop_and_forget, state, seconds)
+        for state in new.values():
+            await state.dependencies_may_stop.wait()
 
     def switch(
         self, overlaps: Mapping[str, float], leases: Mapping[str, Iterable[anyio.Event]]
@@ -287,9 +286,9 @@ class ResourceManager:
             leases: for each new instance, what uses the old one, besides requests and blocks.
         """
         new, self._new = self._new, {}
+        # A third generation: two old ones would hold too many connections.
         for state in self._instances:
             if state.is_old and state.resource.name in new:
-                # A third generation: two old ones would hold too many connections.
                 state.overlap.cancel()
         old = {name: self._all[name] for name in new}
         self._all |= new
@@ -322,16 +321,15 @@ class ResourceManager:
 
     async def _stop_and_forget(self, state: _ResourceState, seconds: float) -> None:
         """Stop an instance that is not in use, and log its failure."""
-        for dependent in [*state.dependents]:
-            await dependent.dependencies_may_stop.wait()
         await self._stop(state, time.monotonic() + seconds)
         # A stop of the run, which waits for it too, reports it.
-        failed = state.overdue or (state.failure and not state.is_reported)
-        if failed and self._stop_began == math.inf:
+        failed = state.overdue or state.failure
+        if failed and not state.is_reported and self._stop_began == math.inf:
             text = "An instance of %s has failed to stop%s"
             late = state.overdue and f" in time:\n  {state.overdue}"
             log_event(logging.ERROR, text, state.label, late, exc_info=state.failure)
         self._instances.remove(state)
+        self._timeline.forget(state.step, state.stop_step)
         for need in state.needs:
             need.dependents.remove(state)
 
@@ -526,13 +524,11 @@ class ResourceManager:
         now = time.monotonic()
         share = STOP_BUDGET_SHARE if state.resource.dependencies else 1
         seconds = min(state.resource.timeout, (deadline - now) * share)
-        if state.stop.is_set():
-            pass  # the end of an overlap has begun to stop it
-        elif state.is_running:
+        if not state.is_running:
+            state.scope.cancel()
+        elif not state.stop.is_set():  # the end of an overlap may have begun to stop it
             state.stop_step = self._timeline.begin(state.resource.name, "stop")
             state.stop.set()
-        else:
-            state.scope.cancel()
         with anyio.move_on_after(seconds):
             await state.done.wait()
         if not state.done.is_set():
@@ -543,8 +539,10 @@ class ResourceManager:
         # Without this the dependencies would wait for a resource that ignores its cancellation.
         state.dependencies_may_stop.set()
         if not state.done.is_set():
-            text = "Shutdown waits for %s although it was cancelled:\n  %s"
+            waits = "Shutdown waits" if self._stop_began < math.inf else "A rebuild waited"
+            text = f"{waits} for %s although it was cancelled:\n  %s"
             log_event(logging.ERROR, text, state.label, self._describe(state))
+            state.is_reported |= self._stop_began == math.inf
             await state.done.wait()
         outcome: StepOutcome = "done" if state.failure is None else "failed"
         # No effect without a stop step.

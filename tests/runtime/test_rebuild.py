@@ -448,3 +448,70 @@ async def test_services_that_took_a_value_are_restarted(volume: MountedVolume) -
         assert boot.status().failing_services == ()
     assert log.count("follower on one") == 1
     assert not [each for each in log if each.startswith("follower on") and "one" not in each]
+
+
+async def test_an_instance_that_ignores_its_cancellation_blocks_nothing(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The rebuild that hangs is refused, and a later rotation is accepted."""
+    boot = declared(volume)
+    quick = {"old_resource_stop_timeout": 0.05, "resource_cancel_timeout": 0.02}
+    set_timings(boot, reload_retry_delay=NEVER, max_rebuild_retry_delay=NEVER, **quick)
+    release = anyio.Event()
+
+    @boot.resource(rebuild_on="db_password", timeout=0.05)
+    async def pool(secrets: Needs) -> AsyncIterator[str]:
+        if secrets.db_password.reveal().endswith("two"):
+            with anyio.CancelScope(shield=True):
+                await release.wait()
+        yield secrets.db_password.reveal()
+
+    async with boot.running():
+        with pytest.raises(UnavailableError):
+            await rotate(boot, volume, "two")
+        await rotate(boot, volume, "three")
+        assert pool.value.endswith("three")
+        release.set()
+    assert caplog.text.count("in pool: await release.wait()") == 1
+
+
+async def test_an_old_instance_that_hangs_is_cancelled(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is named with its line, and the run continues with the new one."""
+    boot = declared(volume)
+    set_timings(boot, old_resource_stop_timeout=0.05)
+    ended = anyio.Event()
+
+    @boot.resource(rebuild_on="db_password", overlap=0)
+    async def pool(secrets: Needs) -> AsyncIterator[str]:
+        password = secrets.db_password.reveal()
+        yield password
+        try:
+            if password.endswith("one"):
+                await anyio.sleep_forever()
+        finally:
+            ended.set()
+
+    async with boot.running():
+        await rotate(boot, volume, "two")
+        await ended.wait()
+        await until(lambda: "in pool: await anyio.sleep_forever()" in caplog.text)
+        assert boot.status().ready
+        assert len(boot.status().timeline) < 12
+
+
+async def test_the_timeline_is_bounded(volume: MountedVolume) -> None:
+    """A rebuild that is refused during the whole run leaves nothing behind."""
+    boot = declared(volume)
+    set_timings(boot, reload_retry_delay=NEVER)
+    log: list[str] = []
+    recording(boot, log, overlap=0)
+    async with boot.running():
+        before = len(boot.status().timeline)
+        for _ in range(5):
+            with pytest.raises(InvalidSecretsError):
+                await rotate(boot, volume, "bad")
+            await rotate(boot, volume, "new")
+            await rotate(boot, volume, "one")
+        await until(lambda: len(boot.status().timeline) == before)

@@ -211,8 +211,10 @@ def end_children(timings: Timings = DEFAULTS) -> str:
     for number, outcome in ((signal.SIGTERM, "ended"), (signal.SIGKILL, "killed")):
         before = left
         for child in before:
-            with suppress(OSError):  # it may have ended, or belong to another user now
-                os.kill(child.pid or 0, number)
+            # It may have ended, belong to another user now, or be closed by another thread.
+            with suppress(OSError, ValueError):
+                if pid := child.pid:  # 0 would be the whole process group
+                    os.kill(pid, number)
         end = time.monotonic() + timings.child_exit_timeout
         while (left := own_children()) and time.monotonic() < end:
             time.sleep(_CHECK_INTERVAL)

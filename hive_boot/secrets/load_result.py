@@ -222,7 +222,7 @@ class LoadResultBuilder:
 
     def add(self, attribute: str, *hits: SourceHit) -> None:
         """Add what was found for a field. Validation decides what is its value."""
-        self.hits.setdefault(attribute, []).extend(hits)
+        self.hits[attribute] = [*self.hits.get(attribute, ()), *hits]
 
     def use(self, attribute: str, hit: SourceHit) -> None:
         """Set the value of a field, which must be a valid one."""

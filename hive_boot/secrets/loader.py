@@ -358,10 +358,13 @@ class _Loader:
             if any(hit.result is not A_DIRECTORY and hit.result is not EMPTY for hit in hits)
         }
         fields = self.field_index.by_attribute
-        lacking = [fields[each].replace(previous=None) for each in fields if each not in found]
+        lacking = [fields[each] for each in fields if each not in found]
         if not lacking:
             return []
-        below = read_subdirectories(above, FieldIndex(lacking), self.policy)
+        index = self.field_index
+        if found:
+            index = FieldIndex(each.replace(previous=None) for each in lacking)
+        below = read_subdirectories(above, index, self.policy)
         searched = {each.path for each in below if each.volume or each.problem or each.has_results}
         if not self.source_context.directories_setting:
             foreign = {os.path.join(above.path, name) for name in PLATFORM_ENTRIES}
@@ -391,6 +394,9 @@ class _Loader:
             problems.append(Problem(snapshot.path, kind, message, fix=fix))
         if batch.skipped_line and snapshot.is_bundle:
             builder.warn("dotenv-line", location=f"{snapshot.path}:{batch.skipped_line}")
+        if not builder.hits and self.answered.isdisjoint(batch.hits):
+            builder.hits = {**batch.hits}
+            return
         for attribute, hits in batch.hits.items():
             if attribute not in self.answered:
                 builder.add(attribute, *hits)

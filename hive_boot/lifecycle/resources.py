@@ -321,10 +321,11 @@ class ResourceManager:
 
     async def _stop_and_forget(self, state: _ResourceState, seconds: float) -> None:
         """Stop an instance that is not in use, and log its failure."""
+        for dependent in [*state.dependents]:
+            await dependent.dependencies_may_stop.wait()
         await self._stop(state, time.monotonic() + seconds)
-        # A stop of the run, which waits for it too, reports it.
-        failed = state.overdue or state.failure
-        if failed and not state.is_reported and self._stop_began == math.inf:
+        has_failed = (state.overdue or state.failure) and not state.is_reported
+        if has_failed and self._stop_began == math.inf:  # a stop of the run reports it itself
             text = "An instance of %s has failed to stop%s"
             late = state.overdue and f" in time:\n  {state.overdue}"
             log_event(logging.ERROR, text, state.label, late, exc_info=state.failure)

@@ -515,3 +515,29 @@ async def test_the_timeline_is_bounded(volume: MountedVolume) -> None:
             await rotate(boot, volume, "new")
             await rotate(boot, volume, "one")
         await until(lambda: len(boot.status().timeline) == before)
+
+
+async def test_the_overlap_of_a_dependent_is_no_time_to_stop(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What an old instance needs waits for it, and then still has its whole time to stop."""
+    boot = declared(volume)
+    set_timings(boot, old_resource_stop_timeout=0.05)
+    stopped: list[str] = []
+
+    @boot.resource(rebuild_on="db_password", overlap=0)
+    async def pool() -> AsyncIterator[str]:
+        yield "pool"
+        await anyio.sleep(0.01)
+        stopped.append("pool")
+
+    @boot.resource(rebuild_on="api_key", overlap=0.1)
+    async def users(pool: str) -> AsyncIterator[str]:
+        yield pool
+        stopped.append("users")
+
+    async with boot.running():
+        await rotate(boot, volume, "two")
+        await until(lambda: len(stopped) == 2)
+        assert stopped == ["users", "pool"]
+    assert "ERROR" not in caplog.text

@@ -273,6 +273,29 @@ def is_handle(function: Callable[..., Any], annotation: object) -> bool:
     return "ResourceHandle" in {meant, getattr(meant, "__name__", "")}
 
 
+def fields_read(function: Callable[..., Any], declared: type[Any]) -> frozenset[str]:
+    """Return the attributes of the fields whose values a function reads when it is called.
+
+    They are found in its code. What a function inside it reads is left out: it reads later.
+    """
+    import inspect  # noqa: PLC0415  (a bare declaration has no function)
+
+    function = inspect.unwrap(without_partial(function))
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return frozenset()
+    names, parameters = {*code.co_names}, inspect.signature(function).parameters.values()
+    has_secrets = "secrets" in names or any(
+        match_type(function, each.annotation, {declared: "secrets"}) for each in parameters
+    )
+    has_access = names & {"get_secret", "require_secret"}
+    return frozenset(
+        attribute
+        for attribute, field in declared._field_index.fields.items()  # noqa: SLF001  (same library)
+        if (has_secrets and attribute in names) or (has_access and field.name in code.co_consts)
+    )
+
+
 def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the names of resources, each after its dependencies, which are given by name.
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 
     from hive_boot.runtime.checks import CheckCall
-    from hive_boot.runtime.declarations import AppDeclaration, CheckSpec
+    from hive_boot.runtime.declarations import AppDeclaration, CheckSpec, Rebuild
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource
@@ -485,10 +485,12 @@ class DryRunResult(Record):
     Attributes:
         load_result: the values, with every problem.
         error: the error that a start would end with; None if a start would accept the set.
+        rebuilds: when each resource is rebuilt, by name.
     """
 
     load_result: LoadResult
     error: ProblemsError | None
+    rebuilds: Mapping[str, Rebuild]
 
 
 def dry_run(
@@ -542,7 +544,7 @@ def dry_run(
     finally:
         redaction.stop(keep_redacting=True)
     error = pipeline.build_error(result.problems, result.report_notes) if result.problems else None
-    return DryRunResult(result, error)
+    return DryRunResult(result, error, bound.rebuilds)
 
 
 def _run_without_loop(coroutine: Coroutine[Any, Any, LoadResult]) -> LoadResult:

@@ -13,7 +13,7 @@ from hive_boot.exceptions import Problem, unavailable_reason
 from hive_boot.lifecycle.resources import Resource
 from hive_boot.lifecycle.tasks import unwrap_single
 from hive_boot.redaction.registry import line_of, redact, scrub
-from hive_boot.runtime.injection import context_manager
+from hive_boot.runtime.injection import context_manager, fields_read
 from hive_boot.secrets import global_access
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hive_boot.runtime.injection import InjectionContext
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.store import PlannedSwitch, Store
+    from hive_boot.secrets.value import Change
 
 
 class Rebuilt(Record):
@@ -78,18 +79,32 @@ class Rebuilder:
         """The resources that can be rebuilt."""
         return self._bound.rebuilds
 
-    def concerned(self, switch: PlannedSwitch) -> tuple[str, ...]:
-        """Return the resources that follow a switch, each after those that it needs."""
-        changed = set() if switch.change is None else {*switch.change.names}
-        rebuilds = self._bound.rebuilds.items()
-        return tuple(name for name, rebuild in rebuilds if rebuild.fields & changed)
+    def effects(self, change: Change | None) -> dict[str, list[str]]:
+        """Return which functions a change of the values in use concerns, by its effect on them."""
+        changed = set() if change is None else {*change.names}
+        declared = self._store.declared
+        rebuilt = [name for name, each in self._bound.rebuilds.items() if each.fields & changed]
+        return {
+            "rebuilt": rebuilt,
+            "hooks": [
+                work.display_name
+                for work, hook in self._bound.hooks
+                if changed and (not hook.names or hook.names & changed)
+            ],
+            "on the old value": sorted(
+                name
+                for name, (_, spec) in self._bound.resources.items()
+                if name not in rebuilt and changed & fields_read(spec.work, declared)
+            ),
+        }
 
     async def start(self, switch: PlannedSwitch) -> Rebuilt:
         """Start new instances of the resources that follow a switch.
 
         The caller commits the switch and calls :meth:`switch`, without an ``await`` before it.
         """
-        names, manager = self.concerned(switch), self._runner.resources
+        names = tuple(self.effects(switch.change)["rebuilt"])
+        manager = self._runner.resources
         if not names or manager is None:
             return Rebuilt()
         with global_access.views_in_context(), self._store.candidate(switch) as view:

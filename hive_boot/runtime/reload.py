@@ -513,7 +513,8 @@ class Reloader:
         }
         seconds = time.perf_counter() - started
         names = [field.name for field in fields]
-        self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting)
+        effects = self._rebuilder.effects(change)
+        self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting, effects)
         self._pipeline.log_warnings(candidate)
         if change is not None:
             self.hook_runner.notify(change)
@@ -537,7 +538,8 @@ class Reloader:
             change = await self._rebuild_and_commit(self._store.plan_activation(now=now))
         if change is not None:
             self.failed_activation = ()
-            self.rotation_log.log_activated(change, self._store.declared)
+            effects = self._rebuilder.effects(change)
+            self.rotation_log.log_activated(change, self._store.declared, effects)
             self.hook_runner.notify(change)
         return change
 

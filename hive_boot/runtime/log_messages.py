@@ -427,15 +427,13 @@ class RotationLog:
         """Log why a candidate was refused, and which generation stays in use."""
         names = list(dict.fromkeys(problem.name for problem in problems))
         text = "Rotation refused, generation %d stays in use: %s"
-        self._record(
-            "refused", names, generation + 1, seconds, text, generation, _reasons(problems)
-        )
+        self._record("refused", names, None, seconds, text, generation, _reasons(problems))
 
     def _record(
         self,
         verdict: RotationOutcome,
         names: Sequence[str],
-        generation: int,
+        generation: int | None,
         seconds: float,
         text: str,
         *args: object,

@@ -62,18 +62,16 @@ class Rejection(Record):
     """A candidate that was rejected; the set before it stays in use.
 
     Attributes:
-        generation: the number that it would have had.
         causes: the name and the kind of each problem; the name is that of a secret, a directory or
             a check.
     """
 
-    generation: int
     causes: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
         """Return the names of the problems, each with its kind."""
         causes = dict.fromkeys(map(" ".join, self.causes))
-        return f"generation {self.generation} was refused: {', '.join(causes)}"
+        return f"the candidate was refused: {', '.join(causes)}"
 
 
 class WatchSupervisor:
@@ -569,7 +567,7 @@ class Reloader:
         number = self._store.generation.number
         problems = candidate.problems
         causes = tuple((problem.name, problem.kind) for problem in problems)
-        before, self.rejection = self.rejection, Rejection(number + 1, causes)
+        before, self.rejection = self.rejection, Rejection(causes)
         is_new = self.rejection != before
         if is_new:
             self.rotation_log.log_rejection(problems, number, time.perf_counter() - started)

@@ -157,7 +157,7 @@ def test_a_rotation_and_a_refusal(workplace: Path) -> None:
     """New values are used and announced; bad ones are rejected, named, and logged as shown."""
     printed, logged = run(ROTATE, workplace)
     assert "generation 2 brought db_password" in printed
-    assert "reasons: generation 3 was refused: DB_PASSWORD length" in printed
+    assert "reasons: the candidate was refused: DB_PASSWORD length" in printed
     assert "pair: c k" in printed
     for line in LOGGED:
         assert line in logged.splitlines()

@@ -1,4 +1,4 @@
-"""Record: a frozen class of named values, which takes next to nothing of a start to create."""
+"""Record: a frozen class of named values, whose definition takes little time in a start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _RecordType(type):
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _RecordType:
         annotated = namespace.get("__annotations__")
         if annotated is None:
-            # From Python 3.14 on, it may be the class alone that knows them.
+            # From Python 3.14 on, the annotations may exist only on the created class (PEP 649).
             annotated = super().__new__(cls, name, bases, namespace).__annotations__
         fields = tuple(annotated)
         defaults = {field: namespace.pop(field) for field in fields if field in namespace}

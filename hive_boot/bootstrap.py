@@ -122,7 +122,7 @@ class Bootstrap(Generic[S, C]):
     Raises:
         DeclarationError: ``secrets`` is not a SecretSet, ``config`` is not callable,
             or has a parameter that cannot be filled, the mode or the profile is unknown,
-            a source or a number is invalid, or there is no argument of a name.
+            a source or a number is invalid, or an argument has an unknown name.
     """
 
     _inspection_only = False
@@ -631,7 +631,7 @@ class Bootstrap(Generic[S, C]):
         if self._run is not None and self._run.accepts_nested_lifespan:
             yield self._run.request_state
         else:
-            listeners = self._listeners(of_worker=True)
+            listeners = self._listeners(is_worker=True)
             async with self._running(cancel=lambda _: terminate_self(), listeners=listeners) as run:
                 yield run.request_state
 
@@ -654,7 +654,7 @@ class Bootstrap(Generic[S, C]):
         """
         from hive_boot.runtime.loaded import LoadedApplication  # noqa: PLC0415  (few load without a run)
 
-        with global_access._load_lock:  # noqa: SLF001  (same library)
+        with global_access.load_lock:
             if self._loaded is None or self._loaded.is_abandoned:
                 self._loaded = LoadedApplication(self._declaration, lambda: self._run)
                 try:
@@ -698,7 +698,7 @@ class Bootstrap(Generic[S, C]):
             yield self._store().view
             has_failed = False
         finally:
-            with global_access._load_lock:  # noqa: SLF001  (same library)
+            with global_access.load_lock:
                 if self._loaded is not None:
                     self._loaded.holders -= 1
                     if not self._loaded.holders:
@@ -957,14 +957,14 @@ class Bootstrap(Generic[S, C]):
         call_main = self._declaration.bind_main(main, self._injectables())
         return lambda run: call_main(run.injection_context())
 
-    def _listeners(self, *, of_worker: bool = False) -> Sequence[tuple[str, Listener]]:
+    def _listeners(self, *, is_worker: bool = False) -> Sequence[tuple[str, Listener]]:
         declaration = self._declaration
         if declaration.probe_port is None:
             return ()
         from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (only with a probe port)
 
         where = declaration.name, declaration.probe_port, declaration.timings
-        probes = partial(serve_probes, self.status, *where, of_worker=of_worker)
+        probes = partial(serve_probes, self.status, *where, is_worker=is_worker)
         return [("the probe server", probes)]
 
     def _injectables(self) -> Injectables:

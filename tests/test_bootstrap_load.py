@@ -457,7 +457,7 @@ def test_a_block_has_the_secrets_and_no_longer(caplog: pytest.LogCaptureFixture)
         assert messages(caplog) == ["inside ***", f"outside {FAKE}"]
         with pytest.raises(LifecycleError):
             _ = boot.secrets
-        assert hooks._open == []  # noqa: SLF001
+        assert hooks._open == []
         assert global_access._view is None  # noqa: SLF001
 
 

@@ -107,14 +107,14 @@ def run(arguments: Namespace) -> int:
     manifests = _manifests(arguments.manifests)
     boot = load_application(arguments.app)
     try:
-        result = boot._dry_run(ask=False)  # noqa: SLF001  (same package)
+        result = boot._dry_run(ask=False)
     except InvalidSecretsError as exc:
         if not arguments.json:
             raise
         print_json({"ok": False, "check": {"ok": False, **problem_facts(exc)}, **_as_json([])})
         return exc.exit_code
     context = DoctorContext(
-        declarations=boot._declaration,  # noqa: SLF001  (same package)
+        declarations=boot._declaration,
         load_result=result.load_result,
         host=HostEnvironment(),
         manifests=manifests,

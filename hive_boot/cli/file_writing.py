@@ -61,7 +61,7 @@ def signals_raised() -> Iterator[None]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block the signals of a user, which could end the process between write and truncate."""
+    """Block the signals that a user sends: the process must not end between write and truncate."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:

@@ -54,8 +54,9 @@ def parser() -> Parser:
     parser = Parser(
         "manifests",
         "Render the files of a deployment from the declaration.\n"
-        "To stdout; or --write them; or --check that the files are what would be written,\n"
-        "exit 1 when they are not. Changes by hand belong in an overlay or an override.",
+        "Print them to stdout, write them with --write, or compare existing files with\n"
+        "them with --check, which exits with 1 if they differ. Changes by hand belong in\n"
+        "an overlay or an override.",
         example="hive-boot manifests app:boot --target compose --write\n"
         "hive-boot manifests app:boot --target kubernetes --port 8000 --check",
     )
@@ -77,13 +78,15 @@ def parser() -> Parser:
     parser.add_argument("--name", help="the name of the application (HiveSecrets: hive)")
     parser.add_argument("--image", help="the image, with its tag (NAME:1)")
     parser.add_argument(
-        "--port", type=int, help=f"the port of HTTP ({DEFAULT_PORT}; none with a main)"
+        "--port", type=int, help=f"the HTTP port ({DEFAULT_PORT}; none if APP has a main)"
     )
-    parser.add_argument("--command", help="the command that starts it (hive-boot run APP)")
+    parser.add_argument(
+        "--command", help="the command that starts the application (hive-boot run APP)"
+    )
     parser.add_argument("--base", default="python:3.13-slim", help="the base image (%(default)s)")
     parser.add_argument("--install", default=".", help="the arguments of pip install (%(default)s)")
     parser.add_argument(
-        "--templates", metavar="DIR", help="a directory of templates to use instead of ours"
+        "--templates", metavar="DIR", help="a directory of templates that replace built-in ones"
     )
     parser.add_argument("--replicas", type=int, default=2, help="the number of pods (%(default)s)")
     for flag, default in (("--cpu", _CPU), ("--memory", _MEMORY)):
@@ -91,15 +94,15 @@ def parser() -> Parser:
             flag,
             default=default,
             metavar="REQUEST[:LIMIT]",
-            help="Kubernetes quantities, LIMIT the same without one (%(default)s)",
+            help="Kubernetes quantities; LIMIT is REQUEST if it is omitted (%(default)s)",
         )
     for flag, metavar, about in (
-        ("--egress", "PORT", "a TCP port that it connects to, such as that of a database"),
+        ("--egress", "PORT", "a TCP port that APP connects to, such as that of a database"),
         ("--env", "NAME=VALUE", "a setting that is not secret"),
         ("--use", "NAME", "an optional secret that is provided"),
-        ("--writable", "PATH", "a directory that it writes to, besides /tmp"),
+        ("--writable", "PATH", "a directory that APP writes to, besides /tmp"),
         ("--context", "PATH", "another file or directory that the build of the image needs"),
-        ("--copy", "PATH", "a part of that to copy into the image"),
+        ("--copy", "PATH", "a part of these paths to copy into the image"),
     ):
         parser.add_argument(
             flag,
@@ -170,15 +173,15 @@ def write(directory: Path, files: Sequence[File]) -> None:
     """
     blocked = [each for each in files if each.overwrite_blocker]
     if blocked:
-        lost = [f"  {directory / each.path} {each.overwrite_blocker}" for each in blocked]
+        lines = [f"  {directory / each.path} {each.overwrite_blocker}" for each in blocked]
         message = "nothing was written; move these files away first:"
-        raise CommandError(message, *lost)
+        raise CommandError(message, *lines)
     target = named_directory(directory)
     with FileTransaction() as transaction:
         for file in files:
-            path, there = target / file.path, file.there
+            path, existing = target / file.path, file.existing
             path.parent.mkdir(parents=True, exist_ok=True)
-            before = None if there is None else there.encode("utf-8", "surrogateescape")
+            before = None if existing is None else existing.encode("utf-8", "surrogateescape")
             if file.state != "unchanged":
                 transaction.write(path, file.text.encode(), before)
 
@@ -211,7 +214,7 @@ def build_deployment(arguments: Namespace) -> Deployment:
     Raises:
         UsageError: an argument is invalid or missing.
     """
-    declaration = load_application(arguments.app)._declaration  # noqa: SLF001  (same package)
+    declaration = load_application(arguments.app)._declaration
     name = arguments.name or name_of(declaration.declared)
     for problem in _problems(arguments, declaration, name):
         raise UsageError(problem)

@@ -296,12 +296,12 @@ class MigrationPlan:
     def _other_files(self, names: Iterable[str]) -> list[str]:
         """Return the names that belong neither to a secret file nor to a backup of one."""
         files = {file for field in self._fields for file in (*field.candidates, field.bundle)}
-        tops = {file.partition("/")[0] for file in files if file}
-        tops |= {".gitignore", ".gitkeep"}
+        top_level_names = {file.partition("/")[0] for file in files if file}
+        top_level_names |= {".gitignore", ".gitkeep"}
         return [
             name
             for name in names
-            if not any(name == top or name.startswith(f"{top}.") for top in tops)
+            if not any(name == top or name.startswith(f"{top}.") for top in top_level_names)
         ]
 
     def _check_git(self) -> None:
@@ -394,7 +394,7 @@ def run(arguments: Namespace) -> int:
         SecretsError: a start could not read the ``.env`` files.
         CommandError: the migration was refused or failed, and its changes were undone.
     """
-    declaration = load_application(arguments.app)._declaration  # noqa: SLF001  (same package)
+    declaration = load_application(arguments.app)._declaration
     names = arguments.env_file or [declaration.source_options.env_file or ".env"]
     files = [Path(os.path.expanduser(name)) for name in names]  # noqa: PTH111  (Path raises for an unknown user)
     with errors_reported(Path(arguments.to)):

@@ -91,7 +91,7 @@ def _prompt(field: Field) -> ValueOrProblem:
 
 _USAGE = "Expected one secret name and options. The value is read from stdin or from a prompt."
 
-_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 """Name of a Kubernetes object: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
 
 
@@ -196,7 +196,7 @@ def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
         raise UsageError(message)
     if app is None:
         return plain, None
-    declared = load_application(app)._declaration.declared  # noqa: SLF001  (same package)
+    declared = load_application(app)._declaration.declared
     fields = declared._field_index.by_variable  # noqa: SLF001  (same package)
     if name not in fields:
         near = fix_hints.near_misses(plain, fields)
@@ -218,7 +218,7 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
         declared: whether the field comes from a declaration.
 
     Returns:
-        Remarks for the user, such as that an async check was not run.
+        Notes for the user, such as that an async check was not run.
 
     Raises:
         CommandError: a start would reject the value.
@@ -324,9 +324,9 @@ def _print_report(facts: dict[str, Any]) -> None:
 
 
 def _print_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *, json: bool) -> int:
-    """Print the kubectl command. It reads stdin, so that the shell history lacks the value."""
+    """Print the kubectl command. It reads stdin, so that the value is not in the shell history."""
     name = name or fix_hints.object_name(declared.__name__ if declared else "")
-    if not _OBJECT.fullmatch(name):
+    if not _OBJECT_NAME.fullmatch(name):
         message = "--kubernetes must be the name of a Kubernetes Secret: a-z, 0-9, '-' and '.'"
         raise UsageError(message)
     fields = declared._field_index.all_fields if declared else [field]  # noqa: SLF001  (same package)

@@ -14,7 +14,7 @@ from hive_boot.cli.terminal import CommandError, UsageError, os_error_text
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import Field, FieldIndex, ValueProblem, constraint_violations
 from hive_boot.secrets.loader import load
-from hive_boot.secrets.placeholders import STAND_INS, content_problem
+from hive_boot.secrets.placeholders import PLACEHOLDER_PROBLEMS, content_problem
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
@@ -178,7 +178,7 @@ def encode_value(value: Value) -> bytes:
     """Return the file content from which a start reads exactly ``value``.
 
     A start removes one byte order mark and one final newline from text. A text that begins
-    with a byte order mark or ends with a newline therefore gets one more of it. The content
+    with a byte order mark or ends with a newline therefore gets another one. The content
     of SecretBytes is not changed.
     """
     if isinstance(value, SecretBytes):
@@ -194,7 +194,7 @@ def decode_value(raw: bytes, field: Field) -> ValueOrProblem:
     """
     value = value_of_content(lambda: raw, field.name, is_text=field.kind is Secret)
     problem = None if isinstance(value, ValueProblem) else content_problem(value)
-    return value if problem is None or problem in STAND_INS else problem
+    return value if problem is None or problem in PLACEHOLDER_PROBLEMS else problem
 
 
 def rejections(field: Field, value: Value) -> list[str]:

@@ -51,7 +51,7 @@ class CommandError(_LinesError):
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal ends the command as Ctrl-C does; its number is the argument."""
+    """Raised by a signal, to end the command as Ctrl-C does; the argument is its number."""
 
 
 def raise_terminated(number: int, _frame: object) -> NoReturn:
@@ -161,7 +161,7 @@ def print_text(text: str) -> None:
 
 
 def print_json(facts: object) -> None:
-    """Write JSON to stdout, in ASCII: each encoding of stdout has its characters."""
+    """Write JSON to stdout, in ASCII, which every encoding of stdout can represent."""
     import json  # noqa: PLC0415  (only for --json)
 
     print_text(escape_controls(json.dumps(facts, indent=2), keep_lines=True))

@@ -93,7 +93,7 @@ def locate_thread(thread: threading.Thread, *, below: str = "") -> str:
     """
     with suppress(Exception):
         frames: list[FrameType] = []
-        frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  (documented)
+        frame = sys._current_frames().get(thread.ident or 0)
         while frame is not None and frame.f_code.co_filename != below:
             frames.insert(0, frame)
             frame = frame.f_back
@@ -255,7 +255,7 @@ def _blocks_exit(thread: threading.Thread) -> bool:
     if not thread.is_alive() or not getattr(thread, "pending_work_items", True):
         return False  # only the manager thread of a ProcessPoolExecutor has pending_work_items
     pools = sys.modules.get("concurrent.futures.thread")
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  (documented)
+    frame = sys._current_frames().get(thread.ident or 0)
     if pools is None or frame is None:
         return True
     # The innermost Python frame of an idle worker is the worker function: SimpleQueue.get is C.

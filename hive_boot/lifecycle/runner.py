@@ -88,7 +88,7 @@ class Runner:
 
     @property
     def only_asgi_component_pending(self) -> bool:
-        """Whether all resources but the last one, which needs them all, have started."""
+        """Whether all resources have started, except the last one: the ASGI component."""
         return (
             self._states.state is State.STARTING
             and self.resources is not None
@@ -104,7 +104,7 @@ class Runner:
         self._background.start()
         await self._opened.wait()
         if self._group is None:
-            message = "the loop is ending"
+            message = "The event loop is ending."
             raise LifecycleError(message)
         return self._group
 
@@ -117,7 +117,7 @@ class Runner:
         """Start a listener, which runs until the end of the run.
 
         Args:
-            listener: takes ``task_status``, and calls ``started()`` of it when it is open.
+            listener: a function that calls ``task_status.started()`` when it is open.
             name: the name of the listener in messages.
 
         Returns:
@@ -137,7 +137,7 @@ class Runner:
             except Exception as exc:
                 if not is_open:
                     raise
-                self.fail("listener", name, unwrap_single(exc))
+                self.report_failure("listener", name, unwrap_single(exc))
 
         value: object = await group.start(run_listener)
         is_open = True
@@ -157,11 +157,11 @@ class Runner:
             from hive_boot.lifecycle.resources import ResourceManager  # noqa: PLC0415  (many have none)
 
             group = await self.task_group()
-            # A manager exists from its start on: nothing is awaited in between.
+            # Nothing is awaited between here and the start: `resources` is None until the start.
             self.resources = ResourceManager(
                 self._resources,
                 self._states.timeline,
-                partial(self.fail, "resource"),
+                partial(self.report_failure, "resource"),
                 self._timings,
             )
             await self.resources.start(group, deadline, seconds)
@@ -169,7 +169,7 @@ class Runner:
     async def start_services(self) -> None:
         """Start the services, and the calls of readiness contributors."""
         if self.readiness is not None or self._services:
-            # Its end, when a foreign owner closes the loop, ends calls and restarts too.
+            # If the owner of the loop closes it, the end of the task group ends these tasks too.
             await self.task_group()
         if self.readiness is not None:
             self.readiness.start(self._context)
@@ -179,7 +179,7 @@ class Runner:
             self.services = self._shutdown.services = TaskSupervisor(
                 self._services,
                 self._states.timeline,
-                partial(self.fail, "service"),
+                partial(self.report_failure, "service"),
                 self._shutdown.stopping,
                 self._timings,
             )
@@ -191,7 +191,7 @@ class Runner:
             return {}
         return self.services.restart(labels, self._group)
 
-    def fail(self, kind: str, name: str, failure: BaseException) -> None:
+    def report_failure(self, kind: str, name: str, failure: BaseException) -> None:
         """Log the failure of a resource, service, listener or hook; the first one ends the run."""
         label = describe_component(kind, name)
         text = "The application is stopping, because %s has failed"
@@ -264,7 +264,7 @@ class Runner:
         return [line for lines in self._pending() for line in lines]
 
     def waits_for(self) -> list[str]:
-        """Return a line for what the stop waits for now: what it stops later is left out."""
+        """Return a line for each thing that the stop waits for now, not for what it stops later."""
         return next((lines for lines in self._pending() if lines), [])
 
     def _pending(self) -> Iterator[list[str]]:

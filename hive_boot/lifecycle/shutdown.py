@@ -33,7 +33,7 @@ class ShutdownController:
 
     A request begins it: the shutdown delay and the grace period of main pass, then main is
     cancelled, and the deadline begins. In an owned process a forced exit follows the deadline.
-    Methods are called in the event loop, except :meth:`note_signal` and :meth:`force`.
+    Methods are called in the event loop, except :meth:`note_signal` and :meth:`mark_forced`.
 
     Args:
         states: the states of the run.
@@ -150,7 +150,7 @@ class ShutdownController:
         due = time.monotonic() + seconds + self._timings.forced_exit_delay
         self._watchdog.set_deadline(due)
 
-    def force(self) -> State:
+    def mark_forced(self) -> State:
         """Enter FORCED, before the second signal ends the process; called in its handler.
 
         Returns:
@@ -285,17 +285,17 @@ class ExitWatchdog:
         self._deadlines.put(None)
         for thread in self._threads:
             thread.join(0.1)
-        self._hold()
+        self._wait_for_forced_exit()
 
     def only_while_exiting(self) -> None:
         """Restrict the forced exit to the phase in which Python joins threads and children."""
         self._only_at_exit = True
-        self._hold()
+        self._wait_for_forced_exit()
         if (util := sys.modules.get("multiprocessing.util")) is not None:
             # A negative priority is called after the children have been joined.
-            util.Finalize(None, self._hold, exitpriority=-1000)
+            util.Finalize(None, self._wait_for_forced_exit, exitpriority=-1000)
 
-    def _hold(self) -> None:
+    def _wait_for_forced_exit(self) -> None:
         """Wait for the forced exit if it has begun.
 
         It ends child processes, and what waits for them then continues: without this, Python could

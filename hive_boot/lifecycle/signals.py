@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         def reload(self) -> None:
             """Request a reload, after SIGHUP."""
 
-        def force(self) -> str:
+        def mark_forced(self) -> str:
             """Return the state of the run, before the second signal ends the process."""
 
 
@@ -198,7 +198,7 @@ class SignalHandler:
             # A third signal, which interrupts this handler, changes nothing.
             return
         self._is_forcing = True
-        state = "armed" if self._target is None else self._target.force()
+        state = "armed" if self._target is None else self._target.mark_forced()
         text = f"hive_boot: a second signal, {signal.Signals(number).name}, while {state}: forced\n"
         if "multiprocessing.process" in sys.modules:
             with suppress(Exception):

@@ -74,7 +74,7 @@ class TimelineEntry(Record):
     waits_for: tuple[str, ...] = ()
 
 
-_MOST = 200
+_MAX_REPEATED_STEPS = 200
 """Number of service runs, and of checks, in the timeline: both repeat during the whole run."""
 
 
@@ -101,7 +101,7 @@ class Timeline:
         return self._steps[number]
 
     def begin(self, name: str, kind: Kind, waits_for: tuple[str, ...] | None = None) -> int:
-        """Record the begin of a step.
+        """Record the beginning of a step.
 
         Args:
             name: the name of the step.
@@ -116,7 +116,7 @@ class Timeline:
         entry = TimelineEntry(name, kind, self.elapsed, None, outcome, waits_for or ())
         self._steps[number] = entry
         repeated = [each for each, step in self._steps.items() if step.kind == kind]
-        if kind in {"service", "check"} and len(repeated) > _MOST:
+        if kind in {"service", "check"} and len(repeated) > _MAX_REPEATED_STEPS:
             del self._steps[repeated[0]]
         return number
 

@@ -130,7 +130,7 @@ def exclude_from_loop_end() -> None:
     """
     _, asyncio = _asyncio_loop()
     if asyncio is not None:
-        asyncio._unregister_task(asyncio.current_task())  # noqa: SLF001  (documented)
+        asyncio._unregister_task(asyncio.current_task())
 
 
 def start_daemon_thread(call: Callable[[], object], name: str) -> threading.Thread:
@@ -217,7 +217,7 @@ async def run_shielded(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseExc
             await work()
             return None
         task = loop.create_task(work())
-        asyncio._unregister_task(task)  # noqa: SLF001  (see exclude_from_loop_end)
+        asyncio._unregister_task(task)
         cancelled: BaseException | None = None
         while not task.done():
             try:
@@ -327,7 +327,7 @@ class BackgroundTask:
             self._task = spawn_system_task(self._run, name=self._name, context=context)
         else:
             task = self._loop.create_task(self._run(), name=self._name, context=context)
-            self._asyncio._unregister_task(task)  # noqa: SLF001  (see exclude_from_loop_end)
+            self._asyncio._unregister_task(task)
             # A task that is cancelled before its first step never reaches its `finally`.
             task.add_done_callback(lambda _: self._mark_ended())
             self._task = task
@@ -475,9 +475,9 @@ class CancellableBlock:
         A second call does nothing.
 
         Args:
-            seconds: the time in which the block should end. On asyncio it is cancelled once more
-                when three quarters of what is left of it at the first cancellation are over: code
-                can swallow a cancellation by mistake.
+            seconds: the time in which the block should end. On asyncio the block is cancelled a
+                second time, three quarters of the remaining time after the first cancellation,
+                because code can swallow a cancellation by mistake.
         """
         if self.cancel_requested:
             return

@@ -1,4 +1,4 @@
-"""Config of an application: what its factory takes and returns, and the problems of a failure."""
+"""Config of an application: a call of its factory, and the problems that describe a failure."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class ConfigFactory:
         if not inspect.iscoroutine(config):
             return config, []
         config.close()
-        failure = TypeError("it returned a coroutine, and is not awaited")
+        failure = TypeError("it returned a coroutine, which is not awaited")
         return None, self._problems(failure, hidden)
 
     def _problems(self, exc: BaseException, hidden: Sequence[Value]) -> list[Problem]:

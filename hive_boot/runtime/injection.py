@@ -65,7 +65,7 @@ def require(valid: object, message: str) -> None:
 
 
 def is_async(function: object) -> bool:
-    """Check whether a function is an ``async def``."""
+    """Return whether a function is an ``async def``."""
     from inspect import iscoroutinefunction  # noqa: PLC0415  (a bare declaration has no function)
 
     return iscoroutinefunction(function)
@@ -235,9 +235,9 @@ def namespace(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def evaluate_annotation(function: Callable[..., Any], annotation: object) -> object:
-    """Return what an annotation of a function means, without its type arguments and metadata.
+    """Evaluate an annotation of a function, and remove its type arguments and metadata.
 
-    If it cannot be evaluated, this is the last name in it.
+    If it cannot be evaluated, return the last name in it.
     """
     # Under `from __future__ import annotations`, a quoted annotation is a string in a string.
     for _ in range(3):

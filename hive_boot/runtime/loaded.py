@@ -79,7 +79,7 @@ class LoadedApplication(Generic[S]):
         before: Any = self.store
         values = vars(before.view)
         try:
-            with global_access._load_lock:  # noqa: SLF001  (same library)
+            with global_access.load_lock:
                 self.read()
             yield
         finally:

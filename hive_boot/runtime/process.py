@@ -183,9 +183,9 @@ class ProcessRunner:
         if self._run is not None and self._soon is not None:
             self._soon(self._run.request_reload)
 
-    def force(self) -> str:
+    def mark_forced(self) -> str:
         """Enter FORCED, and return the state until then; called in a signal handler."""
-        return "armed" if self._run is None else self._run.shutdown.force()
+        return "armed" if self._run is None else self._run.shutdown.mark_forced()
 
     def release(self) -> None:
         """Cancel the forced exit, unless a thread or a child process can hang the exit."""

@@ -29,10 +29,11 @@ class _HookState:
     """State of one hook. Its repr does not show the failure, which may contain a value.
 
     Attributes:
-        change: what the hook has not handled yet; None without it.
+        change: the change that the hook has not handled yet; None without one.
         retry_at: when it is called again, on the monotonic clock.
         done: set at the end of the latest call.
-        failure: the failure of that call, also while it runs; None when it has returned.
+        failure: the failure of that call; None if it has succeeded. While the call runs, the text
+            that applies if it is cancelled.
         failing: whether the last recorded call has failed.
         failures: the number of calls that have failed.
     """
@@ -51,7 +52,7 @@ class _HookState:
 
     @property
     def due(self) -> float:
-        """When the next call is due, on the monotonic clock; infinite while none is."""
+        """When the next call is due, on the monotonic clock; infinite without one."""
         is_waiting = self.change is not None and self.done.is_set() and not self.exits
         return self.retry_at if is_waiting else math.inf
 

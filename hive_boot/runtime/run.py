@@ -475,7 +475,7 @@ class Run(Generic[S, C]):
                 injection_context=self.injection_context,
                 rebuilder=rebuilder,
                 set_reload_state=self.set_reload_state,
-                on_exit=partial(self.runner.fail, "rotation hook"),
+                on_exit=partial(self.runner.report_failure, "rotation hook"),
                 context=self._context,
                 timings=self._declaration.timings,
             )

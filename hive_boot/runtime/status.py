@@ -52,8 +52,8 @@ class SecretStatus:
         source: ``file``, ``environment``, ``.env``, ``source``, ``dev_default``; empty when
             absent.
         place: the file, the variable or the custom source it was read from; empty when absent.
-        generation: the accepted set that brought the value.
-        age: seconds since this process took the value into use.
+        generation: the number of the accepted set that first contained the value.
+        age: seconds since the value came into use in this process.
         due: seconds until the activation of a pending value; None without a pending value.
     """
 
@@ -94,7 +94,7 @@ class Status:
         rejected_names: the causes of that rejection: secrets, directories, a check.
         watcher: how changes are noticed: ``inotify``, by kernel events; ``poll``, by a read
             every 2 s; ``down``, not at all at this moment; ``off``, nothing is watched.
-        missed_events: the number of changes without an event, which only a comparison has found.
+        missed_events: the number of changes that caused no event; a comparison found them.
         pinned: the declared files that are mount points themselves: they can be rewritten
             in place but not replaced.
         stale: the pinned files that were replaced on the host; only a restart shows the new

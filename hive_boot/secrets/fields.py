@@ -45,7 +45,7 @@ def as_list(given: object) -> list[Any]:
 
 
 FieldTarget = tuple[str, str, bool]
-"""Field of a file: its attribute, its name, and whether it is text."""
+"""Field that a file or member provides: its attribute, its name, and whether it is text."""
 
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -77,7 +77,7 @@ class Field(Record):
     The attributes that are not listed are arguments of :func:`secret`.
 
     Attributes:
-        attribute: the Python attribute of the declaration.
+        attribute: the attribute of the class.
         kind: ``Secret`` or ``SecretBytes``.
         required: whether the annotation does not contain ``| None``.
         may_be_omitted: whether ``= None`` is in the code, so that a test may leave the field out.
@@ -108,7 +108,7 @@ class Field(Record):
 
     @property
     def target(self) -> FieldTarget:
-        """The field, as the tables of files contain it."""
+        """The field as an entry of ``FieldIndex.by_file``."""
         return self.attribute, self.name, self.kind is Secret
 
     @property
@@ -118,7 +118,7 @@ class Field(Record):
 
     @property
     def bundle(self) -> str:
-        """The file of which ``file`` names a member; empty if it names a whole file."""
+        """The file that contains the member ``file``; empty if ``file`` is a whole file."""
         return split_member(self.file_name)[0]
 
     def required_for(self, profile: Profile) -> bool:
@@ -153,7 +153,7 @@ def constraint_violations(field: Field, reveal: Callable[[], str | bytes]) -> li
 
 
 def split_member(file: str) -> tuple[str, str]:
-    """Return the file and its member that ``rds.json#password`` names; empty for a whole file."""
+    """Split ``rds.json#password`` into file and member; both are empty for a whole file."""
     path, _, member = file.partition("#")
     return (path, member) if path and member else ("", "")
 
@@ -207,7 +207,7 @@ class FieldIndex:
             for each in self.all_fields
             if (each.dev_default, each.min_length, each.max_length, each.pattern) != (None,) * 4
         ]
-        # A file of a name and of an alias is the file of the name.
+        # A file that belongs to a name and to an alias is assigned to the name.
         self.by_file: dict[str, FieldTarget] = {
             name: each.target for each in reversed(named) for name in each.candidates
         }
@@ -224,7 +224,7 @@ class FieldIndex:
 
 
 def _renamed(field: Field, suffix: str, name: str) -> Field:
-    """Return an optional field with the rules of another one, for a further name of it."""
+    """Return an optional field with the constraints of ``field``, for another of its names."""
     return field.replace(
         attribute=f"{field.attribute}.{suffix}",
         name=name,

@@ -24,8 +24,8 @@ from hive_boot.secrets.sources.files import (
     EMPTY,
     NOT_UTF_8,
     SourceHit,
+    as_declared_type,
     as_value,
-    content_of,
     fix_of_file,
     read_fifo,
 )
@@ -83,8 +83,8 @@ def load(  # noqa: PLR0913  (all that it depends on)
         if now == parents:
             break
     else:
-        restless = next(path for path, before in zip(now, parents, strict=True) if path != before)
-        builder.problems.append(Problem(restless, MOVING.kind, MOVING.message, fix=MOVING.fix))
+        changed = next(path for path, before in zip(now, parents, strict=True) if path != before)
+        builder.problems.append(Problem(changed, MOVING.kind, MOVING.message, fix=MOVING.fix))
     builder.resolve_aliases()
     if custom:
         loading.add_answers(custom)
@@ -166,7 +166,7 @@ class _Loader:
             and all(hit.result is EMPTY for hit in builder.hits.get(field.attribute, ()))
         ]
         for source in custom:
-            source.want(left)
+            source.set_fields(left)
             builder.custom_sources.append(source.name)
             for field in left:
                 if (result := source.results.get(field.name)) is not None:
@@ -201,7 +201,7 @@ class _Loader:
             if file.problem is not None:
                 builder.unread_files.append(file.problem)
             builder.problems += file.problems
-            for name in file.concerned:
+            for name in file.affected:
                 builder.reported.add(named[name].attribute.partition(".alias.")[0])
             for name in file.ignored:
                 builder.warn("dotenv-setting", name, location=path)
@@ -299,8 +299,6 @@ class _Loader:
         Args:
             pointers: the text of each variable, which may be a value by mistake, and its field.
         """
-        from hive_boot.secrets.fix_hints import printable_path  # noqa: PLC0415  (few are used)
-
         absolute = [os.path.join(self.source_context.cwd, path) for path, _ in pointers]
         fifos = {path: read_fifo(path, self.fifo_reader) for path in absolute}
         snapshot = read_paths([path for path in fifos if not fifos[path]], self.policy)
@@ -309,7 +307,7 @@ class _Loader:
             shown = printable_path(path)
             place = f"{pointer}={shown}" if shown else f"{pointer} (value not shown)"
             found = fifos[real] or snapshot.problem or snapshot.batch.result(real)
-            found = content_of(found, field.name, is_text=field.kind is Secret)
+            found = as_declared_type(found, field.name, is_text=field.kind is Secret)
             if not found:
                 if shown is None:
                     # The text is not a path: it may be the value itself, so hide it.
@@ -410,3 +408,15 @@ def _reader(values: Mapping[str, str | Secret | ValueProblem], name: str) -> Cal
     if isinstance(values[name], Secret):
         return values[name].reveal  # type: ignore[union-attr]
     return _OpaqueIterator(values[name]).__next__
+
+
+def printable_path(path: str) -> str | None:
+    """Return ``path`` if it may be shown, which is when its directory exists.
+
+    A value that was set instead of a path is not below an existing directory. The root and the
+    working directory do not count, because every value would be below them.
+    """
+    parent = os.path.dirname(path)
+    is_usual = parent.strip("./") and path.isprintable()
+    fits = len(path) <= os.pathconf("/", "PC_PATH_MAX")
+    return path if is_usual and fits and os.path.isdir(parent) else None

@@ -422,7 +422,7 @@ class _Detection(Record):
 
             scopes, wanted = [self.host.variables()], {"APP_ENV"}
             file = read_dotenv(path, wanted=wanted, scopes=scopes, fifo_reader=self.fifo_reader)
-            if wanted & (file.concerned | file.value_problems.keys()):
+            if wanted & (file.affected | file.value_problems.keys()):
                 return "unreadable", f"APP_ENV in {path}"
             if "APP_ENV" in file.values and (text := file.values["APP_ENV"].reveal()):
                 return text, f"APP_ENV in {path}"

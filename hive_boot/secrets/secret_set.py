@@ -296,7 +296,9 @@ def _validate_source_names(cls: type, field_index: FieldIndex) -> None:
         pointers = [f"{each.name}_FILE" for each in names if each.file_variable]
         variables = [*(each.name for each in names), *pointers]
         if len(set(variables)) < len(variables):
-            _declaration_error(cls, field.attribute, "has a name twice in name= and aliases=")
+            _declaration_error(
+                cls, field.attribute, "has the same name twice in name= and aliases="
+            )
         files = [file for name in names for file in name.candidates]
         for source_name in (*variables, *files):
             owner = owners.setdefault(source_name, field.attribute)

@@ -65,18 +65,14 @@ class _Opaque(Generic[Plain]):
             )
             del candidate
             raise TypeError(message)
-        from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
-
         given = _OpaqueIterator(candidate).__next__
         del candidate
-        return compare_digest(_raw(self._open), _raw(given))
+        return _is_equal(self._open, given)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
-
-        return compare_digest(_raw(self._open), _raw(other._open))
+        return _is_equal(self._open, other._open)
 
     def __hash__(self) -> int:
         return hash((_SALT, self._open()))
@@ -193,6 +189,13 @@ def mask_secret(value: str) -> str:
     plain = value.isascii() and value.isprintable() and " " not in value and "://" not in value
     is_maskable = plain and len(value) >= _MIN_MASKABLE_LENGTH
     return f"{value[:4]}...{value[-3:]}" if is_maskable else "***"
+
+
+def _is_equal(first: Callable[[], str | bytes], second: Callable[[], str | bytes]) -> bool:
+    """Return whether two functions return the same value, compared in constant time."""
+    from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
+
+    return compare_digest(_raw(first), _raw(second))
 
 
 def _raw(reveal: Callable[[], str | bytes]) -> bytes:

@@ -151,12 +151,12 @@ async def app_lifespan(app: App, state: dict[str, Any]) -> AsyncIterator[None]:
         Exception: the application raised it; a group only when the block failed too.
     """
     # Resources in the state may be secret: no local variable may show them in a traceback.
-    sealed_state = conceal(state)
+    concealed_state = conceal(state)
     del state
     failures: list[BaseException] = []
     async with anyio.create_task_group() as group:
         protocol = _LifespanProtocol(group)
-        group.start_soon(protocol.run, app, sealed_state)
+        group.start_soon(protocol.run, app, concealed_state)
         await protocol.started.wait()
         if protocol.failure is None:
             # An exception of the block is raised after the group, which would wrap it.

@@ -124,7 +124,7 @@ def handle_request(  # noqa: PLR0913  (a request, the application, and its optio
     return response.replace(body=b"") if method == "HEAD" else response
 
 
-def respond(scope: Scope, status: Status, **options: Any) -> Response:  # noqa: ANN401
+def handle_asgi_request(scope: Scope, status: Status, **options: Any) -> Response:  # noqa: ANN401
     """Return the response to a request with an ASGI scope; the options of :func:`handle_request`.
 
     A request whose path is the prefix and an endpoint gets the response of the endpoint.
@@ -258,7 +258,7 @@ class Endpoints:
             # A page opened as "/boot/" requests its files one level deeper.
             path = path.removeprefix("/boot") if path.startswith("/boot/") else path
             below = {**scope, "path": path, "root_path": ""}
-            await send_response(respond(below, self._status(), name=self._name), send)
+            await send_response(handle_asgi_request(below, self._status(), name=self._name), send)
         elif scope["type"] == "lifespan":
             await complete_lifespan(receive, send)
         else:
@@ -278,7 +278,7 @@ async def answer_probe(scope: Scope, send: Send, status: Callable[[], Status]) -
     """
     if scope["type"] != "http" or _endpoint_of(path_of(scope)) not in PROBES:
         return False
-    await send_response(respond(scope, status(), only=PROBES), send)
+    await send_response(handle_asgi_request(scope, status(), only=PROBES), send)
     return True
 
 

@@ -32,7 +32,7 @@ class _Logger(Logger):
     def atoms(
         self, request: WWWScope, response: ResponseSummary | None, request_time: float
     ) -> Mapping[str, str]:
-        """Return the values that the format of the access log can name, without variables."""
+        """Return the values for the format of the access log, without environment variables."""
         atoms: Any = super().atoms(request, response, request_time)
         for name in [each for each in atoms if each.endswith("}e")]:
             del atoms[name]
@@ -42,14 +42,14 @@ class _Logger(Logger):
 class HypercornServer(Config):
     """hypercorn on asyncio or trio. The logger ``hypercorn.access`` logs requests.
 
-    It is its own configuration: hypercorn would make a socket that it gets as a descriptor
-    inheritable by child processes, and would add handlers to a logger that it creates. Objects
-    are used as they are.
+    The class is itself the configuration of hypercorn, so that hypercorn uses our socket and
+    loggers. hypercorn would make a socket inheritable by child processes if it got a descriptor,
+    and would add handlers to loggers that it creates.
 
     Args:
         app: the application.
         options: options of ``hypercorn.Config``.
-        context: the context of TLS; None for plain HTTP.
+        context: the SSL context; None for plain HTTP.
         on_started: called when connections are accepted.
 
     Attributes:

@@ -21,7 +21,6 @@ from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.lifecycle.tasks import log_event, unwrap_single
 from hive_boot.runtime.log_messages import fallback_handler
-from hive_boot.secrets.fix_hints import did_you_mean
 from hive_boot.serving.asgi import (
     InFlightRequests,
     ProxyHeadersMiddleware,
@@ -54,7 +53,7 @@ _BACKENDS = {"uvicorn": ("asyncio",), "hypercorn": ("asyncio", "trio")}
 
 
 _ACCESS_LOG = {"uvicorn": "access_log", "hypercorn": "accesslog"}
-"""The option of each server that decides about its access log."""
+"""The option of each server that enables its access log."""
 
 
 def bind(
@@ -66,7 +65,8 @@ def bind(
         host: an address of this machine, or a host name that resolves to one.
         port: the port; 0 for any free port.
         uds: the path of a Unix socket, instead of host and port.
-        fd: the descriptor of a bound stream socket, instead of the others; it is taken over.
+        fd: the descriptor of a bound stream socket, instead of the other arguments; the returned
+            socket owns it.
 
     Raises:
         LifecycleError: the address is invalid, in use or not allowed.
@@ -100,9 +100,9 @@ def bind(
 
 
 def _bind_path(sock: socket.socket, path: str) -> None:
-    """Bind a Unix socket, in place of one that a process has left behind.
+    """Bind a Unix socket, and replace one that an ended process has left.
 
-    Every user may connect, as to a port: the directory of the path decides who can reach it.
+    Every user may connect, as to a port. The permissions of the directory can restrict this.
     """
     # BlockingIOError: a process listens, and its queue is full.
     with suppress(FileNotFoundError, BlockingIOError), socket.socket(socket.AF_UNIX) as client:
@@ -116,7 +116,7 @@ def _bind_path(sock: socket.socket, path: str) -> None:
     os.chmod(path, 0o666)  # noqa: PTH101, S103  (as uvicorn does)
 
 
-_DECIDED = re.compile(
+_RESERVED_OPTIONS = re.compile(
     "app|(.+_)?bind|callback_notify|cert_reqs|certfile|daemon|debug|env_file|factory|fd|group|host"
     "|graceful_timeout|interface|keyfile.*|lifespan|log|loop|(limit_)?max_requests.*|pid_path|port"
     "|(use_)?reload.*|(shutdown|startup)_timeout|ssl_(certfile|context|enabled|keyfile|version).*"
@@ -125,7 +125,7 @@ _DECIDED = re.compile(
 """Options of uvicorn and hypercorn that hive_boot decides, or that need their own process."""
 
 
-_OWN_OPTIONS = {"proxy_headers": "bool", "forwarded_allow_ips": "list[str] | str | None"}
+_COMMON_OPTIONS = {"proxy_headers": "bool", "forwarded_allow_ips": "list[str] | str | None"}
 """The types of the options that mean the same for both servers."""
 
 
@@ -139,7 +139,7 @@ _TYPES: dict[str, Any] = {
     "None": NoneType,
     "str": str | os.PathLike,
 }
-"""Accepted classes by the names in annotations; the server refuses wrong values of others."""
+"""Accepted classes by the names in annotations; the server checks values of other annotations."""
 
 
 def _validate_options(name: str, options: object, known: Mapping[str, str]) -> dict[str, Any]:
@@ -148,21 +148,23 @@ def _validate_options(name: str, options: object, known: Mapping[str, str]) -> d
         message = "server_options= must be a mapping of names to values."
         raise DeclarationError(message)
     for option, value in options.items():
-        if _DECIDED.fullmatch(str(option)):
+        if _RESERVED_OPTIONS.fullmatch(str(option)):
             message = (
                 f"server_options= cannot set {option!r}. Fix: use the arguments of serve() (host, "
                 "port, uds, fd, tls, backend) or of Bootstrap (shutdown_timeout)."
             )
             raise DeclarationError(message)
         if option not in known:
-            allowed = [each for each in known if not _DECIDED.fullmatch(each)]
+            from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
+
+            allowed = [each for each in known if not _RESERVED_OPTIONS.fullmatch(each)]
             near = did_you_mean(str(option), allowed)
             message = f"{name} has no option {option!r}.{near}"
             raise DeclarationError(message)
         kinds = [each.partition("[")[0] for each in known[option].split(" | ")]
         may_be_none = re.search("None|Optional", known[option]) is not None
-        is_open = (value is not None or may_be_none) and not _TYPES.keys() >= {*kinds}
-        if not (is_open or any(isinstance(value, _TYPES.get(each, ())) for each in kinds)):
+        is_unchecked = (value is not None or may_be_none) and not _TYPES.keys() >= {*kinds}
+        if not (is_unchecked or any(isinstance(value, _TYPES.get(each, ())) for each in kinds)):
             message = (
                 f"Invalid option {option!r} of {name}: expected {known[option]}, not {value!r}."
             )
@@ -218,7 +220,7 @@ class HttpServer:
             from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (same)
 
             self._engine_class = HypercornServer
-        known = {**self._engine_class.known_options, **_OWN_OPTIONS}
+        known = {**self._engine_class.known_options, **_COMMON_OPTIONS}
         self._options = _validate_options(name, {} if options is None else options, known)
         trusted = self._options.pop("forwarded_allow_ips", None)
         if trusted is None:
@@ -249,7 +251,7 @@ class HttpServer:
         Args:
             app: the application; its lifespan is not run here.
             sock: the socket that :func:`bind` returned; it is closed at the stop.
-            context: the context of TLS. Default None: plain HTTP.
+            context: the SSL context. Default None: plain HTTP.
             task_status: notified when connections are accepted.
 
         Raises:
@@ -348,7 +350,7 @@ class HttpService:
         timings: how long the server may take to end.
 
     Attributes:
-        certificate: the certificate of TLS; None for plain HTTP.
+        certificate: the certificate for TLS; None for plain HTTP.
     """
 
     certificate: ServerCertificate | None = None
@@ -408,7 +410,7 @@ class HttpService:
         """
         sock = bind(*self._address, uds=self._uds, fd=self._fd)
         path = self._uds
-        own = path and os.stat(path)  # noqa: PTH116  (as it was passed)
+        created = path and os.stat(path)  # noqa: PTH116  (as it was passed)
         log_event(logging.INFO, "Listening on %s", self._url(sock))
         try:
             with fallback_handler(*self._server.access_loggers):
@@ -424,7 +426,7 @@ class HttpService:
             self._done.set()
             with suppress(OSError):
                 # Another process may have replaced the Unix socket.
-                if path and own and os.path.samestat(own, os.stat(path)):  # noqa: PTH116
+                if path and created and os.path.samestat(created, os.stat(path)):  # noqa: PTH116
                     os.unlink(path)  # noqa: PTH108
 
     def _url(self, sock: socket.socket) -> str:

@@ -24,7 +24,7 @@ class UvicornServer(uvicorn.Server):
     Args:
         app: the application.
         options: options of ``uvicorn.Config``.
-        context: the context of TLS; None for plain HTTP.
+        context: the SSL context; None for plain HTTP.
         on_started: called when connections are accepted.
 
     Attributes:
@@ -64,7 +64,7 @@ class UvicornServer(uvicorn.Server):
         try:
             await self.serve(sockets=[sock])
         finally:
-            # Such as one whose client does not read its response.
+            # For example a connection whose client does not read its response.
             for connection in list(self.server_state.connections):
                 connection.transport.abort()
             if self.server_state.tasks:

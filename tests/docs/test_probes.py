@@ -201,7 +201,7 @@ def test_the_names_are_right() -> None:
 
 def test_the_numbers_are_right() -> None:
     """The seconds and limits of the page are those of the code."""
-    assert (DEFAULTS.probe_timeout, probe_server.MOST) == (10, 100)
+    assert (DEFAULTS.probe_timeout, probe_server.MAX_CONNECTIONS) == (10, 100)
     for name in ("timeout", "interval"):
         seconds = signature(Bootstrap.readiness).parameters[name].default
         assert f"`{name}` seconds ({seconds})" in TEXT

@@ -80,8 +80,8 @@ async def test_a_failure_cancels_what_uses_a_ready_run(caplog: pytest.LogCapture
     for at in WAYS:
         caplog.clear()
         owner, failure = OwnedRun(at, delay=LONG), ValueError("lost")
-        owner.runner.fail("resource", "pool", failure)
-        owner.runner.fail("resource", "queue", KeyError("second"))
+        owner.runner.report_failure("resource", "pool", failure)
+        owner.runner.report_failure("resource", "queue", KeyError("second"))
         was_ready = at in {State.READY, State.RELOADING}
         assert owner.states.state is (State.DRAINING if was_ready else at)
         assert (owner.runner.failed, owner.runner.failure) == ("pool", failure)
@@ -102,14 +102,14 @@ async def test_a_failure_cancels_what_uses_a_ready_run(caplog: pytest.LogCapture
 async def test_a_failure_in_an_owned_process_is_a_request() -> None:
     """The delay passes also after a failure, and a start is cancelled."""
     owner = OwnedRun(State.READY, delay=0.01, owns_process=True)
-    owner.runner.fail("resource", "pool", ValueError())
+    owner.runner.report_failure("resource", "pool", ValueError())
     assert (owner.phases[-1], owner.cancelled) == ("draining running", 0)
     await until(lambda: owner.cancelled)
     assert owner.phases[-1] == "stopping running"
     assert await owner.stop() == []
 
     owner = OwnedRun(State.STARTING, delay=LONG, owns_process=True)
-    owner.runner.fail("resource", "pool", ValueError())
+    owner.runner.report_failure("resource", "pool", ValueError())
     assert (owner.states.state, owner.cancelled) == (State.STOPPING, 1)
     assert await owner.stop() == []
 
@@ -121,7 +121,7 @@ async def test_a_failure_during_the_stop_is_only_kept(caplog: pytest.LogCaptureF
         failure = ValueError("lost")
         owner.shutdown.request()
         before = owner.states.state, owner.cancelled
-        owner.runner.fail("resource", "pool", failure)
+        owner.runner.report_failure("resource", "pool", failure)
         assert owner.runner.failure is failure
         assert (owner.states.state, owner.cancelled) == before
         assert caplog.messages[-1].startswith("The application was stopping when the resource pool")
@@ -207,5 +207,5 @@ async def test_a_second_signal_gets_the_state_until_then() -> None:
     """The message of a forced exit names the state in which the process was."""
     for at in WAYS:
         owner = OwnedRun(at)
-        assert owner.shutdown.force() is at
+        assert owner.shutdown.mark_forced() is at
         assert owner.states.state is State.FORCED

@@ -12,7 +12,7 @@ EXAMPLE = ".env.example"
 
 def file(path: str, there: str | None, text: str) -> File:
     """Give a file as it was found."""
-    return File(path=path, text=text, there=there)
+    return File(path=path, text=text, existing=there)
 
 
 def filled(path: str, name: str, value: str) -> File:

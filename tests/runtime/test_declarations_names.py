@@ -80,9 +80,9 @@ async def test_hooks_and_checks_name_fields_by_attribute_or_declared_name() -> N
     @boot.check("STRIPE_KEY")
     async def check() -> None: ...
 
-    (registered,) = boot._declaration.hooks  # noqa: SLF001  (what was understood)
+    (registered,) = boot._declaration.hooks
     assert registered.names == {"jwt_secret", "api_key"}
-    assert boot._declaration.checks[0].names == {"api_key"}  # noqa: SLF001  (the same)
+    assert boot._declaration.checks[0].names == {"api_key"}
     for name, text in (
         ("jwt_secrt", "Keys does not declare jwt_secrt. Did you mean 'jwt_secret'?"),
         ("JWT_SECRT", "Did you mean 'jwt_secret'?"),
@@ -108,7 +108,7 @@ def test_an_attribute_precedes_the_declared_name_of_another_field() -> None:
     @boot.on_rotate("one")
     async def hook(_: Change) -> None: ...
 
-    assert boot._declaration.hooks[0].names == {"one"}  # noqa: SLF001  (what was understood)
+    assert boot._declaration.hooks[0].names == {"one"}
 
 
 def test_an_unknown_argument_of_bootstrap_has_a_suggestion() -> None:

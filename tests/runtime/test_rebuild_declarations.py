@@ -46,7 +46,7 @@ def test_main_by_value_is_refused(name: str) -> None:
     exec(source, known)  # noqa: S102
     boot.main(known["main"])
     with pytest.raises(DeclarationError, match=rf"\b{name}\b.*ResourceHandle"):
-        boot._dry_run(ask=False)  # noqa: SLF001
+        boot._dry_run(ask=False)
     with pytest.raises(SystemExit) as caught:
         boot.run()
     assert caught.value.code == 70
@@ -82,7 +82,7 @@ def test_main_with_a_handle_is_accepted(declare: Callable[[Bootstrap[Needs, None
     """However the annotation is written."""
     boot = declared()
     declare(boot)
-    boot._dry_run(ask=False)  # noqa: SLF001
+    boot._dry_run(ask=False)
 
 
 @pytest.mark.parametrize(

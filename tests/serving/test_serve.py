@@ -301,7 +301,7 @@ def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs]:
 
 async def show(request: Request) -> JSONResponse:
     """Answer with what is in the state."""
-    return JSONResponse([request.state.pool, sorted(request.state._state)])  # noqa: SLF001
+    return JSONResponse([request.state.pool, sorted(request.state._state)])
 
 
 def wrapped(boot: Bootstrap[Needs]) -> App:

@@ -25,7 +25,7 @@ from wsproto.events import TextMessage
 from hive_boot import DeclarationError, LifecycleError, Secret
 from hive_boot._timings import Timings
 from hive_boot.serving.endpoints import App, Receive, Scope, Send
-from hive_boot.serving.servers import _DECIDED, HttpServer, bind
+from hive_boot.serving.servers import _RESERVED_OPTIONS, HttpServer, bind
 from hive_boot.tls import make_context
 from tests.fixtures.certificates import make_certificate
 from tests.serving.talking import connected, refuses, until_refused, websocket
@@ -454,7 +454,7 @@ class TestChoice:
             known = HttpServer(name, "asyncio")._engine_class.known_options  # noqa: SLF001
             for option in known:
                 value = values[option]
-                if not (_DECIDED.fullmatch(option) or isinstance(value, property)):
+                if not (_RESERVED_OPTIONS.fullmatch(option) or isinstance(value, property)):
                     HttpServer(name, "asyncio", options={option: value})
 
     def test_a_server_that_is_not_installed_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,7 @@ async def running(
 
 def make_service(boot: Bootstrap[Any, Any], app: App, host: str, port: int) -> HttpService:
     """Return a service that has no server yet."""
-    return HttpService(app, host, port, status=boot.status, phase=lambda: boot._state)  # noqa: SLF001
+    return HttpService(app, host, port, status=boot.status, phase=lambda: boot._state)
 
 
 def make(boot: Bootstrap[Needs], app: App, server: str, backend: str) -> HttpService:
@@ -231,7 +231,7 @@ async def test_what_has_failed_before_the_server_ended_is_told(
 
     async def live() -> None:
         async with running(boot, serving) as run:
-            run.runner.fail("resource", "a part", RuntimeError("the connection is lost"))
+            run.runner.report_failure("resource", "a part", RuntimeError("the connection is lost"))
             serving._server.stop(0)  # noqa: SLF001  (nobody else ends it)
             await serving.wait_until_stopped(run)
 

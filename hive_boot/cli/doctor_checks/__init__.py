@@ -73,7 +73,7 @@ class DoctorContext:
         return bool(self.host.variable("KUBERNETES_SERVICE_HOST") or container_sign(self.host))
 
     def read_system_file(self, absolute: str) -> str:
-        """Return the text of a system file, which is empty if the file cannot be read."""
+        """Return the text of a system file; empty if it cannot be read."""
         try:
             return read_regular_file(self.host.path(absolute)).decode("utf-8", "surrogateescape")
         except OSError:
@@ -90,7 +90,7 @@ class DoctorContext:
             for attribute, hits in reading.batch.hits.items():
                 field = index.by_attribute[attribute.partition(".alias.")[0]]
                 for hit in hits:
-                    # Of a member of a bundle, the file that contains it.
+                    # The location of a member is FILE#MEMBER.
                     file = hit.place.removeprefix(reading.batch.directory).partition("#")[0]
                     where = Path(reading.path) if reading.is_bundle else base / file
                     found.setdefault(where, field.name)

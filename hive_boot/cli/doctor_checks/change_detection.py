@@ -106,7 +106,7 @@ def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Findin
     kind = "mounted-file"
     message = (
         "a file is mounted individually: a write into the file on the host is visible, but a "
-        "file that is renamed to its name (as editors do) is not"
+        "replacement of the file, as most editors make, is not"
     )
     fix = "write into the file in place: `hive-boot rotate`"
     if file.stale:
@@ -166,7 +166,7 @@ def file_systems_without_events(context: DoctorContext) -> Iterator[Finding]:
         yield Finding(
             kind="remote-file-system",
             message=f"secrets are on {file_system}, where a change by another machine causes no "
-            "inotify event: the regular comparison finds it after 5 to 60 s",
+            "inotify event: the next comparison finds it, after 5 to 60 s",
             locations=tuple(sorted(paths)),
             fix="none needed if this delay is acceptable; otherwise use a local volume",
         )

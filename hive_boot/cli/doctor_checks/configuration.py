@@ -97,7 +97,7 @@ def near_names(context: DoctorContext) -> Iterator[Finding]:
                 message=f"{field.name} is optional and absent, and an undeclared name resembles it",
                 names=(field.name,),
                 locations=(location,),
-                fix=f"rename it to {expected}, if {field.name} is meant",
+                fix=f"rename it to {expected} if it is meant as {field.name}",
             )
 
 
@@ -137,7 +137,7 @@ def _stray_characters(plain: str) -> Iterator[tuple[str, str, str]]:
     # Parsers of PEM and JSON ignore the white space around the content.
     if plain != bare and not is_pem and bare[:1] + bare[-1:] not in {"{}", "[]"}:
         problem = "begins or ends with white space; a load removes only one final line end"
-        fix = "write it without (printf '%s' instead of echo; one final newline is harmless)"
+        fix = "write it without them (printf '%s' instead of echo; one final newline is harmless)"
         yield "space-around", problem, fix
     if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'`":
         problem = "is in quotes, which are part of the value"
@@ -145,7 +145,7 @@ def _stray_characters(plain: str) -> Iterator[tuple[str, str, str]]:
         yield "quoted", f"{problem}: {why}", "write it without quotes"
     if "\r" in bare and not is_pem:
         problem = "contains a carriage return: the file has the line ends of Windows"
-        yield "carriage-return", problem, "write it without (`tr -d '\\r'`)"
+        yield "carriage-return", problem, "write it without them (`tr -d '\\r'`)"
     if bare.startswith("/run/secrets/"):
         problem = "is a path below /run/secrets, not the content of that file"
         fix = "set the variable that ends in _FILE to the path, or write the value itself"
@@ -161,7 +161,7 @@ _FIXES: Mapping[WarningKind, str] = {
     "example-value": "generate a value: that of the example is public",
     "dotenv-setting": "remove the line, and export the variable where the service is started",
     "dotenv-line": "write NAME=value, or # before a comment",
-    "dotenv-repeated": "delete the lines that do not count",
+    "dotenv-repeated": "delete the lines that have no effect",
     "dotenv-unread": "remove it, or put a readable text file there",
     "development-default": "none needed for development: other profiles reject these values",
     "empty": "write the value into it, or remove it; a file that is half written is empty too",

@@ -15,9 +15,9 @@ from hive_boot.secrets.sources.files import (
     EMPTY,
     UNREADABLE,
     FileBatch,
-    content_of,
+    as_declared_type,
     read_files,
-    reading_fault,
+    reading_problem,
 )
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Dire
     snapshot = DirectorySnapshot(path)
     snapshot.is_bundle = True
     snapshot.batch.directory = f"{path}#"
-    found = content_of(file.batch.result(path), path, is_text=True)
+    found = as_declared_type(file.batch.result(path), path, is_text=True)
     if found is None:
         snapshot.problem = file.problem or ABSENT
     elif isinstance(found, ValueProblem):
@@ -425,4 +425,4 @@ def _record_problem(snapshot: DirectorySnapshot, exc: OSError) -> None:
     elif isinstance(exc, NotADirectoryError):
         snapshot.problem = _NOT_A_DIRECTORY
     else:
-        snapshot.problem = reading_fault(exc)
+        snapshot.problem = reading_problem(exc)

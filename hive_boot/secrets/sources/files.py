@@ -212,7 +212,7 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
         try:
             fd = open_file(name, _FLAGS, dir_fd=dir_fd)
         except OSError as exc:
-            batch.add(name, attribute, _opening_fault(exc, name, dir_fd))
+            batch.add(name, attribute, _opening_problem(exc, name, dir_fd))
             continue
         try:
             status = fstat(fd)
@@ -238,7 +238,7 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
             if not usual:
                 outcome = value_of_content(_read_all(fd), label, is_text=is_text)
         except OSError as exc:
-            batch.add(name, attribute, reading_fault(exc))
+            batch.add(name, attribute, reading_problem(exc))
             continue
         finally:
             # A network file system may report an error here; the content is already read.
@@ -319,7 +319,9 @@ def value_of_text(
     return NUL if "\0" in read() else value_of(Secret, label, complete_pem(read))
 
 
-def content_of(found: ValueOrProblem | None, label: str, *, is_text: bool) -> ValueOrProblem | None:
+def as_declared_type(
+    found: ValueOrProblem | None, label: str, *, is_text: bool
+) -> ValueOrProblem | None:
     """Return what was found in a file that was read as bytes, as a value of the declared type."""
     if isinstance(found, SecretBytes):
         return value_of_content(found.reveal, label, is_text=is_text)
@@ -392,7 +394,7 @@ class FifoReader:
             with os.fdopen(os.open(path, _FLAGS), "rb", 0) as fifo:
                 answer = self._read_until_end(fifo, path)
         except OSError as exc:
-            return reading_fault(exc)
+            return reading_problem(exc)
         if isinstance(answer, ValueProblem):
             return answer
         known = _fifo_contents.get(path)
@@ -464,7 +466,7 @@ def _refused(status: os.stat_result) -> ValueProblem:
     return ValueProblem("not-a-file", f"is a {kind}, not a file", fix)
 
 
-def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem | None:
+def _opening_problem(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem | None:
     """Return why a file cannot be opened; None if it does not exist."""
     if exc.errno in {ENOENT, ENOTDIR, ENAMETOOLONG}:
         try:
@@ -477,10 +479,10 @@ def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem 
         with suppress(OSError):
             if stat.S_ISDIR(os.stat(path, dir_fd=dir_fd).st_mode):
                 return A_DIRECTORY
-    return {ELOOP: _LOOP, ENXIO: _DEVICE}.get(exc.errno or 0) or reading_fault(exc)
+    return {ELOOP: _LOOP, ENXIO: _DEVICE}.get(exc.errno or 0) or reading_problem(exc)
 
 
-def reading_fault(exc: OSError) -> ValueProblem:
+def reading_problem(exc: OSError) -> ValueProblem:
     """Return why a file or a directory that exists cannot be read."""
     if isinstance(exc, PermissionError):
         return UNREADABLE

@@ -522,7 +522,7 @@ def failing(owner: object, name: str, error: Exception) -> Iterator[list[str]]:
 
 def tell_threads() -> None:
     """Write down the variables of our frames in every thread."""
-    for number, top in sys._current_frames().items():  # noqa: SLF001  (a debugger's way)
+    for number, top in sys._current_frames().items():
         frame = top
         while frame:
             if OURS in frame.f_code.co_filename:

@@ -117,7 +117,7 @@ def test_hooks_without_watch_are_a_note(machine: Path) -> None:
     @boot.on_rotate()
     async def reconnect(_: Change) -> None: ...
 
-    declarations = boot._declaration  # noqa: SLF001  (as the command does)
+    declarations = boot._declaration
     context = context_of(machine)
 
     (finding,) = hooks_without_watch(replace(context, declarations=declarations))
@@ -154,7 +154,7 @@ def test_a_resource_on_an_old_value_is_named(machine: Path) -> None:
 
     context = replace(
         context_of(machine),
-        declarations=boot._declaration,  # noqa: SLF001  (as the command does)
+        declarations=boot._declaration,
         rebuilds={"follows": frozenset({"api_key"})},
     )
     findings = list(resources_on_old_values(context))

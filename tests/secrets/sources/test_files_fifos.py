@@ -17,7 +17,7 @@ from hive_boot.secrets.sources.files import (
     LIMIT,
     NOT_ASKED,
     FifoReader,
-    content_of,
+    as_declared_type,
     read_fifo,
     read_files,
 )
@@ -61,7 +61,7 @@ def writer(*steps: Callable[[], object]) -> Iterator[None]:
 
 def plain(path: Path | str, reader: FifoReader | None, *, is_text: bool = True) -> str | bytes:
     """Return the plain value in a FIFO, or the kind of its problem."""
-    found = content_of(read_fifo(str(path), reader), "API_KEY", is_text=is_text)
+    found = as_declared_type(read_fifo(str(path), reader), "API_KEY", is_text=is_text)
     if isinstance(found, Secret | SecretBytes):
         return found.reveal()
     return found.kind if found else "no FIFO"

@@ -10,7 +10,6 @@ import anyio
 from hive_boot._output import describe
 from hive_boot._records import Record
 from hive_boot.exceptions import Problem, unavailable_reason
-from hive_boot.lifecycle.resources import Resource
 from hive_boot.lifecycle.tasks import unwrap_single
 from hive_boot.redaction.registry import line_of, redact, scrub
 from hive_boot.runtime.injection import context_manager, fields_read
@@ -79,11 +78,16 @@ class Rebuilder:
         """The resources that can be rebuilt."""
         return self._bound.rebuilds
 
-    def effects(self, change: Change | None) -> dict[str, list[str]]:
+    def followers(self, change: Change | None) -> tuple[str, ...]:
+        """Return the resources that follow a change, each after those that it needs."""
+        changed = () if change is None else change.names
+        rebuilds = self._bound.rebuilds.items()
+        return tuple(name for name, each in rebuilds if not each.fields.isdisjoint(changed))
+
+    def effects(self, change: Change | None) -> dict[str, Sequence[str]]:
         """Return which functions a change of the values in use concerns, by its effect on them."""
         changed = set() if change is None else {*change.names}
-        declared = self._store.declared
-        rebuilt = [name for name, each in self._bound.rebuilds.items() if each.fields & changed]
+        declared, rebuilt = self._store.declared, self.followers(change)
         return {
             "rebuilt": rebuilt,
             "hooks": [
@@ -103,8 +107,7 @@ class Rebuilder:
 
         The caller commits the switch and calls :meth:`switch`, without an ``await`` before it.
         """
-        names = tuple(self.effects(switch.change)["rebuilt"])
-        manager = self._runner.resources
+        names, manager = self.followers(switch.change), self._runner.resources
         if not names or manager is None:
             return Rebuilt()
         with global_access.views_in_context(), self._store.candidate(switch) as view:
@@ -124,6 +127,8 @@ class Rebuilder:
         view: SecretSet,
     ) -> list[Problem]:
         """Start new instances, until they have started, one fails, or a stop is requested."""
+        from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (many have none)
+
         context = self._injection_context(view, switch.config).with_resources(manager.replacement)
         resources = []
         for name in names:

@@ -302,7 +302,8 @@ class Store(Generic[S]):
         current = self.view.__dict__[attribute]
         periods = reversed(self._periods.get(attribute, ()))
         others = [period.value for period in periods if period.until > moment]
-        found = [current, *others, self._current.get(f"{attribute}.previous")]
+        in_use = self._view.__dict__[attribute]  # in a rebuild, the current one comes after it
+        found = [current, in_use, *others, self._current.get(f"{attribute}.previous")]
         return tuple(dict.fromkeys(value for value in found if value is not None))
 
     def all_accepted_values(self) -> list[Value]:

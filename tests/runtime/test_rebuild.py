@@ -80,6 +80,8 @@ async def test_a_rotation_starts_a_new_instance_before_the_switch(volume: Mounte
             await anyio.sleep(0.01)
             seen.append((pool.value.password,))
             assert boot.secrets.db_password == secrets.db_password
+            both = [str(each.reveal())[-3:] for each in boot.accepted("db_password")]
+            assert both == ["two", "one"]
             seen.append((boot.secrets.db_password.reveal(), str(get_secret("DB_PASSWORD"))))
         yield made
         await checkpoint()
@@ -428,7 +430,10 @@ async def test_services_that_took_a_value_are_restarted(volume: MountedVolume) -
         assert pool.is_open
         log.append("polite ends")
 
-    @boot.service(restart="never")
+    def ask() -> None:
+        log.append("asked")
+
+    @boot.service(restart="never", on_stop=ask)
     async def rude(pool: Pool) -> None:
         log.append(f"rude on {pool.password[-3:]}")
         await anyio.sleep_forever()
@@ -444,6 +449,7 @@ async def test_services_that_took_a_value_are_restarted(volume: MountedVolume) -
             await rotate(boot, volume, password)
             await until(lambda end=password: f"polite on {end}" in log)  # type: ignore[misc]
             await until(lambda end=password: f"rude on {end}" in log)  # type: ignore[misc]
+        assert log.count("asked") == 2
         assert not boot.stopping.is_set()
         assert boot.status().failing_services == ()
     assert log.count("follower on one") == 1

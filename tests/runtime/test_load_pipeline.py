@@ -265,7 +265,7 @@ async def test_a_key_of_another_certificate_is_not_used(
         status = boot.status()
         assert (status.rejected, status.rejected_names) == (True, ("Tls",))
         (reason,) = status.reasons
-        for text in ("generation 2", "Tls", "check"):
+        for text in ("candidate", "Tls", "check"):
             assert text in reason
         directory.replace("private_key", tls(2, 2)["private_key"])
         await until(lambda: heard.changes)

@@ -224,6 +224,7 @@ async def test_dependents_by_value_follow_and_owners_of_a_handle_do_not(
     async def port(pool: ResourceHandle[Pool]) -> AsyncIterator[ResourceHandle[Pool]]:
         log.append(f"port on {pool.value.password[-3:]}")
         yield pool
+        await anyio.sleep(0.05)
         log.append(f"port stops on {pool.value.password[-3:]}")
 
     @boot.resource(after="pool")
@@ -415,11 +416,60 @@ async def test_a_rebuild_happens_at_the_activation(volume: MountedVolume) -> Non
     assert seen == ["one", "two", "two"]
 
 
+async def test_a_rebuild_at_an_activation_cannot_reload(volume: MountedVolume) -> None:
+    """It would wait for the lock that it holds."""
+    publish(volume, "one")
+    boot = mounted(volume.path, Delayed, watch=False)
+    refused: list[LifecycleError] = []
+
+    @boot.resource(rebuild_on="db_password", overlap=0)
+    async def pool(secrets: Delayed) -> str:
+        password = str(secrets.db_password.reveal())
+        if password.endswith("two"):
+            volume.publish({"db_password": "fake-password-three"})
+            with pytest.raises(LifecycleError) as caught:
+                await boot.reload()
+            refused.append(caught.value)
+        return password
+
+    async with boot.running():
+        await rotate(boot, volume, "two")
+        await until(lambda: pool.value.endswith("two"))
+    assert len(refused) == 1
+
+
+async def test_a_crash_of_an_old_instance_ends_nothing(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its password may be revoked during the overlap; only the new instance matters."""
+    boot = declared(volume)
+    crash = anyio.Event()
+
+    async def fail() -> None:
+        await crash.wait()
+        message = "the server has closed the connection"
+        raise RuntimeError(message)
+
+    @boot.resource(rebuild_on="db_password", overlap=NEVER)
+    async def pool(secrets: Needs) -> AsyncIterator[str]:
+        async with anyio.create_task_group() as group:
+            if secrets.db_password.reveal().endswith("one"):
+                group.start_soon(fail)
+            yield secrets.db_password.reveal()
+
+    async with boot.running():
+        await rotate(boot, volume, "two")
+        crash.set()
+        await until(lambda: "the server has closed" in caplog.text)
+        assert boot.status().ready
+        assert pool.value.endswith("two")
+
+
 async def test_services_that_took_a_value_are_restarted(volume: MountedVolume) -> None:
     """Their `boot.stopping` is set, the grace period applies, and no restart is counted."""
     boot = declared(volume)
     log: list[str] = []
-    recording(boot, log, overlap=0)
+    recording(boot, log, overlap=0.005)
 
     @boot.service(max_restarts=0, grace_period=NEVER)
     async def polite(pool: Pool) -> None:
@@ -427,8 +477,7 @@ async def test_services_that_took_a_value_are_restarted(volume: MountedVolume) -
         await boot.stopping.wait()
         assert boot.stopping.is_set()
         await anyio.sleep(0.02)
-        assert pool.is_open
-        log.append("polite ends")
+        log.append(f"polite ends on {pool.password[-3:]}: {pool.is_open}")
 
     def ask() -> None:
         log.append("asked")
@@ -450,6 +499,7 @@ async def test_services_that_took_a_value_are_restarted(volume: MountedVolume) -
             await until(lambda end=password: f"polite on {end}" in log)  # type: ignore[misc]
             await until(lambda end=password: f"rude on {end}" in log)  # type: ignore[misc]
         assert log.count("asked") == 2
+        assert {"polite ends on one: True", "polite ends on two: True"} <= {*log}
         assert not boot.stopping.is_set()
         assert boot.status().failing_services == ()
     assert log.count("follower on one") == 1

@@ -122,7 +122,7 @@ async def test_a_refused_set_degrades_and_a_good_one_heals(
         status = boot.status()
         assert (status.ready, status.degraded, status.generation) == (True, True, 1)
         assert (status.rejected, status.rejected_names) == (True, ("API_KEY",))
-        assert_reasons(status, ("generation 2", "API_KEY", "length"))
+        assert_reasons(status, ("candidate", "API_KEY", "length"))
         # What was refused is not what was read well.
         assert (status.last_read, status.last_change) == (before.last_read, before.last_change)
         volume.publish(numbered(3))
@@ -164,7 +164,7 @@ async def test_everybody_who_is_to_blame_is_named(
         with pytest.raises(InvalidSecretsError):
             await boot.reload()
         assert boot.status().rejected_names == ("stripe_answers",)
-        assert_reasons(boot.status(), ("generation 2", "stripe_answers", "check"))
+        assert_reasons(boot.status(), ("candidate", "stripe_answers", "check"))
 
 
 async def test_a_value_that_is_to_come_says_when(volume: MountedVolume) -> None:
@@ -259,7 +259,7 @@ async def test_a_hook_that_fails_is_named_until_it_succeeds(
         assert (status.ready, status.rejected, status.generation) == (True, False, 2)
         # A refused set is a reason of its own.
         await refuse(boot, volume)
-        assert_reasons(boot.status(), ("generation 3", "API_KEY", "length"), ("reconnect",))
+        assert_reasons(boot.status(), ("candidate", "API_KEY", "length"), ("reconnect",))
         volume.publish(numbered(2))
         await boot.reload()
         mended.set()
@@ -516,7 +516,7 @@ async def test_services_that_wait_are_named_with_the_other_reasons(
     async with boot.running():
         await until(lambda: boot.status().failing_services == ("poll",))
         await refuse(boot, volume)
-        assert_reasons(boot.status(), ("poll",), ("generation 2", "API_KEY", "length"))
+        assert_reasons(boot.status(), ("poll",), ("candidate", "API_KEY", "length"))
         assert boot.status().ready
 
 

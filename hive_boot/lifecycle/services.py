@@ -70,8 +70,8 @@ class ServiceStop:
     """The event of the service that has started the current task; None elsewhere."""
 
     def __init__(self, run: anyio.Event) -> None:
-        self.run = run
-        self.restart = anyio.Event()
+        self.run: anyio.Event = run
+        self.restart: anyio.Event = anyio.Event()
 
     def is_set(self) -> bool:
         """Return whether the service should stop."""

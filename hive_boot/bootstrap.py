@@ -520,7 +520,8 @@ class Bootstrap(Generic[S, C]):
             port: the port; 0 selects a free one. Default 8000.
             uds: the path of a Unix socket to listen on, instead of host and port. Default None.
             fd: the descriptor of a bound stream socket to take over instead. Default None.
-            tls: the fields of the certificate chain and of its key. Default None: plain HTTP.
+            tls: the fields of the certificate chain and of its key; each connection uses the pair
+                in use. Default None: plain HTTP.
             server: ``uvicorn``, on asyncio only, or ``hypercorn``. Default ``uvicorn``.
             backend: as for :meth:`run`. Default ``asyncio``.
             server_options: options of ``uvicorn.Config`` or ``hypercorn.Config``; for both also
@@ -534,7 +535,6 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
         from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
 
-        more_checks: list[Any] = []
         serving = HttpService(
             app,
             host,
@@ -552,10 +552,9 @@ class Bootstrap(Generic[S, C]):
             forbid_main_with_serve(self._declaration.main)
             serving.select_server(server, backend, server_options)
             if tls is not None:
-                from hive_boot.tls import ServerCertificate  # noqa: PLC0415  (few serve TLS)
+                from hive_boot.tls import serving_context  # noqa: PLC0415  (few serve TLS)
 
-                serving.certificate = ServerCertificate(self._declaration, tls)
-                more_checks.append(serving.certificate.check)
+                serving.tls = serving_context(self, tls)
             return serving.wait_until_stopped
 
         self._forbid_start_in_inspection("serve")
@@ -563,7 +562,6 @@ class Bootstrap(Generic[S, C]):
             self._running,
             listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
             asgi_component=serving.lifespan,
-            more_checks=more_checks,
         )
         raise SystemExit(run_process(resolve_serving, start, backend))
 

@@ -53,6 +53,7 @@ CHECKS: tuple[Callable[[DoctorContext], Iterable[Finding]], ...] = (
     configuration.container_env_copies,
     configuration.load_warnings,
     configuration.stray_characters,
+    configuration.ordinary_words,
     configuration.near_names,
     change_detection.watch_limits,
     change_detection.file_systems_without_events,

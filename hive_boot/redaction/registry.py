@@ -15,6 +15,7 @@ from hive_boot.redaction.matcher import MIN_LENGTH, Matcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import FrameType
 
     class Revealable(Protocol):
         """An object whose plain value only ``reveal()`` returns."""
@@ -82,19 +83,29 @@ def redact(value: T) -> T:
     output: an error tracker, a logger outside ``logging``, a file.
 
     Args:
-        value: a str, bytes, or a dict, list, tuple or set of them, nested to any depth.
-            Other objects in it are not changed.
+        value: text, bytes, a number, an exception, a URL or a path, or a mapping, sequence or set
+            of them, nested to any depth. Mappings include headers and the attributes of spans.
 
     Returns:
-        A redacted copy; ``value`` itself if it contains no secret or no application runs.
+        A redacted copy of the same class, or a dict, list, set or str if that class cannot be
+        created with the redacted content; ``value`` itself if it contains no secret or no
+        application runs.
+
+    Raises:
+        TypeError: ``value`` is, or contains, an object of another kind.
     """
     # Read once: another thread may set the global to None between two reads.
     known = matcher
-    if known is None:
-        return value
-    from hive_boot.redaction.scrub import redact_structure  # noqa: PLC0415  (most starts redact nothing)
+    if isinstance(value, str):
+        text: Any = value if known is None else known.scrub(value)
+        return text  # type: ignore[no-any-return]
+    from hive_boot.redaction import scrub as scrubbing  # noqa: PLC0415  (most starts redact nothing)
 
-    redacted: T = redact_structure(value, known)
+    if known is None:
+        # An object that cannot be handled is an error in tests without a run too.
+        scrubbing.collect_texts(value, others="raise")
+        return value
+    redacted: T = scrubbing.redact_structure(value, known, others="raise")
     return redacted
 
 
@@ -205,14 +216,27 @@ def format_location(exc: BaseException) -> str:
 def locate_failure(exc: BaseException) -> str:
     """Return ``app.py:42 in connect``, the innermost line of the application; may be empty."""
     frames = _application_frames(exc)
-    own = [each for each in frames if not any(path in each.filename for path in _LIBRARIES)]
+    own = [each for each in frames if not _is_library(each.filename)]
     for frame in (own or frames)[-1:]:
         return f"{frame.filename}:{frame.lineno} in {frame.name}"
     return ""
 
 
-_LIBRARIES = (os.__file__.removesuffix("os.py"), "site-packages", "dist-packages")
-"""Parts of the paths of modules that are not those of the application."""
+_LIBRARIES = (
+    *(os.__file__.removesuffix("os.py"), "site-packages", "dist-packages"),
+    *("<frozen ", " generated "),
+)
+"""Parts of the paths of modules that are not those of the application, or of generated code."""
+
+
+def _is_library(file: str) -> bool:
+    return any(path in file for path in _LIBRARIES)
+
+
+def first_frame_outside(caller: FrameType) -> FrameType:
+    """Return the first frame of no library, from ``caller`` outwards, or else ``caller``."""
+    frames = (frame for frame, _ in traceback.walk_stack(caller))
+    return next((each for each in frames if not _is_library(each.f_code.co_filename)), caller)
 
 
 def drop_frames(exc: E) -> E:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from weakref import WeakSet
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
@@ -266,6 +267,17 @@ class BoundFunctions(Record):
     contributors: Sequence[tuple[BoundCall, ContributorSpec]]
 
 
+class LiveCertificate(Protocol):
+    """TLS context whose certificate is a secret."""
+
+    @property
+    def check(self) -> tuple[BoundCall, CheckSpec]:
+        """The check of the certificate of a candidate."""
+
+    def report_expiry(self) -> Mapping[str, float]:
+        """Return when the certificate in use expires, by its name, and log that it is near."""
+
+
 class AppDeclaration:
     """Declaration of an application.
 
@@ -286,6 +298,7 @@ class AppDeclaration:
         resources: the resources, by name.
         services: the services, in the order of the declaration.
         contributors: the readiness contributors, in the order of the declaration.
+        certificates: the TLS contexts that exist, also those that a run has created.
         overrides: values of a test, by attribute, that take precedence over every source; None
             makes a secret absent.
         stand_ins: values of a test, by the name of the resource that they replace.
@@ -356,6 +369,7 @@ class AppDeclaration:
         self.resources: dict[str, ResourceSpec] = {}
         self.services: list[TaskSpec] = []
         self.contributors: list[ContributorSpec] = []
+        self.certificates: WeakSet[LiveCertificate] = WeakSet()
         self.overrides: Mapping[str, Value | None] = {}
         self.stand_ins: Mapping[str, object] = {}
 

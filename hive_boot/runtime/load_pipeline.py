@@ -30,6 +30,7 @@ from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, detect
 from hive_boot.secrets.sources.files import FifoReader, Value
 from hive_boot.secrets.store import Store, make_set
+from hive_boot.secrets.value import misuse_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
@@ -85,7 +86,7 @@ class LoadPipeline:
         redaction: RedactionScope,
     ) -> None:
         self._declaration = declaration
-        self._checks = checks
+        self._declared_checks = checks
         self._timeline = timeline
         self._redaction = redaction
         self._declared: type[Any] = declaration.declared
@@ -243,7 +244,10 @@ class LoadPipeline:
         if before_application_checks is not None:
             await before_application_checks(result)
         if calls := self._application_checks(result, candidate, changed_fields, injection_context):
-            result = result.with_problems(await run(calls))
+            # Two TLS contexts of one certificate have the same problem.
+            problems = await run(calls)
+            once = [each for at, each in enumerate(problems) if each not in problems[:at]]
+            result = result.with_problems(once)
         return result
 
     def detect_platform(self) -> SourceContext:
@@ -263,6 +267,8 @@ class LoadPipeline:
             except InvalidSecretsError as exc:
                 raise self.build_error(exc.problems) from None
             log_messages.log_source_context(self.source_context)
+            is_lenient = self.source_context.profile in {"development", "test"}
+            misuse_warnings.are_enabled = is_lenient
         return self.source_context
 
     def read(
@@ -330,6 +336,17 @@ class LoadPipeline:
             accepted: the values that are accepted now, whatever was read.
         """
         return result.with_warnings(self._redaction.register_values(result, accepted))
+
+    def report_expiry(self) -> dict[str, float]:
+        """Return when each TLS certificate in use expires, by name, and log those that are near."""
+        certificates = list(self._declaration.certificates)
+        return {name: at for each in certificates for name, at in each.report_expiry().items()}
+
+    @property
+    def _checks(self) -> list[tuple[BoundCall, CheckSpec]]:
+        """The checks of the application, and of the TLS contexts that exist now."""
+        certificates = list(self._declaration.certificates)
+        return [*self._declared_checks, *(each.check for each in certificates)]
 
     def stop_waiting(self) -> None:
         """Stop waiting for files, because the start was cancelled."""

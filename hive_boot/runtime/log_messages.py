@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
@@ -235,6 +236,23 @@ def log_warnings(warnings: Iterable[LoadWarning]) -> None:
     """Log the warnings of a load."""
     for warning in warnings:
         _log(logging.WARNING, "%s", warning_text(warning))
+
+
+def log_certificate_expiry(name: str, expires: float, left: float) -> None:
+    """Log that a certificate expires soon, or has expired.
+
+    Args:
+        name: the name of its field.
+        expires: the end of its validity, in seconds since the epoch.
+        left: seconds until then.
+    """
+    at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(expires))
+    if left <= 0:
+        _log(logging.ERROR, "The certificate %s has expired: it was valid until %s", name, at)
+    else:
+        days = math.ceil(left / 86400)
+        unit = "day" if days == 1 else "days"
+        _log(logging.WARNING, "The certificate %s expires in %d %s, at %s", name, days, unit, at)
 
 
 def log_check_failed(problem: Problem, seconds: float) -> None:

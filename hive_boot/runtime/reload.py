@@ -368,6 +368,7 @@ class Reloader:
                     if self._due <= time.monotonic():
                         await self._handle_requests()
                     self.watch_supervisor.check_health()
+                    self._pipeline.report_expiry()
                     due = min(self._due, self.watch_supervisor.due)
                     with anyio.move_on_after(max(0.0, due - time.monotonic())):
                         await self._wakeup.wait()

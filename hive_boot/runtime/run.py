@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions, CheckSpec
-    from hive_boot.runtime.injection import BoundCall, Injectables
+    from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions
+    from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
@@ -78,7 +78,6 @@ class Run(Generic[S, C]):
         describe_main: returns the line at which main waits; empty when it has ended.
         view: the live secrets of ``boot.load()``, which this run takes over; None without.
         resources: whether resources, services and hooks are part of the run. Default True.
-        more_checks: checks that an entry point adds to those of the application.
 
     Attributes:
         reloader: loads the secrets again; None until it is needed.
@@ -107,7 +106,6 @@ class Run(Generic[S, C]):
         describe_main: Callable[[], Sequence[str]] = tuple,
         view: S | None = None,
         resources: bool = True,
-        more_checks: Sequence[tuple[BoundCall, CheckSpec]] = (),
     ) -> None:
         self._declaration = declaration
         self._boot = boot
@@ -143,7 +141,7 @@ class Run(Generic[S, C]):
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
             declaration,
-            [*self.bound.checks, *more_checks],
+            self.bound.checks,
             self.states.timeline,
             self._redaction,
         )
@@ -354,6 +352,10 @@ class Run(Generic[S, C]):
         """
         manager, rebuilds = self.runner.resources, self.bound.rebuilds
         return manager.lease_all(rebuilds) if manager is not None and rebuilds else None
+
+    def report_expiry(self) -> dict[str, float]:
+        """Return when each TLS certificate in use expires, by name, and log those that are near."""
+        return self._pipeline.report_expiry()
 
     @property
     def source_context(self) -> SourceContext | None:

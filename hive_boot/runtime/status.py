@@ -107,6 +107,8 @@ class Status:
         failing_services: the services that have failed and have not recovered yet.
         completed_services: the services that have returned and are not started again.
         contributors: every readiness contributor.
+        certificates: when the certificate of each TLS context expires, in seconds since the epoch,
+            by the name of its field.
         failed: the resource, service or rotation hook that ends the application; empty for none.
         timeline: every step of the run, with its start, its end and its outcome.
         forked: whether this process was forked from the process that started the
@@ -141,6 +143,7 @@ class Status:
     failing_services: tuple[str, ...] = ()
     completed_services: tuple[str, ...] = ()
     contributors: tuple[ContributorStatus, ...] = ()
+    certificates: Mapping[str, float] = field(default_factory=dict)
     failed: str = ""
     timeline: tuple[TimelineEntry, ...] = ()
     forked: bool = False
@@ -155,7 +158,12 @@ def build_status(run: Run[Any, Any]) -> Status:
     completed = failing
     if runner.services is not None:
         failing, completed = runner.services.failing, tuple(runner.services.completed)
+    certificates = run.report_expiry()
     reasons = _reasons(run, failing, contributors)
+    now = time.time()
+    reasons += tuple(
+        f"the certificate {name} has expired" for name, at in certificates.items() if at <= now
+    )
     known: dict[str, Any] = {
         "state": run.state,
         "ready": run.ready and all(each.passing for each in contributors),
@@ -167,6 +175,7 @@ def build_status(run: Run[Any, Any]) -> Status:
         "failing_services": failing,
         "completed_services": completed,
         "contributors": contributors,
+        "certificates": certificates,
         "failed": runner.failed,
         "timeline": run.states.timeline.steps,
         "forked": run.forked,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from hive_boot.serving.endpoints import App
     from hive_boot.serving.hypercorn_server import HypercornServer
     from hive_boot.serving.uvicorn_server import UvicornServer
-    from hive_boot.tls import ServerCertificate
+    from hive_boot.tls import LiveContext
 
 BACKLOG = 2048
 """Maximum number of connections that wait to be accepted; the kernel may allow fewer."""
@@ -350,10 +350,10 @@ class HttpService:
         timings: how long the server may take to end.
 
     Attributes:
-        certificate: the certificate for TLS; None for plain HTTP.
+        tls: the context for TLS; None for plain HTTP.
     """
 
-    certificate: ServerCertificate | None = None
+    tls: LiveContext | None = None
     _server: HttpServer
 
     def __init__(  # noqa: PLR0913  (the address, and functions of the run)
@@ -415,12 +415,11 @@ class HttpService:
         try:
             with fallback_handler(*self._server.access_loggers):
                 status: Any = task_status
-                context = None
-                if self.certificate is not None:
+                if self.tls is not None:
                     task_status.started()
                     status = SimpleNamespace(started=self._accepting.set)
-                    context = await self.certificate.wait()
-                await self._server.serve(self._middleware, sock, context, task_status=status)
+                    await self.tls.wait()
+                await self._server.serve(self._middleware, sock, self.tls, task_status=status)
         finally:
             sock.close()
             self._done.set()
@@ -435,7 +434,7 @@ class HttpService:
         if not isinstance(name, tuple):
             return f"unix:{os.fsdecode(name)}"
         host, port = name[:2]
-        scheme = "http" if self.certificate is None else "https"
+        scheme = "http" if self.tls is None else "https"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     @asynccontextmanager
@@ -445,7 +444,7 @@ class HttpService:
         Raises:
             LifecycleError: the application reported that its startup or shutdown failed.
         """
-        if self.certificate is not None:
+        if self.tls is not None:
             await self._accepting.wait()
         self._values, self._lease = run.request_state, run.lease_for_request
         async with app_lifespan(self._app, self._values):

@@ -24,6 +24,10 @@ ALPHABETS = (
 """Few characters, so that needles overlap; special ones, so that none is taken for a pattern."""
 
 
+PLAIN = set("abAZQX7e09_.;-^|~z")
+"""Characters of which no escape consists."""
+
+
 def naive(needles: list[str], text: str) -> str:
     """Give the text without the needles, by the shortest code that does it."""
     spans = sorted(
@@ -69,9 +73,12 @@ def test_it_finds_what_the_shortest_code_finds(drawn: tuple[list[str], list[str]
     for text in texts:
         shown = matcher.scrub(text)
 
-        assert shown == naive(needles, text)
-        assert (shown is text) == (not any(needle in text for needle in needles))
-        assert not matcher.is_clean(text) or shown is text
+        # Beside the needles as they are, it finds them with escapes.
+        assert not any(needle in rest for needle in needles for rest in shown.split(MASK))
+        assert matcher.is_clean(text) == (shown is text)
+        assert shown is not text or not any(needle in text for needle in needles)
+        if set(text) <= PLAIN:
+            assert shown == naive(needles, text)
 
 
 @settings(deadline=None)
@@ -228,7 +235,7 @@ def test_two_threads_may_look_first() -> None:
 
 def test_nothing_on_it_leads_to_a_needle() -> None:
     """Who follows attributes and items of a matcher, used or not, finds no piece of a value."""
-    needle = "fake-Zebra-Quince-0123456789"
+    needle = "fake-ZebraQuince-0123456789"
     matcher = Matcher(conceal([needle, needle.encode().hex()]))
 
     before = texts_within_reach(matcher)

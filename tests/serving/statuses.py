@@ -147,6 +147,7 @@ def degraded(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field
         "failing_hooks": ("reconnect",),
         "hook_failures": {"reconnect": 7, "agents": 0},
         "watcher": "poll",
+        "certificates": {NAMES[3]: 1_700_600_000.0, NAMES[4]: 1_600_000_000.0},
     }
     return ready(count, **(told | more))
 

@@ -22,11 +22,10 @@ from httpx2 import Client, TransportError
 from hypercorn.config import Config
 from wsproto.events import TextMessage
 
-from hive_boot import DeclarationError, LifecycleError, Secret
+from hive_boot import DeclarationError, LifecycleError
 from hive_boot._timings import Timings
 from hive_boot.serving.endpoints import App, Receive, Scope, Send
 from hive_boot.serving.servers import _RESERVED_OPTIONS, HttpServer, bind
-from hive_boot.tls import make_context
 from tests.fixtures.certificates import make_certificate
 from tests.serving.talking import connected, refuses, until_refused, websocket
 from tests.support import until
@@ -482,9 +481,10 @@ def test_the_trusted_proxies(monkeypatch: pytest.MonkeyPatch, case: str) -> None
 
 async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path) -> None:
     """The options of each server that concern TLS apply to the context that it is given."""
-    certificate, key = make_certificate(tmp_path)
+    certificate, _ = make_certificate(tmp_path)
     files = tmp_path / "server.crt", tmp_path / "server.key"
-    context = make_context(("CRT", Secret("CRT", certificate)), ("KEY", Secret("KEY", key)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
     required: dict[str, dict[str, Any]] = {
         "uvicorn": {"ssl_ca_certs": files[0], "ssl_ciphers": "ECDHE+AESGCM", "ssl_cert_reqs": 2},
         "hypercorn": {
@@ -514,8 +514,9 @@ async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path)
 
 async def test_a_handshake_follows_the_options(case: str, tmp_path: Path) -> None:
     """Each server offers the versions of HTTP that it speaks, and the ciphers of its option."""
-    certificate, key = make_certificate(tmp_path)
-    context = make_context(("CRT", Secret("CRT", certificate)), ("KEY", Secret("KEY", key)))
+    certificate, _ = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
     trusted = ssl.create_default_context(cadata=certificate)
     trusted.maximum_version = ssl.TLSVersion.TLSv1_2
     trusted.set_alpn_protocols(["h2", "http/1.1"])

@@ -12,6 +12,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLContext
 from types import TracebackType
 from typing import Annotated, Any, Literal, NoReturn, Self, assert_type
 
@@ -33,6 +34,7 @@ from hive_boot import (
     secret,
 )
 from hive_boot.testing import override
+from hive_boot.tls import client_context, server_context
 
 
 class HiveSecrets(SecretSet):
@@ -344,6 +346,12 @@ async def bare_app(
 wrapped = living.asgi(web)
 also_wrapped = living.asgi(bare_app)
 twice_wrapped = living.asgi(living.asgi(living.probes))
+
+
+def tls() -> list[SSLContext]:
+    """TLS contexts of any application are those of the standard library."""
+    pair = server_context(living, certificate="tls_crt", key="tls_key", ca=None)
+    return [pair, server_context(boot, certificate="a", key="b"), client_context(boot, ca="c")]
 
 
 def serve() -> NoReturn:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks import Finding, is_file
 from hive_boot.cli.terminal import pluralize
+from hive_boot.redaction.embedded import embedded_secrets, is_identifier
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.runtime.injection import fields_read
 from hive_boot.runtime.log_messages import warning_text
@@ -119,6 +120,33 @@ def stray_characters(context: DoctorContext) -> Iterator[Finding]:
                 locations=(location_text(result.origin(field.attribute)),),
                 fix=fix,
             )
+
+
+def ordinary_words(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the values that are an ordinary word, and those with such a password in them.
+
+    Redaction replaces a value wherever it occurs, also in a sentence in which it is not secret.
+    """
+    result = context.load_result
+    public = {field.dev_default for field in result.field_index.constrained}
+    for field in result.field_index.all_fields:
+        value = result.values.get(field.attribute)
+        if not isinstance(value, Secret) or value.reveal() in public:
+            continue
+        if any(len(each) >= MIN_LENGTH and is_identifier(each) for each in _secrets_in(value)):
+            yield Finding(
+                kind="ordinary-word",
+                message=f"{field.name} is or contains an ordinary word as a secret, which is "
+                "replaced by *** wherever it occurs in logs",
+                names=(field.name,),
+                locations=(location_text(result.origin(field.attribute)),),
+                fix="rotate to a generated value; or, if it is not secret, do not declare it",
+            )
+
+
+def _secrets_in(value: Secret) -> Iterator[str]:
+    yield value.reveal().strip()
+    yield from embedded_secrets(value.reveal())
 
 
 def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set[str]:

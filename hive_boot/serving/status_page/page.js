@@ -270,6 +270,11 @@ function secretRow(secret, status) {
   if ([name, attribute].some((each) => status.rejected_names.includes(each))) {
     notes.push(badge("bad", "newest value rejected"));
   }
+  if (status.certificates[name]) {
+    const left = status.certificates[name] - status.time;
+    notes.push(left < 0 ? badge("bad", "certificate expired")
+      : badge("", `certificate valid for ${formatDuration(left)}`));
+  }
   return tableRow(
     [code(name), ...(secret.used_by ? [small(secret.used_by)] : [])],
     ["State", "wide plain",

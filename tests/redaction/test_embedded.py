@@ -8,8 +8,8 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hive_boot.redaction.embedded import passwords
 from hive_boot.redaction.matcher import MASK
-from hive_boot.redaction.variants import passwords
 from tests.fixtures.cases import case
 from tests.redaction.log_output import shown
 
@@ -70,7 +70,6 @@ def test_a_url_without_a_password_has_none() -> None:
         "https://host.example.com/?page=fake-page-0123&sort=created-at",
         "https://user:@host.example.com/",
         "postgres:///app",
-        "user:fake-pw-0123@host",
         "",
     ]
     for url in cases:
@@ -241,7 +240,7 @@ def test_what_only_begins_like_json_is_hidden_as_any_other() -> None:
         "{fake-token-0123}",
         "[fake-token-0123",
         "{'fake': 'token-0123'}",
-        "[" * 20_000,
+        "[" * 4_000,
         "{",
     ]
     for value in cases:

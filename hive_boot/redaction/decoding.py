@@ -1,0 +1,228 @@
+"""Decoding: compares a value with a text in which its characters may be escaped.
+
+Each character stands as it is or in any of its escaped forms, whatever the form of the character
+beside it, because encoders differ in what they leave alone. Escapes may be escaped once more.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from html.entities import codepoint2name
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+RUN = re.compile("[A-Za-z0-9]+")
+"""Characters that the usual encoders leave alone."""
+
+_TOKEN = re.compile("[A-Za-z0-9]+|.", re.DOTALL)
+
+_MARKER = re.compile("[%&=\\\\'\"]")
+"""Characters of which each text has one that is escaped twice."""
+
+_BACKSLASHES = tuple("\\" * count for count in range(1, 9))
+"""Backslashes before an escaped character: each further escaping can double them."""
+
+_CONTROLS = dict(zip("\n\r\t\f\v\b\a\0\x1b\x85\xa0\u2028\u2029", "nrtfvba0eN_LP", strict=True))
+"""Letters of the escapes of Python, JSON and YAML."""
+
+_DOUBLED = "'\"`%${}\\"
+"""Characters that are escaped by doubling: quotes of SQL and CSV, markers of formats."""
+
+_OTHERS = {
+    " ": ("+",),
+    "'": ("'\"'\"'", "'\\''", "&apos;"),
+    "\n": ("\r\n",),
+}
+
+FAR = 256
+"""Characters of a value behind which the text that was compared is not compared again.
+
+A value that repeats itself would otherwise be compared from each of its repetitions on.
+"""
+
+_SURROGATES = re.compile("[\udc80-\udcff]")
+
+_LAST_BYTE = 0xFF
+
+_BEFORE = 16
+"""Characters before the distinctive part of an escape."""
+
+
+Trie: TypeAlias = "dict[str, Trie]"
+"""The forms of a character, one character a level; an empty key ends a form."""
+
+
+class _Escapes(NamedTuple):
+    """The forms of one character: as it is, and escaped.
+
+    Attributes:
+        forms: the forms.
+        lengths: their lengths.
+        tries: the forms from their first character on, and from their last one backwards.
+    """
+
+    forms: frozenset[str]
+    lengths: tuple[int, ...]
+    tries: tuple[Trie, Trie]
+
+
+@lru_cache(maxsize=1024)
+def _escapes(char: str) -> _Escapes:
+    forms = {char, *_OTHERS.get(char, ()), *_byte_escapes(char), *_code_escapes(char)}
+    if not RUN.match(char):
+        letter = _CONTROLS.get(char, char)
+        forms.update(before + letter for before in _BACKSLASHES)
+    if char in _DOUBLED:
+        forms.add(char * 2)
+    tries: tuple[Trie, Trie] = ({}, {})
+    for form in forms:
+        for trie, written in zip(tries, (form, form[::-1]), strict=True):
+            node = trie
+            for each in written:
+                node = node.setdefault(each, {})
+            node[""] = {}
+    return _Escapes(frozenset(forms), tuple(sorted(set(map(len, forms)))), tries)
+
+
+def _byte_escapes(char: str) -> Iterator[str]:
+    """Return the forms of a character that escape its bytes."""
+    code = ord(char)
+    raw = char.encode("utf-8", "surrogatepass")
+    # Python decodes bytes that are not UTF-8 to surrogates (PEP 383).
+    single = code - 0xDC00 if _SURROGATES.match(char) else code
+    for encoded in (raw, bytes([single])) if single <= _LAST_BYTE else (raw,):
+        yield encoded.decode("latin-1")
+        yield "".join(f"\\{byte:03o}" for byte in encoded)
+        for marker in ("%", "%25", "%2525", "=", "\\", *(f"{each}x" for each in _BACKSLASHES)):
+            yield "".join(f"{marker}{byte:02x}" for byte in encoded)
+            yield "".join(f"{marker}{byte:02X}" for byte in encoded)
+
+
+def _code_escapes(char: str) -> Iterator[str]:
+    """Return the forms of a character that escape its code point."""
+    code = ord(char)
+    utf_16 = char.encode("utf-16-be", "surrogatepass").hex()
+    for digits in (utf_16, utf_16.upper()):
+        units = [digits[start : start + 4] for start in range(0, len(digits), 4)]
+        for marker in ("%u", *(f"{each}u" for each in _BACKSLASHES)):
+            yield "".join(marker + unit for unit in units)
+    yield from (f"&#{code};", f"&#{code:03};")
+    yield from (f"&{codepoint2name[each]};" for each in (code,) if each in codepoint2name)
+    for digits in (f"{code:x}", f"{code:02x}", f"{code:04x}"):
+        for written in (digits, digits.upper()):
+            yield from (
+                f"&#x{written};",
+                f"&#X{written};",
+                f"\\x{{{written}}}",
+                f"\\u{{{written}}}",
+            )
+    yield from (f"\\U{code:08x}", f"\\U{code:08X}", f"\\{code:x} ")
+
+
+def _step(text: str, places: set[int], char: str, *, back: bool) -> set[int]:
+    """Return the places behind one character, escaped at most once; before it if ``back``."""
+    forms, lengths, tries = _escapes(char)
+    found = set()
+    for place in places:
+        if text[place - back : place - back + 1] in tries[back]:
+            for length in lengths:
+                start = max(0, place - length) if back else place
+                written = text[start : place if back else place + length]
+                if written in forms:
+                    found.add(start if back else place + len(written))
+    return found
+
+
+def _step_twice(text: str, places: set[int], char: str, *, back: bool) -> set[int]:
+    """Return the same for a character that may be escaped twice."""
+    found: set[int] = set()
+    todo = [(places, _escapes(char).tries[back])]
+    while todo:
+        reached, node = todo.pop()
+        for each, rest in node.items():
+            if not each:
+                found |= reached
+            elif further := _step(text, reached, each, back=back):
+                todo.append((further, rest))
+    return found
+
+
+def _walk(
+    text: str, place: int, value: str, step: Callable[..., set[int]], *, back: bool
+) -> tuple[set[int], int]:
+    """Return the places behind a part of a value; before it if ``back``.
+
+    The second result is the place up to which the text has the value.
+    """
+    places = {place}
+    tokens = (match[0] for match in _TOKEN.finditer(value))
+    for token in reversed(list(tokens)) if back else tokens:
+        found: set[int] = set()
+        if RUN.match(token):
+            length = -len(token) if back else len(token)
+            matches = text.endswith if back else text.startswith
+            found = {
+                each + length
+                for each in places
+                if matches(token, *((0, each) if back else (each,)))
+            }
+        if not found:
+            found = places
+            for char in reversed(token) if back else token:
+                found = step(text, found, char, back=back)
+        if not found:
+            return found, max(places)
+        places = found
+    return places, max(places)
+
+
+def find_around(text: str, place: int, value: str, index: int) -> tuple[int, int, bool]:
+    """Return where a value starts and ends in a text, escaped or not.
+
+    Args:
+        text: the text.
+        place: the place in the text of the character ``value[index]``, which is not escaped.
+        value: the value.
+        index: an index of the value.
+
+    Returns:
+        Start, end and whether the value is there. If not, the end is the place up to which the
+        text is that of the value.
+    """
+    start = place - index
+    if start < 0 or len(value) - index > len(text) - place:
+        return place, place, False
+    if text.startswith(value, start):
+        return start, start + len(value), True
+    reached = place
+    for step in (_step, _step_twice):
+        near = max(0, start - _BEFORE), reached + _BEFORE
+        if step is _step_twice and not _MARKER.search(text, *near):
+            break
+        # A repeated value ends at its first characters, not after all of its length.
+        starts, _ = _walk(text, place, value[:index], step, back=True)
+        if starts:
+            ends, reached = _walk(text, place, value[index:], step, back=False)
+            if ends:
+                return min(starts), reached, True
+    return place, reached, False
+
+
+def find_escaped(text: str, value: str) -> Iterator[tuple[int, int]]:
+    """Return where a value without a letter or a digit starts and ends in a text."""
+    forms = _escapes(value[0]).forms
+    parts = {max([*RUN.findall(form), form[-1:]], key=len) for form in forms}
+    pattern = "|".join(re.escape(part) for part in sorted(parts))
+    end = 0
+    for match in re.finditer(pattern, text):
+        for place in range(max(end, match.start() - _BEFORE), match.start() + 1):
+            end = place + 1
+            start, reached, found = find_around(text, place, value, 0)
+            if found:
+                yield start, reached
+            if found or reached - place > FAR:
+                end = reached
+                break

@@ -13,6 +13,7 @@ from hive_boot.exceptions import DeclarationError
 from hive_boot.runtime.injection import (
     BoundCall,
     Injectables,
+    Rebuild,
     bind,
     display_name,
     is_async,
@@ -197,18 +198,6 @@ class ResourceSpec(Record):
     after: object = ()
     rebuild_on: frozenset[str] = frozenset()
     overlap: float = 30.0
-
-
-class Rebuild(Record):
-    """When a resource is rebuilt: because of its ``rebuild_on``, or of a value that it takes.
-
-    Attributes:
-        fields: the attributes whose changes rebuild it.
-        overlap: seconds for which the old instance continues.
-    """
-
-    fields: frozenset[str]
-    overlap: float
 
 
 class TaskSpec(Record):

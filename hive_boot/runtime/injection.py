@@ -37,6 +37,18 @@ _HANDLE = ".handle"
 """End of the key of a handle, which no name of a resource has."""
 
 
+class Rebuild(Record):
+    """When a resource is rebuilt: because of its ``rebuild_on``, or of a value that it takes.
+
+    Attributes:
+        fields: the attributes whose changes rebuild it.
+        overlap: seconds for which the old instance continues.
+    """
+
+    fields: frozenset[str]
+    overlap: float
+
+
 class InjectionContext:
     """Values of the injectable objects, by key. Its repr shows none of them."""
 

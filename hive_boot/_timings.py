@@ -46,22 +46,16 @@ class Timings(Record):
     retry.
 
     Attributes:
-        event_interval: between two polls of the event queue of watchfiles: a shorter one lowers
-            the latency and adds idle work.
-        debounce_timeout: a stream of events without a pause is reported after this time.
-        watcher_heartbeat_interval: between two heartbeats of the watcher thread.
+        event_interval: between two reads of the event queue while many events arrive. In
+            watchfiles also while none arrive.
+        debounce_timeout: a stream of events without a pause is reported after this time; also the
+            wait for the event of a change that a comparison has found.
         resync_interval: between two comparisons of the identities and signatures of all files.
-        busy_resync_interval: the same while events arrive, which limits the cost of comparing
-            many files.
+        busy_resync_interval: the same while events arrive in watchfiles, which can lose some.
         full_read_interval: between two reads of all files.
         poll_interval: between two reads of all files while there are no events.
-        watcher_start_timeout: the start waits this long for the watcher.
-        watcher_stop_timeout: for the end of the watcher thread.
-        watcher_silence_timeout: without a heartbeat, after which the watcher thread is
-            considered hung, most likely in a file system.
-        watcher_answer_timeout: for a heartbeat after such a silence: a process that was stopped by
-            a signal was silent too.
-        watcher_check_interval: between two checks of the watcher thread.
+        watcher_silence_timeout: for a comparison, after which a file system is considered hung.
+        writer_silence_timeout: after the last write into a file that its writer has not closed.
         watch_retry_delay: before a failed watch is retried.
         max_watch_retry_delay: the longest of these delays.
         watch_stable_interval: a watch that worked for longer resets the delay.
@@ -109,16 +103,12 @@ class Timings(Record):
 
     event_interval: float = 0.025
     debounce_timeout: float = 0.1
-    watcher_heartbeat_interval: float = 1.0
     resync_interval: float = 5.0
     busy_resync_interval: float = 1.0
     full_read_interval: float = 60.0
     poll_interval: float = 2.0
-    watcher_start_timeout: float = 5.0
-    watcher_stop_timeout: float = 2.0
     watcher_silence_timeout: float = 20.0
-    watcher_answer_timeout: float = 0.2
-    watcher_check_interval: float = 15.0
+    writer_silence_timeout: float = 5.0
     watch_retry_delay: float = 0.1
     max_watch_retry_delay: float = 30.0
     watch_stable_interval: float = 30.0

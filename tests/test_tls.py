@@ -678,7 +678,7 @@ async def test_a_warning_needs_no_connection(
     """An application that watches files checks the expiry at intervals."""
     publish(volume, *pairs["quarter"])
     boot = Bootstrap(Tls, mode="docker", secrets_dirs=volume.path, watch=True)
-    boot._declaration.timings = Timings(watcher_check_interval=0.01)
+    boot._declaration.timings = Timings(full_read_interval=0.05)
     context = server_context(boot, **FIELDS)
     now = time.time
     async with boot.running():

@@ -33,7 +33,15 @@ from hive_boot.secrets.store import Store, make_set
 from hive_boot.secrets.value import misuse_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+    from collections.abc import (
+        Awaitable,
+        Callable,
+        Collection,
+        Coroutine,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
 
     from hive_boot.runtime.checks import CheckCall
     from hive_boot.runtime.declarations import AppDeclaration, CheckSpec
@@ -95,6 +103,7 @@ class LoadPipeline:
         self._takes_secrets = getattr(declaration.config_factory, "takes_secrets", False)
         self._config: object = None
         self._config_set: Any = make_set(self._declared, {})
+        self._quiet_contents: dict[object, object] = {}
         self._checking: set[tuple[str, Value]] = set()
         self._waiting_stopped = threading.Event()
         if declaration.sources:
@@ -273,21 +282,29 @@ class LoadPipeline:
         return self.source_context
 
     def read(
-        self, *, during_run: bool = False, fifo_reader: FifoReader | None = None
+        self,
+        *,
+        during_run: bool = False,
+        fifo_reader: FifoReader | None = None,
+        is_being_written: Callable[[Iterable[str]], bool] | None = None,
     ) -> LoadResult:
         """Read and validate everything once. It blocks, and may wait for a writer.
 
         Args:
-            during_run: whether the application already runs, so that a file that was just
-                removed may be waited for. Default False.
+            during_run: whether the application already runs, so that changed files must look the
+                same twice. Default False.
             fifo_reader: reads FIFOs; None to use what an earlier load has read. Default None.
+            is_being_written: returns whether a program has one of these files open, and may write
+                more. Default: nothing is known.
         """
         return load(
             self._declaration.field_index,
             self.detect_platform(),
             declaration=self._declaration.name,
             overrides=self._declaration.overrides,
-            recheck_recent_directories=during_run,
+            is_reread=during_run,
+            quiet_contents=self._quiet_contents,
+            is_being_written=is_being_written,
             custom=self.custom,
             fifo_reader=fifo_reader,
         )

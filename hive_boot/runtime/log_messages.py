@@ -336,10 +336,10 @@ def log_hook_recovered(display_name: str, generation: int) -> None:
 
 
 def log_watch_state(*, is_down: bool) -> None:
-    """Log that the watcher thread hangs or has ended, or that it works again."""
+    """Log that the watcher waits for a file system that does not answer, or works again."""
     text = "Changes of secrets are noticed again"
     if is_down:
-        text = "Changes of secrets are not noticed: the watcher thread hangs or has ended"
+        text = "Changes of secrets are not noticed: a file system does not answer"
     _log(logging.ERROR if is_down else logging.INFO, text)
 
 

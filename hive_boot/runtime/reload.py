@@ -28,14 +28,14 @@ from hive_boot.lifecycle.tasks import (
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
 from hive_boot.runtime.rotation_hooks import HookRunner
+from hive_boot.runtime.watcher import Watcher
 from hive_boot.secrets.load_result import find_lost_sources
 from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.store import changed_fields
 from hive_boot.secrets.watch_targets import WatchTargets
-from hive_boot.secrets.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
@@ -74,77 +74,6 @@ class Rejection(Record):
         return f"the candidate was refused: {', '.join(causes)}"
 
 
-class WatchSupervisor:
-    """Owner of the watcher of one run.
-
-    Args:
-        request_reload: called, in any thread, when a source may have changed.
-        timings: the intervals of the watcher and of its health check.
-
-    Attributes:
-        watcher: the watcher; None without one.
-    """
-
-    watcher: Watcher | None = None
-
-    def __init__(self, request_reload: Callable[[], None], timings: Timings) -> None:
-        self._hint = request_reload
-        self._timings = timings
-        self._known_stale: tuple[str, ...] = ()
-        self._was_down = self._is_over = False
-
-    def start(self, field_index: FieldIndex, source_context: SourceContext) -> None:
-        """Start the watcher, before the first read. It blocks for a moment."""
-        watch_targets = WatchTargets(field_index, source_context)
-        if watch_targets.is_empty:
-            log_messages.log_nothing_to_watch(source_context.mode)
-            return
-        watcher = self.watcher = Watcher(watch_targets.snapshot, self._hint, timings=self._timings)
-        watcher.start()
-        if self._is_over:
-            # The start was cancelled before the watcher existed.
-            watcher.stop()
-        log_messages.log_pinned_files(watcher.pinned, source_context.mode)
-
-    @property
-    def due(self) -> float:
-        """The time of the next health check, on the monotonic clock; infinite without a watcher."""
-        # A thread that hangs cannot report it, so its health is polled.
-        interval = math.inf if self.watcher is None else self._timings.watcher_check_interval
-        return time.monotonic() + interval
-
-    @property
-    def is_down(self) -> bool:
-        """Whether changes are not noticed, because the watcher thread hangs or has ended."""
-        return self.watcher is not None and self.watcher.mode == "down"
-
-    @property
-    def stale(self) -> tuple[str, ...]:
-        """The mounted files that were replaced at their origin."""
-        pinned = () if self.watcher is None else self.watcher.pinned
-        return tuple(pin.path for pin in pinned if pin.stale)
-
-    def check_health(self) -> None:
-        """Log when the watcher hangs or has recovered, and when a mount has become stale."""
-        is_down, stale = self.is_down, self.stale
-        if is_down != self._was_down:
-            log_messages.log_watch_state(is_down=is_down)
-        log_messages.log_stale_mounts([path for path in stale if path not in self._known_stale])
-        self._was_down, self._known_stale = is_down, stale
-
-    def stop(self) -> None:
-        """Stop the watcher."""
-        self._is_over = True
-        if self.watcher is not None:
-            self.watcher.stop()
-
-    async def join(self) -> None:
-        """Wait until the thread has ended, up to a timeout."""
-        if self.watcher is not None:
-            with anyio.move_on_after(self._timings.watcher_stop_timeout, shield=True):
-                await run_in_daemon_thread(self.watcher.join, "hive_boot end of watch")
-
-
 class ReloadReader:
     """Reader of a reload: reads in a thread, one read at a time.
 
@@ -152,10 +81,19 @@ class ReloadReader:
         store: the secrets in use.
         pipeline: the load pipeline.
         timings: the timeouts of a read.
+        is_being_written: returns whether a program has one of these files open, and may write
+            more; None if that is unknown.
     """
 
-    def __init__(self, store: Store[Any], pipeline: LoadPipeline, timings: Timings) -> None:
+    def __init__(
+        self,
+        store: Store[Any],
+        pipeline: LoadPipeline,
+        timings: Timings,
+        is_being_written: Callable[[Iterable[str]], bool] | None = None,
+    ) -> None:
         self._store = store
+        self._is_being_written = is_being_written
         self._pipeline = pipeline
         self._timeout = timings.read_timeout
         self._fifo_timeout = timings.fifo_timeout
@@ -194,7 +132,11 @@ class ReloadReader:
     def _read(self, fifo_reader: FifoReader | None) -> LoadResult:
         self._reading = True
         try:
-            load_result = self._pipeline.read(during_run=True, fifo_reader=fifo_reader)
+            load_result = self._pipeline.read(
+                during_run=True,
+                fifo_reader=fifo_reader,
+                is_being_written=self._is_being_written,
+            )
         finally:
             self._reading = False
         before = self._store.generation.load_result
@@ -242,9 +184,11 @@ class Reloader:
         last_read: when the sources were last read without a problem, on the wall clock; 0
             before.
         hook_runner: calls the rotation hooks.
-        watch_supervisor: the owner of the watcher.
+        watcher: the watcher; None without one.
         rotation_log: the latest rotations.
     """
+
+    watcher: Watcher | None = None
 
     def __init__(  # noqa: PLR0913  (the parts of a run that a rotation touches)
         self,
@@ -264,7 +208,8 @@ class Reloader:
         self._rebuilder = rebuilder
         # A rotation and an activation, from the plan to the switch.
         self._lock = anyio.Lock(fast_acquire=True)
-        self._reader = ReloadReader(store, pipeline, timings)
+        self._timings = timings
+        self._reader = ReloadReader(store, pipeline, timings, self._is_being_written)
         self._injection_context = injection_context
         self._set_reload_state = set_reload_state
         self._host = BackgroundTask(self._run, "hive_boot rotation", context, timings)
@@ -288,7 +233,6 @@ class Reloader:
         self.last_read: float = 0.0
         self.rotation_log: RotationLog = RotationLog()
         self.hook_runner: HookRunner = HookRunner(hooks, injection_context, on_exit, timings)
-        self.watch_supervisor: WatchSupervisor = WatchSupervisor(self.request_reload, timings)
 
     @property
     def reasons(self) -> list[str]:
@@ -302,7 +246,29 @@ class Reloader:
         if self._host.has_ended and not self._ended:
             reasons.append("secrets are not rotated any more: the log contains the reason")
         reasons += [f"the hook {label} fails" for label in self.hook_runner.failing]
-        return reasons + [f"{path} is a stale mount" for path in self.watch_supervisor.stale]
+        if self.watcher is not None:
+            if self.watcher.mode == "down":
+                reasons.append("changes of secrets are not noticed")
+            reasons += [f"{path} is a stale mount" for path in self.watcher.stale]
+        return reasons
+
+    def start_watching(self, field_index: FieldIndex, source_context: SourceContext) -> None:
+        """Begin to watch, before the first read, in any thread. It blocks.
+
+        What happens until :meth:`start` is noticed then.
+        """
+        watch_targets = WatchTargets(field_index, source_context)
+        if watch_targets.is_empty:
+            log_messages.log_nothing_to_watch(source_context.mode)
+            return
+        watcher = self.watcher = Watcher(
+            watch_targets.snapshot, self._schedule, timings=self._timings
+        )
+        watcher.open()
+        if self._ended:
+            # The start was cancelled before the watcher existed.
+            watcher.stop()
+        log_messages.log_pinned_files(watcher.pinned, source_context.mode)
 
     def start(self) -> None:
         """Start the task of the rotations. A second call does nothing."""
@@ -311,14 +277,17 @@ class Reloader:
     async def stop(self) -> None:
         """Stop the task of the rotations and the watcher."""
         self._ended = True
-        self.watch_supervisor.stop()
         await self._host.stop()
-        await self.watch_supervisor.join()
+        if self.watcher is not None:
+            self.watcher.stop()
 
     def abandon(self) -> None:
         """Release the task in a forked child, without stopping the one of the parent."""
         self._host.abandon()
-        self.watch_supervisor.watcher = None
+        self.watcher = None
+
+    def _is_being_written(self, paths: Iterable[str]) -> bool:
+        return self.watcher is not None and self.watcher.is_being_written(paths)
 
     def request_reload(self, *, on_demand: bool = False) -> None:
         """Request a reload from any thread or signal handler, because a source may have changed.
@@ -363,14 +332,14 @@ class Reloader:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.hook_runner.run)
                 group.start_soon(self._activate_scheduled)
+                if self.watcher is not None:
+                    group.start_soon(self.watcher.run)
                 while True:
                     self._wakeup = anyio.Event()
                     if self._due <= time.monotonic():
                         await self._handle_requests()
-                    self.watch_supervisor.check_health()
                     self._pipeline.report_expiry()
-                    due = min(self._due, self.watch_supervisor.due)
-                    with anyio.move_on_after(max(0.0, due - time.monotonic())):
+                    with anyio.move_on_after(max(0.0, self._due - time.monotonic())):
                         await self._wakeup.wait()
         finally:
             for request in self._requests:

@@ -173,7 +173,7 @@ class Run(Generic[S, C]):
         self.states.transition(State.LOADING)
         start_watching = None
         if self._declaration.watch:
-            start_watching = self._get_reloader().watch_supervisor.start
+            start_watching = self._get_reloader().start_watching
         load_result, deadline = await self._pipeline.start(
             self.injection_context,
             start_watching=start_watching,
@@ -248,7 +248,7 @@ class Run(Generic[S, C]):
         self._pipeline.stop_waiting()
         try:
             if self.is_orphaned:
-                # A forked child, or another loop, has neither the tasks nor the watcher thread.
+                # A forked child, or another loop, has none of the tasks.
                 if self.reloader is not None:
                     self.reloader.abandon()
                 runner.abandon()

@@ -205,11 +205,11 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
         known["hook_failures"] = reloader.hook_runner.failures
         known["rotations"] = tuple(RotationStatus(**each) for each in reloader.rotation_log.latest)
         known["rotations_total"] = dict(reloader.rotation_log.totals)
-        known["stale"] = reloader.watch_supervisor.stale
         if (rejection := reloader.rejection) is not None:
             known["rejected"] = True
             known["rejected_names"] = tuple(name for name, _ in rejection.causes)
-        if (watcher := reloader.watch_supervisor.watcher) is not None:
+        if (watcher := reloader.watcher) is not None:
+            known["stale"] = watcher.stale
             known["watcher"] = "off" if run.forked else watcher.mode
             known["missed_events"] = watcher.missed_events
             known["pinned"] = tuple(pin.path for pin in watcher.pinned)
@@ -228,8 +228,6 @@ def _reasons(
     ]
     if (reloader := run.reloader) is not None:
         reasons += reloader.reasons
-        if reloader.watch_supervisor.is_down and not run.forked:
-            reasons.append("changes of secrets are not noticed")
     return tuple(reasons)
 
 

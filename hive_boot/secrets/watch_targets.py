@@ -111,8 +111,8 @@ class WatchSnapshot(Record):
 
     Attributes:
         targets: the paths to watch, each with the names of interest in it; None for all names.
-        secret_directories: the targets that are mounted directories of secrets. Names that
-            begin with two dots are of interest there too.
+        secret_directories: the targets that are mounted directories of secrets. Their
+            subdirectories and ``..data`` are of interest too.
         roots: the identities of the targets; if they differ, a new watch is needed.
         contents: the signatures of the declared files, whose content is not read.
         pinned: the declared files that are mount points.
@@ -124,25 +124,34 @@ class WatchSnapshot(Record):
     contents: tuple[object, ...]
     pinned: tuple[MountedFile, ...]
 
-    def is_relevant(self, path: str) -> bool:
-        """Return whether an event at ``path`` may concern a declared secret."""
+    def is_relevant(self, path: str, is_directory: bool | None = None) -> bool:  # noqa: FBT001  (an attribute of the path)
+        """Return whether an event at ``path`` may concern a declared secret.
+
+        Args:
+            path: the path.
+            is_directory: whether it is a directory; None if that is unknown.
+        """
         if path in self.secret_directories or self.targets.get(path, _NONE) is None:
             return True
         above, name = os.path.split(path)
         names = self.targets.get(above, _NONE)
         if names is None or name in names:
             return True
+        if above not in self.secret_directories or name.startswith("."):
+            return name == _DATA and above in self.secret_directories
         # A subdirectory with any name may hold secrets.
-        is_entry = above in self.secret_directories
-        return is_entry and (name.startswith("..") or os.path.isdir(path))
+        return os.path.isdir(path) if is_directory is None else is_directory
 
-    def is_sibling(self, path: str) -> bool:
-        """Return whether ``path`` is an entry of a directory of secrets."""
-        return os.path.dirname(path) in self.secret_directories
+    def changes_targets(self, path: str, is_directory: bool | None = None) -> bool:  # noqa: FBT001  (an attribute of the path)
+        """Return whether an event at a relevant path may change the paths to watch.
 
-    def changes_targets(self, path: str) -> bool:
-        """Return whether an event at ``path`` may change the paths to watch."""
-        return path in self.targets or os.path.dirname(path) not in self.secret_directories
+        Args:
+            path: the path.
+            is_directory: whether it is a directory; None if that is unknown.
+        """
+        if path in self.targets or os.path.dirname(path) not in self.secret_directories:
+            return True
+        return os.path.isdir(path) if is_directory is None else is_directory
 
 
 class WatchTargets:

@@ -58,7 +58,6 @@ TOLD = {
         "inotify is not available: WATCHFILES_FORCE_POLLING is set",
         "The secrets are watched by inotify again",
         "watcher='poll'",
-        "Watcher._watch: {",
     ],
     "threads": ["FieldCheck.call: {", "no answer within 1 s"],
     "broken": ["OddError"],

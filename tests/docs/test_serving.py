@@ -202,5 +202,5 @@ def test_names_and_numbers_are_true() -> None:
         HttpServer(server, "asyncio", options=options)
     with pytest.raises(DeclarationError, match="access_log"):
         HttpServer("uvicorn", "asyncio", options={"acess_log": False})
-    assert f"{DEFAULTS.watcher_check_interval:g} s while files are watched" in TEXT
+    assert f"{DEFAULTS.full_read_interval:g} s while files are watched" in TEXT
     assert f"within {DEFAULTS.probe_port_retry_delay:g} seconds" in TEXT

@@ -59,7 +59,7 @@ def be_impatient(
     **limits: Any,  # noqa: ANN401  (what Patience takes)
 ) -> None:
     """Let a load wait for writers within other limits than its own."""
-    patient = partial(load, policy=ReadPolicy(**limits))
+    patient = partial(load, policy=ReadPolicy(**{"quiet_interval": 0.01, **limits}))
     monkeypatch.setattr("hive_boot.runtime.load_pipeline.load", patient)
 
 

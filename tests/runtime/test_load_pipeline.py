@@ -69,7 +69,7 @@ async def test_a_start_waits_for_a_directory_that_is_not_there_yet(
 ) -> None:
     """Nor may the one above it be there; later swaps are seen all the same."""
     # Two steps away there are no events, and the next look finds it.
-    timings = {"watcher_heartbeat_interval": 0.05, "resync_interval": 0.1}
+    timings = {"resync_interval": 0.1}
     place = memory / name
     boot = mounted(place, Service, timings, wait_for_files=20)
     log = Log(caplog)

@@ -23,7 +23,7 @@ from hive_boot.lifecycle.states import State
 from hive_boot.runtime.status import RotationStatus, SecretStatus, Status
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
-from tests.fixtures.timings import NEVER, change_watch, set_timings
+from tests.fixtures.timings import NEVER, set_timings
 from tests.runtime.rotations import Service, mounted, numbered
 from tests.support import until
 
@@ -268,27 +268,19 @@ async def test_a_hook_that_fails_is_named_until_it_succeeds(
 
 
 async def test_a_watch_is_told_with_what_it_stands_on(volume: MountedVolume) -> None:
-    """Who watches is told how; one that does nothing any more degrades, and one that does heals."""
+    """Who watches is told how; a file system that hangs is in tests/runtime/test_watching.py."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service)
     async with boot.running():
         await until(lambda: boot.status().watcher == "inotify")
         assert not boot.status().degraded
-        # No thread shows more often that it lives.
-        change_watch(boot, watcher_silence_timeout=0.0)
-        status = boot.status()
-        assert (status.watcher, status.degraded) == ("down", True)
-        assert len(status.reasons) == 1
-        change_watch(boot, watcher_silence_timeout=NEVER)
-        await until(lambda: boot.status().watcher == "inotify")
-        assert boot.status().reasons == ()
 
 
 async def test_a_pinned_file_is_named_and_a_stale_one_is_a_reason(memory: Path) -> None:
     """A file that is mounted alone is told of; replaced on the host it degrades the service."""
     if why := PinnedFile.unavailable_reason():
         pytest.skip(why)
-    timings = {"watcher_heartbeat_interval": 0.05, "resync_interval": 0.05}
+    timings = {"resync_interval": 0.05}
     path = memory / "secrets" / "jwt_secret"
     file = PinnedFile(path, memory / "host")
     file.write("fake-jwt-secret-000001")

@@ -147,7 +147,7 @@ async def test_one_directory_per_secret_rotates(memory: Path) -> None:
 
 
 UNLISTABLE = """
-import os, sys
+import hmac, os, sys
 import anyio
 from hive_boot import Bootstrap, Secret, SecretSet
 

@@ -21,9 +21,14 @@ from hive_boot.secrets.sources.files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 
     from hive_boot.secrets.fields import FieldIndex
+
+
+def _is_never_written(paths: Iterable[str]) -> bool:
+    del paths
+    return False
 
 
 class ReadPolicy(Record):
@@ -42,9 +47,12 @@ class ReadPolicy(Record):
             time. Default 2.
         tries: the number of reads of a directory that is replaced during each read. Default 8,
             with pauses of 2 to 100 ms.
-        recheck_recent_directories: whether a plain directory that has just changed is read
-            twice, even if its files are old. A start does not do this, because the directory
-            itself is new in each new container. Default False.
+        is_reread: whether the application already runs. Time stamps then decide nothing: what
+            differs from the last quiet read must be the same twice. Default False.
+        quiet_contents: the content of each plain directory at the last quiet read of the same
+            run, which a read updates; None to forget it. Default None.
+        is_being_written: returns whether a program has one of these files open, and may write
+            more. Default: nothing is known.
     """
 
     wall: Callable[[], float] = time.time
@@ -55,7 +63,9 @@ class ReadPolicy(Record):
     unstable_timeout: float = 10.0
     missing_timeout: float = 2.0
     tries: int = 8
-    recheck_recent_directories: bool = False
+    is_reread: bool = False
+    quiet_contents: dict[object, object] | None = None
+    is_being_written: Callable[[Iterable[str]], bool] = _is_never_written
 
     def pause(self, attempt: int) -> float:
         """Return the seconds before the next try: 0.002 at first, doubling up to 0.1."""
@@ -99,6 +109,13 @@ MOVING = ValueProblem(
 )
 
 
+INODES = ValueProblem(
+    "unstable",
+    "has another inode number each time it is examined, so it cannot be read as one consistent set",
+    "use a file system with stable inode numbers; a FUSE file system may have an option for this",
+)
+
+
 CLOSED = UNREADABLE.replace(fix="permit the user of this process to enter the directory")
 
 
@@ -126,7 +143,7 @@ class DirectorySnapshot:
         replaced_during_read: whether the directory was replaced during the read, which is then
             repeated.
         pending: whether a missing permission or link may be about to appear.
-        changed: the ctime of the directory: its last change, on the wall clock.
+        key: what identifies the same read in a later load.
     """
 
     def __init__(self, path: str, parent: str = "", *, problem: ValueProblem | None = None) -> None:
@@ -139,7 +156,7 @@ class DirectorySnapshot:
         self.problem: ValueProblem | None = problem
         self.replaced_during_read: bool = False
         self.pending: bool = False
-        self.changed: float = 0.0
+        self.key: object = path
 
     @property
     def is_absent(self) -> bool:
@@ -151,6 +168,12 @@ class DirectorySnapshot:
         """Whether it contains a file of a secret, readable or not."""
         hits = [hit for hits in self.batch.hits.values() for hit in hits]
         return any(hit.result is not A_DIRECTORY for hit in hits)
+
+    @property
+    def places(self) -> Iterator[str]:
+        """The paths of its files; of a member, the path of its file."""
+        for hits in self.batch.hits.values():
+            yield from (hit.place.partition("#")[0] for hit in hits)
 
     @property
     def is_skipped(self) -> bool:
@@ -220,6 +243,7 @@ def read_paths(paths: Collection[str], policy: ReadPolicy) -> DirectorySnapshot:
 
     def read_once() -> DirectorySnapshot:
         snapshot = DirectorySnapshot("")
+        snapshot.key = tuple(paths)
         snapshot.batch = read_files(paths, targets)
         snapshot.pending = snapshot.batch.permission_denied
         return snapshot
@@ -270,11 +294,16 @@ def _attempts(
         if snapshot.replaced_during_read:
             replaced += 1
             if replaced >= policy.tries:
-                return DirectorySnapshot(snapshot.path, snapshot.parent, problem=REPLACED)
+                why = INODES if _has_unstable_inode(snapshot.path) else REPLACED
+                return DirectorySnapshot(snapshot.path, snapshot.parent, problem=why)
             yield policy.pause(attempt)
         elif snapshot.pending and waited < policy.missing_timeout:
             yield policy.pause(attempt)
-        elif snapshot.volume or snapshot.problem or _is_quiet(snapshot, previous, policy):
+        elif snapshot.volume or snapshot.problem:
+            return snapshot
+        elif _is_quiet(snapshot, previous, policy):
+            if policy.quiet_contents is not None:
+                policy.quiet_contents[snapshot.key] = snapshot.batch.content
             return snapshot
         elif waited >= policy.unstable_timeout:
             return DirectorySnapshot(snapshot.path, snapshot.parent, problem=CHANGING)
@@ -287,11 +316,27 @@ def _attempts(
 def _is_quiet(
     snapshot: DirectorySnapshot, previous: DirectorySnapshot | None, policy: ReadPolicy
 ) -> bool:
-    """Return whether no file has just changed, or the previous read had the same result."""
-    changed = snapshot.changed if policy.recheck_recent_directories else 0.0
-    if policy.is_settled(max(snapshot.batch.touched, changed)):
+    """Return whether no file is being written, as far as can be known.
+
+    In a first read, old time stamps are enough. Otherwise the content must be that of the previous
+    read, or of the last quiet read of the run.
+    """
+    if policy.is_being_written(snapshot.places):
+        return False
+    if not policy.is_reread and policy.is_settled(snapshot.batch.touched):
         return True
-    return previous is not None and snapshot.batch.content == previous.batch.content
+    content = snapshot.batch.content
+    if previous is not None and content == previous.batch.content:
+        return True
+    return policy.is_reread and content == (policy.quiet_contents or {}).get(snapshot.key)
+
+
+def _has_unstable_inode(path: str) -> bool:
+    """Return whether a directory has another inode number at each stat, without a change of it."""
+    with suppress(OSError):
+        first, second = os.stat(path), os.stat(path)
+        return first.st_ino != second.st_ino and first.st_ctime_ns == second.st_ctime_ns
+    return False
 
 
 def _open_directory(path: str, parent: int | None = None, flags: int = 0) -> tuple[int, bool]:
@@ -327,7 +372,6 @@ def _read_once(path: str, field_index: FieldIndex, parent: str = "") -> Director
         else:
             _read_plain(snapshot, root, names, field_index)
         before, now = os.fstat(root), os.stat(path)
-        snapshot.changed = before.st_ctime
         snapshot.replaced_during_read |= (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino)
     except FileNotFoundError:
         snapshot.replaced_during_read = True

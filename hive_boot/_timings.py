@@ -66,6 +66,7 @@ class Timings(Record):
         source_timeout: for one answer of a custom source in a reload, which files wait for.
         reload_retry_delay: before a failed read or check of a rotation is retried.
         max_reload_retry_delay: the longest of these delays.
+        max_rebuild_retry_delay: the longest of these delays, when a rebuild has failed.
         check_retry_delay: before a check, a resource or a source of a start that was not
             available is retried. Shortened at random, down to half of it.
         max_check_retry_delay: the longest of these delays.
@@ -78,6 +79,7 @@ class Timings(Record):
         service_stable_interval: a restarted service that runs for longer has recovered.
         cancel_retry_interval: between two attempts to cancel a task in a shielded scope.
         resource_cancel_timeout: for the end of a cancelled resource.
+        old_resource_stop_timeout: for the stop of an instance that a rebuild has replaced.
         task_cancel_timeout: for the end of a cancelled task of hive_boot.
         kubernetes_shutdown_delay: between the first signal and the stop, under `serve` in
             kubernetes mode: load balancers route requests to a stopping pod for a while.
@@ -117,6 +119,7 @@ class Timings(Record):
     source_timeout: float = 10.0
     reload_retry_delay: float = 1.0
     max_reload_retry_delay: float = 5.0
+    max_rebuild_retry_delay: float = 60.0
     check_retry_delay: float = 0.1
     max_check_retry_delay: float = 5.0
     hook_retry_delay: float = 1.0
@@ -127,6 +130,7 @@ class Timings(Record):
     service_stable_interval: float = 5.0
     cancel_retry_interval: float = 0.02
     resource_cancel_timeout: float = 0.5
+    old_resource_stop_timeout: float = 30.0
     task_cancel_timeout: float = 5.0
     kubernetes_shutdown_delay: float = 5.0
     handler_check_delay: float = 0.1

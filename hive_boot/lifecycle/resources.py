@@ -7,6 +7,7 @@ import logging
 import math
 import time
 import traceback
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -26,6 +27,7 @@ from hive_boot.exceptions import (
 from hive_boot.lifecycle.tasks import (
     add_note,
     combine,
+    end_of_block,
     exclude_from_loop_end,
     is_cancellation,
     log_event,
@@ -34,13 +36,17 @@ from hive_boot.lifecycle.tasks import (
 from hive_boot.redaction.registry import redact, trim_traceback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.states import StepOutcome, Timeline
+
+
+_MAX_OVERLAPS = 10
+"""The limit of an overlap that is extended because the old instance is in use, in overlaps."""
 
 
 class Resource(Record):
@@ -65,9 +71,16 @@ class Resource(Record):
 
 
 class _ResourceState:
-    """State of one resource in one run.
+    """State of one instance of a resource. A rebuild replaces it by another instance.
 
     Attributes:
+        needs: the instances that must have started before it.
+        dependents: the instances that must stop before it.
+        is_pending: whether it belongs to a start or a rebuild that is not complete.
+        deadline: when the whole start fails, on the monotonic clock.
+        overlap: the time after which an old instance stops; cancelled to stop it at once.
+        is_old: whether another instance has replaced it.
+        leases: set at the end of what still uses it, after the overlap.
         step: the step of its start in the timeline; negative before.
         stop_step: the step of its stop in the timeline; negative before.
         due: when its start is overdue, on the monotonic clock; infinite when it has started in
@@ -79,6 +92,13 @@ class _ResourceState:
 
     def __init__(self, resource: Resource, timings: Timings) -> None:
         self.resource = resource
+        self.needs: list[_ResourceState] = []
+        self.dependents: list[_ResourceState] = []
+        self.is_pending = True
+        self.is_old = False
+        self.deadline = math.inf
+        self.overlap = anyio.CancelScope()
+        self.leases: set[anyio.Event] = set()
         self.step = self.stop_step = -1
         self.due = math.inf
         self.context: Any = None
@@ -105,6 +125,19 @@ class _ResourceState:
         return self.started.is_set() and not self.done.is_set()
 
 
+def _instances_of(
+    resources: Sequence[Resource], running: Mapping[str, _ResourceState], timings: Timings
+) -> dict[str, _ResourceState]:
+    """Return new instances of resources, by name; the others that they need are running."""
+    new = {each.name: _ResourceState(each, timings) for each in resources}
+    known = {**running, **new}
+    for state in new.values():
+        state.needs = [known[need] for need in state.resource.dependencies]
+        for need in state.needs:
+            need.dependents.append(state)
+    return new
+
+
 class ResourceManager:
     """Resources of one run.
 
@@ -123,11 +156,12 @@ class ResourceManager:
         on_crash: Callable[[str, BaseException], None],
         timings: Timings = DEFAULTS,
     ) -> None:
-        self._all = {each.name: _ResourceState(each, timings) for each in resources}
-        self._dependents: dict[str, list[_ResourceState]] = {name: [] for name in self._all}
-        for state in self._all.values():
-            for need in state.resource.dependencies:
-                self._dependents[need].append(state)
+        self._all = _instances_of(resources, {}, timings)
+        # With the new instances of a rebuild, and with old ones until they have stopped.
+        self._instances = list(self._all.values())
+        self._new: dict[str, _ResourceState] = {}
+        self._group: TaskGroup
+        self._requests: set[anyio.Event] = set()
         self._timeline = timeline
         self._on_crash = on_crash
         self._timings = timings
@@ -169,33 +203,149 @@ class ResourceManager:
             UnavailableError: resources could not reach something outside in time.
         """
         self._deadline = deadline
-        for state in self._all.values():
-            resource = state.resource
-            state.step = self._timeline.begin(resource.name, "resource", resource.dependencies)
-            state.due = deadline
-            group.start_soon(self._run, state)
-        while not self._failed:
-            self._wakeup = anyio.Event()
-            now = time.monotonic()
-            late = [state for state in self._all.values() if state.due <= now]
-            if late:
-                if self._unavailable and now >= deadline:
-                    # A hang explains less than a failure to reach something outside.
-                    raise self._unavailable_error()
-                raise self._timeout_error(min(late, key=self._began), seconds)
-            if not self.pending_count:
-                break
-            with anyio.move_on_after(min(state.due for state in self._all.values()) - now):
-                await self._wakeup.wait()
+        self._group = group
+        late = await self._start(self._instances, deadline)
+        if late:
+            if self._unavailable and time.monotonic() >= deadline:
+                # A hang explains less than a failure to reach something outside.
+                raise self._unavailable_error()
+            raise self._timeout_error(min(late, key=self._began), seconds)
         # One more iteration of the event loop: resources that fail in it are reported together.
         await anyio.lowlevel.checkpoint()
         self._is_starting = False
+        for state in self._instances:
+            state.is_pending = False
         if self._failed:
             others = [s for s in self._failed if s.resource.name not in self._unavailable]
             failures: list[BaseException] = [_failed_start(state) for state in others]
             if len(others) < len(self._failed):
                 failures.append(self._unavailable_error())
             raise combine(failures)
+
+    async def _start(
+        self, states: Sequence[_ResourceState], deadline: float
+    ) -> list[_ResourceState]:
+        """Start instances, and return those that are late, when one is late or has failed."""
+        self._failed = []
+        for state in states:
+            resource = state.resource
+            state.step = self._timeline.begin(resource.name, "resource", resource.dependencies)
+            state.due = state.deadline = deadline
+            self._group.start_soon(self._run, state)
+        while not self._failed:
+            self._wakeup = anyio.Event()
+            now = time.monotonic()
+            if late := [state for state in states if state.due <= now]:
+                return late
+            if all(state.started.is_set() for state in states):
+                break
+            with anyio.move_on_after(min(state.due for state in states) - now):
+                await self._wakeup.wait()
+        return []
+
+    async def start_replacements(
+        self, resources: Sequence[Resource], deadline: float
+    ) -> dict[str, BaseException | None]:
+        """Start new instances beside the running ones; their tasks inherit the caller's context.
+
+        When the caller is cancelled, they stay until :meth:`discard_replacements` or :meth:`stop`.
+
+        Args:
+            resources: the new instances; a dependency not among them is a running instance.
+            deadline: the moment at which the start fails, on the monotonic clock.
+
+        Returns:
+            The failures by name; None for an instance that did not start in time.
+        """
+        self._new = _instances_of(resources, self._all, self._timings)
+        self._instances += self._new.values()
+        late = await self._start(list(self._new.values()), deadline)
+        for each in self._failed:
+            each.is_reported = True
+        return {each.resource.name: each.failure for each in self._failed or late}
+
+    def replacement(self, name: str) -> object:
+        """Return the value of a new instance; of the running one, if the rebuild has none."""
+        return self._new[name].value if name in self._new else self.value(name)
+
+    async def discard_replacements(self, seconds: float) -> None:
+        """Stop the new instances in reverse, and wait so many seconds for those that hang."""
+        new, self._new = self._new, {}
+        for state in new.values():
+            self._group.start_soon(self._stop_and_forget, state, seconds)
+        for state in new.values():
+            await state.dependencies_may_stop.wait()
+
+    def switch(
+        self, overlaps: Mapping[str, float], leases: Mapping[str, Iterable[anyio.Event]]
+    ) -> None:
+        """Use the new instances, and stop the old ones when their overlap is over.
+
+        Args:
+            overlaps: for each new instance, how long the old one continues, in seconds.
+            leases: for each new instance, what uses the old one, besides requests and blocks.
+        """
+        new, self._new = self._new, {}
+        # A third generation: two old ones would hold too many connections.
+        for state in self._instances:
+            if state.is_old and state.resource.name in new:
+                state.overlap.cancel()
+        old = {name: self._all[name] for name in new}
+        self._all |= new
+        for name, state in old.items():
+            state.is_old = True
+            state.leases |= {*leases.get(name, ()), *self._requests}
+            for dependent in [*state.dependents]:
+                if not dependent.is_old and dependent.resource.name not in old:
+                    # It has only the handle, so from now on it needs the new instance.
+                    state.dependents.remove(dependent)
+                    new[name].dependents.append(dependent)
+                    dependent.needs = [new[name] if n is state else n for n in dependent.needs]
+            new[name].is_pending = False
+            self._group.start_soon(self._retire, state, overlaps[name])
+
+    async def _retire(self, state: _ResourceState, overlap: float) -> None:
+        """Stop an old instance when its overlap is over and nothing uses it any more."""
+        exclude_from_loop_end()
+        with state.overlap:
+            await anyio.sleep(overlap)
+            with anyio.move_on_after((_MAX_OVERLAPS - 1) * overlap):
+                for lease in [*state.leases]:
+                    await lease.wait()
+        if self._stop_began < math.inf:
+            return
+        if in_use := sum(not lease.is_set() for lease in state.leases):
+            text = "The old instance of %s stops, although it is used %d times"
+            log_event(logging.WARNING, text, state.label, in_use)
+        await self._stop_and_forget(state, self._timings.old_resource_stop_timeout)
+
+    async def _stop_and_forget(self, state: _ResourceState, seconds: float) -> None:
+        """Stop an instance that is not in use, and log its failure."""
+        for dependent in [*state.dependents]:
+            await dependent.dependencies_may_stop.wait()
+        await self._stop(state, time.monotonic() + seconds)
+        has_failed = (state.overdue or state.failure) and not state.is_reported
+        if has_failed and self._stop_began == math.inf:  # a stop of the run reports it itself
+            text = "An instance of %s has failed to stop%s"
+            late = state.overdue and f" in time:\n  {state.overdue}"
+            log_event(logging.ERROR, text, state.label, late, exc_info=state.failure)
+        self._instances.remove(state)
+        self._timeline.forget(state.step, state.stop_step)
+        for need in state.needs:
+            need.dependents.remove(state)
+
+    @contextmanager
+    def lease(self, name: str) -> Iterator[object]:
+        """Keep the instance of a resource that is in use for the block, and yield its value."""
+        value = self.value(name)
+        with end_of_block(self._all[name].leases):
+            yield value
+
+    @contextmanager
+    def lease_all(self, names: Iterable[str]) -> Iterator[dict[str, object]]:
+        """Keep each instance that is in use during the block, and yield some values by name."""
+        with end_of_block(self._requests):
+            yield {name: self._all[name].value for name in names if self._all[name].is_running}
 
     async def stop(self, deadline: float) -> list[BaseException]:
         """Stop the started resources in reverse order, and cancel those that are starting.
@@ -215,11 +365,13 @@ class ResourceManager:
         """
         self._is_starting = False
         self._stop_began = self._timeline.elapsed
+        states = [*self._instances]
         async with anyio.create_task_group() as group:
-            for state in self._all.values():
+            for state in states:
+                state.overlap.cancel()
                 group.start_soon(self._stop, state, deadline)
         failures: list[BaseException] = []
-        for state in reversed(self._all.values()):
+        for state in reversed(states):
             if state.startup_error is not None:
                 # The resource may turn its cancellation into another exception: the traceback of
                 # that exception shows the line at which the start was waiting.
@@ -227,14 +379,14 @@ class ResourceManager:
             elif state.failure is not None and not state.is_reported:
                 add_note(state.failure, f"(raised by {state.label})")
                 failures.append(state.failure)
-        if late := [state for state in reversed(self._all.values()) if state.overdue]:
+        if late := [state for state in reversed(states) if state.overdue]:
             names = [state.resource.name for state in late]
             failures.append(ShutdownTimeoutError(names, [state.overdue for state in late]))
         return failures
 
     def mark_cancelled(self) -> None:
         """Mark each resource as ended whose task was cancelled before its first step."""
-        for state in self._all.values():
+        for state in [*self._instances]:
             if not state.done.is_set():
                 state.failure = _unrequested_cancellation(state)
                 self._mark_ended(state)
@@ -242,13 +394,12 @@ class ResourceManager:
     def describe(self) -> list[str]:
         """Return a line for each resource: outcome, name, seconds, and what or where it waits.
 
-        Resources that have started are listed during the start only, and those that have not ended
-        during the stop.
+        During the stop only those that have not ended are listed, otherwise those of the start.
         """
         is_stopping = self._stop_began < math.inf
         return [
             self._describe(state)
-            for state in self._all.values()
+            for state in self._instances
             if self._is_starting or (is_stopping and not state.done.is_set())
         ]
 
@@ -265,14 +416,12 @@ class ResourceManager:
             outcome = "stopping"
         elif is_stopping and state.is_running:
             outcome, start = "waiting", self._stop_began
-            dependents = self._dependents[state.resource.name]
-            waits_for = [
-                each.resource.name for each in dependents if not each.dependencies_may_stop.is_set()
-            ]
+            pending = [each for each in state.dependents if not each.dependencies_may_stop.is_set()]
+            waits_for = [each.resource.name for each in pending]
         elif is_stopping:
             outcome = "starting"
         elif outcome == "waiting":
-            waits_for = [need for need in step.waits_for if not self._all[need].is_running]
+            waits_for = [each.resource.name for each in state.needs if not each.is_running]
         detail = f"for {', '.join(waits_for)}" if waits_for else ""
         if outcome in {"running", "starting", "stopping"} and not state.done.is_set():
             detail = locate_coroutine(getattr(state.context, "gen", None))
@@ -284,11 +433,11 @@ class ResourceManager:
         resource = state.resource
         try:
             with state.scope:
-                for need in resource.dependencies:
-                    await self._all[need].started.wait()
+                for need in state.needs:
+                    await need.started.wait()
                 while True:
                     self._timeline.resume(state.step)
-                    state.due = min(time.monotonic() + resource.timeout, self._deadline)
+                    state.due = min(time.monotonic() + resource.timeout, state.deadline)
                     self._wakeup.set()
                     try:
                         state.context = resource.context_manager()
@@ -297,7 +446,7 @@ class ResourceManager:
                             await state.stop.wait()
                         break
                     except Exception as exc:
-                        state.due = self._deadline
+                        state.due = state.deadline
                         delay = self._retry_delay(state, unwrap_single(exc))
                         if delay is None:
                             raise
@@ -359,24 +508,28 @@ class ResourceManager:
         self._timeline.end(state.step, outcome)
         if state.failure is None or state.stop.is_set():
             return
-        if self._is_starting:
+        if state.is_pending:
             self._failed.append(state)
             self._wakeup.set()
+        elif state.is_old:
+            text = "The old instance of %s has failed"
+            log_event(logging.ERROR, text, state.label, exc_info=state.failure)
+            state.is_reported = True
         elif state.started.is_set():
             state.is_reported = True
             self._on_crash(state.resource.name, state.failure)
 
     async def _stop(self, state: _ResourceState, deadline: float) -> None:
-        for dependent in self._dependents[state.resource.name]:
+        for dependent in [*state.dependents]:
             await dependent.dependencies_may_stop.wait()
         now = time.monotonic()
         share = STOP_BUDGET_SHARE if state.resource.dependencies else 1
         seconds = min(state.resource.timeout, (deadline - now) * share)
-        if state.is_running:
+        if not state.is_running:
+            state.scope.cancel()
+        elif not state.stop.is_set():  # the end of an overlap may have begun to stop it
             state.stop_step = self._timeline.begin(state.resource.name, "stop")
             state.stop.set()
-        else:
-            state.scope.cancel()
         with anyio.move_on_after(seconds):
             await state.done.wait()
         if not state.done.is_set():
@@ -387,8 +540,10 @@ class ResourceManager:
         # Without this the dependencies would wait for a resource that ignores its cancellation.
         state.dependencies_may_stop.set()
         if not state.done.is_set():
-            text = "Shutdown waits for %s although it was cancelled:\n  %s"
+            waits = "Shutdown waits" if self._stop_began < math.inf else "A rebuild waited"
+            text = f"{waits} for %s although it was cancelled:\n  %s"
             log_event(logging.ERROR, text, state.label, self._describe(state))
+            state.is_reported |= self._stop_began == math.inf
             await state.done.wait()
         outcome: StepOutcome = "done" if state.failure is None else "failed"
         # No effect without a stop step.

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -274,6 +274,18 @@ async def wait_for_tasks(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
 def task_name(task: asyncio.Task[Any]) -> str:
     """Return the name of the coroutine of a task, for a message."""
     return getattr(task.get_coro(), "__qualname__", task.get_name())
+
+
+@contextmanager
+def end_of_block(leases: set[anyio.Event]) -> Iterator[None]:
+    """Add an event for the block, which is set at its end."""
+    end = anyio.Event()
+    leases.add(end)
+    try:
+        yield
+    finally:
+        leases.discard(end)
+        end.set()
 
 
 class BackgroundTask:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
@@ -49,6 +50,19 @@ class ResourceHandle(Generic[T]):
         """
         value: T = self._boot._resource_value(self.name)  # noqa: SLF001  (same library)
         return value
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[T]:
+        """Use the running value in an ``async with`` block, during which it is not stopped.
+
+        After a rebuild the instance of the block continues until the end of the block, up to ten
+        times as long as ``overlap``.
+
+        Raises:
+            LifecycleError: the resource is not running.
+        """
+        with self._boot._lease(self.name) as value:  # noqa: SLF001  (same library)
+            yield value
 
     async def __call__(self) -> T:
         """Return the running value of the resource.

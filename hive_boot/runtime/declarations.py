@@ -13,6 +13,7 @@ from hive_boot.exceptions import DeclarationError
 from hive_boot.runtime.injection import (
     BoundCall,
     Injectables,
+    Rebuild,
     bind,
     display_name,
     is_async,
@@ -187,12 +188,16 @@ class ResourceSpec(Record):
             the limits of the whole startup and the whole shutdown apply.
         retry_on: further exceptions which mean that something outside could not be reached.
         after: resources that start before it and stop after it, by handle or name.
+        rebuild_on: the attributes whose changes make a new instance of it.
+        overlap: seconds for which the old instance continues after a rebuild.
     """
 
     work: Work
-    timeout: float
-    retry_on: tuple[type[Exception], ...]
-    after: object
+    timeout: float = math.inf
+    retry_on: tuple[type[Exception], ...] = ()
+    after: object = ()
+    rebuild_on: frozenset[str] = frozenset()
+    overlap: float = 30.0
 
 
 class TaskSpec(Record):
@@ -236,6 +241,7 @@ class BoundFunctions(Record):
 
     Attributes:
         resources: the resources in start order, by name.
+        rebuilds: when a resource is rebuilt, by name.
         services: the services.
         hooks: the rotation hooks.
         checks: the checks.
@@ -243,6 +249,7 @@ class BoundFunctions(Record):
     """
 
     resources: Mapping[str, tuple[BoundCall, ResourceSpec]]
+    rebuilds: Mapping[str, Rebuild]
     services: Sequence[tuple[BoundCall, TaskSpec]]
     hooks: Sequence[tuple[BoundCall, RotationHook]]
     checks: Sequence[tuple[BoundCall, CheckSpec]]
@@ -399,10 +406,33 @@ class AppDeclaration:
 
         return _decorator("@boot.main", add)
 
-    def add_resource(
-        self, function: Work, timeout: float | None, retry_on: object, after: object
-    ) -> None:
-        """Add a resource: an async generator, or an ``async def``."""
+    def resource_decorator(
+        self,
+        *,
+        timeout: float | None,
+        retry_on: object,
+        after: object,
+        rebuild_on: object,
+        overlap: float,
+    ) -> Callable[[Work], None]:
+        """Return a function that adds a resource."""
+        if timeout is not None:
+            validate_seconds("timeout=", timeout)
+        validate_seconds("overlap=", overlap, allow_zero=True)
+        fields: Any = [rebuild_on] if isinstance(rebuild_on, str) else rebuild_on
+        require(
+            isinstance(fields, list | tuple), "rebuild_on= must be the name of a field or a list."
+        )
+        limit, retried = timeout or math.inf, _exception_types(retry_on)
+        options = limit, retried, after, self.resolve_field_names(fields), overlap
+
+        def add(function: Work) -> None:
+            self.resources[self._resource_name(function)] = ResourceSpec(function, *options)
+
+        return add
+
+    def _resource_name(self, function: Work) -> str:
+        """Return the name of a new resource: an async generator, or an ``async def``."""
         if not is_generator(function):
             require_async("@boot.resource", function)
         name = getattr(function, "__name__", "")
@@ -411,8 +441,7 @@ class AppDeclaration:
         message = f"A resource cannot have the reserved name {name!r}. Fix: rename it."
         require(name not in {"secrets", "config", "boot"}, message)
         self._require_unique_name(name)
-        retried = _exception_types(retry_on)
-        self.resources[name] = ResourceSpec(function, timeout or math.inf, retried, after)
+        return name
 
     def _require_unique_name(self, name: str) -> None:
         """Raise if a resource or a service has this name: messages and the status show only it."""
@@ -502,15 +531,31 @@ class AppDeclaration:
         without_resources = Injectables(injectables.types)  # they start after the checks
         checks = [(bind(each.work, without_resources), each) for each in self.checks]
         if not resources:
-            return BoundFunctions({}, (), (), checks, ())
+            return BoundFunctions({}, {}, (), (), checks, ())
+        bound = self._bind_resources(injectables)
         return BoundFunctions(
-            resources=self._bind_resources(injectables),
+            resources=bound,
+            rebuilds=_rebuilds(bound),
             services=[(bind(each.work, injectables), each) for each in self.services],
             # The first parameter of a hook receives the change.
             hooks=[(bind(each.work, injectables, first=1), each) for each in self.hooks],
             checks=checks,
             contributors=[(bind(each.work, injectables), each) for each in self.contributors],
         )
+
+    def bind_main(self, main: Work, injectables: Injectables) -> BoundCall:
+        """Resolve the parameters of main; raise DeclarationError if one would become stale."""
+        call = bind(main, injectables)
+        if any(each.rebuild_on for each in self.resources.values()):
+            rebuilt = call.by_value & _rebuilds(self._bind_resources(injectables)).keys()
+            for name in sorted(rebuilt):
+                message = (
+                    f"{call.display_name}() takes the value of the resource {name}, which is "
+                    f"rebuilt while main runs. Fix: annotate the parameter {name} as "
+                    f"ResourceHandle[...], and read {name}.value where it is needed."
+                )
+                raise DeclarationError(message)
+        return call
 
     def _bind_resources(
         self, injectables: Injectables
@@ -532,10 +577,24 @@ def _require_unused(name: str, kinds: Mapping[str, str]) -> None:
         raise DeclarationError(message)
 
 
+def _rebuilds(bound: Mapping[str, tuple[BoundCall, ResourceSpec]]) -> dict[str, Rebuild]:
+    """Return when each resource is rebuilt; those that never are left out."""
+    rebuilds: dict[str, Rebuild] = {}
+    for name, (work, spec) in bound.items():
+        taken = [
+            rebuilds[need] for need in work.dependencies if need in work.by_value & rebuilds.keys()
+        ]
+        fields = spec.rebuild_on.union(*(each.fields for each in taken))
+        overlaps = [spec.overlap] if spec.rebuild_on else [each.overlap for each in taken]
+        if fields:
+            rebuilds[name] = Rebuild(fields, max(overlaps))
+    return rebuilds
+
+
 def _stand_in(value: object) -> ResourceSpec:
     """Return a resource that has a value of a test, and needs nothing."""
 
     async def stand_in() -> object:
         return value
 
-    return ResourceSpec(stand_in, math.inf, (), ())
+    return ResourceSpec(stand_in)

@@ -23,7 +23,7 @@ from hive_boot.exceptions import (
 from hive_boot.lifecycle.signals import stop_requested
 from hive_boot.lifecycle.states import Timeline
 from hive_boot.runtime import log_messages
-from hive_boot.runtime.injection import BoundCall, Injectables, InjectionContext, bind
+from hive_boot.runtime.injection import BoundCall, Injectables, InjectionContext
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.loader import load
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from hive_boot.runtime.checks import CheckCall
     from hive_boot.runtime.declarations import AppDeclaration, CheckSpec
+    from hive_boot.runtime.injection import Rebuild
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource
@@ -519,10 +520,12 @@ class DryRunResult(Record):
     Attributes:
         load_result: the values, with every problem.
         error: the error that a start would end with; None if a start would accept the set.
+        rebuilds: when each resource is rebuilt, by name.
     """
 
     load_result: LoadResult
     error: ProblemsError | None
+    rebuilds: Mapping[str, Rebuild]
 
 
 def dry_run(
@@ -546,7 +549,7 @@ def dry_run(
     """
     bound = declaration.bind(injectables)
     if declaration.main is not None:
-        bind(declaration.main, injectables)
+        declaration.bind_main(declaration.main, injectables)
     redaction = RedactionScope()
     pipeline = LoadPipeline(declaration, bound.checks, Timeline(), redaction)
 
@@ -576,7 +579,7 @@ def dry_run(
     finally:
         redaction.stop(keep_redacting=True)
     error = pipeline.build_error(result.problems, result.report_notes) if result.problems else None
-    return DryRunResult(result, error)
+    return DryRunResult(result, error, bound.rebuilds)
 
 
 def _run_without_loop(coroutine: Coroutine[Any, Any, LoadResult]) -> LoadResult:

@@ -385,6 +385,10 @@ def _join(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
+def _effects(effects: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"{effect}: {_join(names)}" for effect, names in effects.items() if names]
+
+
 _MAX_ROTATIONS = 20
 """Maximum number of rotations in the status."""
 
@@ -405,7 +409,12 @@ class RotationLog:
         self.latest: deque[dict[str, Any]] = deque(maxlen=_MAX_ROTATIONS)
 
     def log_accepted(
-        self, names: Sequence[str], generation: int, seconds: float, waiting: Mapping[str, float]
+        self,
+        names: Sequence[str],
+        generation: int,
+        seconds: float,
+        waiting: Mapping[str, float],
+        effects: Mapping[str, Sequence[str]],
     ) -> None:
         """Log that a candidate was accepted.
 
@@ -415,31 +424,34 @@ class RotationLog:
             seconds: the time from the start of the read to the swap.
             waiting: the seconds until the activation of each changed secret with
                 ``activate_after``.
+            effects: the functions that the change concerns, by its effect on them.
         """
         later = [f"{name} takes effect in {due:.0f} s" for name, due in waiting.items()]
-        text = "; ".join([f"Rotated {_join(names)}: generation {generation}", *later])
+        rotated = f"Rotated {_join(names)}: generation {generation}"
+        text = "; ".join([rotated, *later, *_effects(effects)])
         self._record("accepted", names, generation, seconds, "%s", text)
 
-    def log_activated(self, change: Change, declared: type[SecretSet]) -> None:
+    def log_activated(
+        self, change: Change, declared: type[SecretSet], effects: Mapping[str, Sequence[str]]
+    ) -> None:
         """Log that pending values are in use now."""
         fields = declared._field_index.fields  # noqa: SLF001  (same package)
         names = [fields[name].name for name in change.names]
-        text = "Activated %s: generation %d"
-        self._record("in-use", names, change.generation, 0.0, text, _join(names), change.generation)
+        activated = f"Activated {_join(names)}: generation {change.generation}"
+        text = "; ".join([activated, *_effects(effects)])
+        self._record("in-use", names, change.generation, 0.0, "%s", text)
 
     def log_rejection(self, problems: Sequence[Problem], generation: int, seconds: float) -> None:
         """Log why a candidate was refused, and which generation stays in use."""
         names = list(dict.fromkeys(problem.name for problem in problems))
         text = "Rotation refused, generation %d stays in use: %s"
-        self._record(
-            "refused", names, generation + 1, seconds, text, generation, _reasons(problems)
-        )
+        self._record("refused", names, None, seconds, text, generation, _reasons(problems))
 
     def _record(
         self,
         verdict: RotationOutcome,
         names: Sequence[str],
-        generation: int,
+        generation: int | None,
         seconds: float,
         text: str,
         *args: object,

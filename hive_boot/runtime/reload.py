@@ -42,16 +42,17 @@ if TYPE_CHECKING:
     from hive_boot.runtime.declarations import RotationHook
     from hive_boot.runtime.injection import BoundCall, InjectionContext
     from hive_boot.runtime.load_pipeline import LoadPipeline
+    from hive_boot.runtime.rebuild import Rebuilder
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
-    from hive_boot.secrets.store import Store
+    from hive_boot.secrets.store import PlannedSwitch, Store
     from hive_boot.secrets.value import Change
 
 RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {
-        *("broken-link", "check", "config", "conflict", "directory", "not-a-file", "unavailable"),
-        *("unreadable", "unstable"),
+        *("broken-link", "check", "config", "conflict", "directory", "not-a-file", "rebuild"),
+        *("unavailable", "unreadable", "unstable"),
     }
 )
 """The kinds of problems that may end without a change of the sources, and are retried."""
@@ -61,18 +62,16 @@ class Rejection(Record):
     """A candidate that was rejected; the set before it stays in use.
 
     Attributes:
-        generation: the number that it would have had.
         causes: the name and the kind of each problem; the name is that of a secret, a directory or
             a check.
     """
 
-    generation: int
     causes: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
         """Return the names of the problems, each with its kind."""
         causes = dict.fromkeys(map(" ".join, self.causes))
-        return f"generation {self.generation} was refused: {', '.join(causes)}"
+        return f"the candidate was refused: {', '.join(causes)}"
 
 
 class ReloadReader:
@@ -171,6 +170,7 @@ class Reloader:
         store: the secrets in use.
         pipeline: the load pipeline.
         hooks: the rotation hooks with their bound functions.
+        rebuilder: makes new instances of the resources that follow a change.
         injection_context: returns the arguments for hooks, and for checks, with the candidate.
         set_reload_state: changes the state of the run to RELOADING and back to READY.
         on_exit: called with the name of a hook that ends the application, and what it has raised.
@@ -196,6 +196,7 @@ class Reloader:
         pipeline: LoadPipeline,
         hooks: Sequence[tuple[BoundCall, RotationHook]],
         *,
+        rebuilder: Rebuilder,
         injection_context: Callable[..., InjectionContext],
         set_reload_state: Callable[[State], None],
         on_exit: Callable[[str, BaseException], object],
@@ -204,6 +205,9 @@ class Reloader:
     ) -> None:
         self._store = store
         self._pipeline = pipeline
+        self._rebuilder = rebuilder
+        # A rotation and an activation, from the plan to the switch.
+        self._lock = anyio.Lock(fast_acquire=True)
         self._timings = timings
         self._reader = ReloadReader(store, pipeline, timings, self._is_being_written)
         self._injection_context = injection_context
@@ -216,6 +220,8 @@ class Reloader:
         self._check_token: object = None
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
+        # Slower: a login with a wrong password, repeated, locks an account.
+        self._rebuild_backoff = Backoff(timings.reload_retry_delay, timings.max_rebuild_retry_delay)
         self._retry_at = math.inf
         # The set that a check rejected last. The same values are not checked again before a retry.
         self._rejected: LoadResult | None = None
@@ -306,6 +312,9 @@ class Reloader:
         if self._check_token is not None and _running_check.get() is self._check_token:
             message = "a check or a source cannot reload, because the reload waits for it"
             raise LifecycleError(message)
+        if self._store.is_rebuilding:
+            message = "a rebuild cannot reload, because the reload waits for it"
+            raise LifecycleError(message)
         if self._host.has_ended:
             message = "secrets are no longer rotated; the log contains the reason"
             raise LifecycleError(message)
@@ -342,7 +351,7 @@ class Reloader:
         while True:
             self._accepted = anyio.Event()
             try:
-                self._activate()
+                await self._activate()
             except ProblemsError as exc:
                 self._postpone_activation(exc.problems)
             with anyio.move_on_after(max(0.0, self._store.next_due - time.monotonic())):
@@ -409,7 +418,7 @@ class Reloader:
         changed = changed_fields(candidate, self._store.generation.load_result)
         if not candidate.problems:
             if not changed:
-                return self._keep(now=now)
+                return await self._keep(now=now)
             if self._is_rejected(candidate) and not (is_retry or on_demand):
                 return None
         self._set_reload_state(State.RELOADING)
@@ -419,19 +428,16 @@ class Reloader:
             )
         if candidate.problems:
             raise self._reject(candidate, started)
-        change = self._swap(candidate, changed, started, now=now)
-        if change is not None:
-            self.hook_runner.notify(change)
-        return change
+        return await self._swap(candidate, changed, started, now=now)
 
-    def _keep(self, *, now: bool) -> Change | None:
+    async def _keep(self, *, now: bool) -> Change | None:
         """Keep the accepted set, because the sources contain the same values."""
         if self.rejection is not None:
             log_messages.log_recovered(self._store.generation.number)
         self._record_success()
         if not now:
             return None
-        change = self._activate(now=True)
+        change = await self._activate(now=True)
         self._accepted.set()
         return change
 
@@ -439,20 +445,34 @@ class Reloader:
         """Return whether a check has rejected the same values last time."""
         return self._rejected is not None and not changed_fields(candidate, self._rejected)
 
-    def _swap(
-        self, candidate: LoadResult, changed: Sequence[str], started: float, *, now: bool
-    ) -> Change | None:
-        """Accept the candidate, and return the change of the values in use.
+    async def _rebuild_and_commit(self, switch: PlannedSwitch) -> Change | None:
+        """Rebuild what follows a switch, and then switch values, config and handles in one step.
 
         Raises:
-            ProblemsError: the config of the values in use could not be built. Some of the values
-                are pending, so these values are not the candidate.
+            ProblemsError: a new instance could not start; nothing has changed.
+        """
+        rebuilt = await self._rebuilder.start(switch)
+        if rebuilt.problems:
+            raise self._pipeline.build_error(rebuilt.problems, set_in_use=True)
+        change = self._store.commit(switch, rebuilt.view)
+        self._rebuilder.switch(rebuilt)
+        return change
+
+    async def _swap(
+        self, candidate: LoadResult, changed: Sequence[str], started: float, *, now: bool
+    ) -> Change | None:
+        """Accept the candidate, notify the hooks, and return the change of the values in use.
+
+        Raises:
+            ProblemsError: the config of the values in use could not be built (some of the values
+                are pending, so these values are not the candidate), or a rebuild has failed.
         """
         store = self._store
-        try:
-            change = store.accept(candidate, now=now)
-        except ProblemsError as exc:
-            raise self._reject(candidate.with_problems(exc.problems), started) from None
+        async with self._lock:
+            try:
+                change = await self._rebuild_and_commit(store.plan_acceptance(candidate, now=now))
+            except ProblemsError as exc:
+                raise self._reject(candidate.with_problems(exc.problems), started) from None
         self._accepted.set()
         self._record_success()
         fields = [candidate.field_index.by_attribute[each] for each in changed]
@@ -461,8 +481,11 @@ class Reloader:
         }
         seconds = time.perf_counter() - started
         names = [field.name for field in fields]
-        self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting)
+        effects = self._rebuilder.effects(change)
+        self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting, effects)
         self._pipeline.log_warnings(candidate)
+        if change is not None:
+            self.hook_runner.notify(change)
         return change
 
     def _reject_crash(self, exc: Exception, started: float) -> ProblemsError:
@@ -477,12 +500,14 @@ class Reloader:
             source.due = max(source.due, self._retry_at)
         return failure
 
-    def _activate(self, *, now: bool = False) -> Change | None:
+    async def _activate(self, *, now: bool = False) -> Change | None:
         """Activate the values that are due, or all pending ones now, and notify the hooks."""
-        change = self._store.advance(now=now)
+        async with self._lock:
+            change = await self._rebuild_and_commit(self._store.plan_activation(now=now))
         if change is not None:
             self.failed_activation = ()
-            self.rotation_log.log_activated(change, self._store.declared)
+            effects = self._rebuilder.effects(change)
+            self.rotation_log.log_activated(change, self._store.declared, effects)
             self.hook_runner.notify(change)
         return change
 
@@ -491,7 +516,11 @@ class Reloader:
         if problems != self.failed_activation:
             log_messages.log_activation_failed(problems, self._store.generation.number)
         self.failed_activation = problems
-        self._store.postpone(self._backoff.next_delay())
+        self._store.postpone(self._backoff_for(problems).next_delay())
+
+    def _backoff_for(self, problems: Sequence[Problem]) -> Backoff:
+        is_rebuild = any(problem.name in self._rebuilder.names for problem in problems)
+        return self._rebuild_backoff if is_rebuild else self._backoff
 
     def _record_success(self) -> None:
         """Record that the sources contain the accepted values."""
@@ -500,6 +529,7 @@ class Reloader:
         self.rejection = self._rejected = None
         self._crash = ()
         self._backoff.reset()
+        self._rebuild_backoff.reset()
         self._retry_at = math.inf
 
     def _reject(self, candidate: LoadResult, started: float) -> ProblemsError:
@@ -507,17 +537,19 @@ class Reloader:
         number = self._store.generation.number
         problems = candidate.problems
         causes = tuple((problem.name, problem.kind) for problem in problems)
-        before, self.rejection = self.rejection, Rejection(number + 1, causes)
+        before, self.rejection = self.rejection, Rejection(causes)
         is_new = self.rejection != before
         if is_new:
             self.rotation_log.log_rejection(problems, number, time.perf_counter() - started)
         kinds = {problem.kind for problem in problems}
-        judged = kinds <= {"check", "config", "unavailable"}
+        judged = kinds <= {"check", "config", "rebuild", "unavailable"}
         if is_new or (judged and not self._is_rejected(candidate)):
             self._backoff.reset()
-        # Only a check, or the factory of the config, can have another result for the same values.
+            self._rebuild_backoff.reset()
+        # Only a check, the factory of the config or a rebuild can have another result for the same
+        # values.
         self._rejected = candidate if judged else None
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:
-            self._retry_at = time.monotonic() + self._backoff.next_delay()
+            self._retry_at = time.monotonic() + self._backoff_for(problems).next_delay()
         return self._pipeline.build_error(problems, candidate.report_notes, set_in_use=True)

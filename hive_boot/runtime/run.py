@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import warnings
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -41,7 +41,7 @@ from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions
@@ -67,6 +67,7 @@ class Run(Generic[S, C]):
         declaration: everything declared on the Bootstrap.
         injectables: the objects that parameters of declared functions can receive.
         boot: the Bootstrap, for functions with a parameter for it.
+        handles: the handles of the resources, by name.
         listeners: the HTTP listeners by name, open from before the first load until the end.
         asgi_component: the last resource, started after all others: the ASGI application that
             the run serves; None if it serves none.
@@ -96,6 +97,7 @@ class Run(Generic[S, C]):
         declaration: AppDeclaration,
         injectables: Injectables,
         boot: object,
+        handles: Mapping[str, object],
         *,
         listeners: Sequence[tuple[str, Listener]] = (),
         asgi_component: AsgiComponent | None = None,
@@ -107,6 +109,7 @@ class Run(Generic[S, C]):
     ) -> None:
         self._declaration = declaration
         self._boot = boot
+        self._handles = handles
         self._listeners = listeners
         self._owns_process = describe_pending is not None
         self._has_asgi_component = asgi_component is not None
@@ -332,9 +335,23 @@ class Run(Generic[S, C]):
 
     @property
     def request_state(self) -> dict[str, Any]:
-        """Content of ``request.state``: the secrets, the settings, the resources by name."""
-        resources = {name: self.resource_value(name) for name in self.bound.resources}
+        """Content of ``request.state``: the secrets, the settings, the resources by name.
+
+        Of a resource that can be rebuilt it has the handle.
+        """
+        resources = {
+            name: self._handles[name] if name in self.bound.rebuilds else self.resource_value(name)
+            for name in self.bound.resources
+        }
         return {**resources, "secrets": self.store.view, "config": self.store.config}
+
+    def lease_for_request(self) -> AbstractContextManager[dict[str, Any]] | None:
+        """Return a block in which no instance is stopped that is in use.
+
+        It yields the values of the resources that can be rebuilt; None if there are none.
+        """
+        manager, rebuilds = self.runner.resources, self.bound.rebuilds
+        return manager.lease_all(rebuilds) if manager is not None and rebuilds else None
 
     def report_expiry(self) -> dict[str, float]:
         """Return when each TLS certificate in use expires, by name, and log those that are near."""
@@ -391,6 +408,7 @@ class Run(Generic[S, C]):
             "secrets": self.store.view if secrets is None else secrets,
             "config": self.store.config if config is None else config,
             "boot": self._boot,
+            **{f"{name}.handle": handle for name, handle in self._handles.items()},
         }
         return InjectionContext(known, self.resource_value)
 
@@ -404,6 +422,12 @@ class Run(Generic[S, C]):
             message = f"The resource {resource} is not running."
             raise LifecycleError(message)
         return self.runner.resources.value(resource)
+
+    def lease(self, resource: str) -> AbstractContextManager[Any]:
+        """Return a block for which an instance is not stopped, and which yields its value."""
+        if self.runner.resources is None:
+            return nullcontext(self.resource_value(resource))  # which raises
+        return self.runner.resources.lease(resource)
 
     async def reload(self, *, now: bool) -> Change | None:
         """Load everything again now.
@@ -434,13 +458,24 @@ class Run(Generic[S, C]):
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
         if self.reloader is None:
+            from hive_boot.runtime.rebuild import Rebuilder  # noqa: PLC0415  (many never rotate)
             from hive_boot.runtime.reload import Reloader  # noqa: PLC0415  (many never rotate)
 
+            rebuilder = Rebuilder(
+                self.store,
+                self.bound,
+                self.runner,
+                stopping=self.shutdown.stopping,
+                injection_context=self.injection_context,
+                startup_timeout=self._declaration.startup_timeout,
+                stop_timeout=self._declaration.timings.old_resource_stop_timeout,
+            )
             self.reloader = Reloader(
                 self.store,
                 self._pipeline,
                 self.bound.hooks,
                 injection_context=self.injection_context,
+                rebuilder=rebuilder,
                 set_reload_state=self.set_reload_state,
                 on_exit=partial(self.runner.report_failure, "rotation hook"),
                 context=self._context,

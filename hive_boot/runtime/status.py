@@ -25,7 +25,7 @@ class RotationStatus:
 
     Attributes:
         at: the end of the rotation, in seconds since the epoch.
-        generation: the number of the set.
+        generation: the number of the set; None for a candidate that was refused.
         verdict: ``accepted``, ``refused``, or ``in-use`` when a value with an
             ``activate_after`` came into use.
         names: the secrets that changed, or that caused the rejection.
@@ -33,7 +33,7 @@ class RotationStatus:
     """
 
     at: float
-    generation: int
+    generation: int | None
     verdict: RotationOutcome
     names: tuple[str, ...]
     duration: float
@@ -90,8 +90,7 @@ class Status:
             epoch; 0 before the first.
         last_change: when a set was accepted last, in seconds since the epoch; 0 before the
             first.
-        rejected: the number of the set that was rejected last; 0 when the current content
-            of the sources is accepted.
+        rejected: whether the current content of the sources, the candidate, was rejected.
         rejected_names: the causes of that rejection: secrets, directories, a check.
         watcher: how changes are noticed: ``inotify``, by kernel events; ``poll``, by a read
             every 2 s; ``down``, not at all at this moment; ``off``, nothing is watched.
@@ -130,7 +129,7 @@ class Status:
     generation: int = 0
     last_read: float = 0.0
     last_change: float = 0.0
-    rejected: int = 0
+    rejected: bool = False
     rejected_names: tuple[str, ...] = ()
     watcher: Literal["inotify", "poll", "down", "off"] = "off"
     missed_events: int = 0
@@ -207,7 +206,7 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
         known["rotations"] = tuple(RotationStatus(**each) for each in reloader.rotation_log.latest)
         known["rotations_total"] = dict(reloader.rotation_log.totals)
         if (rejection := reloader.rejection) is not None:
-            known["rejected"] = rejection.generation
+            known["rejected"] = True
             known["rejected_names"] = tuple(name for name, _ in rejection.causes)
         if (watcher := reloader.watcher) is not None:
             known["stale"] = watcher.stale

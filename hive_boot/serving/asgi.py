@@ -31,7 +31,7 @@ from hive_boot.serving.endpoints import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from anyio.abc import TaskGroup
 
@@ -274,6 +274,8 @@ class ReadinessMiddleware:
         state: returns the lifespan state; called for each request.
         phase: returns the state of the run; called for each request. Default: the state in
             ``status()``, which is slower.
+        lease: returns a block for a request, in which the resources that it yields continue;
+            None if no resource is ever rebuilt.
     """
 
     def __init__(
@@ -283,10 +285,12 @@ class ReadinessMiddleware:
         state: Callable[[], dict[str, Any]],
         *,
         phase: Callable[[], State] | None = None,
+        lease: Callable[[], AbstractContextManager[dict[str, Any]] | None] = lambda: None,
     ) -> None:
         self._app = app
         self._status = status
         self._values = state
+        self._lease = lease
         self._phase = phase or (lambda: status().state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -306,9 +310,14 @@ class ReadinessMiddleware:
             send = self._with_connection_close(send)
         # A shallow copy of the state for each request: the ASGI specification requires it.
         # Resources in it may be secret: no local variable may show them in a traceback.
-        await self._app(
-            {**scope, "state": {**scope.get("state", {}), **self._values()}}, receive, send
-        )
+        scope = {**scope, "state": {**scope.get("state", {}), **self._values()}}
+        lease = self._lease()
+        if lease is None:
+            await self._app(scope, receive, send)
+            return
+        with lease as values:
+            scope["state"].update(values)
+            await self._app(scope, receive, send)
 
     def _accepts_requests(self, phase: State) -> bool:
         # After a failed start the state is STOPPING too, and requests must be rejected.
@@ -450,6 +459,7 @@ class LifespanMiddleware(ReadinessMiddleware):
         lifespan: returns the context of a run, which yields the lifespan state.
         status: returns the status of the application.
         phase: as for :class:`ReadinessMiddleware`.
+        lease: as for :class:`ReadinessMiddleware`.
     """
 
     def __init__(
@@ -459,8 +469,9 @@ class LifespanMiddleware(ReadinessMiddleware):
         status: Callable[[], Status],
         *,
         phase: Callable[[], State] | None = None,
+        lease: Callable[[], AbstractContextManager[dict[str, Any]] | None] = lambda: None,
     ) -> None:
-        super().__init__(app, status, lambda: self._lifespan_state, phase=phase)
+        super().__init__(app, status, lambda: self._lifespan_state, phase=phase, lease=lease)
         self._lifespan = lifespan
         self._lifespan_state: dict[str, Any] = {}
         self._has_logged = False

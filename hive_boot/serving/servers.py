@@ -374,7 +374,11 @@ class HttpService:
         self._fd = fd
         self._timings = timings
         self._values: dict[str, Any] = {}
-        self._middleware: App = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
+        self._lease: Callable[[], Any] = lambda: None
+        lease = lambda: self._lease()  # noqa: E731, PLW0108  (the run replaces it)
+        self._middleware: App = ReadinessMiddleware(
+            app, status, lambda: self._values, phase=phase, lease=lease
+        )
         self._done = anyio.Event()
         self._accepting = anyio.Event()
 
@@ -442,7 +446,7 @@ class HttpService:
         """
         if self.tls is not None:
             await self._accepting.wait()
-        self._values = run.request_state
+        self._values, self._lease = run.request_state, run.lease_for_request
         async with app_lifespan(self._app, self._values):
             yield
 

@@ -37,7 +37,7 @@ FAULTS: dict[str, tuple[object, str]] = {
     "compare": (reload, "changed_fields"),
     "cover": (RedactionScope, "register_values"),
     "make a set": (store, "make_set"),
-    "accept": (Store, "accept"),
+    "accept": (Store, "plan_acceptance"),
     "tell": (rotation_hooks.HookRunner, "notify"),
 }
 """What can be made to fail deep inside a rotation."""

@@ -42,7 +42,7 @@ TOLD = {
         "JWT_SECRET has 30 characters",
         "is empty, but contained secrets that are in use",
         "is not UTF-8",
-        "generation 2 was refused: ",
+        "the candidate was refused: ",
     ],
     "hooks": [
         "The rotation hook 'hook, plain' failed for generation 2: ValueError: ",

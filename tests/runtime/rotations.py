@@ -98,7 +98,7 @@ class Log:
         return [each.levelname for each in records if each.name == "hive_boot.watching"]
 
     @property
-    def verdicts(self) -> list[tuple[str, int, list[str]]]:
+    def verdicts(self) -> list[tuple[str, int | None, list[str]]]:
         """What became of each set: verdict, generation and names."""
         return [
             (facts["verdict"], facts["generation"], facts["names"])

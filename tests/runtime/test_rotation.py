@@ -368,7 +368,7 @@ async def test_a_check_that_fails_twice_needs_no_new_swap(
         assert not boot.status().degraded
     assert judged == [1, 2, 2, 2]
     assert log.verdicts == [
-        ("refused", 2, ["check"]),
+        ("refused", None, ["check"]),
         ("accepted", 2, ["API_KEY", "JWT_SECRET"]),
     ]
 
@@ -434,7 +434,7 @@ async def test_each_rotation_leaves_one_structured_record(
     assert "generation 2" in refused.getMessage()
     assert refused.levelno == logging.ERROR
     facts = vars(refused)
-    assert (facts["names"], facts["generation"]) == (["API_KEY", "JWT_SECRET"], 3)
+    assert (facts["names"], facts["generation"]) == (["API_KEY", "JWT_SECRET"], None)
     assert facts["verdict"] == "refused"
     assert isinstance(facts["duration"], float)
     assert "fake" not in log.text

@@ -458,7 +458,7 @@ def look() -> None:
     assert_type(status.generation, int)
     assert_type(status.last_read, float)
     assert_type(status.last_change, float)
-    assert_type(status.rejected, int)
+    assert_type(status.rejected, bool)
     assert_type(status.rejected_names, tuple[str, ...])
     assert_type(status.watcher, Literal["inotify", "poll", "down", "off"])
     assert_type(status.missed_events, int)

@@ -9,6 +9,7 @@ from hive_boot.cli.doctor_checks import Finding, is_file
 from hive_boot.cli.terminal import pluralize
 from hive_boot.redaction.embedded import embedded_secrets, is_identifier
 from hive_boot.redaction.matcher import MIN_LENGTH
+from hive_boot.runtime.injection import fields_read
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.fix_hints import near_misses
 from hive_boot.secrets.load_result import location_text
@@ -226,6 +227,30 @@ def hooks_without_watch(context: DoctorContext) -> Iterator[Finding]:
             names=("watch",),
             fix="Bootstrap(…, watch=True), if changes are to be followed",
         )
+
+
+def resources_on_old_values(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the resources that read a watched secret, and that no rotation changes.
+
+    A hook for the secret may replace what the resource has made of it.
+    """
+    declared = context.declarations
+    hooks = declared.hooks
+    if not declared.watch or any(not hook.names for hook in hooks):
+        return
+    hooked = frozenset[str]().union(*(hook.names for hook in hooks))
+    for name, spec in declared.resources.items():
+        read = fields_read(spec.work, declared.declared) - hooked
+        if kept := sorted(read - context.rebuilds.get(name, frozenset())):
+            fields = [declared.field_index.fields[each].name for each in kept]
+            yield Finding(
+                kind="no-rebuild",
+                message=f"the resource {name} reads {', '.join(fields)}, and keeps the old value "
+                "after a rotation",
+                names=(*fields, name),
+                fix=f"@boot.resource(rebuild_on={(kept[0] if len(kept) == 1 else kept)!r}), or "
+                f"replace the value in @boot.on_rotate({', '.join(map(repr, kept))})",
+            )
 
 
 def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:

@@ -294,7 +294,7 @@ function rotationRow(rotation, status) {
     [`${formatDuration(status.time - rotation.at)} ago`, small(formatTime(rotation.at))],
     ["Result", "wide plain", badge(ROTATION_COLORS[rotation.verdict] ?? "", rotation.verdict)],
     ["Secrets", "wide plain", ...spaced(names.map(code)), ...(more ? [` and ${more} more`] : [])],
-    ["Generation", "", String(rotation.generation)],
+    ["Generation", "", String(rotation.generation ?? "candidate")],
     ["Took", "", formatDuration(rotation.duration)]);
 }
 

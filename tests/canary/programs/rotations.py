@@ -579,7 +579,7 @@ async def broken() -> None:
     """Let something deep inside a rotation fail, with a text."""
     boot = declare(watch=True)
     async with running(boot) as secrets:
-        for number, name in enumerate(("accept", "advance"), 1):
+        for number, name in enumerate(("plan_acceptance", "plan_activation"), 1):
             known = tracker.errors
             with failing(Store, name, OddError(plainly(secrets))):
                 volume.publish(following(number))

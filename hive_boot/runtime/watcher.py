@@ -122,7 +122,7 @@ class InotifyEvents:
         OSError: no instance (EMFILE) or no watch (ENOSPC) is left, or a path cannot be watched.
     """
 
-    lifetime = math.inf
+    lifetime: float = math.inf
     may_lose_events = False
 
     def __init__(self, paths: Collection[str]) -> None:
@@ -226,7 +226,7 @@ class WatchfilesEvents:
         ValueError: a path is not UTF-8.
     """
 
-    lifetime = math.inf
+    lifetime: float = math.inf
     may_lose_events = True
 
     def __init__(self, paths: Collection[str], timings: Timings = DEFAULTS) -> None:

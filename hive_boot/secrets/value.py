@@ -53,7 +53,7 @@ class _MisuseWarnings:
             warnings.warn_explicit(text, UserWarning, *line)
 
 
-misuse_warnings = _MisuseWarnings()
+misuse_warnings: _MisuseWarnings = _MisuseWarnings()
 
 
 class _Opaque(Generic[Plain]):

@@ -56,7 +56,7 @@ async def hive_boot(
     namespace = {"__annotations__": dict.fromkeys(names, Secret), "__module__": __name__}
     declared = cast("type[SecretSet]", type("Many", (SecretSet,), namespace))
     boot = Bootstrap(declared, watch=True, mode="kubernetes", secrets_dirs=directory)
-    boot._declaration.timings = Timings(event_interval=step / 1000)  # noqa: SLF001  (not public)
+    boot._declaration.timings = Timings(event_interval=step / 1000)
     _state["reload"] = boot.reload
     async with boot.running() as secrets:
         if boot.status().watcher != "inotify":

@@ -47,11 +47,7 @@ def _escapes() -> dict[int, str]:
 
 
 def write_stderr(text: str) -> None:
-    """Write a text to stderr and flush it; an error of stderr is ignored.
-
-    Args:
-        text: the text; it is not redacted.
-    """
+    """Write a text, unredacted, to stderr and flush it; an error of stderr is ignored."""
     # stderr may be None, closed, a full disk, or unable to encode the text.
     with suppress(AttributeError, OSError, ValueError):
         sys.stderr.write(text)

@@ -1,4 +1,4 @@
-"""Record: a frozen class of named values, which takes next to nothing of a start to create."""
+"""Record: a frozen class of named values, whose definition takes little time in a start."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _RecordType(type):
     def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _RecordType:
         annotated = namespace.get("__annotations__")
         if annotated is None:
-            # From Python 3.14 on, it may be the class alone that knows them.
+            # From Python 3.14 on, the annotations may exist only on the created class (PEP 649).
             annotated = super().__new__(cls, name, bases, namespace).__annotations__
         fields = tuple(annotated)
         defaults = {field: namespace.pop(field) for field in fields if field in namespace}
@@ -41,13 +41,10 @@ class Record(metaclass=_RecordType):
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         kind = type(self)
-        values = {
-            **kind.field_defaults,
-            **dict(zip(kind.field_names, args, strict=False)),
-            **kwargs,
-        }
-        if len(args) > len(kind.field_names) or values.keys() != set(kind.field_names):
-            message = f"the fields of {kind.__name__} are: {', '.join(kind.field_names)}"
+        names = kind.field_names
+        values = {**kind.field_defaults, **dict(zip(names, args, strict=False)), **kwargs}
+        if len(args) > len(names) or values.keys() != set(names):
+            message = f"the fields of {kind.__name__} are: {', '.join(names)}"
             raise TypeError(message)
         for field, value in values.items():
             object.__setattr__(self, field, value)

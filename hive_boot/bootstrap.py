@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeVar, overload
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
-from hive_boot.lifecycle.states import State, Timeline
-from hive_boot.redaction.tracebacks import trim_traceback
+from hive_boot.lifecycle.states import State
+from hive_boot.redaction.registry import trim_traceback
 from hive_boot.runtime.components import ResourceDecorator, ResourceHandle
 from hive_boot.runtime.declarations import (
     AppDeclaration,
@@ -22,7 +21,6 @@ from hive_boot.runtime.injection import Injectables, bind
 from hive_boot.secrets import global_access
 from hive_boot.secrets.platform import Mode, SourceOptions, StrPath, StrPaths
 from hive_boot.secrets.secret_set import SecretSet
-from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
@@ -34,10 +32,11 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.services import RestartPolicy
     from hive_boot.runtime.declarations import CheckMoment
     from hive_boot.runtime.load_pipeline import DryRunResult
-    from hive_boot.runtime.redaction_scope import RedactionScope
+    from hive_boot.runtime.loaded import LoadedApplication
     from hive_boot.runtime.run import Listener, Run
     from hive_boot.runtime.status import Status
     from hive_boot.secrets.sources.external import Source
+    from hive_boot.secrets.store import Store
     from hive_boot.secrets.value import Change, Secret, SecretBytes
     from hive_boot.serving.endpoints import App
 
@@ -76,26 +75,21 @@ HookFunction = TypeVar(
 class Bootstrap(Generic[S, C]):
     """The declaration of an application, typed by its secrets and its settings.
 
-    Each start creates a fresh run, so one Bootstrap can be started many times, one
-    run at a time.
+    Each start creates a fresh run, so one Bootstrap can be started many times, one run at a time.
 
     Args:
         secrets: the declared :class:`SecretSet`.
-        config: creates the settings: a pydantic-settings class, or any callable that is
-            not async. It is called once for each run. If it has a parameter for the
-            secrets, it is called again before each switch to new values, in the event
-            loop, and its failure refuses the rotation. An error that it raises at a start
-            is reported together with the problems of the secrets. Functions receive the
-            settings by the type of the class, or by the return annotation of a function.
-            Default: no settings.
-        watch: whether changed files are loaded while the application runs. Default
-            False.
-        mode: where secrets come from: ``kubernetes``, ``systemd``, ``docker``,
-            ``environment`` or ``development``. Default: ``HIVE_BOOT_MODE``, otherwise
-            detected.
-        profile: how strictly the declaration is validated: ``development``, ``test``,
-            ``staging`` or ``production``. Default: ``HIVE_BOOT_PROFILE``, otherwise
-            chosen by the mode.
+        config: creates the settings: a pydantic-settings class, or any callable that is not async.
+            It is called once for each run. If it has a parameter for the secrets, it is called
+            again before each switch to new values, in the event loop, and its failure refuses the
+            rotation. An error that it raises at a start is reported together with the problems of
+            the secrets. Functions receive the settings by the type of the class, or by the return
+            annotation of a function. Default: no settings.
+        watch: whether changed files are loaded while the application runs. Default False.
+        mode: where secrets come from: ``kubernetes``, ``systemd``, ``docker``, ``environment`` or
+            ``development``. Default: ``HIVE_BOOT_MODE``, otherwise detected.
+        profile: how strictly the declaration is validated: ``development``, ``test``, ``staging``
+            or ``production``. Default: ``HIVE_BOOT_PROFILE``, otherwise chosen by the mode.
         secrets_dirs: the mounted directory, or several; a path that is a file is a bundle of
             several secrets. Default: ``HIVE_BOOT_SECRETS_DIR``, otherwise ``/run/secrets``.
         env_file: the ``.env`` file that development mode reads; the same path with
@@ -122,26 +116,23 @@ class Bootstrap(Generic[S, C]):
         shutdown_timeout: seconds for the whole stop, after the shutdown delay and the grace
             periods. Default 8, because Docker kills after 10.
         finish_tasks: seconds in which asyncio tasks that main, services and requests have started
-            may end, after main and before resources stop; under :meth:`run` and :meth:`serve`.
+            may end, after main and services and before resources stop; under :meth:`run` and
+            :meth:`serve`.
             Default 0: they are cancelled when the event loop ends.
 
     Raises:
         DeclarationError: ``secrets`` is not a SecretSet, ``config`` is not callable,
             or has a parameter that cannot be filled, the mode or the profile is unknown,
-            a source or a number is invalid, or there is no argument of a name.
+            a source or a number is invalid, or an argument has an unknown name.
     """
 
     _inspection_only = False
     """Whether a tool imports the declaration only to inspect it; then run() and serve() raise."""
     _failed_load: Bootstrap[Any, Any] | None = None
-    """The Bootstrap whose load() has failed while a tool imports it to inspect it."""
+    """The Bootstrap whose load() has ended the import by a tool that inspects it."""
     _run: Run[S, C] | None = None
     _stopping: StopEvent | None = None
-    _loaded: Store[S] | None = None
-    _loaded_redaction: RedactionScope | None = None
-    _has_failed_at_import = False  # load() has ended the import by a tool
-    _load_holders = 0  # the blocks of loaded() that have not ended, and the calls of load()
-    _loading_process: int | None = None  # a forked child does not continue a load of its parent
+    _loaded: LoadedApplication[S] | None = None
 
     def __init__(  # noqa: PLR0913  (public keyword arguments, all optional)
         self,
@@ -328,7 +319,8 @@ class Bootstrap(Generic[S, C]):
             function: an ``async def``; it is cancelled when the application stops.
             restart: ``on-failure``, ``always`` (also after it has returned) or ``never``.
                 Default ``on-failure``.
-            max_restarts: the number of restarts allowed within ``restart_window``. Default 5.
+            max_restarts: the number of restarts allowed within ``restart_window``, also those
+                after a return. Default 5.
             restart_window: seconds over which restarts are counted. Default 60.
             grace_period: seconds that the service may continue after a stop was requested,
                 before it is cancelled. Default 0.
@@ -423,7 +415,8 @@ class Bootstrap(Generic[S, C]):
         The decorated ``async def`` takes the :class:`Change` first; its other parameters
         are filled like those of :meth:`main`. Hooks run in the order of their declaration,
         after the new values are in use. A hook that raises or exceeds ``timeout`` is retried
-        after 1 to 60 s, until it succeeds; the other hooks do not wait for it.
+        after 1 to 60 s, until it succeeds; the other hooks do not wait for it. One that calls
+        ``sys.exit`` stops the application.
 
         Args:
             names: the fields whose changes call the hook, by their attributes or declared
@@ -470,11 +463,8 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
 
         self._forbid_start_in_inspection("run")
-        resolve_main = partial(self._resolve_main, backend)
-        must_complete = self._declaration.must_complete
-        raise SystemExit(
-            run_process(resolve_main, self._running, backend, must_complete=must_complete)
-        )
+        main, must_complete = partial(self._resolve_main, backend), self._declaration.must_complete
+        raise SystemExit(run_process(main, self._running, backend, must_complete=must_complete))
 
     def serve(  # noqa: PLR0913  (public keyword arguments, all but one optional)
         self,
@@ -550,13 +540,14 @@ class Bootstrap(Generic[S, C]):
         )
         raise SystemExit(run_process(resolve_serving, start, backend))
 
-    def running(self, *, resources: bool = True) -> AbstractAsyncContextManager[S]:
+    def running(self, *misplaced: Never, resources: bool = True) -> AbstractAsyncContextManager[S]:
         """Start the application for an ``async with`` block, and stop it at the end of the block.
 
         When a resource fails while it runs, or a service has used up its restarts, the block
         is cancelled.
 
         Args:
+            misplaced: nothing; a server is given ``boot.lifespan``.
             resources: whether the resources are started, and what may need one: services, hooks
                 and the probe port. With False only secrets and settings are loaded, checked and,
                 with ``watch=True``, followed, for scripts and fixtures. Default True.
@@ -570,9 +561,13 @@ class Bootstrap(Generic[S, C]):
             StartupError: a resource could not start; several are raised as a group.
             ShutdownTimeoutError: a resource has not stopped in time.
             IllegalTransitionError: the application is already running.
+            DeclarationError: an argument was given by position.
             LifecycleError: the context manager was used in another way than by ``async with``.
             Exception: the exception of a failed resource or service.
         """
+        if misplaced:
+            message = "boot.running() expects no application. Write `lifespan=boot.lifespan`."
+            raise DeclarationError(message)
         from hive_boot.runtime.run import RunningBlock  # noqa: PLC0415  (imports anyio)
 
         return RunningBlock(self._running, resources=resources)
@@ -609,7 +604,7 @@ class Bootstrap(Generic[S, C]):
         if self._run is not None and self._run.accepts_nested_lifespan:
             yield self._run.request_state
         else:
-            listeners = self._listeners(of_worker=True)
+            listeners = self._listeners(is_worker=True)
             async with self._running(cancel=lambda _: terminate_self(), listeners=listeners) as run:
                 yield run.request_state
 
@@ -630,15 +625,13 @@ class Bootstrap(Generic[S, C]):
                 not caught, the process writes the report without a traceback and exits with 78.
             LifecycleError: ``config=`` calls this method.
         """
-        with global_access._load_lock:  # noqa: SLF001  (same library)
-            if self._loaded is None and self._loading_process == os.getpid():
-                message = f"config= of {self!r} must not call boot.load(), which calls it."
-                raise LifecycleError(message)
-            self._load_holders += 1
-            if self._loaded is None:
-                self._loading_process = os.getpid()
+        from hive_boot.runtime.loaded import LoadedApplication  # noqa: PLC0415  (few load without a run)
+
+        with global_access.load_lock:
+            if self._loaded is None or self._loaded.is_abandoned:
+                self._loaded = LoadedApplication(self._declaration, lambda: self._run)
                 try:
-                    self._load_once()
+                    self._loaded.read(read_fifos=not self._inspection_only)
                 except BaseException:
                     from hive_boot.runtime.process import handle_uncaught  # noqa: PLC0415  (only a failure needs it)
 
@@ -647,8 +640,11 @@ class Bootstrap(Generic[S, C]):
                     if self._inspection_only:
                         Bootstrap._failed_load = self
                     raise
-                finally:
-                    self._loading_process = None
+            elif self._loaded.store is None:
+                message = f"config= of {self!r} must not call boot.load(), which calls it."
+                raise LifecycleError(message)
+            else:
+                self._loaded.holders += 1
             return self._store().view
 
     @contextmanager
@@ -675,10 +671,11 @@ class Bootstrap(Generic[S, C]):
             yield self._store().view
             has_failed = False
         finally:
-            with global_access._load_lock:  # noqa: SLF001  (same library)
-                self._load_holders -= 1
-                if not self._load_holders:
-                    self._unload(keep_redacting=has_failed)
+            with global_access.load_lock:
+                if self._loaded is not None:
+                    self._loaded.holders -= 1
+                    if not self._loaded.holders:
+                        self._unload(keep_redacting=has_failed)
 
     def as_property(self, attribute: str) -> property:
         """Return a property that reveals the current value of a secret, or None if it is absent.
@@ -738,8 +735,7 @@ class Bootstrap(Generic[S, C]):
         Raises:
             LifecycleError: the application is neither running nor loaded.
         """
-        config: Any = self._store().config
-        return config  # type: ignore[no-any-return]
+        return self._store().config  # type: ignore[return-value]
 
     def accepted(self, attribute: str) -> tuple[Secret | SecretBytes, ...]:
         """Return every value of a secret that is valid now, the current one first.
@@ -819,13 +815,9 @@ class Bootstrap(Generic[S, C]):
 
     def status(self) -> Status:
         """Return the status of the application at this moment, without any value."""
-        if self._run is None:
-            from hive_boot.runtime.status import Status  # noqa: PLC0415  (rarely called)
+        from hive_boot.runtime.status import Status, build_status  # noqa: PLC0415  (rarely called)
 
-            return Status()
-        from hive_boot.runtime.run import build_status  # noqa: PLC0415  (rarely called)
-
-        return build_status(self._run)
+        return Status() if self._run is None else build_status(self._run)
 
     @asynccontextmanager
     async def _running(
@@ -847,7 +839,7 @@ class Bootstrap(Generic[S, C]):
         if self._run is not None:
             raise IllegalTransitionError(self._run.state, "start", self._run.how_to_share)
         more.setdefault("listeners", self._listeners())
-        more["view"] = None if self._loaded is None else self._loaded.view
+        more["view"] = None if self._loaded_store is None else self._loaded_store.view
         run = self._run = Run(self._declaration, self._injectables(), self, **more)
         self._stopping = run.shutdown.stopping
         on_run_created(run)
@@ -861,70 +853,7 @@ class Bootstrap(Generic[S, C]):
             if self._run is run:
                 self._run = None
             if self._loaded is not None and run.store.is_filled:
-                global_access.unregister(self._loaded)
-                self._continue_after(run)
-
-    def _load_once(self) -> None:
-        """Load everything for :meth:`load`, or take over what the run has loaded."""
-        from hive_boot.runtime.load_pipeline import LoadPipeline  # noqa: PLC0415  (rarely called)
-        from hive_boot.runtime.redaction_scope import RedactionScope  # noqa: PLC0415  (rarely called)
-
-        run, before = self._run, self._loaded
-        known = before or (None if run is None else run.store)
-        store = Store(self._declaration.declared, view=None if known is None else known.view)
-        redaction = self._loaded_redaction
-        if redaction is None:
-            self._loaded_redaction = redaction = RedactionScope()
-            redaction.start()
-
-        def publish() -> None:
-            if before is not None:
-                global_access.unregister(before)
-            global_access.register(store, loaded=True)
-            self._loaded = store
-
-        if run is not None and run.store.is_filled:
-            redaction.register_values(run.store.generation.load_result)
-            publish()
-        else:
-            pipeline = LoadPipeline(self._declaration, (), Timeline(), redaction)
-            pipeline.load_once(store, publish, read_fifos=not self._inspection_only)
-
-    @contextmanager
-    def _loaded_again(self) -> Iterator[None]:
-        """Replace for a block what :meth:`load` has loaded, because a test overrides secrets."""
-        before = self._loaded
-        if before is None:
-            yield
-            return
-        values = vars(before.view)
-        try:
-            with global_access._load_lock:  # noqa: SLF001  (same library)
-                self._load_once()
-            yield
-        finally:
-            if self._loaded is not None and self._run is None:
-                global_access.unregister(self._loaded)
-                global_access.register(before, loaded=True)
-                self._loaded = before
-                object.__setattr__(before.view, "__dict__", values)
-
-    def _continue_after(self, run: Run[S, C]) -> None:
-        """Continue with the values and the config of a run that has ended."""
-        self._loaded = run.store
-        global_access.register(run.store, loaded=True)
-        result = run.store.generation.load_result
-        accepted = (*result.unused_values, *run.store.all_accepted_values())
-        self._loaded_redaction.register_values(result.replace(unused_values=accepted))  # type: ignore[union-attr]
-
-    def _unload(self, *, keep_redacting: bool) -> None:
-        """Undo :meth:`load`."""
-        if self._loaded is not None:
-            global_access.unregister(self._loaded)
-        if self._loaded_redaction is not None:
-            self._loaded_redaction.stop(keep_redacting=keep_redacting)
-        self._loaded = self._loaded_redaction = None
-        self._load_holders = 0
+                self._loaded.continue_after(run.store)
 
     def _dry_run(self, *, ask: bool = True) -> DryRunResult:
         """Load and validate once, as a start would, for commands that inspect an application.
@@ -934,7 +863,7 @@ class Bootstrap(Generic[S, C]):
         """
         from hive_boot.runtime.load_pipeline import dry_run  # noqa: PLC0415  (rarely called)
 
-        may_ask = None if self._has_failed_at_import else ask
+        may_ask = None if Bootstrap._failed_load is self else ask
         return dry_run(self._declaration, self._injectables(), self, ask=may_ask)
 
     def _forbid_start_in_inspection(self, method: str) -> None:
@@ -955,10 +884,20 @@ class Bootstrap(Generic[S, C]):
             raise global_access.not_running(self, f"The resource {resource!r} of {self!r}")
         return self._run.resource_value(resource)
 
+    def _unload(self, *, keep_redacting: bool) -> None:
+        """Undo :meth:`load`."""
+        if self._loaded is not None:
+            self._loaded.close(keep_redacting=keep_redacting)
+        self._loaded = None
+
+    @property
+    def _loaded_store(self) -> Store[S] | None:
+        return None if self._loaded is None else self._loaded.store
+
     def _store(self) -> Store[S]:
         """Return the store of the run; before STARTING and after the end, that of :meth:`load`."""
-        is_running = self._run is not None and self._run.store.is_filled
-        return self._loaded if self._loaded and not is_running else self._current().store
+        loaded, run = self._loaded_store, self._run
+        return self._current().store if loaded is None or (run and run.store.is_filled) else loaded
 
     def _current(self) -> Run[S, C]:
         """Return the run, from STARTING to its end; raise LifecycleError before and after."""
@@ -976,14 +915,14 @@ class Bootstrap(Generic[S, C]):
         call_main = bind(main, self._injectables())
         return lambda run: call_main(run.injection_context())
 
-    def _listeners(self, *, of_worker: bool = False) -> Sequence[tuple[str, Listener]]:
+    def _listeners(self, *, is_worker: bool = False) -> Sequence[tuple[str, Listener]]:
         declaration = self._declaration
         if declaration.probe_port is None:
             return ()
         from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (only with a probe port)
 
         where = declaration.name, declaration.probe_port, declaration.timings
-        probes = partial(serve_probes, self.status, *where, of_worker=of_worker)
+        probes = partial(serve_probes, self.status, *where, is_worker=is_worker)
         return [("the probe server", probes)]
 
     def _injectables(self) -> Injectables:

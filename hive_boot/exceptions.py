@@ -129,17 +129,7 @@ class SourceError(SecretsError):
 
 
 class ProblemsError(BootError):
-    """Base of the errors that report problems; never raised itself.
-
-    Attributes:
-        problems: all problems, in the order of the declaration.
-        declaration: the name of the :class:`SecretSet`.
-        facts: what was detected before loading, as ``(label, text)``: the mode and the
-            profile, each with its reason.
-        general_hints: sentences shown before the problems, because they fix more
-            than one of them.
-        kept: whether the last good set stays in use: True after a reload, False at a start.
-    """
+    """Base of the errors that report problems, with the attributes of each; never raised itself."""
 
     def __init__(
         self,
@@ -252,15 +242,13 @@ def unavailable_reason(
     Returns:
         The text of the exception, and that of the one in its chain. It may contain a secret.
     """
-    found = None
-    if isinstance(failure, Exception):
-        # An attribute of the exception of a library may be a property that raises.
-        with suppress(Exception):
-            found = _find_unavailable(failure, retry_on)
-    if failure is None or found is None:
-        return None
-    text, detail = describe(failure), describe(found)
-    return text if detail in text else f"{text} ({detail})"
+    # An attribute of the exception of a library may be a property that raises.
+    with suppress(Exception):
+        found = _find_unavailable(failure, retry_on) if isinstance(failure, Exception) else None
+        if failure is not None and found is not None:
+            text, detail = describe(failure), describe(found)
+            return text if detail in text else f"{text} ({detail})"
+    return None
 
 
 def _find_unavailable(
@@ -283,7 +271,7 @@ def _is_network_failure(failure: BaseException) -> bool:
         return True
     # An exception of these types can exist only if their module is loaded.
     for module, name in (("socket", "gaierror"), ("trio", "TooSlowError")):
-        if module in sys.modules and isinstance(failure, getattr(sys.modules[module], name)):
+        if isinstance(failure, getattr(sys.modules.get(module), name, ())):
             return True
     if not isinstance(failure, OSError):
         return False
@@ -292,8 +280,10 @@ def _is_network_failure(failure: BaseException) -> bool:
     if type(failure) is OSError:
         # asyncio joins the errors of several addresses of a host into one text.
         return any(f"[Errno {number}]" in str(failure) for number in _NETWORK_ERRNOS)
-    # asyncio raises some without an errno. A subclass of a library may mean a refused login.
-    return isinstance(failure, ConnectionError) and type(failure).__module__ == "builtins"
+    # asyncio and http.client raise some without an errno. A subclass of another library may mean a
+    # refused login.
+    package = type(failure).__module__.partition(".")[0]
+    return isinstance(failure, ConnectionError) and package in sys.stdlib_module_names
 
 
 def _sentences(problem: Problem) -> str:
@@ -305,11 +295,8 @@ def _sentences(problem: Problem) -> str:
 
 def _labelled(problem: Problem) -> list[tuple[str, str]]:
     """Return the labelled lines of a problem."""
-    rows = [
-        ("Looked in", ", ".join(problem.places)),
-        ("Used by", problem.used_by),
-        ("Fix", problem.fix),
-    ]
+    places = ", ".join(problem.places)
+    rows = [("Looked in", places), ("Used by", problem.used_by), ("Fix", problem.fix)]
     return [(label, text) for label, text in rows if text]
 
 

@@ -6,7 +6,7 @@ import os
 import ssl
 from contextlib import contextmanager, suppress
 from tempfile import mkstemp
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, Any, Never
 
 import anyio
 
@@ -47,12 +47,11 @@ class ServerCertificate:
         ]
         fields = declaration.field_index.fields
         self._names = [fields[attribute].name for attribute in self._attributes]
-        self._contexts: list[ssl.SSLContext] = []
         self._is_valid = anyio.Event()
 
     @property
     def check(self) -> tuple[BoundCall, CheckSpec]:
-        """The check: at a start its first success provides the context, later it only checks."""
+        """The check: the server uses the context of its first success, at the start."""
         call = BoundCall(self._check, {"secrets": "secrets"})
         call.display_name = " with ".join(dict.fromkeys(self._names))
         return call, CheckSpec(self._check, frozenset(self._attributes), None)
@@ -60,14 +59,12 @@ class ServerCertificate:
     async def wait(self) -> ssl.SSLContext:
         """Wait until the pair is valid, and return its context."""
         await self._is_valid.wait()
-        return self._contexts[0]
+        return self._context
 
     async def _check(self, secrets: SecretSet) -> None:
         values: list[Value | None] = [getattr(secrets, each) for each in self._attributes]
-        context = make_context(*zip(self._names, values, strict=True))
-        if not self._contexts:
-            self._contexts.append(context)
-            self._is_valid.set()
+        self._context = make_context(*zip(self._names, values, strict=True))
+        self._is_valid.set()
 
 
 class _Connection(ssl.SSLObject):
@@ -99,12 +96,11 @@ class _ServerContext(ssl.SSLContext):
         self,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
-        server_side: bool = False,  # noqa: FBT001, FBT002  (the signature of SSLContext)
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
+        *args: Any,  # noqa: ANN401  (the options of SSLContext)
+        **options: Any,  # noqa: ANN401
     ) -> ssl.SSLObject:
         """Return the TLS of one connection."""
-        connection = super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        connection = super().wrap_bio(incoming, outgoing, *args, **options)
         if isinstance(connection, _Connection):
             connection.outgoing = outgoing
         return connection

@@ -108,12 +108,12 @@ def bare_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     monkeypatch.setattr(global_access, "_declared", WeakSet())
     yield
     assert global_access._running == [], "a run has not been taken out of use"  # noqa: SLF001
-    assert global_access._loaded == [], "an application is still loaded"  # noqa: SLF001
+    assert global_access._loaded == [], "an application is still loaded"
     # A run that failed goes on scrubbing until the next one begins: here that is one of nothing.
     last = hooks.Redaction()
     last.open()
     last.close()
-    assert hooks._open == [], "something is still being hidden"  # noqa: SLF001
+    assert hooks._open == [], "something is still being hidden"
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from typing import Any
 import anyio
 import pytest
 
-from hive_boot import Bootstrap, Secret, SecretSet, secret
+from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
 from hive_boot.exceptions import InvalidSecretsError, ProblemsError
 from hive_boot.runtime.log_messages import note_text
 from hive_boot.secrets.fields import FieldIndex
@@ -27,6 +27,7 @@ from hive_boot.secrets.load_result import LoadResult
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect
 from hive_boot.secrets.sources.directories import ReadPolicy
+from hive_boot.secrets.sources.files import FileBatch, SourceHit
 
 ROOT = Path(__file__).parent.parent
 
@@ -314,3 +315,15 @@ def tmpfs(path: Path) -> Iterator[None]:
     finally:
         detach = 2  # MNT_DETACH, <sys/mount.h>
         assert libc.umount2(bytes(path), detach) == 0
+
+
+def good_values(batch: FileBatch) -> dict[str, Secret | SecretBytes]:
+    """Return the value of each field with exactly one file and no problem."""
+    found = [(name, hits[0].result) for name, hits in batch.hits.items() if len(hits) == 1]
+    return {name: value for name, value in found if isinstance(value, Secret | SecretBytes)}
+
+
+def other_hits(batch: FileBatch) -> dict[str, list[SourceHit]]:
+    """Return the results of the files of all other fields."""
+    good = good_values(batch)
+    return {name: hits for name, hits in batch.hits.items() if name not in good}

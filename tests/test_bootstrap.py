@@ -206,6 +206,10 @@ async def test_it_runs_without_its_resources(
     async def reconnect(change: Change, pool: str) -> None:
         called.append(f"reconnect {change} {pool}")
 
+    @boot.readiness(interval=0.001)
+    async def answers(pool: str) -> None:
+        called.append(f"answers {pool}")
+
     async with boot.running(resources=False) as secrets:
         assert secrets is boot.secrets
         assert get_secret("JWT_SECRET") == VALUE
@@ -219,11 +223,42 @@ async def test_it_runs_without_its_resources(
             assert state.keys() == {"secrets", "config"}
         assert boot.status().ready
         assert not boot.status().degraded
+        assert boot.status().contributors == ()
     assert called == ["check True", "check False", "check True"]
     assert "Probe server" not in caplog.text
     async with boot.running():
         assert pool.value == "pool"
         assert "Probe server" in caplog.text
+
+
+@pytest.mark.anyio
+@pytest.mark.both_backends
+async def test_secrets_and_config_are_readable_while_resources_start_and_stop(
+    boot: Bootstrap[HiveSecrets, Settings],
+) -> None:
+    """From the checks of the application until the last resource has stopped, by every way."""
+    read: list[str] = []
+
+    def see(where: str) -> None:
+        assert isinstance(boot.config, Settings)
+        (accepted,) = boot.accepted("jwt_secret")
+        assert accepted.reveal() == boot.secrets.jwt_secret.reveal() == get_secret("JWT_SECRET")
+        read.append(where)
+
+    @boot.check
+    async def checked() -> None:
+        see("check")
+
+    @boot.resource
+    async def pool() -> AsyncIterator[None]:
+        see("start")
+        yield
+        see("stop")
+
+    async with boot.running():
+        see("run")
+    assert read == ["check", "start", "run", "stop"]
+    assert_not_running(boot)
 
 
 @pytest.mark.anyio

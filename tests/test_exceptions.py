@@ -114,7 +114,7 @@ WRONG_USES: list[Callable[[], object]] = [
     lambda: Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=TOKEN).__delattr__("tls_key"),
     lambda: pickle.dumps(Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=TOKEN)),
     lambda: pickle.dumps(Bootstrap(Hive)),
-    lambda: Bootstrap(Hive, dotenv=".env"),  # type: ignore[arg-type]
+    lambda: Bootstrap(Hive, secret_dirs="."),  # type: ignore[arg-type]
     lambda: Bootstrap(Hive).on_rotate("JWT_SECRT"),
     lambda: Hive(jwt_secret=TOKEN, tls_key=None, sentry_dsn=None).jwt_secrt,  # type: ignore[attr-defined]
     lambda: Bootstrap(Hive).secrets,

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import http.client
 import os
 import socket
 import ssl
@@ -86,13 +87,15 @@ UNAVAILABLE = [
         for number in (
             *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE),
             *(errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH, errno.ENETDOWN),
-            *(errno.ETIMEDOUT, errno.ENETRESET, errno.EADDRNOTAVAIL),
+            *(errno.ETIMEDOUT, errno.ENETRESET, errno.EADDRNOTAVAIL, errno.ESHUTDOWN),
+            errno.EAFNOSUPPORT,
         )
     ),
     TimeoutError(),
     trio.TooSlowError(),
     socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
     ConnectionResetError("Connection lost"),
+    http.client.RemoteDisconnected("Remote end closed connection without response"),
     OSError(MULTIPLE.replace("111", str(errno.ECONNREFUSED))),
     caused(LibraryError(), REFUSED),
     caused(LibraryError(), REFUSED, context=True),

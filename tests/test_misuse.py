@@ -204,6 +204,9 @@ def test_a_call_with_or_without_arguments_names_the_other(
             anything.run(argument)
     with pytest.raises(DeclarationError, match=r"`lifespan=boot\.lifespan`"):
         anything.lifespan()
+    web = FastAPI(lifespan=anything.running)
+    with pytest.raises(DeclarationError, match=r"`lifespan=boot\.lifespan`"), TestClient(web):
+        pytest.fail("it has started")
 
 
 @pytest.mark.parametrize(
@@ -226,9 +229,31 @@ def test_a_function_must_be_an_async_def(
     def work() -> None:
         """Work."""
 
+    @asynccontextmanager
+    async def block() -> AsyncIterator[None]:
+        yield
+
     message = rf"work\(\) must be an async def.*{name}.*`async def work\("
     with pytest.raises(DeclarationError, match=message):
         decorate(boot)(work)
+    if "resource" not in name:
+        with pytest.raises(DeclarationError, match=rf"block\(\) must.*{name}.*remove its `yield`"):
+            decorate(boot)(block)
+
+
+def test_a_resource_is_not_to_take_itself(boot: Bootstrap[AppSecrets, None]) -> None:
+    """The names that a parameter can have are those of the other resources."""
+
+    @boot.resource
+    async def pool() -> None:
+        """Start."""
+
+    @boot.resource
+    async def cache(pol: None) -> None:
+        """Start."""
+
+    with pytest.raises(DeclarationError, match="one of the resources pool, annotate"):
+        boot._declaration.bind(boot._injectables())  # noqa: SLF001  (as each start does)
 
 
 STUCK = """
@@ -266,6 +291,28 @@ async def main(pool): ...
 
 boot.run()
 """: (70, "LifecycleError: The resource pool has ended without a yield"),
+    """
+@boot.resource
+async def pool():
+    yield
+    await anext(aiter(empty()))
+
+async def empty():
+    if not boot:
+        yield
+
+@boot.main
+async def main(pool): ...
+
+boot.run()
+""": (70, "RuntimeError: async generator raised StopAsyncIteration"),
+    """
+@boot.main
+async def main():
+    async with boot.running(): ...
+
+boot.run()
+""": (70, "in main\nhive_boot: IllegalTransitionError: An application that is ready"),
     """
 @boot.main
 async def main(): ...

@@ -208,9 +208,9 @@ async def test_what_holds_a_value_cannot_be_written_down(shown: dict[str, Any]) 
     """Not even the part of a secret that holds the value can be pickled or copied."""
     for name in ("Secret", "SecretBytes"):
         with pytest.raises(TypeError):
-            pickle.dumps(shown[name]._open)  # noqa: SLF001  (what is tested)
+            pickle.dumps(shown[name]._open)
         with pytest.raises(TypeError):
-            copy.copy(shown[name]._open.__self__)  # noqa: SLF001  (as above)
+            copy.copy(shown[name]._open.__self__)
 
 
 @pytest.mark.anyio

@@ -129,7 +129,7 @@ class Needs(SecretSet):
 
 def test_a_pair_is_two_declared_fields() -> None:
     """Fields are named by attributes or declared names; anything else is a mistake."""
-    declaration = Bootstrap(Needs)._declaration  # noqa: SLF001  (serve passes it)
+    declaration = Bootstrap(Needs)._declaration
     call, spec = ServerCertificate(declaration, ("tls_crt", "TLS_KEY")).check
     assert spec.names == {"tls_crt", "tls_key"}
     assert call.display_name == "TLS_CRT with TLS_KEY"

@@ -120,14 +120,14 @@ def _load_without_running(app: str) -> object:
     If ``load()`` of a Bootstrap has ended the import, return this Bootstrap: its declaration is
     complete, and a dry run of it reports the same problems.
     """
-    Bootstrap._inspection_only = True  # noqa: SLF001  (same package)
+    Bootstrap._inspection_only = True
+    before = Bootstrap._failed_load
     try:
         return load_object(app)
     except InvalidSecretsError:
-        if Bootstrap._failed_load is None:  # noqa: SLF001  (same package)
+        if Bootstrap._failed_load is before:
             raise
-        Bootstrap._failed_load._has_failed_at_import = True  # noqa: SLF001  (same package)
-        return Bootstrap._failed_load  # noqa: SLF001  (same package)
+        return Bootstrap._failed_load
     except SystemExit:
         module = app.partition(":")[0]
         message = (
@@ -135,7 +135,7 @@ def _load_without_running(app: str) -> object:
             'below `if __name__ == "__main__":`.'
         )
     finally:
-        Bootstrap._inspection_only, Bootstrap._failed_load = False, None  # noqa: SLF001  (same package)
+        Bootstrap._inspection_only = False
     raise DeclarationError(message)
 
 

@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> int:
     """
     boot = load_application(arguments.app)
     try:
-        result = boot._dry_run()  # noqa: SLF001  (same package)
+        result = boot._dry_run()
     except InvalidSecretsError as exc:
         if not arguments.json:
             raise

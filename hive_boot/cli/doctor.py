@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import textwrap
 from dataclasses import asdict
 from pathlib import Path
@@ -16,15 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.check import print_report, problem_facts, report_facts
-from hive_boot.cli.doctor_checks import change_detection, configuration, exposure, grace_period
-from hive_boot.cli.doctor_checks.context import DoctorContext, Finding
+from hive_boot.cli.doctor_checks import (
+    DoctorContext,
+    Finding,
+    change_detection,
+    configuration,
+    exposure,
+    grace_period,
+)
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
 from hive_boot.cli.terminal import (
     EXIT_FAILURE,
     Cell,
     Parser,
     UsageError,
-    is_terminal,
     os_error_text,
     pluralize,
     print_json,
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Callable, Iterable, Sequence
 
-    from hive_boot.cli.doctor_checks.context import Severity
+    from hive_boot.cli.doctor_checks import Severity
 
 CHECKS: tuple[Callable[[DoctorContext], Iterable[Finding]], ...] = (
     change_detection.mounted_files,
@@ -55,13 +59,12 @@ CHECKS: tuple[Callable[[DoctorContext], Iterable[Finding]], ...] = (
     grace_period.short_grace_period,
     configuration.platform_mismatch,
     configuration.used_env_fallback,
-    configuration.ineffective_declaration,
+    configuration.hooks_without_watch,
 )
 
 _STYLES: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "dim"}
 
 _WIDTH = 80
-_MIN_WIDTH, _MAX_WIDTH = 30, 100
 
 _COMMAND = re.compile(r"`[^`]+`")
 _HARD_SPACE = "\N{NO-BREAK SPACE}"
@@ -103,21 +106,21 @@ def run(arguments: Namespace) -> int:
     manifests = _manifests(arguments.manifests)
     boot = load_application(arguments.app)
     try:
-        result = boot._dry_run(ask=False)  # noqa: SLF001  (same package)
+        result = boot._dry_run(ask=False)
     except InvalidSecretsError as exc:
         if not arguments.json:
             raise
         print_json({"ok": False, "check": {"ok": False, **problem_facts(exc)}, **_as_json([])})
         return exc.exit_code
-    findings = run_checks(
-        DoctorContext(
-            declarations=boot._declaration,  # noqa: SLF001  (same package)
-            load_result=result.load_result,
-            host=HostEnvironment(),
-            manifests=manifests,
-            user_id=os.geteuid(),
-        )
+    context = DoctorContext(
+        declarations=boot._declaration,
+        load_result=result.load_result,
+        host=HostEnvironment(),
+        manifests=manifests,
+        user_id=os.geteuid(),
     )
+    findings = [finding for check in CHECKS for finding in check(context)]
+    findings.sort(key=lambda finding: [*_STYLES].index(finding.severity))
     has_findings = any(finding.severity != "note" for finding in findings)
     status = EXIT_FAILURE if has_findings else 0
     if result.error is not None:
@@ -129,29 +132,6 @@ def run(arguments: Namespace) -> int:
         print_report(result, show_warnings=False)
         _print_findings(findings)
     return status
-
-
-def run_checks(context: DoctorContext) -> list[Finding]:
-    """Run every check and return the findings, the most severe first.
-
-    A check that raises OSError becomes a note.
-    """
-    findings: list[Finding] = []
-    for check in CHECKS:
-        try:
-            findings += check(context)
-        except OSError as exc:
-            name = check.__name__
-            findings.append(
-                Finding(
-                    severity="note",
-                    kind="check-failed",
-                    message=f"the check {name} failed: {os_error_text(exc)}",
-                    names=(name,),
-                    locations=(str(exc.filename),) if exc.filename else (),
-                )
-            )
-    return sorted(findings, key=lambda finding: [*_STYLES].index(finding.severity))
 
 
 def _manifests(paths: Sequence[str] | None) -> list[Path]:
@@ -176,12 +156,9 @@ def _print_findings(findings: Sequence[Finding]) -> None:
     if not findings:
         print_line(Cell("No further findings.", "green"))
         return
-    width = _WIDTH
-    if is_terminal():
-        width = max(_MIN_WIDTH, min(shutil.get_terminal_size().columns, _MAX_WIDTH))
     for finding in findings:
         label = f"{finding.severity}:"
-        lines = _wrapped(f"{label} {finding.message} [{finding.kind}]", width, indent="  ")
+        lines = _wrapped(f"{label} {finding.message} [{finding.kind}]", indent="  ")
         print_line(Cell(label, _STYLES[finding.severity]), lines[0].removeprefix(label))
         for line in lines[1:]:
             print_line(line)
@@ -189,7 +166,7 @@ def _print_findings(findings: Sequence[Finding]) -> None:
             # Paths are not wrapped, so that they can be copied.
             print_line(Cell(f"  Location: {location}", "dim"))
         if finding.fix:
-            for line in _wrapped(f"  Fix: {finding.fix}", width, indent="    "):
+            for line in _wrapped(f"  Fix: {finding.fix}", indent="    "):
                 print_line(Cell(line, "dim"))
         print_line()
     counts = _counts(findings).items()
@@ -197,11 +174,11 @@ def _print_findings(findings: Sequence[Finding]) -> None:
     print_line(Cell(", ".join(total), "bold"))
 
 
-def _wrapped(text: str, width: int, *, indent: str) -> list[str]:
+def _wrapped(text: str, *, indent: str) -> list[str]:
     """Wrap a text. A command in backquotes stays on one line, so that it can be copied."""
     text = _COMMAND.sub(lambda match: match[0].replace(" ", _HARD_SPACE), text)
     lines = textwrap.wrap(
-        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        text, _WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
     return [line.replace(_HARD_SPACE, " ") for line in lines]
 

@@ -8,7 +8,7 @@ import os
 import signal
 import stat
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +61,7 @@ def signals_raised() -> Iterator[None]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Block the signals of a user, which could end the process between write and truncate."""
+    """Block the signals that a user sends: the process must not end between write and truncate."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
@@ -138,26 +138,28 @@ class FileTransaction:
         finally:
             temporary.unlink(missing_ok=True)
         self._undo.append((path, path.unlink))
-        _flush(path.parent)
 
     @_signals_blocked()
-    def replace(self, path: Path, content: bytes, before: bytes) -> None:
-        """Replace a file by a new one with the same mode and owner.
+    def write(self, path: Path, content: bytes, before: bytes | None) -> None:
+        """Replace a file by a new one with the same mode and owner, or create it.
 
         Args:
             path: the file.
             content: its new content.
-            before: the content that it must have now.
+            before: the content that it must have now; None if it must not exist.
 
         Raises:
+            FileExistsError: the path exists.
             CommandError: the path is not a regular file, or has another content.
         """
+        if before is None:
+            self.create(path, content, mode=None)
+            return
         status = path.lstat()
         if not stat.S_ISREG(status.st_mode) or path.read_bytes() != before:
             raise CommandError(_changed(path))
         _replace(path, content, status)
         self._undo.append((path, lambda: _replace(path, before, status)))
-        _flush(path.parent)
 
     @_signals_blocked()
     def restrict(self, directory: Path) -> None:
@@ -206,16 +208,6 @@ def _replace(path: Path, content: bytes, status: os.stat_result) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _flush(directory: Path) -> None:
-    """Flush the entries of a directory to the disk, if the file system supports it."""
-    with suppress(OSError):
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW

@@ -52,8 +52,9 @@ def git_paths(
 
 
 def git_failure(directory: Path) -> str:
-    """Return why git cannot answer questions about a directory; empty if it can."""
-    answer = _answer(directory, "ls-files", "-z", "--", ".gitignore")
+    """Return why git cannot answer questions about a repository; empty if it can."""
+    root = find_repository(directory)
+    answer = _answer(root, "ls-files", "-z", "--", ".gitignore") if root else []
     return answer if isinstance(answer, str) else ""
 
 
@@ -124,11 +125,10 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
         CommandError: ``.gitignore`` is a symbolic link, which git does not follow, is not a
             file, or cannot be read.
     """
-    repository = find_repository(directory)
-    root = repository or Path.cwd()
+    root = find_repository(directory) or Path.cwd()
     if not directory.is_relative_to(root):
         return None
-    ignored = are_ignored(repository, files) if repository else None
+    ignored = are_ignored(directory, files)
     if ignored:
         return None
     relative = directory.relative_to(root).as_posix()
@@ -159,8 +159,9 @@ def tracked_files(directory: Path) -> list[str]:
     return sorted(git_paths(root, "ls-files", "-z", "--", str(directory)) or ()) if root else []
 
 
-def are_ignored(root: Path, files: Sequence[Path]) -> bool | None:
+def are_ignored(directory: Path, files: Sequence[Path]) -> bool | None:
     """Return whether git ignores every one of ``files``; None if git cannot be queried."""
-    names = [*map(str, files)]
-    ignored = git_paths(root, "check-ignore", "--no-index", "-z", "--stdin", stdin_paths=names)
+    root, names = find_repository(directory), [*map(str, files)]
+    query = ("check-ignore", "--no-index", "-z", "--stdin")
+    ignored = git_paths(root, *query, stdin_paths=names) if root else None
     return None if ignored is None else {*ignored} >= {*names}

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli import run as run_command
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.file_writing import FileTransaction
 from hive_boot.cli.secret_files import errors_reported, named_directory, refuse_links
@@ -24,7 +23,6 @@ from hive_boot.cli.terminal import (
     print_text,
 )
 from hive_boot.manifests.deployment import Deployment, items_of, name_of
-from hive_boot.manifests.quoting import WORDS
 from hive_boot.manifests.rendering import PROBED, TARGETS, File, TemplateError, compare, render
 
 if TYPE_CHECKING:
@@ -44,16 +42,11 @@ _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
 _NOT_RENDERED = frozenset({"app", "target", "write", "check", "json"})
 """Arguments that are no options on which the text of the files depends."""
 
-_UNITS = {"": 1.0, "m": 1e-3, "Ki": 1.0, "Mi": 1024.0, "Gi": 1024.0**2}
-"""Units of quantities; the memory is compared in KiB."""
+_WRITTEN = {"new": "green", "changed": "yellow", "unchanged": "dim"}
+"""The style of each state for ``--write``."""
 
-_WRITTEN = {
-    "new": ("new", "green"),
-    "changed": ("changed", "yellow"),
-    "unchanged": ("unchanged", "dim"),
-}
-_CHECKED = {"new": ("missing", "red"), "changed": ("differs", "red"), "unchanged": ("same", "")}
-"""The name and the style of each state for ``--write`` and for ``--check``."""
+_CHECKED = {"new": "missing", "changed": "differs", "unchanged": "same"}
+"""The name of each state for ``--check``."""
 
 
 def parser() -> Parser:
@@ -61,8 +54,9 @@ def parser() -> Parser:
     parser = Parser(
         "manifests",
         "Render the files of a deployment from the declaration.\n"
-        "To stdout; or --write them; or --check that the files are what would be written,\n"
-        "exit 1 when they are not. Changes by hand belong in an overlay or an override.",
+        "Print them to stdout, write them with --write, or compare existing files with\n"
+        "them with --check, which exits with 1 if they differ. Changes by hand belong in\n"
+        "an overlay or an override.",
         example="hive-boot manifests app:boot --target compose --write\n"
         "hive-boot manifests app:boot --target kubernetes --port 8000 --check",
     )
@@ -84,13 +78,15 @@ def parser() -> Parser:
     parser.add_argument("--name", help="the name of the application (HiveSecrets: hive)")
     parser.add_argument("--image", help="the image, with its tag (NAME:1)")
     parser.add_argument(
-        "--port", type=int, help=f"the port of HTTP ({DEFAULT_PORT}; none with a main)"
+        "--port", type=int, help=f"the HTTP port ({DEFAULT_PORT}; none if APP has a main)"
     )
-    parser.add_argument("--command", help="the command that starts it (hive-boot run APP)")
+    parser.add_argument(
+        "--command", help="the command that starts the application (hive-boot run APP)"
+    )
     parser.add_argument("--base", default="python:3.13-slim", help="the base image (%(default)s)")
     parser.add_argument("--install", default=".", help="the arguments of pip install (%(default)s)")
     parser.add_argument(
-        "--templates", metavar="DIR", help="a directory of templates to use instead of ours"
+        "--templates", metavar="DIR", help="a directory of templates that replace built-in ones"
     )
     parser.add_argument("--replicas", type=int, default=2, help="the number of pods (%(default)s)")
     for flag, default in (("--cpu", _CPU), ("--memory", _MEMORY)):
@@ -98,15 +94,15 @@ def parser() -> Parser:
             flag,
             default=default,
             metavar="REQUEST[:LIMIT]",
-            help="Kubernetes quantities, LIMIT the same without one (%(default)s)",
+            help="Kubernetes quantities; LIMIT is REQUEST if it is omitted (%(default)s)",
         )
     for flag, metavar, about in (
-        ("--egress", "PORT", "a TCP port that it connects to, such as that of a database"),
+        ("--egress", "PORT", "a TCP port that APP connects to, such as that of a database"),
         ("--env", "NAME=VALUE", "a setting that is not secret"),
         ("--use", "NAME", "an optional secret that is provided"),
-        ("--writable", "PATH", "a directory that it writes to, besides /tmp"),
+        ("--writable", "PATH", "a directory that APP writes to, besides /tmp"),
         ("--context", "PATH", "another file or directory that the build of the image needs"),
-        ("--copy", "PATH", "a part of that to copy into the image"),
+        ("--copy", "PATH", "a part of these paths to copy into the image"),
     ):
         parser.add_argument(
             flag,
@@ -160,13 +156,11 @@ def _print(rendered: dict[str, str], *, json: bool) -> None:
     if json:
         print_json({"files": [{"path": path, "text": text} for path, text in rendered.items()]})
         return
-    yaml = False
     for path, text in rendered.items():
         if len(rendered) > 1:
-            if yaml and path.endswith((".yml", ".yaml")):
+            if path.endswith((".yml", ".yaml")):
                 print_line("---")
             print_line(f"# {path}")
-        yaml = path.endswith((".yml", ".yaml"))
         print_text(text.rstrip("\n"))
 
 
@@ -179,38 +173,34 @@ def write(directory: Path, files: Sequence[File]) -> None:
     """
     blocked = [each for each in files if each.overwrite_blocker]
     if blocked:
-        lost = [f"  {directory / each.path} {each.overwrite_blocker}" for each in blocked]
+        lines = [f"  {directory / each.path} {each.overwrite_blocker}" for each in blocked]
         message = "nothing was written; move these files away first:"
-        raise CommandError(message, *lost)
+        raise CommandError(message, *lines)
     target = named_directory(directory)
     with FileTransaction() as transaction:
         for file in files:
-            path = target / file.path
+            path, existing = target / file.path, file.existing
             path.parent.mkdir(parents=True, exist_ok=True)
-            if file.there is None:
-                transaction.create(path, file.text.encode(), mode=None)
-            elif file.state == "changed":
-                before = file.there.encode("utf-8", "surrogateescape")
-                transaction.replace(path, file.text.encode(), before)
+            before = None if existing is None else existing.encode("utf-8", "surrogateescape")
+            if file.state != "unchanged":
+                transaction.write(path, file.text.encode(), before)
 
 
 def _print_result(root: Path, files: Sequence[File], *, is_check: bool, json: bool) -> int:
-    states = _CHECKED if is_check else _WRITTEN
     differing = [file for file in files if file.state != "unchanged"]
     status = EXIT_FAILURE if is_check and differing else 0
     if json:
         facts = [
-            {"path": file.path, "state": states[file.state][0], "difference": file.difference}
+            {"path": file.path, "state": _CHECKED[file.state] if is_check else file.state}
             for file in files
         ]
         print_json({"ok": status == 0, "directory": str(root), "files": facts})
         return status
     for file in differing if is_check else files:
-        state, style = states[file.state]
-        separator = ": " if is_check else f"{'':{11 - len(state)}}"
-        print_line(Cell(state, style), f"{separator}{root / file.path}")
-        for line in file.difference if is_check and file.there is not None else ():
-            print_line(f"  {line}")
+        if is_check:
+            print_line(Cell(_CHECKED[file.state], "red"), f": {root / file.path}")
+        else:
+            print_line(Cell(f"{file.state:<11}", _WRITTEN[file.state]), f"{root / file.path}")
     if status:
         print_line(f"{len(differing)} of {len(files)} differ; to write them, use --write")
     elif is_check:
@@ -224,7 +214,7 @@ def build_deployment(arguments: Namespace) -> Deployment:
     Raises:
         UsageError: an argument is invalid or missing.
     """
-    declaration = load_application(arguments.app)._declaration  # noqa: SLF001  (same package)
+    declaration = load_application(arguments.app)._declaration
     name = arguments.name or name_of(declaration.declared)
     for problem in _problems(arguments, declaration, name):
         raise UsageError(problem)
@@ -254,19 +244,17 @@ def _problems(arguments: Namespace, declaration: AppDeclaration, name: str) -> I
     """Yield what is wrong with the arguments; a later problem may follow from the first one."""
     if not _NAME.fullmatch(name):
         yield f"--name must be a letter and at most 49 of a-z, 0-9 and '-'; {name!r} is not"
-    if name in WORDS:
-        yield f"YAML reads {name} as a value of another type: choose another --name"
     for option in ("image", "base", "command", "install"):
         value = getattr(arguments, option)
         if value is not None and not (value.strip() and value.isprintable()):
             yield f"--{option} must be one line, without control characters"
     yield from _number_problems(arguments, declaration)
     try:
-        words = shlex.split(_command(arguments))
+        shlex.split(_command(arguments))
     except ValueError as exc:
         yield f"--command must be words as in a shell: {exc}"
     if PROBED.intersection(arguments.target):
-        yield from _probe_problems(arguments, declaration, words)
+        yield from _probe_problems(arguments, declaration)
     yield from _name_problems(arguments, declaration)
     yield from _path_problems(arguments)
 
@@ -285,20 +273,13 @@ def _number_problems(arguments: Namespace, declaration: AppDeclaration) -> Itera
         ("--cpu", arguments.cpu, r"[0-9]+m|[0-9]+(?:\.[0-9]{1,3})?", _CPU),
         ("--memory", arguments.memory, r"[0-9]+[KMG]i", _MEMORY),
     ):
-        both = _quantities(text)
-        valid = all(re.fullmatch(pattern, each) for each in both)
-        if not valid or not 0 < _amount(both[0]) <= _amount(both[1]):
+        if not all(re.fullmatch(pattern, each) for each in _quantities(text)):
             yield f"{option} must be REQUEST or REQUEST:LIMIT, such as {example}; {text!r} is not"
 
 
-def _probe_problems(
-    arguments: Namespace, declaration: AppDeclaration, words: list[str]
-) -> Iterator[str]:
+def _probe_problems(arguments: Namespace, declaration: AppDeclaration) -> Iterator[str]:
     """Yield why the probes of the platform would not reach the application."""
-    app, asked = arguments.app, arguments.port or DEFAULT_PORT
-    # Of another command than that of hive_boot it is not known where it serves.
-    known = words[2:] if words[:2] == ["hive-boot", "run"] else []
-    options, _ = run_command.parser().parse_known_args(known)
+    app = arguments.app
     if declaration.main is None and arguments.command is None:
         yield (
             f"{app} has no main, so a server must run it: use --command "
@@ -308,13 +289,6 @@ def _probe_problems(
         yield (
             f"{app} answers no probe: declare Bootstrap(probe_port=…), or use --port for the port "
             "at which it serves HTTP"
-        )
-    if options.serve and (DEFAULT_PORT if options.port is None else options.port) != asked:
-        yield f"--command does not serve at the port {asked}: add --port {asked} to it"
-    if options.serve and options.host in {None, "127.0.0.1", "::1", "localhost"}:
-        yield (
-            "--command serves at the loopback address of its container, which no probe reaches: "
-            "add --host 0.0.0.0 to it"
         )
 
 
@@ -358,11 +332,6 @@ def _quantities(text: str) -> tuple[str, str]:
     """Return the request and the limit of a resource."""
     request, _, limit = text.partition(":")
     return request, limit or request
-
-
-def _amount(quantity: str) -> float:
-    number = quantity.rstrip("mKMGi")
-    return float(number) * _UNITS[quantity.removeprefix(number)]
 
 
 def rerun_arguments(arguments: Namespace) -> tuple[str, ...]:

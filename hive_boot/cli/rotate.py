@@ -8,7 +8,6 @@ import re
 import shlex
 import stat
 import sys
-import threading
 import warnings
 from datetime import UTC, datetime
 from getpass import GetPassWarning, getpass
@@ -92,10 +91,7 @@ def _prompt(field: Field) -> ValueOrProblem:
 
 _USAGE = "Expected one secret name and options. The value is read from stdin or from a prompt."
 
-_CHECK_TIMEOUT = 30.0
-"""Seconds in which the check of the field must return."""
-
-_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 """Name of a Kubernetes object: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"""
 
 
@@ -200,7 +196,7 @@ def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
         raise UsageError(message)
     if app is None:
         return plain, None
-    declared = load_application(app)._declaration.declared  # noqa: SLF001  (same package)
+    declared = load_application(app)._declaration.declared
     fields = declared._field_index.by_variable  # noqa: SLF001  (same package)
     if name not in fields:
         near = fix_hints.near_misses(plain, fields)
@@ -222,7 +218,7 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
         declared: whether the field comes from a declaration.
 
     Returns:
-        Remarks for the user, such as that an async check was not run.
+        Notes for the user, such as that an async check was not run.
 
     Raises:
         CommandError: a start would reject the value.
@@ -231,22 +227,18 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
     notes = []
     if field.check is not None and not violations:
         check = FieldCheck(field, value)
-        thread = threading.Thread(target=check.call, daemon=True)
-        thread.start()
-        thread.join(_CHECK_TIMEOUT)
-        failure: BaseException | str | None = check.failure
+        check.call()
+        if isinstance(check.failure, KeyboardInterrupt):
+            raise check.failure
         reason = unavailable_reason(check.failure)
-        if thread.is_alive():
-            reason = f"no answer within {_CHECK_TIMEOUT:g} s"
-        elif inspect.isawaitable(check.verdict):
+        failure = reason or check.failure or rejection_reason(check.verdict)
+        if inspect.isawaitable(check.verdict):
             notes.append("the check of the value is async and was not run. Run hive-boot check.")
             check.close()
-        elif failure is None:
-            failure = rejection_reason(check.verdict)
-        if reason is not None:
-            violations = [check_problem(field, reason, [value], unavailable=UNREACHED).message]
         elif failure is not None:
-            violations = [check_problem(field, failure, [value]).message]
+            unavailable = UNREACHED if reason else ""
+            problem = check_problem(field, failure, [value], unavailable=unavailable)
+            violations = [problem.message]
     if violations:
         message = f"{field.name} was not changed, because the new value:"
         hint = [] if declared else ["  Fix: if its declaration allows this value, add --app APP"]
@@ -279,13 +271,12 @@ def _exposure_notes(location: SecretLocation, backup: Path | None) -> list[str]:
         )
         raise CommandError(message)
     change = plan_gitignore_change(location.directory, [new])
-    root = find_repository(location.directory)
     if change is None:
-        failure = git_failure(root) if root is not None else ""
+        failure = git_failure(location.directory)
         return [f"git does not answer whether it ignores the file: {failure}"] if failure else []
     what = "file" if backup is None else "backup"
     note = f"git does not ignore the {what}. Fix: add the line {change.line} to {change.path}"
-    if backup is not None and root is not None:
+    if backup is not None and find_repository(location.directory) is not None:
         message = f"{location.shown} was not changed: {note}"
         raise CommandError(message)
     return [note]
@@ -333,9 +324,9 @@ def _print_report(facts: dict[str, Any]) -> None:
 
 
 def _print_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *, json: bool) -> int:
-    """Print the kubectl command. It reads stdin, so that the shell history lacks the value."""
+    """Print the kubectl command. It reads stdin, so that the value is not in the shell history."""
     name = name or fix_hints.object_name(declared.__name__ if declared else "")
-    if not _OBJECT.fullmatch(name):
+    if not _OBJECT_NAME.fullmatch(name):
         message = "--kubernetes must be the name of a Kubernetes Secret: a-z, 0-9, '-' and '.'"
         raise UsageError(message)
     fields = declared._field_index.all_fields if declared else [field]  # noqa: SLF001  (same package)

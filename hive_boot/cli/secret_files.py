@@ -14,7 +14,7 @@ from hive_boot.cli.terminal import CommandError, UsageError, os_error_text
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import Field, FieldIndex, ValueProblem, constraint_violations
 from hive_boot.secrets.loader import load
-from hive_boot.secrets.placeholders import STAND_INS, content_problem
+from hive_boot.secrets.placeholders import PLACEHOLDER_PROBLEMS, content_problem
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
@@ -84,13 +84,7 @@ def locate_secret(
     if not directory.is_dir():
         message = f"The directory {shown} does not exist. Specify it with --to."
         raise UsageError(message)
-    names = _list(directory, field)
-    if any(name.startswith("..") for name in names):
-        message = (
-            f"{shown} is a Kubernetes volume, which only the kubelet can write. Use --kubernetes: "
-            "it prints the command that changes the Secret."
-        )
-        raise CommandError(message)
+    names = read_target(without_constraints([field]), directory, shown).snapshots[0].names
     # Names in the directory itself are looked up in its listing: a file system that ignores case
     # would report ``api_key`` and ``API_KEY`` as two files.
     existing = [
@@ -121,16 +115,6 @@ def locate_secret(
         raise CommandError(message)
     status = path.lstat() if existing else None
     return SecretLocation(directory=directory, shown=shown / file, path=path, status=status)
-
-
-def _list(directory: Path, field: Field) -> list[str]:
-    """Return the names in a directory; those that matter, if it can only be entered."""
-    try:
-        return [path.name for path in directory.iterdir()]
-    except PermissionError:
-        os.stat(f"{directory}/.")  # noqa: PTH116  (raises without permission; Path drops the dot)
-        names = ("..data", *field.candidates)
-        return [name for name in names if os.path.lexists(directory / name)]
 
 
 @contextmanager
@@ -194,7 +178,7 @@ def encode_value(value: Value) -> bytes:
     """Return the file content from which a start reads exactly ``value``.
 
     A start removes one byte order mark and one final newline from text. A text that begins
-    with a byte order mark or ends with a newline therefore gets one more of it. The content
+    with a byte order mark or ends with a newline therefore gets another one. The content
     of SecretBytes is not changed.
     """
     if isinstance(value, SecretBytes):
@@ -210,7 +194,7 @@ def decode_value(raw: bytes, field: Field) -> ValueOrProblem:
     """
     value = value_of_content(lambda: raw, field.name, is_text=field.kind is Secret)
     problem = None if isinstance(value, ValueProblem) else content_problem(value)
-    return value if problem is None or problem in STAND_INS else problem
+    return value if problem is None or problem in PLACEHOLDER_PROBLEMS else problem
 
 
 def rejections(field: Field, value: Value) -> list[str]:
@@ -258,14 +242,34 @@ def read_env_files(field_index: FieldIndex, paths: Sequence[Path]) -> LoadResult
     return _read(field_index, "development", env_files=absolute, variables=lambda: variables)
 
 
+def read_target(field_index: FieldIndex, directory: Path, shown: Path) -> LoadResult:
+    """Load the directory that a command writes to, which need not exist.
+
+    Args:
+        field_index: the fields.
+        directory: the directory.
+        shown: the directory, as the user typed it.
+
+    Raises:
+        CommandError: the directory is a Kubernetes volume, or cannot be read.
+    """
+    target = read_directory(field_index, directory)
+    snapshot = target.snapshots[0]
+    if snapshot.volume:
+        message = (
+            f"{shown} is a Kubernetes volume, which only the kubelet can write. Use "
+            "hive-boot rotate NAME --kubernetes: it prints the command that changes the Secret."
+        )
+        raise CommandError(message)
+    if snapshot.problem is not None and directory.exists():
+        message = f"{shown} {snapshot.problem.message}"
+        raise CommandError(message)
+    return target
+
+
 def read_directory(field_index: FieldIndex, directory: Path) -> LoadResult:
     """Load a directory as a start in docker mode does."""
     return _read(field_index, "docker", directories=(str(directory),), directories_setting="--to")
-
-
-def read_environment(field_index: FieldIndex) -> LoadResult:
-    """Load the environment variables of this process as a start does."""
-    return _read(field_index, "environment", variables=os.environ.copy)
 
 
 def _read(field_index: FieldIndex, mode: Mode, **sources: Any) -> LoadResult:  # noqa: ANN401  (fields of SourceContext)

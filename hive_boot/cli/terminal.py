@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
-_DEFAULT_WIDTH = 80
+_WIDTH = 78
+"""Width of a help page."""
 
 EXIT_FAILURE = 1
 EXIT_USAGE = 64
@@ -50,7 +51,7 @@ class CommandError(_LinesError):
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal ends the command as Ctrl-C does; its number is the argument."""
+    """Raised by a signal, to end the command as Ctrl-C does; the argument is its number."""
 
 
 def raise_terminated(number: int, _frame: object) -> NoReturn:
@@ -60,6 +61,13 @@ def raise_terminated(number: int, _frame: object) -> NoReturn:
         Terminated: always.
     """
     raise Terminated(number)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """A formatter with an explicit width; without one argparse imports shutil."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_WIDTH)
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,7 +85,7 @@ class Parser(argparse.ArgumentParser):
             prog=f"hive-boot {command}".strip(),
             description=about,
             epilog=f"example:\n{examples}",
-            formatter_class=_formatter,
+            formatter_class=_Formatter,
             allow_abbrev=False,
         )
 
@@ -105,18 +113,6 @@ class Parser(argparse.ArgumentParser):
 def os_error_text(exc: OSError) -> str:
     """Return the message of the operating system for an error, without the path."""
     return exc.strerror or os.strerror(exc.errno or 0)
-
-
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    """Return a formatter with an explicit width; without one argparse imports shutil."""
-    try:
-        width = int(os.environ.get("COLUMNS", "")) or _DEFAULT_WIDTH
-    except ValueError:
-        try:
-            width = os.get_terminal_size(sys.stdout.fileno()).columns or _DEFAULT_WIDTH
-        except (AttributeError, OSError, ValueError):
-            width = _DEFAULT_WIDTH
-    return argparse.RawDescriptionHelpFormatter(prog, width=max(40, min(width, 100) - 2))
 
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
@@ -165,15 +161,10 @@ def print_text(text: str) -> None:
 
 
 def print_json(facts: object) -> None:
-    """Write JSON to stdout. If the encoding of stdout lacks a character, the text is ASCII."""
+    """Write JSON to stdout, in ASCII, which every encoding of stdout can represent."""
     import json  # noqa: PLC0415  (only for --json)
 
-    text = escape_controls(json.dumps(facts, indent=2, ensure_ascii=False), keep_lines=True)
-    try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        text = escape_controls(json.dumps(facts, indent=2), keep_lines=True)
-    print_text(text)
+    print_text(escape_controls(json.dumps(facts, indent=2), keep_lines=True))
 
 
 def print_error(text: str) -> None:

@@ -21,7 +21,7 @@ from hive_boot.lifecycle.tasks import start_daemon_thread
 from hive_boot.redaction.registry import redact_safely
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from multiprocessing.process import BaseProcess
     from types import FrameType
     from typing import NoReturn
@@ -93,7 +93,7 @@ def locate_thread(thread: threading.Thread, *, below: str = "") -> str:
     """
     with suppress(Exception):
         frames: list[FrameType] = []
-        frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  (documented)
+        frame = sys._current_frames().get(thread.ident or 0)
         while frame is not None and frame.f_code.co_filename != below:
             frames.insert(0, frame)
             frame = frame.f_back
@@ -150,8 +150,8 @@ def _short_path(path: str) -> str:
     return "/".join(path.split("/")[-2:])
 
 
-_JOIN_INTERVAL = 0.05
-"""Seconds between two checks whether the threads that are joined still block the exit."""
+_CHECK_INTERVAL = 0.05
+"""Seconds between two checks whether child processes have ended."""
 
 
 _NO_DESCRIPTION = (
@@ -161,11 +161,14 @@ _NO_DESCRIPTION = (
 
 
 def force_exit(status: int, pending: Callable[[], str], timings: Timings = DEFAULTS) -> NoReturn:
-    """End the process as :func:`exit_now`, with a description of what has not stopped.
+    """End the process now: no ``finally`` runs, and no thread is joined.
+
+    Before that, end the child processes, write what has not stopped, and flush the streams and log
+    handlers, each with a time limit.
 
     Args:
         status: the exit status.
-        pending: returns the text for stderr. It may fail or hang.
+        pending: returns the text for stderr; secrets in it are redacted. It may fail or hang.
         timings: contains the limit of each step.
     """
     message = [_NO_DESCRIPTION]
@@ -173,23 +176,13 @@ def force_exit(status: int, pending: Callable[[], str], timings: Timings = DEFAU
     def describe() -> None:
         message[0] = pending()
 
+    def write() -> None:
+        text = redact_safely(message[0].rstrip("\n") + "\n" + children)
+        write_stderr(escape_controls(text, keep_lines=True))
+
     _run_with_timeout(timings, describe)
-    exit_now(status, message[0], timings)
-
-
-def exit_now(status: int, text: str, timings: Timings = DEFAULTS) -> NoReturn:
-    """End the process now: no ``finally`` runs, and no thread is joined.
-
-    Before that, end the child processes, write the text, and flush the streams and log handlers,
-    each with a time limit.
-
-    Args:
-        status: the exit status.
-        text: the text for stderr; secrets in it are redacted.
-        timings: contains the limit of each step.
-    """
-    text += end_children(timings)
-    _run_with_timeout(timings, lambda: _write_line(text))
+    children = end_children(timings)
+    _run_with_timeout(timings, write)
     # Lambdas: a stream may be None, and the exception of that is ignored.
     flush = (lambda: sys.stdout.flush(), lambda: sys.stderr.flush())  # noqa: PLW0108
     _run_with_timeout(timings, *flush, logging.shutdown)
@@ -213,20 +206,21 @@ def end_children(timings: Timings = DEFAULTS) -> str:
         return ""
     # A Pool would start new workers in place of those that have ended.
     module.BaseProcess.start = lambda _: threading.Event().wait()
-    found = own_children()
-    outcomes: dict[BaseProcess, str] = {}
+    found = left = own_children()
+    outcomes = dict.fromkeys(found, "running")
     for number, outcome in ((signal.SIGTERM, "ended"), (signal.SIGKILL, "killed")):
-        left = own_children()
-        for child in left:
-            with suppress(OSError):  # it may have ended, or belong to another user now
-                if child.pid:
-                    os.kill(child.pid, number)
+        before = left
+        for child in before:
+            # It may have ended, belong to another user now, or be closed by another thread.
+            with suppress(OSError, ValueError):
+                if pid := child.pid:  # 0 would be the whole process group
+                    os.kill(pid, number)
         end = time.monotonic() + timings.child_exit_timeout
         while (left := own_children()) and time.monotonic() < end:
-            time.sleep(_JOIN_INTERVAL)
-        outcomes = {child: outcome for child in found if child not in left} | outcomes
+            time.sleep(_CHECK_INTERVAL)
+        outcomes |= {child: outcome for child in before if child not in left}
     return "".join(
-        f"  {outcomes.get(child, 'running'):<9} the child process "
+        f"  {outcomes[child]:<9} the child process "
         f"{escape_controls(redact_safely(str(child.name)))}, PID {child.pid}\n"
         for child in found
     )
@@ -241,24 +235,15 @@ def own_children() -> list[BaseProcess]:
     alive = []
     for child in started:
         with suppress(Exception):  # another thread may close it
+            # is_alive() asserts the first half, but not under `python -O`.
             if child._parent_pid == os.getpid() and child.is_alive():  # noqa: SLF001
                 alive.append(child)
     return alive
 
 
-def join_threads(threads: Sequence[threading.Thread], seconds: float) -> list[str]:
-    """Join threads, except idle threads of executors, which Python ends itself.
-
-    Args:
-        threads: the threads to join.
-        seconds: the time for all threads together.
-
-    Returns:
-        The names of the threads that still block the exit, each with the line that it executes.
-    """
-    end = time.monotonic() + seconds
-    while (blocking := [each for each in threads if _blocks_exit(each)]) and time.monotonic() < end:
-        blocking[0].join(min(_JOIN_INTERVAL, max(0.0, end - time.monotonic())))
+def describe_threads(threads: Iterable[threading.Thread]) -> list[str]:
+    """Return the names of the threads that block the exit, each with the line that it executes."""
+    blocking = filter(_blocks_exit, threads)
     return [f"{each.name} is at {locate_thread(each)}".removesuffix(" is at ") for each in blocking]
 
 
@@ -270,18 +255,11 @@ def _blocks_exit(thread: threading.Thread) -> bool:
     if not thread.is_alive() or not getattr(thread, "pending_work_items", True):
         return False  # only the manager thread of a ProcessPoolExecutor has pending_work_items
     pools = sys.modules.get("concurrent.futures.thread")
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001  (documented)
+    frame = sys._current_frames().get(thread.ident or 0)
     if pools is None or frame is None:
         return True
     # The innermost Python frame of an idle worker is the worker function: SimpleQueue.get is C.
     return frame.f_code is not pools._worker.__code__  # noqa: SLF001
-
-
-def _write_line(text: str) -> None:
-    """Write a text, redacted and with a final line break, to stderr; nothing if it is empty."""
-    if text:
-        shown = escape_controls(redact_safely(text), keep_lines=True)
-        write_stderr(shown if shown.endswith("\n") else f"{shown}\n")
 
 
 def _run_with_timeout(timings: Timings, *calls: Callable[[], object]) -> None:

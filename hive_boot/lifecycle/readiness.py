@@ -11,18 +11,12 @@ import anyio
 
 from hive_boot._records import Record
 from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
-from hive_boot.lifecycle.tasks import (
-    BackgroundTask,
-    CancellableBlock,
-    log_event,
-)
+from hive_boot.lifecycle.tasks import BackgroundTask, CancellableBlock, log_event
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Coroutine, Sequence
     from typing import Any
-
-    from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
 
@@ -69,7 +63,7 @@ class _ContributorState:
 
     Attributes:
         block: the current call, which can be cancelled; None between two calls.
-        ended: set at the end of the current call.
+        wait: the last wait for the end of a call, which that end cancels.
         passing: as in the status.
         failure: as in the status.
         failures: the number of failures in a row.
@@ -78,7 +72,7 @@ class _ContributorState:
     """
 
     block: CancellableBlock | None = None
-    ended: anyio.Event
+    wait: anyio.CancelScope
     passing = False
     failure = ""
     failures = 0
@@ -130,7 +124,7 @@ class ReadinessMonitor:
             context: the context variables of the contributors; each gets a copy.
         """
         for state in self._all:
-            work = partial(self._call_until_stop, state)
+            work = partial(self._call_repeatedly, state)
             task = BackgroundTask(work, state.label, context.copy(), self._timings)
             task.start()
             self._tasks.append(task)
@@ -166,27 +160,23 @@ class ReadinessMonitor:
         for task in self._tasks:
             task.abandon()
 
-    async def _call_until_stop(self, state: _ContributorState) -> None:
+    async def _call_repeatedly(self, state: _ContributorState) -> None:
+        contributor = state.contributor
         async with anyio.create_task_group() as group:
-            group.start_soon(self._call_repeatedly, state, group)
-            await self._stopping.wait()
+            while not self._stopping.is_set():
+                # There is never a second call beside one that continues although it was cancelled.
+                if state.block is None:
+                    state.block = CancellableBlock(self._timings)
+                    group.start_soon(self._call, state, state.block)
+                with anyio.move_on_after(contributor.timeout) as state.wait:
+                    await self._stopping.wait()
+                if state.block is not None and not self._stopping.is_set():
+                    state.block.cancel(contributor.interval)
+                    self._record(state, "timeout")
+                with anyio.move_on_after(contributor.interval):
+                    await self._stopping.wait()
             if state.block is not None:
                 state.block.cancel(self._timings.hook_cancel_timeout)
-
-    async def _call_repeatedly(self, state: _ContributorState, group: TaskGroup) -> None:
-        contributor = state.contributor
-        while not self._stopping.is_set():
-            # There is never a second call beside one that continues although it was cancelled.
-            if state.block is None:
-                state.block, state.ended = CancellableBlock(self._timings), anyio.Event()
-                group.start_soon(self._call, state, state.block)
-            with anyio.move_on_after(contributor.timeout):
-                await state.ended.wait()
-            if state.block is not None and not self._stopping.is_set():
-                state.block.cancel(contributor.interval)
-                self._record(state, "timeout")
-            with anyio.move_on_after(contributor.interval):
-                await self._stopping.wait()
 
     async def _call(self, state: _ContributorState, block: CancellableBlock) -> None:
         """Call a contributor once; its exceptions do not leave the task."""
@@ -194,7 +184,7 @@ class ReadinessMonitor:
             result, failure = await block.run(state.contributor.call)
         finally:
             state.block = None
-            state.ended.set()
+            state.wait.cancel()
         if not block.cancel_requested:
             name = "returned False" if result is False else ""
             self._record(state, name if failure is None else type(failure).__name__, failure)

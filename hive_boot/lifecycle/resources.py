@@ -31,8 +31,7 @@ from hive_boot.lifecycle.tasks import (
     log_event,
     unwrap_single,
 )
-from hive_boot.redaction.registry import redact
-from hive_boot.redaction.tracebacks import trim_traceback
+from hive_boot.redaction.registry import redact, trim_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,7 +51,7 @@ class Resource(Record):
         context_manager: returns the context manager that starts the resource, yields its
             value and stops it.
         dependencies: the names of the resources that must have started before it.
-        timeout: the limit of its start, and the limit of its stop, in seconds. With None only
+        timeout: the limit of its start, and the limit of its stop, in seconds. By default only
             the limits of the whole startup and the whole shutdown apply.
         retry_on: further exceptions which mean that something outside could not be reached, so
             that its start is retried. With None it is never retried.
@@ -61,7 +60,7 @@ class Resource(Record):
     name: str
     context_manager: Callable[[], AbstractAsyncContextManager[object]]
     dependencies: tuple[str, ...] = ()
-    timeout: float | None = None
+    timeout: float = math.inf
     retry_on: tuple[type[Exception], ...] | None = None
 
 
@@ -71,9 +70,8 @@ class _ResourceState:
     Attributes:
         step: the step of its start in the timeline; negative before.
         stop_step: the step of its stop in the timeline; negative before.
-        due: when its start exceeds its timeout, on the monotonic clock; infinite without a
-            timeout, and before and after the start.
-        is_late: whether it has started after that moment, because it has blocked the loop.
+        due: when its start is overdue, on the monotonic clock; infinite when it has started in
+            time, or has ended. One that has blocked the loop can start after that moment.
         overdue: what it was doing when its stop exceeded its limit; empty before.
         is_reported: whether ``start`` or ``on_crash`` has reported its failure.
         dependencies_may_stop: set when it has stopped, or has not ended after its cancellation.
@@ -81,14 +79,13 @@ class _ResourceState:
 
     def __init__(self, resource: Resource, timings: Timings) -> None:
         self.resource = resource
-        self.timeout = math.inf if resource.timeout is None else resource.timeout
         self.step = self.stop_step = -1
-        self.started_at = self.due = math.inf
+        self.due = math.inf
         self.context: Any = None
         self.value: object = None
         self.failure: BaseException | None = None
         self.overdue = ""
-        self.is_late = self.is_reported = False
+        self.is_reported = False
         self.startup_error: StartupError | None = None
         self.backoff = Backoff(
             timings.check_retry_delay, timings.max_check_retry_delay, jitter=True
@@ -117,9 +114,6 @@ class ResourceManager:
         on_crash: called with the name and the failure of a resource that ends while the
             application runs.
         timings: the timeout for the end of a cancelled resource, and the delays of retries.
-
-    Attributes:
-        pending_count: the number of resources that have not started yet.
     """
 
     def __init__(
@@ -140,10 +134,14 @@ class ResourceManager:
         self._deadline = math.inf
         self._unavailable: dict[str, tuple[BaseException, str]] = {}
         self._wakeup = anyio.Event()
-        self.pending_count: int = len(resources)
         self._failed: list[_ResourceState] = []
         self._is_starting = True
         self._stop_began = math.inf
+
+    @property
+    def pending_count(self) -> int:
+        """The number of resources that have not started yet."""
+        return sum(not state.started.is_set() for state in self._all.values())
 
     def value(self, name: str) -> object:
         """Return the value of a running resource.
@@ -174,30 +172,28 @@ class ResourceManager:
         for state in self._all.values():
             resource = state.resource
             state.step = self._timeline.begin(resource.name, "resource", resource.dependencies)
+            state.due = deadline
             group.start_soon(self._run, state)
         while not self._failed:
             self._wakeup = anyio.Event()
-            late = self._find_overdue(deadline)
-            if late is not None:
-                if self._unavailable and time.monotonic() >= deadline:
+            now = time.monotonic()
+            late = [state for state in self._all.values() if state.due <= now]
+            if late:
+                if self._unavailable and now >= deadline:
                     # A hang explains less than a failure to reach something outside.
                     raise self._unavailable_error()
-                raise self._timeout_error(late, deadline, seconds)
+                raise self._timeout_error(min(late, key=self._began), seconds)
             if not self.pending_count:
                 break
-            due = min(deadline, *(state.due for state in self._all.values()))
-            with anyio.move_on_after(max(0.0, due - time.monotonic())):
+            with anyio.move_on_after(min(state.due for state in self._all.values()) - now):
                 await self._wakeup.wait()
         # One more iteration of the event loop: resources that fail in it are reported together.
         await anyio.lowlevel.checkpoint()
         self._is_starting = False
         if self._failed:
-            failures: list[BaseException] = [
-                _failed_start(state)
-                for state in self._failed
-                if state.resource.name not in self._unavailable
-            ]
-            if len(failures) < len(self._failed):
+            others = [s for s in self._failed if s.resource.name not in self._unavailable]
+            failures: list[BaseException] = [_failed_start(state) for state in others]
+            if len(others) < len(self._failed):
                 failures.append(self._unavailable_error())
             raise combine(failures)
 
@@ -224,13 +220,13 @@ class ResourceManager:
                 group.start_soon(self._stop, state, deadline)
         failures: list[BaseException] = []
         for state in reversed(self._all.values()):
-            if state.failure is not None and not state.is_reported:
-                add_note(state.failure, f"(raised by {state.label})")
-                failures.append(state.failure)
             if state.startup_error is not None:
                 # The resource may turn its cancellation into another exception: the traceback of
                 # that exception shows the line at which the start was waiting.
                 state.startup_error.__cause__ = state.failure
+            elif state.failure is not None and not state.is_reported:
+                add_note(state.failure, f"(raised by {state.label})")
+                failures.append(state.failure)
         if late := [state for state in reversed(self._all.values()) if state.overdue]:
             names = [state.resource.name for state in late]
             failures.append(ShutdownTimeoutError(names, [state.overdue for state in late]))
@@ -239,7 +235,7 @@ class ResourceManager:
     def mark_cancelled(self) -> None:
         """Mark each resource as ended whose task was cancelled before its first step."""
         for state in self._all.values():
-            if state.step >= 0 and not state.done.is_set():
+            if not state.done.is_set():
                 state.failure = _unrequested_cancellation(state)
                 self._mark_ended(state)
 
@@ -253,31 +249,30 @@ class ResourceManager:
         return [
             self._describe(state)
             for state in self._all.values()
-            if state.step >= 0 and (self._is_starting or (is_stopping and not state.done.is_set()))
+            if self._is_starting or (is_stopping and not state.done.is_set())
         ]
 
     def _describe(self, state: _ResourceState) -> str:
         from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
 
-        step = self._timeline.step(state.step)
+        is_stopping = self._stop_began < math.inf
+        now = self._timeline.elapsed
+        step = self._timeline.step(max(state.step, state.stop_step))
         outcome: str = step.outcome
-        start, end = step.start, self._timeline.elapsed if step.end is None else step.end
+        start, end = step.start, now if is_stopping or step.end is None else step.end
         waits_for: list[str] = []
-        if outcome == "waiting":
+        if state.stop_step >= 0:
+            outcome = "stopping"
+        elif is_stopping and state.is_running:
+            outcome, start = "waiting", self._stop_began
+            dependents = self._dependents[state.resource.name]
+            waits_for = [
+                each.resource.name for each in dependents if not each.dependencies_may_stop.is_set()
+            ]
+        elif is_stopping:
+            outcome = "starting"
+        elif outcome == "waiting":
             waits_for = [need for need in step.waits_for if not self._all[need].is_running]
-        elif self._stop_began < math.inf:
-            end = self._timeline.elapsed
-            outcome = "stopping" if state.is_running else "starting"
-            if state.stop_step >= 0:
-                start = self._timeline.step(state.stop_step).start
-            elif state.is_running:
-                outcome, start = "waiting", self._stop_began
-                dependents = self._dependents[state.resource.name]
-                waits_for = [
-                    each.resource.name
-                    for each in dependents
-                    if not each.dependencies_may_stop.is_set()
-                ]
         detail = f"for {', '.join(waits_for)}" if waits_for else ""
         if outcome in {"running", "starting", "stopping"} and not state.done.is_set():
             detail = locate_coroutine(getattr(state.context, "gen", None))
@@ -292,7 +287,9 @@ class ResourceManager:
                 for need in resource.dependencies:
                     await self._all[need].started.wait()
                 while True:
-                    self._mark_starting(state)
+                    self._timeline.resume(state.step)
+                    state.due = min(time.monotonic() + resource.timeout, self._deadline)
+                    self._wakeup.set()
                     try:
                         state.context = resource.context_manager()
                         async with state.context as state.value:
@@ -300,7 +297,7 @@ class ResourceManager:
                             await state.stop.wait()
                         break
                     except Exception as exc:
-                        state.due = math.inf
+                        state.due = self._deadline
                         delay = self._retry_delay(state, unwrap_single(exc))
                         if delay is None:
                             raise
@@ -317,14 +314,26 @@ class ResourceManager:
         finally:
             self._mark_ended(state)
 
+    def _began(self, state: _ResourceState) -> float:
+        """Return when its start began, in seconds since the begin of the run; infinite before."""
+        step = self._timeline.step(state.step)
+        return math.inf if step.outcome == "waiting" else step.start
+
     def _retry_delay(self, state: _ResourceState, failure: BaseException) -> float | None:
-        """Return the seconds before a start is retried; None if its failure is final."""
+        """Return the seconds before a start is retried; None if its failure is final.
+
+        During a stop they are infinite: the failure would have been retried, so the stop does not
+        report it.
+        """
         name, retry_on = state.resource.name, state.resource.retry_on
         self._unavailable.pop(name, None)
-        if state.started.is_set() or not self._is_starting or retry_on is None:
+        if state.started.is_set() or retry_on is None:
             return None
         if (reason := unavailable_reason(failure, retry_on)) is None:
             return None
+        if not self._is_starting:
+            # The failure of an overdue start is the cause of its error.
+            return math.inf if state.startup_error is None else None
         self._unavailable[name] = failure, reason
         delay = state.backoff.next_delay()
         if time.monotonic() + delay >= self._deadline:
@@ -333,22 +342,13 @@ class ResourceManager:
         log_event(logging.WARNING, text, name, reason, delay)
         return delay
 
-    def _mark_starting(self, state: _ResourceState) -> None:
-        self._timeline.resume(state.step)
-        now = time.monotonic()
-        state.started_at = min(state.started_at, now)
-        state.due = now + state.timeout
-        self._wakeup.set()
-
     def _mark_started(self, state: _ResourceState) -> None:
         self._timeline.end(state.step)
-        state.is_late = time.monotonic() > min(state.due, self._deadline)
-        state.due = math.inf
+        if time.monotonic() <= state.due:
+            state.due = math.inf
         self._unavailable.pop(state.resource.name, None)
         state.started.set()
-        self.pending_count -= 1
-        if not self.pending_count:
-            self._wakeup.set()
+        self._wakeup.set()
 
     def _mark_ended(self, state: _ResourceState) -> None:
         state.value = state.context = None
@@ -371,22 +371,13 @@ class ResourceManager:
             await dependent.dependencies_may_stop.wait()
         now = time.monotonic()
         share = STOP_BUDGET_SHARE if state.resource.dependencies else 1
-        until = now + min(state.timeout, (deadline - now) * share)
-        if not state.is_running:
+        seconds = min(state.resource.timeout, (deadline - now) * share)
+        if state.is_running:
+            state.stop_step = self._timeline.begin(state.resource.name, "stop")
+            state.stop.set()
+        else:
             state.scope.cancel()
-            await self._await_stopped(state, until)
-            return
-        step = state.stop_step = self._timeline.begin(state.resource.name, "stop")
-        state.stop.set()
-        await self._await_stopped(state, until)
-        outcome: StepOutcome = "done" if state.failure is None else "failed"
-        self._timeline.end(step, "overdue" if state.overdue else outcome)
-
-    async def _await_stopped(self, state: _ResourceState, until: float) -> None:
-        """Wait for the end of a resource, and cancel it at ``until``."""
-        if state.step < 0:  # start() was not called
-            state.done.set()
-        with anyio.move_on_after(max(0.0, until - time.monotonic())):
+        with anyio.move_on_after(seconds):
             await state.done.wait()
         if not state.done.is_set():
             state.overdue = self._describe(state)
@@ -399,41 +390,28 @@ class ResourceManager:
             text = "Shutdown waits for %s although it was cancelled:\n  %s"
             log_event(logging.ERROR, text, state.label, self._describe(state))
             await state.done.wait()
-
-    def _find_overdue(self, deadline: float) -> _ResourceState | None:
-        """Return the resource whose start is overdue; of several, the one that began first."""
-        now = time.monotonic()
-        late = [
-            state
-            for state in self._all.values()
-            if state.is_late or not (state.started.is_set() or now < min(deadline, state.due))
-        ]
-        return min(
-            late,
-            key=lambda state: (state.started_at == math.inf, state.is_late, state.started_at),
-            default=None,
-        )
+        outcome: StepOutcome = "done" if state.failure is None else "failed"
+        # No effect without a stop step.
+        self._timeline.end(state.stop_step, "overdue" if state.overdue else outcome)
 
     def _unavailable_error(self) -> UnavailableError:
         """Return the error that names all resources that could not reach something outside."""
         problems, failures = [], []
-        for name in filter(self._unavailable.__contains__, self._all):
+        for name in [name for name in self._all if name in self._unavailable]:
             failure, reason = self._unavailable[name]
             failures.append(failure)
             problems.append(Problem(name, "unavailable", f"could not be reached: {redact(reason)}"))
             self._all[name].is_reported = True
-            self._timeline.end(self._all[name].step, "failed")
         error = UnavailableError(problems)
         error.__cause__ = combine(failures)
         return error
 
-    def _timeout_error(self, late: _ResourceState, deadline: float, seconds: float) -> StartupError:
+    def _timeout_error(self, late: _ResourceState, seconds: float) -> StartupError:
         lines = self.describe()
         self._timeline.end(late.step, "overdue")
-        late.is_reported = True
         limit = f"startup_timeout of {seconds:g} s"
-        if time.monotonic() < deadline:
-            limit = f"its timeout of {late.timeout:g} s"
+        if time.monotonic() < self._deadline:
+            limit = f"its timeout of {late.resource.timeout:g} s"
         late.startup_error = StartupError(late.resource.name, f"exceeded {limit}", lines)
         return late.startup_error
 
@@ -451,7 +429,9 @@ def _wrong_yield(state: _ResourceState, exc: BaseException) -> LifecycleError | 
     For such a generator contextlib raises a RuntimeError, with no other frames in the traceback.
     """
     frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(exc.__traceback__)][1:]
-    if not isinstance(exc, RuntimeError) or set(frames) != {contextlib.__file__}:
+    # A RuntimeError with a cause is from the interpreter: a StopIteration has left the generator.
+    is_of_contextlib = isinstance(exc, RuntimeError) and exc.__cause__ is None
+    if not is_of_contextlib or set(frames) != {contextlib.__file__}:
         return None
     how = "has yielded a second time" if state.started.is_set() else "has ended without a yield"
     code = state.context.gen.ag_code

@@ -11,15 +11,16 @@ import anyio
 from hive_boot._output import describe
 from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
 from hive_boot.exceptions import LifecycleError, ShutdownTimeoutError, describe_component
-from hive_boot.lifecycle.states import TRANSITIONS, State
+from hive_boot.lifecycle.states import SERVING, TRANSITIONS, State
 from hive_boot.lifecycle.tasks import (
     BackgroundTask,
     exclude_from_loop_end,
     log_event,
     log_failure,
+    log_system_exit,
     unwrap_single,
 )
-from hive_boot.redaction.tracebacks import locate_failure, trim_traceback
+from hive_boot.redaction.registry import locate_failure
 
 if TYPE_CHECKING:
     import contextvars
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.shutdown import ShutdownController
     from hive_boot.lifecycle.states import StateMachine
 
+    Components = tuple[Sequence[Resource], Sequence[SupervisedTask], Sequence[Contributor]]
+
 
 class Runner:
     """Resources, services and listeners of one run.
@@ -43,10 +46,13 @@ class Runner:
         shutdown: the shutdown of the run.
         context: the context variables of the tasks.
         timings: the waits of resources, services and tasks.
+        components: the resources to start, each after those that it needs; the services; and the
+            readiness contributors.
 
     Attributes:
-        failure: the first failure of a resource, a service or a listener; None without one.
-        failed: the name of the resource, service or listener that has failed first.
+        failure: the first failure that ends the run, of a resource, a service, a listener or a
+            hook; None without one.
+        failed: the name of what has failed first.
         resources: the resources; None until they start.
         services: the services; None until they start.
         readiness: the readiness contributors; None without one.
@@ -59,6 +65,7 @@ class Runner:
         *,
         context: contextvars.Context,
         timings: Timings = DEFAULTS,
+        components: Components = ((), (), ()),
     ) -> None:
         self.failure: BaseException | None = None
         self.failed: str = ""
@@ -73,31 +80,15 @@ class Runner:
         self._background = BackgroundTask(self._run_task_group, "hive_boot tasks", context, timings)
         self._group: TaskGroup | None = None
         self._opened = anyio.Event()
-        self._resources: Sequence[Resource] = ()
-        self._services: Sequence[SupervisedTask] = ()
-
-    def set_components(
-        self,
-        resources: Sequence[Resource],
-        services: Sequence[SupervisedTask],
-        contributors: Sequence[Contributor] = (),
-    ) -> None:
-        """Set the resources and services to start, and the functions to call from then on.
-
-        Args:
-            resources: the resources, each after those that it needs.
-            services: the services.
-            contributors: the readiness contributors. Default: none.
-        """
-        self._resources, self._services = resources, services
+        self._resources, self._services, contributors = components
         if contributors:
             from hive_boot.lifecycle.readiness import ReadinessMonitor  # noqa: PLC0415  (many have none)
 
-            self.readiness = ReadinessMonitor(contributors, self._shutdown.stopping, self._timings)
+            self.readiness = ReadinessMonitor(contributors, shutdown.stopping, timings)
 
     @property
     def only_asgi_component_pending(self) -> bool:
-        """Whether all resources but the last one, which needs them all, have started."""
+        """Whether all resources have started, except the last one: the ASGI component."""
         return (
             self._states.state is State.STARTING
             and self.resources is not None
@@ -113,7 +104,7 @@ class Runner:
         self._background.start()
         await self._opened.wait()
         if self._group is None:
-            message = "the loop is ending"
+            message = "The event loop is ending."
             raise LifecycleError(message)
         return self._group
 
@@ -126,7 +117,7 @@ class Runner:
         """Start a listener, which runs until the end of the run.
 
         Args:
-            listener: takes ``task_status``, and calls ``started()`` of it when it is open.
+            listener: a function that calls ``task_status.started()`` when it is open.
             name: the name of the listener in messages.
 
         Returns:
@@ -146,7 +137,7 @@ class Runner:
             except Exception as exc:
                 if not is_open:
                     raise
-                self.fail("listener", name, unwrap_single(exc))
+                self.report_failure("listener", name, unwrap_single(exc))
 
         value: object = await group.start(run_listener)
         is_open = True
@@ -165,18 +156,20 @@ class Runner:
         if self._resources:
             from hive_boot.lifecycle.resources import ResourceManager  # noqa: PLC0415  (many have none)
 
+            group = await self.task_group()
+            # Nothing is awaited between here and the start: `resources` is None until the start.
             self.resources = ResourceManager(
                 self._resources,
                 self._states.timeline,
-                partial(self.fail, "resource"),
+                partial(self.report_failure, "resource"),
                 self._timings,
             )
-            await self.resources.start(await self.task_group(), deadline, seconds)
+            await self.resources.start(group, deadline, seconds)
 
     async def start_services(self) -> None:
         """Start the services, and the calls of readiness contributors."""
         if self.readiness is not None or self._services:
-            # Its end, when a foreign owner closes the loop, ends calls and restarts too.
+            # If the owner of the loop closes it, the end of the task group ends these tasks too.
             await self.task_group()
         if self.readiness is not None:
             self.readiness.start(self._context)
@@ -186,30 +179,34 @@ class Runner:
             self.services = self._shutdown.services = TaskSupervisor(
                 self._services,
                 self._states.timeline,
-                partial(self.fail, "service"),
+                partial(self.report_failure, "service"),
                 self._shutdown.stopping,
                 self._timings,
             )
             self.services.start(self._context)
 
-    def fail(self, kind: str, name: str, failure: BaseException) -> None:
-        """Log the failure of a resource, a service or a listener; the first one ends the run."""
+    def report_failure(self, kind: str, name: str, failure: BaseException) -> None:
+        """Log the failure of a resource, service, listener or hook; the first one ends the run."""
         label = describe_component(kind, name)
-        trim_traceback(failure)
         text = "The application is stopping, because %s has failed"
         if self._shutdown.stopping.is_set():
             text = "The application was stopping when %s failed"
-        if self.failure is not None:
+        is_first = self.failure is None
+        if is_first:
+            self.failure, self.failed = failure, name
+        if isinstance(failure, SystemExit):
+            log_system_exit(failure, label)
+        elif not is_first:
             log_event(logging.ERROR, text, label, exc_info=failure)
-            return
-        self.failure, self.failed = failure, name
-        if self._shutdown.is_owned:
+        elif self._shutdown.is_owned:
             log_failure(text, label, failure=failure)
         else:
             # The owner gets the failure itself, and reports it with its traceback.
             reason = f"{describe(failure)} ({locate_failure(failure)})".removesuffix(" ()")
             log_event(logging.CRITICAL, f"{text}: %s", label, reason)
-        self._shutdown.request_after_failure()
+        # Without its own process a run that is not ready yet raises the failure from its start.
+        if self._shutdown.is_owned or self._states.state in SERVING:
+            self._shutdown.request()
 
     async def stop_services(self) -> list[BaseException]:
         """Stop the services.
@@ -261,7 +258,7 @@ class Runner:
         return [line for lines in self._pending() for line in lines]
 
     def waits_for(self) -> list[str]:
-        """Return a line for what the stop waits for now: what it stops later is left out."""
+        """Return a line for each thing that the stop waits for now, not for what it stops later."""
         return next((lines for lines in self._pending() if lines), [])
 
     def _pending(self) -> Iterator[list[str]]:
@@ -288,5 +285,5 @@ class Runner:
     async def _ping_watchdog(self, seconds: float) -> None:
         exclude_from_loop_end()
         while True:
-            self._states.notifier.watchdog()
+            self._states.notifier.send("WATCHDOG=1")
             await anyio.sleep(seconds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -206,7 +205,7 @@ class TaskSupervisor:
         backoff = Backoff(
             timings.service_restart_delay, timings.max_service_restart_delay, jitter=True
         )
-        ends: deque[float] = deque()
+        ends: list[float] = []
         while not self._stopping.is_set():
             began = time.monotonic()
             failure = await self._run_once(state)
@@ -215,86 +214,76 @@ class TaskSupervisor:
             now = time.monotonic()
             if now - began > service.restart_window:
                 backoff.reset()
-            ends.append(now)
-            while ends[0] < now - service.restart_window:
-                ends.popleft()
+            ends = [*(end for end in ends if end >= now - service.restart_window), now]
             if failure is None and service.restart != "always":
                 self.completed.append(service.label)
                 log_event(logging.INFO, "The service %s has returned", service.label)
                 return
-            is_restarted = service.restart != "never" and isinstance(failure, Exception | None)
-            if not is_restarted or len(ends) > service.max_restarts:
-                failure = failure or LifecycleError(
-                    f"The service {service.label} has returned {len(ends)} times within "
-                    f"{service.restart_window:g} s."
-                )
+            is_spent = len(ends) > service.max_restarts
+            if failure is None and is_spent:
+                times = f"{len(ends)} times within {service.restart_window:g} s"
+                failure = LifecycleError(f"The service {service.label} has returned {times}.")
+            if failure is not None and (is_spent or not _may_restart(service, failure)):
                 self._give_up(service, failure)
                 return
-            await self._wait_for_restart(state, failure, backoff.next_delay())
+            seconds = backoff.next_delay()
+            if failure is None:
+                text = "The service %s has returned and is started again in %.1f s"
+                log_event(logging.INFO, text, service.label, seconds)
+            else:
+                state.is_failing = True
+                text = "The service %s has failed and is restarted in %.1f s"
+                log_event(logging.ERROR, text, service.label, seconds, exc_info=failure)
+            with anyio.move_on_after(seconds):
+                await self._stopping.wait()
 
     async def _run_once(self, state: _ServiceState) -> BaseException | None:
         """Run a service once, and return its failure."""
-        label = state.service.label
+        service, label = state.service, state.service.label
         step = self._timeline.begin(label, "service")
         outcome: StepOutcome = "cancelled"
         block = state.block = CancellableBlock(self._timings)
-        recovery: BackgroundTask | None = None
+        recovery = BackgroundTask(partial(self._recover, state), f"recovery of {label}")
         if state.is_failing:
-            recovery = BackgroundTask(partial(self._recover, state), f"recovery of {label}")
             recovery.start()
             recovery.abandon()
         try:
-            _, failure = await block.run(state.service.call)
+            _, failure = await block.run(service.call)
             if failure is not None:
                 outcome = "failed"
                 if is_cancellation(failure):
                     # The service cancelled itself, or something that it awaits was cancelled.
                     message = f"The service {label} was cancelled, but not by hive_boot."
                     failure = LifecycleError(message)
-            elif block.has_returned:
+            elif not block.cancel_requested:
                 outcome = "done"
         finally:
             state.block = None
             self._timeline.end(step, outcome)
-            if recovery is not None:
-                await recovery.stop()
+            await recovery.stop()
         if failure is not None and self._stopping.is_set():
-            self._report_final(state.service, failure, was_cancelled=block.cancel_requested)
+            # No restart follows.
+            if block.cancel_requested:
+                add_note(failure, f"(raised by the service {label})")
+                self.failures.append(failure)
+            elif _may_restart(service, failure):
+                text = "The service %s has failed; no restart, because the application stops"
+                log_event(logging.ERROR, text, label, exc_info=failure)
+            else:
+                self._give_up(service, failure)
         return failure
-
-    def _report_final(
-        self, service: SupervisedTask, failure: BaseException, *, was_cancelled: bool
-    ) -> None:
-        """Report a failure that is not followed by a restart, because the application stops."""
-        if was_cancelled:
-            add_note(failure, f"(raised by the service {service.label})")
-            self.failures.append(failure)
-        elif service.restart != "never" and isinstance(failure, Exception):
-            text = "The service %s has failed; no restart, because the application stops"
-            log_event(logging.ERROR, text, service.label, exc_info=failure)
-        else:
-            self._give_up(service, failure)
 
     def _give_up(self, service: SupervisedTask, failure: BaseException) -> None:
         add_note(failure, f"(raised by the service {service.label})")
         self._on_give_up(service.label, failure)
-
-    async def _wait_for_restart(
-        self, state: _ServiceState, failure: BaseException | None, seconds: float
-    ) -> None:
-        label = state.service.label
-        if failure is None:
-            text = "The service %s has returned and is started again in %.1f s"
-            log_event(logging.INFO, text, label, seconds)
-        else:
-            state.is_failing = True
-            text = "The service %s has failed and is restarted in %.1f s"
-            log_event(logging.ERROR, text, label, seconds, exc_info=failure)
-        with anyio.move_on_after(seconds):
-            await self._stopping.wait()
 
     async def _recover(self, state: _ServiceState) -> None:
         """Mark a restarted service as recovered, if it keeps running."""
         await anyio.sleep(self._timings.service_stable_interval)
         state.is_failing = False
         log_event(logging.INFO, "The service %s runs again", state.service.label)
+
+
+def _may_restart(service: SupervisedTask, failure: BaseException) -> bool:
+    """Return whether a service that has failed may run again; ``sys.exit()`` is final."""
+    return service.restart != "never" and isinstance(failure, Exception)

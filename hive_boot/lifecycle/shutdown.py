@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot._timings import DEFAULTS, Backoff
+from hive_boot.lifecycle.signals import is_exiting
 from hive_boot.lifecycle.states import SERVING, State
 from hive_boot.lifecycle.tasks import BackgroundTask, call_on_stop, log_event, start_daemon_thread
 
@@ -32,7 +33,7 @@ class ShutdownController:
 
     A request begins it: the shutdown delay and the grace period of main pass, then main is
     cancelled, and the deadline begins. In an owned process a forced exit follows the deadline.
-    Methods are called in the event loop, except :meth:`note_signal` and :meth:`force`.
+    Methods are called in the event loop, except :meth:`note_signal` and :meth:`mark_forced`.
 
     Args:
         states: the states of the run.
@@ -40,6 +41,7 @@ class ShutdownController:
         timeout: seconds between the cancellation and the deadline.
         cancel: cancels main, the block, or the server that uses the run. Its argument is the
             time in which this should end, in seconds.
+        context: the context variables of functions that are called when a stop is requested.
         describe_pending: describes what has not stopped, before a forced exit; called in
             another thread. None if the process has another owner: a failure then cancels
             without a delay, and there is no forced exit.
@@ -65,6 +67,7 @@ class ShutdownController:
         delay: float,
         timeout: float,
         cancel: Callable[[float], object],
+        context: contextvars.Context,
         describe_pending: Callable[[], str] | None = None,
         waits_for: Callable[[], Sequence[str]] = tuple,
         grace_period: float = 0.0,
@@ -84,36 +87,24 @@ class ShutdownController:
         self._on_stop = on_stop
         self._timings = timings
         self._waits_for = waits_for
-        self._log_task = BackgroundTask(self._log_waiting, "hive_boot shutdown log")
-        self._delay_ended = anyio.Event()
-        self._task: BackgroundTask | None = None
-        self._watchdog: ExitWatchdog | None = None
-        if describe_pending is not None:
-            self._watchdog = ExitWatchdog(describe_pending, 70, timings)
+        self._stop_began = anyio.Event()
+        self._task = BackgroundTask(self._accompany, "hive_boot shutdown", context, timings)
+        self._watchdog = ExitWatchdog(describe_pending or str, 70, timings)
 
     @property
     def cancel_delay(self) -> float:
         """Seconds between the request and the cancellation of main, for a run that is ready."""
         return max(self.delay, self._grace_period)
 
-    def prepare(self, context: contextvars.Context) -> None:
-        """Start the task in which the delay passes, and load what a forced exit needs.
+    def prepare(self) -> None:
+        """Load what a forced exit needs; called when the run is ready.
 
-        Called when the run is ready: a stop must not depend on a new thread or an open file.
-
-        Args:
-            context: the context variables of functions that are called when a stop is requested.
+        A stop must not depend on a file that can be opened.
         """
         if self.stopping.is_set():
             # Only the run of another owner becomes ready after the request: its start continues.
             self._states.transition(State.DRAINING)
-        if self.cancel_delay or self._on_stop is not None or self.services is not None:
-            work = self._pass_delay
-            self._task = BackgroundTask(work, "hive_boot shutdown", context.copy(), self._timings)
-            self._task.start()
-        self.start_log()
-        if self._watchdog is not None:
-            self._watchdog.prepare()
+        self._watchdog.prepare()
 
     def request(self) -> None:
         """Begin the shutdown; a second request does nothing."""
@@ -122,20 +113,12 @@ class ShutdownController:
         self._mark_requested()
         if not self.is_owned:
             self._cancel(self.timeout)
-        elif self._task is None or self._task.has_ended or self._states.state is not State.DRAINING:
+        elif self._states.state is not State.DRAINING or not (self.cancel_delay or self._on_stop):
             self._end_delay()
-
-    def request_after_failure(self) -> None:
-        """Begin the shutdown, because a resource, a service or a listener has failed."""
-        # Before READY the start raises the failure itself.
-        if self.is_owned or self._states.state in SERVING:
-            self.request()
 
     def begin_stop(self) -> None:
         """Start the deadline and enter STOPPING, in whichever state the run is."""
-        # Main has ended: nothing asks it to.
-        self._delay_ended.set()
-        self._on_stop = None
+        self._stop_began.set()
         self._mark_requested()
         self.start_deadline()
         if self._states.state in {State.STARTING, State.DRAINING}:
@@ -147,32 +130,27 @@ class ShutdownController:
         A later call starts it earlier, if the services have ended before.
         """
         now = time.monotonic()
-        grace = 0.0 if self.services is None else self.services.grace_period
-        end = max(now, self.requested_at + grace) if self.requested_at < math.inf else now
+        end = max(now, min(now, self.requested_at) + self._services_grace)
         self.deadline = min(self.deadline, end + self.timeout)
-        if self._watchdog is not None:
-            self._watchdog.set_deadline(self.deadline + self._timings.forced_exit_delay)
+        self._watchdog.set_deadline(self.deadline + self._timings.forced_exit_delay)
 
     def watch(self) -> None:
-        """Start the threads that force an exit after the deadline.
+        """Start the threads that force an exit after the deadline; only in an owned process.
 
         They also do so if the event loop ignores the first signal. They are started with the run:
         a signal handler cannot start a thread, and a process at its limit of threads cannot either.
         If that limit is reached now, there is no forced exit.
         """
-        if self._watchdog is not None:
-            with suppress(RuntimeError):
-                self._watchdog.start()
+        with suppress(RuntimeError):
+            self._watchdog.start()
 
     def note_signal(self) -> None:
         """Note the first signal; called in its handler, so that a blocked loop cannot miss it."""
-        if self._watchdog is not None:
-            grace = 0.0 if self.services is None else self.services.grace_period
-            seconds = max(self.cancel_delay, grace) + self.timeout
-            due = time.monotonic() + seconds + self._timings.forced_exit_delay
-            self._watchdog.set_deadline(due)
+        seconds = max(self.cancel_delay, self._services_grace) + self.timeout
+        due = time.monotonic() + seconds + self._timings.forced_exit_delay
+        self._watchdog.set_deadline(due)
 
-    def force(self) -> State:
+    def mark_forced(self) -> State:
         """Enter FORCED, before the second signal ends the process; called in its handler.
 
         Returns:
@@ -183,15 +161,12 @@ class ShutdownController:
         return before
 
     async def end(self) -> None:
-        """End the tasks of the shutdown."""
-        await self._log_task.stop()
-        if self._task is not None:
-            await self._task.stop()
+        """End the task of the shutdown."""
+        await self._task.stop()
 
     def abandon(self) -> None:
-        """Suppress log lines in a forked child, in which the tasks belong to the parent."""
-        if self._task is not None:
-            self._task.abandon()
+        """Suppress log lines in a forked child, in which the task belongs to the parent."""
+        self._task.abandon()
 
     def release(self, *, exit_may_hang: bool) -> None:
         """Cancel the forced exit, because the event loop has ended.
@@ -200,12 +175,14 @@ class ShutdownController:
             exit_may_hang: whether threads or child processes of the application are left, for
                 which Python waits. Then only this wait ends with a forced exit.
         """
-        if self._watchdog is None:
-            return
         if exit_may_hang:
             self._watchdog.only_while_exiting()
         else:
             self._watchdog.cancel()
+
+    @property
+    def _services_grace(self) -> float:
+        return 0.0 if self.services is None else self.services.grace_period
 
     def _mark_requested(self) -> None:
         if self.requested_at < math.inf:
@@ -215,28 +192,30 @@ class ShutdownController:
         if self._states.state in SERVING:
             self._states.transition(State.DRAINING)
         self.stopping.set()
+        self._task.start()
 
-    async def _pass_delay(self) -> None:
-        await self.stopping.wait()
+    async def _accompany(self) -> None:
+        """Ask main and services to stop, end the delay, and log what the shutdown waits for."""
         async with anyio.create_task_group() as group:
-            if self._on_stop is not None:
+            # Nothing asks a main that has ended, or that has not begun.
+            if self._on_stop is not None and not self._stop_began.is_set():
                 group.start_soon(call_on_stop, self._on_stop, "main")
             if self.services is not None:
                 self.services.call_on_stop(group)
             # Another owner receives the request at once, and ends the run itself.
             if self.is_owned:
-                await anyio.sleep(self.cancel_delay)
-                self._end_delay()
+                group.start_soon(self._pass_delay)
+            await self._stop_began.wait()
+            # The log does not matter to code that closes the loop early.
+            self._task.abandon()
+            await self._log_waiting()
 
-    def start_log(self) -> None:
-        """Start the task that logs what a long shutdown waits for; a second call does nothing."""
-        self._log_task.start()
-        # The log does not matter to code that closes the loop early.
-        self._log_task.abandon()
+    async def _pass_delay(self) -> None:
+        await anyio.sleep(self.cancel_delay)
+        self._end_delay()
 
     async def _log_waiting(self) -> None:
         """Log what the shutdown waits for, when 1, 3, 7 seconds have passed, and so on."""
-        await self._delay_ended.wait()
         backoff = Backoff(self._timings.shutdown_log_delay, math.inf)
         while True:
             await anyio.sleep(backoff.next_delay())
@@ -246,7 +225,7 @@ class ShutdownController:
                 log_event(logging.INFO, text, seconds, *lines)
 
     def _end_delay(self) -> None:
-        if not self._delay_ended.is_set():
+        if not self._stop_began.is_set():
             self.begin_stop()
             self._cancel(self.timeout)
 
@@ -306,17 +285,17 @@ class ExitWatchdog:
         self._deadlines.put(None)
         for thread in self._threads:
             thread.join(0.1)
-        self._hold()
+        self._wait_for_forced_exit()
 
     def only_while_exiting(self) -> None:
         """Restrict the forced exit to the phase in which Python joins threads and children."""
         self._only_at_exit = True
-        self._hold()
+        self._wait_for_forced_exit()
         if (util := sys.modules.get("multiprocessing.util")) is not None:
             # A negative priority is called after the children have been joined.
-            util.Finalize(None, self._hold, exitpriority=-1000)
+            util.Finalize(None, self._wait_for_forced_exit, exitpriority=-1000)
 
-    def _hold(self) -> None:
+    def _wait_for_forced_exit(self) -> None:
         """Wait for the forced exit if it has begun.
 
         It ends child processes, and what waits for them then continues: without this, Python could
@@ -338,7 +317,7 @@ class ExitWatchdog:
                     deadline = message
                 else:
                     from hive_boot.lifecycle import forced_exit  # noqa: F401, PLC0415  (after the start)
-        self._must_exit = not self._only_at_exit or _is_exiting()
+        self._must_exit = not self._only_at_exit or is_exiting()
         self._decided.set()
         if self._must_exit:
             from hive_boot.lifecycle.forced_exit import force_exit  # noqa: PLC0415  (no start needs it)
@@ -358,10 +337,3 @@ class ExitWatchdog:
 
                 end_children(timings)
             os._exit(self._status)
-
-
-def _is_exiting() -> bool:
-    """Return whether Python joins threads and children now, because the main thread has ended."""
-    # Python joins the threads of executors first, while is_alive() of the main thread is True.
-    is_shutting_down: bool = getattr(threading, "_SHUTTING_DOWN", False)
-    return is_shutting_down or not threading.main_thread().is_alive()

@@ -10,6 +10,7 @@ A library that installs its own handlers gets the signals too, after hive_boot.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import select
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
         def reload(self) -> None:
             """Request a reload, after SIGHUP."""
 
-        def force(self) -> str:
+        def mark_forced(self) -> str:
             """Return the state of the run, before the second signal ends the process."""
 
 
@@ -76,6 +77,7 @@ class SignalHandler:
         self._target: SignalTarget | None = None
         self._before: dict[int, object] = {}
         self._reloads = False
+        self._is_kept = False
         self._reported: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -83,19 +85,35 @@ class SignalHandler:
             # install_early() has installed the handlers; the imports since may have replaced them.
             self.reinstall_all()
         elif threading.current_thread() is threading.main_thread():
-            numbers: tuple[signal.Signals, ...] = HANDLED
-            # A process that was started to survive its terminal (nohup) ignores SIGHUP.
-            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-                numbers += (signal.SIGHUP,)
-                self._reloads = not _has_terminal()
-            for number in numbers:
-                self._before[number] = signal.signal(number, self._handle)
+            self._reloads = not _has_terminal()
+            for number in (*HANDLED, signal.SIGHUP):
+                # A process that was started to survive its terminal (nohup) ignores SIGHUP.
+                if number in HANDLED or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._handle)
             # A forked child gets the former handlers.
             os.register_at_fork(after_in_child=self._restore)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._restore()
+        if not self._is_kept:
+            self._restore()
+
+    def handle_exit(self, *, keep: bool) -> None:
+        """Handle signals also while the interpreter exits; called in the block.
+
+        Args:
+            keep: whether threads are left, which Python joins before it calls the functions of
+                :mod:`atexit`. The handlers then stay installed: while the program continues after
+                the run, a signal restores the former ones, and is raised again.
+        """
+        if self._before:
+            self._is_kept = keep
+            atexit.register(self._install_at_exit)
+
+    def _install_at_exit(self) -> None:
+        for number in (*HANDLED, signal.SIGHUP):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                self._before[number] = signal.signal(number, self._handle)
 
     def reinstall_all(self) -> None:
         """Install each handler again that other code has replaced."""
@@ -147,7 +165,11 @@ class SignalHandler:
             target.stop()
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.react(number, None)
+        if self._is_kept and not is_exiting():
+            self._restore()
+            signal.raise_signal(number)
+        else:
+            self.react(number, None)
 
     def react(self, number: int, caller: _Chained | None) -> None:
         """Request a stop or a reload, or end the process; called in a signal handler."""
@@ -176,9 +198,13 @@ class SignalHandler:
             # A third signal, which interrupts this handler, changes nothing.
             return
         self._is_forcing = True
-        state = "armed" if self._target is None else self._target.force()
+        state = "armed" if self._target is None else self._target.mark_forced()
         text = f"hive_boot: a second signal, {signal.Signals(number).name}, while {state}: forced\n"
-        text += _end_children()
+        if "multiprocessing.process" in sys.modules:
+            with suppress(Exception):
+                from hive_boot.lifecycle.forced_exit import end_children  # noqa: PLC0415  (few have any)
+
+                text += end_children()
         with suppress(OSError, ValueError):
             if select.select([], [_STDERR], [], 0)[1]:
                 os.write(_STDERR, text.encode())
@@ -198,16 +224,21 @@ class _Chained:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.handler.react(number, self)
-        try:
-            # The stop is requested: these exceptions would end the event loop before it.
-            with suppress(SystemExit, KeyboardInterrupt):
-                self._other(number, frame)
-        finally:
-            is_left = signal.getsignal(number) is self
-            if is_left:
-                self.handler.repeats.add(number)
-            # It may have ignored further signals, or restored the default action.
-            self.handler.reinstall(number, log=False)
+        # An exception would end the event loop before the stop that is requested.
+        with suppress(BaseException):
+            self._other(number, frame)
+        is_left = signal.getsignal(number) is self
+        if is_left:
+            self.handler.repeats.add(number)
+        # It may have ignored further signals, or restored the default action.
+        self.handler.reinstall(number, log=False)
+
+
+def is_exiting() -> bool:
+    """Return whether the main thread has ended: Python joins threads and children, or exits."""
+    # Python joins the threads of executors first, while is_alive() of the main thread is True.
+    is_shutting_down: bool = getattr(threading, "_SHUTTING_DOWN", False)
+    return is_shutting_down or not threading.main_thread().is_alive()
 
 
 def _describe(handler: object) -> str:
@@ -217,16 +248,6 @@ def _describe(handler: object) -> str:
     handler = getattr(handler, "func", handler)
     name = getattr(handler, "__qualname__", type(handler).__qualname__)
     return f"{handler.__module__}.{name}"
-
-
-def _end_children() -> str:
-    """End the child processes of multiprocessing, and return a line for each."""
-    if "multiprocessing.process" in sys.modules:
-        with suppress(Exception):
-            from hive_boot.lifecycle.forced_exit import end_children  # noqa: PLC0415  (few have any)
-
-            return end_children()
-    return ""
 
 
 _early: list[SignalHandler] = []
@@ -264,8 +285,7 @@ def terminate_self() -> None:
 
 def _has_terminal() -> bool:
     """Return whether there is a controlling terminal, whose end SIGHUP would report."""
-    try:
+    with suppress(OSError):
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
-    except OSError:
-        return False
-    return True
+        return True
+    return False

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from itertools import count
+from typing import Literal
 
 from hive_boot._records import Record
 from hive_boot.exceptions import IllegalTransitionError
 from hive_boot.redaction.registry import redact_safely
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class State(StrEnum):
@@ -77,7 +74,7 @@ class TimelineEntry(Record):
     waits_for: tuple[str, ...] = ()
 
 
-_MOST = 200
+_MAX_SERVICE_STEPS = 200
 """Number of service runs in the timeline: a failing service is restarted during the whole run."""
 
 
@@ -87,8 +84,7 @@ class Timeline:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._steps: dict[int, TimelineEntry] = {}
-        self._services: deque[int] = deque()
-        self._next = 0
+        self._numbers = count()
 
     @property
     def elapsed(self) -> float:
@@ -105,7 +101,7 @@ class Timeline:
         return self._steps[number]
 
     def begin(self, name: str, kind: Kind, waits_for: tuple[str, ...] | None = None) -> int:
-        """Record the begin of a step.
+        """Record the beginning of a step.
 
         Args:
             name: the name of the step.
@@ -115,15 +111,13 @@ class Timeline:
         Returns:
             The number of the step.
         """
-        number = self._next
-        self._next += 1
+        number = next(self._numbers)
         outcome: StepOutcome = "running" if waits_for is None else "waiting"
         entry = TimelineEntry(name, kind, self.elapsed, None, outcome, waits_for or ())
         self._steps[number] = entry
-        if kind == "service":
-            self._services.append(number)
-            if len(self._services) > _MOST:
-                del self._steps[self._services.popleft()]
+        services = [each for each, step in self._steps.items() if step.kind == "service"]
+        if len(services) > _MAX_SERVICE_STEPS:
+            del self._steps[services[0]]
         return number
 
     def resume(self, number: int) -> None:
@@ -147,13 +141,9 @@ _FOREVER = 2**64 - 1
 class SystemdNotifier:
     """Sends the state of a service to systemd, or to another owner of ``NOTIFY_SOCKET``.
 
-    No method raises or blocks. Without ``NOTIFY_SOCKET``, and in a forked child, all methods do
-    nothing: systemd would take a message of the child for one of its parent.
-
-    Args:
-        environ: ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID`` are read from it, once;
-            it is not changed. Default: ``os.environ``. The socket is a path, or an abstract name
-            that begins with ``@``; other addresses (``vsock:``) are ignored.
+    No method raises or blocks. Without ``NOTIFY_SOCKET``, and in a forked child, nothing is sent:
+    systemd would take a message of the child for one of its parent. The socket is a path, or an
+    abstract name that begins with ``@``; other addresses (``vsock:``) are ignored.
 
     Attributes:
         interval: seconds between two watchdog messages: half of ``WATCHDOG_USEC``, as
@@ -161,98 +151,40 @@ class SystemdNotifier:
             another process.
     """
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self) -> None:
         self._pid = os.getpid()
-        self._address = _address(_variable(environ, "NOTIFY_SOCKET"))
+        name = os.environ.get("NOTIFY_SOCKET", "")
+        # ``/`` or ``@`` alone is not a name; an abstract name begins with a zero byte.
+        self._address = name.replace("@", "\0", 1) if name[1:] and name[0] in "/@" else ""
         self.interval: float | None = None
-        is_ours = _variable(environ, "WATCHDOG_PID") in {"", str(self._pid)}
-        if self._address is not None and is_ours:
-            self.interval = _interval(_variable(environ, "WATCHDOG_USEC"))
+        if self._address and os.environ.get("WATCHDOG_PID", "") in {"", str(self._pid)}:
+            with suppress(ValueError):
+                allowed = int(os.environ.get("WATCHDOG_USEC", ""))
+                self.interval = allowed / 2_000_000 if 0 < allowed < _FOREVER else None
 
-    @property
-    def is_on(self) -> bool:
-        """Whether the socket is set, and this is the process that created the notifier."""
-        return self._address is not None and os.getpid() == self._pid
-
-    def ready(self, status: str = "") -> None:
-        """Send ``READY=1``: the service has started, or has finished a reload.
+    def send(self, state: str, status: str = "") -> None:
+        """Send one message; it is lost when it cannot be sent at once.
 
         Args:
-            status: the new status line. Default: the status is not changed.
+            state: the lines before the status, such as ``READY=1``. May be empty.
+            status: the status line that ``systemctl status`` shows; it is redacted, joined to one
+                line and shortened. Default: the status is not changed.
         """
-        self._send("READY=1", status)
-
-    def reloading(self) -> None:
-        """Send ``RELOADING=1``: a reload begins; ``ready`` must follow in every case.
-
-        The time must be in the same datagram: systemd.service(5), ``notify-reload``.
-        """
-        now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={now}")
-
-    def stopping(self, status: str = "") -> None:
-        """Send ``STOPPING=1``: the service stops.
-
-        Args:
-            status: the new status line. Default: the status is not changed.
-        """
-        self._send("STOPPING=1", status)
-
-    def status(self, text: str) -> None:
-        """Send the status line that ``systemctl status`` shows.
-
-        Args:
-            text: the status; it is redacted, joined to one line and shortened.
-        """
-        self._send("", text)
-
-    def watchdog(self) -> None:
-        """Send ``WATCHDOG=1``: the event loop runs."""
-        self._send("WATCHDOG=1")
-
-    def _send(self, state: str, status: str = "") -> None:
-        if not self.is_on:
+        if not self._address or os.getpid() != self._pid:
             return
         import socket  # noqa: PLC0415  (only under systemd)
 
-        if status or not state:
-            state = f"{state}\nSTATUS={_line(status)}".lstrip()
+        if status:
+            # systemd rejects other characters.
+            shown = "".join(each if each.isprintable() else " " for each in redact_safely(status))
+            line = " ".join(shown.split())[:_MAX_STATUS_LENGTH]
+            state = f"{state}\nSTATUS={line}".lstrip()
         with (
             suppress(OSError, ValueError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as client,
         ):
             client.settimeout(0)
-            client.sendto(state.encode(errors="replace"), self._address or "")
-
-
-def _variable(environ: Mapping[str, str] | None, name: str) -> str:
-    """Return the text of a variable; empty when it is not set."""
-    # Not through a local variable: a traceback with locals would show all of os.environ.
-    return (os.environ if environ is None else environ).get(name, "")
-
-
-def _address(name: str) -> str | None:
-    """Return the address of the socket; an abstract name begins with a zero byte."""
-    if len(name) < 2:  # noqa: PLR2004  (``/`` or ``@`` alone is not a name)
-        return None
-    if name[0] == "@":
-        return f"\0{name[1:]}"
-    return name if name[0] == "/" else None
-
-
-def _interval(microseconds: str) -> float | None:
-    """Return half of the watchdog timeout, in seconds; None when it is off or invalid."""
-    with suppress(ValueError):
-        allowed = int(microseconds)
-        if 0 < allowed < _FOREVER:
-            return allowed / 2_000_000
-    return None
-
-
-def _line(text: str) -> str:
-    """Return a text as one redacted line, without characters that systemd rejects."""
-    printable = "".join(each if each.isprintable() else " " for each in redact_safely(text))
-    return " ".join(printable.split())[:_MAX_STATUS_LENGTH]
+            client.sendto(state.encode(errors="replace"), self._address)
 
 
 class StateMachine:
@@ -286,15 +218,17 @@ class StateMachine:
             self._phase = self.timeline.begin(state, "phase")
             if state is State.STOPPED:
                 self.timeline.end(self._phase)
+        message = ""
         if state is State.RELOADING:
-            self.notifier.reloading()
+            # The time must be in the same datagram: systemd.service(5), ``notify-reload``.
+            now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+            message = f"RELOADING=1\nMONOTONIC_USEC={now}"
         elif state is State.READY:
             self.started = True
-            self.notifier.ready("Ready")
+            message = "READY=1"
         elif state is State.DRAINING or (state is State.STOPPING and not self.started):
-            self.notifier.stopping(state.capitalize())
-        else:
-            self.notifier.status(state.capitalize())
+            message = "STOPPING=1"
+        self.notifier.send(message, state.capitalize())
 
     def transition_silently(self, state: State) -> None:
         """Enter a state; nothing is recorded or sent.

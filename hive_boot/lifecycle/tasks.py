@@ -6,7 +6,6 @@ import contextvars
 import logging
 import math
 import os
-import signal
 import sys
 import threading
 from contextlib import suppress
@@ -19,7 +18,7 @@ import anyio.lowlevel
 
 from hive_boot._output import log_safely
 from hive_boot._timings import DEFAULTS
-from hive_boot.redaction.tracebacks import trim_traceback
+from hive_boot.redaction.registry import locate_failure, trim_traceback
 
 if TYPE_CHECKING:
     import asyncio
@@ -48,7 +47,8 @@ def combine(failures: Sequence[BaseException]) -> BaseException:
     """Return a single failure as it is, and several as one exception group."""
     if len(failures) == 1:
         return failures[0]
-    return BaseExceptionGroup(f"{len(failures)} failures in one run", failures)
+    # Without their number: those that were logged are removed from the report.
+    return BaseExceptionGroup("several failures in one run", failures)
 
 
 def is_cancellation(failure: BaseException) -> bool:
@@ -78,8 +78,16 @@ def log_failure(text: str, *args: object, failure: BaseException) -> None:
         vars(failure)[_LOGGED] = True
 
 
+def log_system_exit(exc: SystemExit, caller: str) -> None:
+    """Log a ``sys.exit`` that stops the application, unless it was logged before."""
+    if not was_logged(exc):
+        text = "sys.exit(%r) in %s stops the application: %s"
+        log_event(logging.WARNING, text, exc.code, caller, locate_failure(exc))
+        vars(exc)[_LOGGED] = True
+
+
 def was_logged(failure: BaseException) -> bool:
-    """Return whether :func:`log_failure` has logged a failure."""
+    """Return whether a failure that ends a run was logged."""
     return _LOGGED in vars(failure)
 
 
@@ -112,34 +120,17 @@ def threadsafe_scheduler() -> Callable[[Callable[[], object]], object]:
     return scheduler
 
 
-def enable_signal_wakeup() -> None:
-    """Enable signals to wake the running loop, including a signal just before it waits.
-
-    Python runs signal handlers between two instructions, so not while the loop waits for
-    events. The wakeup descriptor, to which CPython writes when a signal arrives, ends that wait.
-    trio and uvloop set one. asyncio sets one when its first signal handler is added, so it
-    gets a handler for SIGURG, which is ignored by default.
-    https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
-    """
-    loop, _ = _asyncio_loop()
-    if loop is not None and threading.current_thread() is threading.main_thread():
-        loop.add_signal_handler(signal.SIGURG, lambda: None)
-
-
-def exclude_from_loop_end(task: Any = None) -> None:  # noqa: ANN401  (asyncio's or trio's)
-    """Exclude a task from ``asyncio.all_tasks``; no effect on trio.
+def exclude_from_loop_end() -> None:
+    """Exclude the current task from ``asyncio.all_tasks``; no effect on trio.
 
     When its main task ends, asyncio cancels all of these at the same moment, as some applications
     do themselves: without this, the tasks of a run that another task has to stop would be cancelled
     before that task can stop them in order.
     https://docs.python.org/3/library/asyncio-extending.html
-
-    Args:
-        task: the task. Default: the current one.
     """
     _, asyncio = _asyncio_loop()
     if asyncio is not None:
-        asyncio._unregister_task(task or asyncio.current_task())  # noqa: SLF001  (documented)
+        asyncio._unregister_task(asyncio.current_task())
 
 
 def start_daemon_thread(call: Callable[[], object], name: str) -> threading.Thread:
@@ -183,26 +174,17 @@ async def run_in_daemon_thread(
     Raises:
         BaseException: the exception that ``call`` raised.
     """
+    from concurrent.futures import Future  # noqa: PLC0415  (asyncio has imported it; trio has not)
+
     done = anyio.Event()
     soon = threadsafe_scheduler()
-    results: list[T] = []
-    failures: list[BaseException] = []
-    abandoned = threading.Event()
-
-    def discard_result() -> None:
-        # The thread and the cancelled caller can call this at the same moment: pop() gives the
-        # result to one of them only.
-        with suppress(IndexError):
-            late = results.pop()
-            discard(late)
+    future: Future[T] = Future()
 
     def work() -> None:
         try:
-            results.append(call())
+            future.set_result(call())
         except BaseException as exc:  # noqa: BLE001  (raised again in the caller)
-            failures.append(exc)
-        if abandoned.is_set():
-            discard_result()
+            future.set_exception(exc)
         # RuntimeError: the loop is closed, so no task waits.
         with suppress(RuntimeError):
             soon(done.set)
@@ -211,12 +193,9 @@ async def run_in_daemon_thread(
     try:
         await done.wait()
     except BaseException:
-        abandoned.set()
-        discard_result()
+        future.add_done_callback(lambda _: None if future.exception() else discard(future.result()))
         raise
-    for failure in failures:
-        raise failure
-    return results[0]
+    return future.result()
 
 
 async def run_shielded(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseException | None:
@@ -238,7 +217,7 @@ async def run_shielded(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseExc
             await work()
             return None
         task = loop.create_task(work())
-        exclude_from_loop_end(task)
+        asyncio._unregister_task(task)
         cancelled: BaseException | None = None
         while not task.done():
             try:
@@ -271,40 +250,30 @@ async def call_on_stop(call: Callable[[], object], label: str) -> None:
 def open_tasks() -> set[asyncio.Task[Any]]:
     """Return the tasks of the running asyncio loop that other code has started and that are open.
 
-    They are the tasks besides the current one, those of hive_boot, and those in task groups of
-    anyio, which do not outlive their group. Always empty on trio.
+    They are the tasks besides the current one, those of hive_boot, and those that anyio has
+    created: the main task, and those in task groups, which do not outlive their group. Always
+    empty on trio.
     """
     _, asyncio = _asyncio_loop()
     if asyncio is None:
         return set()
-    package = f"{os.sep}anyio{os.sep}"
+    backends = f"{os.sep}anyio{os.sep}_backends{os.sep}"
     return {
         task
         for task in asyncio.all_tasks() - {asyncio.current_task()}
-        if package not in getattr(getattr(task.get_coro(), "cr_code", None), "co_filename", package)
+        if backends not in getattr(getattr(task.get_coro(), "cr_code", None), "co_filename", "")
     }
 
 
 async def wait_for_tasks(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
     """Wait until asyncio tasks have ended, up to a number of seconds."""
     _, asyncio = _asyncio_loop()
-    if tasks:
-        await asyncio.wait(tasks, timeout=seconds)
+    await asyncio.wait(tasks, timeout=seconds)
 
 
-def _uncancel_current_task() -> bool:
-    """Remove all requests to cancel the current task, so that it can continue.
-
-    Returns:
-        Whether that is possible: on trio a task is cancelled only together with its scope.
-    """
-    _, asyncio = _asyncio_loop()
-    if asyncio is None:
-        return False
-    task = asyncio.current_task()
-    while task.cancelling():
-        task.uncancel()
-    return True
+def task_name(task: asyncio.Task[Any]) -> str:
+    """Return the name of the coroutine of a task, for a message."""
+    return getattr(task.get_coro(), "__qualname__", task.get_name())
 
 
 class BackgroundTask:
@@ -332,21 +301,21 @@ class BackgroundTask:
         self._scope = anyio.CancelScope()
         self._done = anyio.Event()
         self._stop_requested = self._is_abandoned = False
+        self._loop, self._asyncio = _asyncio_loop()
         self._task: object = None
 
     def start(self) -> None:
-        """Start the task in the running loop. A second call does nothing."""
+        """Start the task in the loop, in its thread. A second call does nothing."""
         if self._task is not None:
             return
-        loop, _ = _asyncio_loop()
-        context = contextvars.copy_context() if self._context is None else self._context
-        if loop is None:
+        context = contextvars.copy_context() if self._context is None else self._context.copy()
+        if self._loop is None:
             from trio.lowlevel import spawn_system_task  # noqa: PLC0415  (only on trio)
 
             self._task = spawn_system_task(self._run, name=self._name, context=context)
         else:
-            task = loop.create_task(self._run(), name=self._name, context=context)
-            exclude_from_loop_end(task)
+            task = self._loop.create_task(self._run(), name=self._name, context=context)
+            self._asyncio._unregister_task(task)
             # A task that is cancelled before its first step never reaches its `finally`.
             task.add_done_callback(lambda _: self._mark_ended())
             self._task = task
@@ -416,7 +385,6 @@ class CancellableBlock:
     Attributes:
         cancel_requested: whether the block was cancelled, or will be.
         work: the coroutine that :meth:`run` awaits; None before and after.
-        has_returned: whether that has returned.
     """
 
     def __init__(self, timings: Timings = DEFAULTS) -> None:
@@ -426,9 +394,9 @@ class CancellableBlock:
         self._task: Any = None
         self._outer_scope: object = None
         self._cancelling_before = self._cancel_count = 0
+        self._end = math.inf
         self.cancel_requested: bool = False
         self.work: Coroutine[Any, Any, object] | None = None
-        self.has_returned: bool = False
 
     async def run(
         self, call: Callable[[], Coroutine[Any, Any, object]]
@@ -447,14 +415,16 @@ class CancellableBlock:
             with self:
                 self.work = call()
                 result = await self.work
-                self.has_returned = True
         except BaseException as exc:
             if not is_cancellation(exc):
                 failure = trim_traceback(unwrap_single(exc))
-            elif not _uncancel_current_task():
+            elif self._loop is None:
                 raise
-            elif not self.cancel_requested:
-                failure = exc
+            else:
+                failure = None if self.cancel_requested else exc
+                task = self._asyncio.current_task()
+                while task.cancelling():
+                    task.uncancel()
         finally:
             self.work = None
         return result, failure
@@ -493,8 +463,9 @@ class CancellableBlock:
         A second call does nothing.
 
         Args:
-            seconds: the time in which the block should end. On asyncio it is cancelled once more
-                after three quarters of it: code can swallow a cancellation by mistake.
+            seconds: the time in which the block should end. On asyncio the block is cancelled a
+                second time, three quarters of the remaining time after the first cancellation,
+                because code can swallow a cancellation by mistake.
         """
         if self.cancel_requested:
             return
@@ -502,9 +473,8 @@ class CancellableBlock:
         if self._loop is None:
             self._scope.cancel()
             return
+        self._end = self._loop.time() + seconds
         self._cancel_when_possible()
-        if seconds < math.inf:
-            self._loop.call_later(seconds * 0.75, self._cancel_when_possible)
 
     def _cancel_when_possible(self) -> None:
         task = self._task
@@ -521,6 +491,9 @@ class CancellableBlock:
         else:
             self._cancel_count += 1
             task.cancel("hive_boot stops this task")
+            left = self._end - self._loop.time()
+            if self._cancel_count == 1 and 0 < left < math.inf:
+                self._loop.call_later(left * 0.75, self._cancel_when_possible)
 
 
 def _anyio_scopes(task: object) -> Iterator[Any]:

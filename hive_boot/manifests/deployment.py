@@ -25,9 +25,6 @@ USER = 10001
 _PRE_STOP = 5
 """Seconds between the request to stop a pod and SIGTERM, for load balancers to remove it."""
 
-_BUILD_PATHS = ("pyproject.toml", "README.md", "LICENSE", "src")
-"""Files that the build of a Python project needs, if they exist."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretItem:
@@ -59,50 +56,16 @@ class SecretItem:
         return self.key != self.file
 
     @property
+    def is_previous(self) -> bool:
+        """Return whether it is the secret of ``previous=``."""
+        return "." in self.field.attribute
+
+    @property
     def about(self) -> str:
         """Return what the secret is for, as one line."""
-        previous = "the value before the last rotation" if self._is_previous else ""
+        previous = "the value before the last rotation" if self.is_previous else ""
         used_by = f"used by {self.field.used_by}" if self.field.used_by else ""
         return one_line("; ".join(filter(None, [previous, used_by, self.field.description])))
-
-    @property
-    def used_by(self) -> str:
-        """Return which part of the application needs the secret."""
-        return self.field.used_by or ("the value before" if self._is_previous else "")
-
-    @property
-    def required_text(self) -> str:
-        """Return ``yes``, ``no``, or the profiles that require the secret."""
-        if self.field.required:
-            return "yes"
-        profiles = ", ".join(sorted(self.field.required_in))
-        return f"in {profiles}" if profiles else "no"
-
-    @property
-    def rules(self) -> list[str]:
-        """Return the constraints on the value."""
-        field = self.field
-        unit = "bytes" if self.binary else "characters"
-        rules = {
-            f"at least {field.min_length} {unit}": field.min_length is not None,
-            f"at most {field.max_length} {unit}": field.max_length is not None,
-            "of a pattern": field.pattern is not None,
-            "has a default for development": field.dev_default is not None,
-        }
-        return [rule for rule, applies in rules.items() if applies]
-
-    @property
-    def description(self) -> str:
-        """Return the description of the declaration, and the constraints."""
-        return "; ".join(filter(None, [self.field.description, *self.rules]))
-
-    @property
-    def sentence(self) -> str:
-        """Return all of the above as one sentence."""
-        required = self.required_text
-        need = "" if required == "no" else f"required {required}".replace(" yes", "")
-        text = "; ".join(filter(None, [need, self.about, *self.rules])) or "optional"
-        return f"{text[0].upper()}{text[1:]}."
 
     @property
     def placeholder(self) -> str:
@@ -118,10 +81,6 @@ class SecretItem:
         """
         plain = self.file.isprintable() and self.file == self.file.strip("\\ ")
         return self.file if plain else self.key
-
-    @property
-    def _is_previous(self) -> bool:
-        return "." in self.field.attribute
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,20 +158,10 @@ class Deployment:
         return self.probe_port or self.port
 
     @property
-    def build_paths(self) -> list[str]:
-        """Return the paths of the repository that a build may read."""
-        return list(dict.fromkeys([*_BUILD_PATHS, *self.context, *self.copies]))
-
-    @property
-    def has_renamed_files(self) -> bool:
-        """Return whether the name of any file differs from its key."""
-        return any(item.renamed for item in self.items)
-
-    @property
     def create_secret(self) -> list[str]:
         """Return the command that creates the Kubernetes Secret from files."""
         files = ["--from-file=secrets/"]
-        if self.has_renamed_files:
+        if any(item.renamed for item in self.items):
             items, _ = self.files("production")
             files = [f"--from-file={item.key}=secrets/{item.file}" for item in items]
         return ["kubectl", "create", "secret", "generic", self.object_name, *files]
@@ -226,11 +175,6 @@ class Deployment:
     def pre_stop(self) -> int:
         """Return the seconds before SIGTERM in a pod; 0 for a worker, which gets no requests."""
         return _PRE_STOP if self.port is not None else 0
-
-    @property
-    def start_limit_seconds(self) -> int:
-        """Return a time that five starts exceed if each fails only at its timeout."""
-        return min(60, 4 * self.start_seconds)
 
     def grace(self, *, kubernetes: bool = False) -> int:
         """Return the whole seconds that the platform must wait before it kills."""

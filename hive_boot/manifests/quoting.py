@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
+_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off"})
 """Words that YAML 1.1 reads as a value of another type than text."""
 
 _WIDTH = 98
@@ -21,7 +21,7 @@ _PLAIN = re.compile(r"(\./|/)?[A-Za-z][-A-Za-z0-9_./:]*[A-Za-z0-9]")
 
 def yaml_scalar(text: str) -> str:
     """Return a text as a YAML scalar that every reader takes for this text."""
-    if text.lower() not in WORDS and _PLAIN.fullmatch(text):
+    if text.lower() not in _WORDS and _PLAIN.fullmatch(text):
         return text
     return f'"{"".join(map(_escaped, text))}"'
 
@@ -40,9 +40,13 @@ def yaml_dollar(text: str) -> str:
 
 def dockerfile(text: str) -> str:
     """Return a text as the value of an ``ENV`` instruction."""
-    if text.isascii() and re.fullmatch(r"[\w./:@,-]+", text):
+    return _quoted(text, plain=r"[A-Za-z0-9_./:@,-]+", special=r'(["\\$])')
+
+
+def _quoted(text: str, *, plain: str, special: str) -> str:
+    if re.fullmatch(plain, str(text)):  # str() of an undefined value of a template raises
         return text
-    return '"' + re.sub(r'(["\\$])', r"\\\1", text) + '"'
+    return '"' + re.sub(special, r"\\\1", text) + '"'
 
 
 def dockerignore(path: str) -> str:
@@ -57,10 +61,7 @@ def systemd_text(text: str) -> str:
 
 def systemd(text: str) -> str:
     """Return a text as one word of a unit setting."""
-    text = systemd_text(text)
-    if re.fullmatch(r"[\w./:=@,+%$-]+", text):
-        return text
-    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+    return _quoted(systemd_text(text), plain=r"[\w./:=@,+%$-]+", special=r'(["\\])')
 
 
 def systemd_word(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import difflib
 import re
 import traceback
 from dataclasses import dataclass
@@ -106,7 +105,7 @@ def _environment(templates: Path | None) -> Environment:
 def _check_directory(directory: Path, known: list[str]) -> None:
     for path in sorted(directory.iterdir()):
         if path.name not in known:
-            message = f"{path} replaces no template; the templates are {', '.join(known)}"
+            message = f"{path} is not the name of a template; these are: {', '.join(known)}"
         elif not path.is_file() or path.stat().st_size > MAX_TEMPLATE_SIZE:
             message = f"{path} must be a file of at most {MAX_TEMPLATE_SIZE} bytes"
         else:
@@ -164,9 +163,6 @@ SECRET_FILES = frozenset({"deploy/k8s/secret.yaml", ".env.example"})
 
 State = Literal["new", "changed", "unchanged"]
 
-_SHOWN = 12
-"""Lines of a difference that are shown."""
-
 _MARKS = (MARK, base64.b64encode(MARK.encode())[:-4].decode())
 
 _VALUE = re.compile(r"(\s*[^#\s].*?(?::\s|=)\s*)(\S.*)")
@@ -179,46 +175,30 @@ class File:
     Attributes:
         path: relative to the directory.
         text: what was rendered.
-        there: the text of the existing file; None if it does not exist.
+        existing: the text of the existing file; None if it does not exist.
     """
 
     path: str
     text: str
-    there: str | None
+    existing: str | None
 
     @property
     def state(self) -> State:
         """Return the effect that writing would have."""
-        if self.there is None:
+        if self.existing is None:
             return "new"
-        return "unchanged" if self.there == self.text else "changed"
+        return "unchanged" if self.existing == self.text else "changed"
 
     @property
     def overwrite_blocker(self) -> str:
         """Return why the existing file must not be overwritten; empty if it may."""
-        if self.there is None or self.there == self.text:
+        if self.existing is None or self.existing == self.text:
             return ""
-        if RENDERED not in self.there[:400]:
+        if RENDERED not in self.existing[:400]:
             return "was not rendered by this command"
-        if self.path in SECRET_FILES and _holds_values(self.there, self.text):
-            return "holds what may be a value"
+        if self.path in SECRET_FILES and _holds_values(self.existing, self.text):
+            return "contains what may be the value of a secret"
         return ""
-
-    @property
-    def difference(self) -> list[str]:
-        """Return the first lines of a unified difference; an empty list without one.
-
-        Existing lines are shown up to ``:`` or ``=`` only, because they may contain values.
-        """
-        there, text = (self.there or "").splitlines(), self.text.splitlines()
-        # The time of difflib grows with the product of the lengths.
-        end = len(text) + 1000
-        lines = list(difflib.unified_diff(there[:end], text, "there", "rendered", n=0, lineterm=""))
-        if not lines and self.there != self.text:
-            return ["the same lines, but other line ends: \\n is rendered, also after the last"]
-        lines = lines[:3] + [_masked(line) if line[:1] == "-" else line for line in lines[3:]]
-        more = len(lines) - _SHOWN + len(there[end:])
-        return [*lines[:_SHOWN], *([f"… and {more} lines more"] if more > 0 else [])]
 
 
 def compare(directory: Path, rendered: Mapping[str, str]) -> list[File]:
@@ -228,7 +208,8 @@ def compare(directory: Path, rendered: Mapping[str, str]) -> list[File]:
         OSError: a file cannot be read.
     """
     return [
-        File(path=path, text=text, there=_read(directory / path)) for path, text in rendered.items()
+        File(path=path, text=text, existing=_read(directory / path))
+        for path, text in rendered.items()
     ]
 
 
@@ -239,17 +220,12 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _holds_values(there: str, text: str) -> bool:
+def _holds_values(existing: str, text: str) -> bool:
     known = set(text.splitlines())
-    begun = "stringData" not in there
-    for line in there.splitlines():
+    begun = "stringData" not in existing
+    for line in existing.splitlines():
         begun = begun or line in {"stringData:", "data:"}
-        odd = begun and line not in known and _VALUE.fullmatch(line)
-        if odd and not any(mark in line for mark in _MARKS):
+        is_added = begun and line not in known and _VALUE.fullmatch(line)
+        if is_added and not any(mark in line for mark in _MARKS):
             return True
     return False
-
-
-def _masked(line: str) -> str:
-    match = re.match(r"-\s*[\w.-]+(: |=)", line)
-    return f"{match[0] if match else '-'}***"

@@ -1,13 +1,16 @@
-"""Registry of hidden values, and the functions that remove them from text."""
+"""Registry of hidden values; text and tracebacks without them."""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import traceback
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hive_boot._output import write_stderr
+from hive_boot.exceptions import BootError
 from hive_boot.redaction.matcher import MIN_LENGTH, Matcher
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 
 _lock = threading.RLock()
@@ -169,6 +173,89 @@ def redacted_report(exc: BaseException) -> traceback.TracebackException:
     """Return the traceback of a redacted copy of the exception, for formatting."""
     redacted = exc if matcher is None else redacted_copy(exc, matcher)
     return traceback.TracebackException.from_exception(redacted)
+
+
+_CALLERS = frozenset(
+    {"anyio", "asyncio", "contextlib", "fastapi", "hive_boot", "outcome", "starlette", "trio"}
+)
+"""Packages that call an application; their frames before its own explain nothing."""
+
+
+def format_failure(exc: BaseException) -> str:
+    """Return the redacted traceback of a failure, from the first frame of the application on."""
+    report = redacted_report(exc)
+    todo = [report]
+    while todo:
+        each = todo.pop()
+        members: Iterable[traceback.TracebackException] = getattr(each, "exceptions", None) or ()
+        count = _count_callers(frame.filename for frame in each.stack)
+        # An error of hive_boot or of a library itself has no other frames.
+        if count < len(each.stack) or members:
+            del each.stack[:count]
+        todo += filter(None, (each.__cause__, each.__context__, *members))
+    return "".join(report.format())
+
+
+def format_location(exc: BaseException) -> str:
+    """Return the lines of the application that raised an exception of hive_boot; may be empty."""
+    frames = _application_frames(exc)
+    return "".join(["Traceback (most recent call last):\n", *frames.format()]) if frames else ""
+
+
+def locate_failure(exc: BaseException) -> str:
+    """Return ``app.py:42 in connect``, the innermost line of the application; may be empty."""
+    frames = _application_frames(exc)
+    own = [each for each in frames if not any(path in each.filename for path in _LIBRARIES)]
+    for frame in (own or frames)[-1:]:
+        return f"{frame.filename}:{frame.lineno} in {frame.name}"
+    return ""
+
+
+_LIBRARIES = (os.__file__.removesuffix("os.py"), "site-packages", "dist-packages")
+"""Parts of the paths of modules that are not those of the application."""
+
+
+def drop_frames(exc: E) -> E:
+    """Return an exception without its frames, whose variables may be values, but with its line."""
+    if line := locate_failure(exc):
+        vars(exc)[_LINE] = f" ({line})"  # not setattr(): its class may refuse it
+    return exc.with_traceback(None)
+
+
+def line_of(exc: BaseException) -> str:
+    """Return the line of an exception without frames, in brackets after a blank; may be empty."""
+    line: str = vars(exc).get(_LINE, "")
+    return line
+
+
+_LINE = "_hive_boot_line"
+
+
+def trim_traceback(exc: BaseException) -> BaseException:
+    """Return an exception, without the frames before the first one of the application."""
+    trace = exc.__traceback__
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace)]
+    for _ in range(_count_callers(files)):
+        trace = trace and trace.tb_next
+    # The lines of hive_boot matter only in an error that it does not know.
+    is_known = isinstance(exc, BootError | BaseExceptionGroup)
+    return exc if trace is None and not is_known else exc.with_traceback(trace)
+
+
+def _application_frames(exc: BaseException) -> traceback.StackSummary:
+    """Return the frames of an exception without those of callers, at the beginning and the end."""
+    frames = traceback.extract_tb(exc.__traceback__)
+    files = [frame.filename for frame in frames]
+    del frames[len(files) - _count_callers(reversed(files)) :]
+    del frames[: _count_callers(files)]
+    return frames
+
+
+def _count_callers(files: Iterable[str]) -> int:
+    """Return the number of frames, given by their files, before the first one of no caller."""
+    callers = [getattr(sys.modules.get(name), "__file__", None) for name in _CALLERS]
+    paths = tuple(file.removesuffix("__init__.py") for file in callers if file)
+    return sum(1 for _ in takewhile(lambda file: file.startswith(paths), files))
 
 
 def write_redacted(render: Callable[[Any], str], value: object) -> None:

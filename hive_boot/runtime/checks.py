@@ -13,6 +13,7 @@ from hive_boot._records import Record
 from hive_boot._timings import Backoff
 from hive_boot.exceptions import unavailable_reason
 from hive_boot.lifecycle.tasks import is_cancellation, run_in_daemon_thread
+from hive_boot.redaction.registry import drop_frames
 from hive_boot.runtime import log_messages
 from hive_boot.secrets.sources.external import AnswerError
 from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
@@ -102,14 +103,15 @@ async def run_checks(
         calls: the checks.
         deadline: the deadline on the monotonic clock.
         seconds: the whole timeout in seconds, for the message.
-        retry: whether a check that reached nothing outside is called again until the deadline.
+        retry: whether a check that could not reach something outside is called again until the
+            deadline.
         timings: the delays between retries.
 
     Returns:
         The problems, in the order of ``calls``.
     """
     problems: list[Problem | None] = [None] * len(calls)
-    refused = anyio.Event()
+    rejected = anyio.Event()
 
     async def run(index: int, check: CheckCall) -> None:
         timeline = check.timeline
@@ -123,26 +125,24 @@ async def run_checks(
                 limit = min(left, check.timeout or left)
                 failure = await _await_verdict(check.attempt, limit)
                 if failure is None and deadline - time.monotonic() < left - limit:
-                    # It has blocked the loop, so that it could not be cancelled in time.
+                    # The check has blocked the loop, so that it could not be cancelled in time.
                     failure = _TIMED_OUT
                 if failure is None:
                     outcome, problems[index] = "done", None
                     return
-                outcome = "failed"
-                is_late = failure is _TIMED_OUT and time.monotonic() >= deadline
-                if problems[index] is not None and is_late:
-                    # A timeout at the deadline explains less than the failure before it.
-                    return
-                problem = problems[index] = _problem(check, failure, seconds)
+                outcome, problem, now = "failed", problems[index], time.monotonic()
+                # A timeout at the deadline explains less than the failure before it.
+                if problem is None or failure is not _TIMED_OUT or now < deadline:
+                    problem = problems[index] = _problem(check, failure, seconds)
                 if problem.kind == "check":
-                    refused.set()
+                    rejected.set()
                 wait = backoff.next_delay()
-                if not retry or refused.is_set() or time.monotonic() + wait >= deadline:
+                if not retry or rejected.is_set() or now + wait >= deadline:
                     return
                 log_messages.log_check_failed(problem, wait)
                 with anyio.move_on_after(wait):
-                    # A refusal is final, so nothing is gained by waiting for the others.
-                    await refused.wait()
+                    # A rejection is final, so nothing is gained by waiting for the others.
+                    await rejected.wait()
                     return
         finally:
             if timeline is not None:
@@ -164,7 +164,7 @@ def _problem(check: CheckCall, failure: BaseException | str, seconds: float) -> 
     texts = {"unavailable": UNREACHED}
     if check.timeline is not None:
         about = f"(a check of {check.subject or 'the application'})"
-        texts = {"unavailable": f"{about} could not be reached", "refused": f"{about} has failed"}
+        texts = {"unavailable": f"{about} could not be reached", "rejected": f"{about} has failed"}
     if reason is None:
         texts["unavailable"] = ""
     problem = check_problem(check.whose, reason or failure, check.values, **texts)
@@ -193,7 +193,7 @@ async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -
             failure = AnswerError(failure)
         elif failure is _TIMED_OUT:
             failure = f"no answer within {seconds:g} s"
-        wait, may_pass = source.fail(failure)
+        wait, may_pass = source.record_failure(failure)
         if is_start and not (may_pass and time.monotonic() + wait < deadline):
             source.due = math.inf
             return
@@ -209,21 +209,21 @@ async def _await_verdict(
 ) -> BaseException | str | None:
     """Await a check or a source, and return its failure; None when it has passed.
 
-    It runs in its own task. One that cancels itself, or what it awaits, ends without
-    a result, which is a failure.
+    The call runs in its own task. If it cancels this task, or what it awaits, there is no result,
+    which is a failure.
     """
-    fault: BaseException | str | None = "it was cancelled before it returned a result"
+    failure: BaseException | str | None = "it was cancelled before it returned a result"
 
     async def await_one() -> None:
-        nonlocal fault
+        nonlocal failure
         try:
-            fault = rejection_reason(await attempt())
+            failure = rejection_reason(await attempt())
         except BaseException as exc:  # a check may raise anything
             if is_cancellation(exc):
                 raise
-            fault = exc.with_traceback(None)
+            failure = drop_frames(exc)
 
     with anyio.move_on_after(max(0.0, left)) as scope:
         async with anyio.create_task_group() as group:
             group.start_soon(await_one)
-    return _TIMED_OUT if scope.cancelled_caught else fault
+    return _TIMED_OUT if scope.cancelled_caught else failure

@@ -1,4 +1,4 @@
-"""Config of an application: what its factory takes and returns, and the problems of a failure."""
+"""Config of an application: a call of its factory, and the problems that describe a failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Self, Union, get_args
 
 from hive_boot.exceptions import Problem
-from hive_boot.redaction.registry import scrub
+from hive_boot.redaction.registry import drop_frames, line_of, scrub
 from hive_boot.runtime import injection
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class ConfigFactory:
         if not inspect.iscoroutine(config):
             return config, []
         config.close()
-        failure = TypeError("it returned a coroutine, and is not awaited")
+        failure = TypeError("it returned a coroutine, which is not awaited")
         return None, self._problems(failure, hidden)
 
     def _problems(self, exc: BaseException, hidden: Sequence[Value]) -> list[Problem]:
@@ -114,6 +114,8 @@ class ConfigFactory:
             if fields and not kind:
                 fix += ", or the one that begins with it, to valid JSON"
             text = scrub(message, [each.reveal() for each in hidden])
+            if model is None:
+                text += line_of(drop_frames(exc))
             problems.append(_problem([name, *fields], text, fix))
         if undeclared:
             fix = 'set extra="ignore" in its model_config, or remove these names, such as from .env'

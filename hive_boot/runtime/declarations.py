@@ -39,15 +39,12 @@ WorkT = TypeVar("WorkT", bound="Work")
 
 
 def validate_seconds(name: str, value: object, *, allow_zero: bool = False) -> None:
-    """Raise if a value is not a valid number of seconds.
+    """Raise DeclarationError if a value is not a finite number of seconds, or is too small.
 
     Args:
         name: the name of the argument, for the message.
         value: the value of the argument.
         allow_zero: whether 0 is valid. Default False.
-
-    Raises:
-        DeclarationError: the value is not a finite number, or is too small.
     """
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     is_valid = is_number and 0 <= value < math.inf and (value or allow_zero)  # type: ignore[operator]
@@ -70,11 +67,7 @@ def _exception_types(retry_on: object) -> tuple[type[Exception], ...]:
 
 
 def validate_sources(sources: object) -> None:
-    """Raise if ``sources=`` contains something other than sources with unique names.
-
-    Raises:
-        DeclarationError: an element is not a source, or its interval is invalid.
-    """
+    """Raise DeclarationError unless ``sources=`` has sources with unique names, valid intervals."""
     names: list[object] = []
     for source in sources if isinstance(sources, list | tuple) else [None]:
         name, interval = getattr(source, "name", None), getattr(source, "interval", None)
@@ -108,57 +101,34 @@ def _decorator(name: str, add: Callable[[Work], None]) -> Callable[[WorkT], Work
     return register
 
 
-_RENAMED = {
-    "dotenv": "env_file",
-    "drain": "shutdown_delay",
-    "scrub_environ": "unset_env",
-    "start_timeout": "startup_timeout",
-    "stop_timeout": "shutdown_timeout",
-    "wait": "wait_for_files",
-}
-"""Arguments of Bootstrap in version 1, with their names of today."""
-
-
 def forbid_unknown_options(names: Iterable[str], function: Any) -> None:  # noqa: ANN401  (__init__)
-    """Raise if Bootstrap has no argument of a name.
+    """Raise DeclarationError if Bootstrap has no argument of a name, with a similar one.
 
     Args:
         names: the names of unknown arguments.
         function: the method that has the known ones.
-
-    Raises:
-        DeclarationError: a name is unknown; the message has the argument that may be meant.
     """
     for name in names:
         from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
 
         known = function.__kwdefaults__
-        near = did_you_mean(_RENAMED.get(name, name), known)
-        message = f"Bootstrap has no argument {name!r}.{near or ' Known: ' + ', '.join(known)}"
+        near = did_you_mean(name, known) or f" Known: {', '.join(known)}"
+        message = f"Bootstrap has no argument {name!r}.{near}"
         raise DeclarationError(message)
 
 
 def validate_backend(backend: object) -> None:
-    """Raise if a backend is unknown or not installed.
-
-    Raises:
-        DeclarationError: the backend is unknown or not installed.
-    """
+    """Raise DeclarationError if a backend is unknown or not installed."""
     _require_choice("backend ", backend, "asyncio", "trio", "uvloop")
-    if backend == "asyncio":
-        return
-    from importlib.util import find_spec  # noqa: PLC0415  (most run on asyncio)
+    if backend != "asyncio":
+        from importlib.util import find_spec  # noqa: PLC0415  (most run on asyncio)
 
-    message = f"The backend {backend!r} is not installed. Fix: pip install {backend}"
-    require(find_spec(str(backend)), message)
+        message = f"The backend {backend!r} is not installed. Fix: pip install {backend}"
+        require(find_spec(str(backend)), message)
 
 
 def forbid_main_with_serve(main: Work | None) -> None:
-    """Raise if a main is declared: ``boot.serve`` would never call it.
-
-    Raises:
-        DeclarationError: a main is declared.
-    """
+    """Raise DeclarationError if a main is declared: ``boot.serve`` would never call it."""
     if main is not None:
         message = (
             f"boot.serve() runs the ASGI application, so the main {display_name(main)}() would "
@@ -212,14 +182,14 @@ class ResourceSpec(Record):
 
     Attributes:
         work: the function.
-        timeout: the limit of its start, and the limit of its stop, in seconds. With None only the
-            limits of the whole startup and the whole shutdown apply.
+        timeout: the limit of its start, and the limit of its stop, in seconds; infinite if only
+            the limits of the whole startup and the whole shutdown apply.
         retry_on: further exceptions which mean that something outside could not be reached.
         after: resources that start before it and stop after it, by handle or name.
     """
 
     work: Work
-    timeout: float | None
+    timeout: float
     retry_on: tuple[type[Exception], ...]
     after: object
 
@@ -285,17 +255,7 @@ class AppDeclaration:
         declared: the ``SecretSet`` class.
         config_factory: creates the settings; None without settings.
         source_options: the declared mode, profile and locations of the sources.
-        watch: whether changed files are reloaded.
-        wait_for_files: seconds to wait for missing files at a start.
-        startup_timeout: seconds for the checks and resources of a start, and for the checks of a
-            rotation.
-        unset_env: whether the variables of the secrets are removed from the environment.
-        sources: the sources of the application, in the order in which they are asked.
-        probe_port: the port of the probe server; None without a probe server.
-        shutdown_delay: seconds between the request to stop and the end of main. None selects a
-            delay for ``serve`` in Kubernetes mode, and no delay otherwise.
-        shutdown_timeout: seconds for everything that stops after that delay.
-        finish_tasks: seconds in which tasks that the application has started may end, after main.
+        watch: this and each further argument is as for :class:`Bootstrap`.
 
     Attributes:
         field_index: the declared fields.
@@ -313,7 +273,8 @@ class AppDeclaration:
         stand_ins: values of a test, by the name of the resource that they replace.
 
     Raises:
-        DeclarationError: an argument has an invalid value.
+        DeclarationError: an argument is invalid, also one of a decorator; or a decorated function
+            is: it is not async, or its name is in use.
     """
 
     def __init__(  # noqa: PLR0913  (the arguments of Bootstrap)
@@ -411,12 +372,7 @@ class AppDeclaration:
     def main_decorator(
         self, *, must_complete: bool, grace_period: float, on_stop: Callable[[], object] | None
     ) -> Callable[[WorkT], WorkT]:
-        """Return a decorator that sets the main function.
-
-        Raises:
-            DeclarationError: an argument is invalid. The decorator raises it if the function is
-                not async, or a main is already declared.
-        """
+        """Return a decorator that sets the main function, once."""
         _validate_stop("@boot.main", grace_period, on_stop)
 
         def add(function: Work) -> None:
@@ -432,12 +388,7 @@ class AppDeclaration:
     def add_resource(
         self, function: Work, timeout: float | None, retry_on: object, after: object
     ) -> None:
-        """Add a resource.
-
-        Raises:
-            DeclarationError: it is neither an async generator nor an ``async def``, it has no name,
-                its name is reserved or in use, or an argument is invalid.
-        """
+        """Add a resource: an async generator, or an ``async def``."""
         if not is_generator(function):
             require_async("@boot.resource", function)
         name = getattr(function, "__name__", "")
@@ -446,7 +397,8 @@ class AppDeclaration:
         message = f"A resource cannot have the reserved name {name!r}. Fix: rename it."
         require(name not in {"secrets", "config", "boot"}, message)
         self._require_unique_name(name)
-        self.resources[name] = ResourceSpec(function, timeout, _exception_types(retry_on), after)
+        retried = _exception_types(retry_on)
+        self.resources[name] = ResourceSpec(function, timeout or math.inf, retried, after)
 
     def _require_unique_name(self, name: str) -> None:
         """Raise if a resource or a service has this name: messages and the status show only it."""
@@ -462,12 +414,7 @@ class AppDeclaration:
         grace_period: float,
         on_stop: Callable[[], object] | None,
     ) -> Callable[[WorkT], WorkT]:
-        """Return a decorator that adds a service.
-
-        Raises:
-            DeclarationError: an argument is invalid. The decorator raises it if the function is
-                not async, or a resource or another service has the same name.
-        """
+        """Return a decorator that adds a service."""
         _require_choice("restart=", restart, "never", "on-failure", "always")
         is_count = type(max_restarts) is int and max_restarts >= 0
         require(is_count, "max_restarts= must be 0 or a positive integer.")
@@ -485,12 +432,7 @@ class AppDeclaration:
     def check_decorator(
         self, names: Iterable[str], timeout: float | None, retry_on: object, at: CheckMoment
     ) -> Callable[[WorkT], WorkT]:
-        """Return a decorator that adds a check.
-
-        Raises:
-            DeclarationError: a field is not declared, or an argument is invalid. The decorator
-                raises it if the function is not async.
-        """
+        """Return a decorator that adds a check."""
         fields = self.resolve_field_names(names)
         if timeout is not None:
             validate_seconds("timeout=", timeout)
@@ -503,12 +445,7 @@ class AppDeclaration:
         return _decorator("@boot.check", add)
 
     def hook_decorator(self, names: Iterable[str], timeout: float) -> Callable[[WorkT], WorkT]:
-        """Return a decorator that adds a rotation hook.
-
-        Raises:
-            DeclarationError: a field is not declared, or the timeout is invalid. The decorator
-                raises it if the function is not async.
-        """
+        """Return a decorator that adds a rotation hook."""
         fields = self.resolve_field_names(names)
         validate_seconds("timeout=", timeout)
 
@@ -520,12 +457,7 @@ class AppDeclaration:
     def readiness_decorator(
         self, name: str | None, interval: float, timeout: float
     ) -> Callable[[WorkT], WorkT]:
-        """Return a decorator that adds a readiness contributor.
-
-        Raises:
-            DeclarationError: a number is invalid. The decorator raises it if the function is not
-                async, or its name is in use or cannot be part of a path.
-        """
+        """Return a decorator that adds a readiness contributor."""
         validate_seconds("interval=", interval)
         validate_seconds("timeout=", timeout)
 
@@ -592,4 +524,4 @@ def _stand_in(value: object) -> ResourceSpec:
     async def stand_in() -> object:
         return value
 
-    return ResourceSpec(stand_in, None, (), ())
+    return ResourceSpec(stand_in, math.inf, (), ())

@@ -56,7 +56,7 @@ def require(valid: object, message: str) -> None:
 
 
 def is_async(function: object) -> bool:
-    """Check whether a function is an ``async def``."""
+    """Return whether a function is an ``async def``."""
     from inspect import iscoroutinefunction  # noqa: PLC0415  (a bare declaration has no function)
 
     return iscoroutinefunction(function)
@@ -70,32 +70,25 @@ def without_partial(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def display_name(function: Callable[..., Any]) -> str:
-    """Return the name of a function for messages.
-
-    For a partial it is the name of the wrapped function: the repr of a partial shows its
-    arguments, which may be secret.
-    """
+    """Return the name of a function for messages."""
+    # The repr of a partial shows its arguments, which may be secret.
     function = without_partial(function)
     name: str | None = getattr(function, "__qualname__", None)
     return repr(function) if name is None else name.rpartition("<locals>.")[2]
 
 
 def require_async(decorator: str, function: object) -> None:
-    """Raise if a function is not an ``async def`` that returns.
-
-    Raises:
-        DeclarationError: the function is sync, has a ``yield``, or is not a function.
-    """
+    """Raise DeclarationError unless a function is an ``async def`` without a ``yield``."""
     if is_async(function):
         return
-    from inspect import isasyncgenfunction  # noqa: PLC0415  (only a failure needs it)
+    from inspect import isasyncgenfunction, unwrap  # noqa: PLC0415  (only a failure needs it)
 
     what, name = repr(function), str(getattr(function, "__name__", ""))
+    fix = f"write `async def {name if name.isidentifier() else 'name'}(...)`"
     if callable(function):
         what = f"{display_name(function)}()"
-    fix = f"write `async def {name if name.isidentifier() else 'name'}(...)`"
-    if isasyncgenfunction(function):
-        fix = "remove its `yield`; only a resource has one"
+        if isasyncgenfunction(unwrap(function)):
+            fix = "remove its `yield`; only a resource has one"
     message = f"{what} must be an async def, because of {decorator}. Fix: {fix}."
     raise DeclarationError(message)
 
@@ -141,13 +134,12 @@ def bind(
     Args:
         function: the function.
         injectables: the objects that it can receive.
-        first: the number of leading parameters that the caller passes by position.
+        first: as for :func:`resolve_parameters`.
         after: resources that it comes after, although it takes no value of them: a handle, a
             name, or a list of them.
 
     Raises:
-        DeclarationError: a parameter cannot be filled, leading parameters are absent, or a name
-            in ``after`` is not that of a resource.
+        DeclarationError: a parameter cannot be filled, or a name in ``after`` is not a resource.
     """
     several = after if isinstance(after, list | tuple) else [after]
     names: list[Any] = [getattr(each, "name", getattr(each, "__name__", each)) for each in several]
@@ -174,9 +166,6 @@ def resolve_parameters(
         injectables: the objects that it can receive.
         first: the number of leading parameters that are passed by position and not resolved.
 
-    Returns:
-        The injection key of each parameter.
-
     Raises:
         DeclarationError: a parameter cannot be filled, or leading parameters are absent.
     """
@@ -184,19 +173,17 @@ def resolve_parameters(
 
     keys = {}
     parameters = list(inspect.signature(function).parameters.values())
-    leading = parameters[:first]
-    are_positional = all(each.kind.name.startswith("POSITIONAL") for each in leading)
+    positional = [each for each in parameters[:first] if each.kind.name.startswith("POSITIONAL")]
     require(
-        len(leading) == first and are_positional,
+        len(positional) == first,
         f"{display_name(function)}() has no positional parameter for the change. "
         "Fix: add one as the first parameter.",
     )
     for parameter in parameters[first:]:
         if parameter.default is not parameter.empty or parameter.kind.name.startswith("VAR_"):
             continue
-        if parameter.name in injectables.resources:
-            key: str | None = parameter.name
-        else:
+        key: str | None = parameter.name
+        if key not in injectables.resources:
             key = match_type(function, parameter.annotation, injectables.types)
         if key is None or parameter.kind.name == "POSITIONAL_ONLY":
             raise DeclarationError(_unresolved_message(function, parameter, injectables))
@@ -214,7 +201,7 @@ def _unresolved_message(
             "arguments by keyword. Fix: remove the '/' from the signature."
         )
     types = ", ".join(each.__name__ for each in injectables.types)
-    names = ", ".join(injectables.resources)
+    names = ", ".join(each for each in injectables.resources if each != function.__name__)
     resources = f"rename it to one of the resources {names}, " if names else ""
     return (
         f"{subject} a parameter {parameter.name!r} that hive_boot cannot fill. "
@@ -232,9 +219,9 @@ def namespace(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def evaluate_annotation(function: Callable[..., Any], annotation: object) -> object:
-    """Return what an annotation of a function means, without its type arguments and metadata.
+    """Evaluate an annotation of a function, and remove its type arguments and metadata.
 
-    If it cannot be evaluated, this is the last name in it.
+    If it cannot be evaluated, return the last name in it.
     """
     # Under `from __future__ import annotations`, a quoted annotation is a string in a string.
     for _ in range(3):
@@ -253,13 +240,7 @@ def evaluate_annotation(function: Callable[..., Any], annotation: object) -> obj
 def match_type(
     function: Callable[..., Any], annotation: object, injectables: Mapping[type, str]
 ) -> str | None:
-    """Return the key of the first object that an annotation asks for; None without one.
-
-    Args:
-        function: the function that has the annotation.
-        annotation: the annotation, evaluated or as a text.
-        injectables: the key of each object, by its type.
-    """
+    """Return the key of the first object that an annotation of a function asks for, if any."""
     meant = evaluate_annotation(function, annotation)
     with suppress(TypeError):  # issubclass() raises it for a Protocol with attributes
         for kind, key in injectables.items():
@@ -271,10 +252,7 @@ def match_type(
 
 
 def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the names of resources, each after its dependencies.
-
-    Args:
-        resources: the dependencies of each resource.
+    """Return the names of resources, each after its dependencies, which are given by name.
 
     Raises:
         DeclarationError: resources depend on each other in a cycle.

@@ -94,7 +94,7 @@ class LoadPipeline:
         self._config: object = None
         self._config_set: Any = make_set(self._declared, {})
         self._checking: set[tuple[str, Value]] = set()
-        self._given_up = threading.Event()
+        self._waiting_stopped = threading.Event()
         if declaration.sources:
             from hive_boot.secrets.sources.external import CustomSource  # noqa: PLC0415  (many have none)
 
@@ -212,7 +212,18 @@ class LoadPipeline:
         """
         deadline = deadline or time.monotonic() + self._declaration.startup_timeout
         is_reload = changed_fields is not None
-        run = partial(self._run_checks, deadline=deadline, retry=not is_reload)
+
+        async def run(calls: Sequence[CheckCall]) -> list[Problem]:
+            from hive_boot.runtime.checks import run_checks  # noqa: PLC0415  (many have none)
+
+            return await run_checks(
+                calls,
+                deadline=deadline,
+                seconds=self._declaration.startup_timeout,
+                retry=not is_reload,
+                timings=self._declaration.timings,
+            )
+
         if fields := _fields_to_check(result, changed_fields):
             from hive_boot.runtime.checks import field_check  # noqa: PLC0415  (many have none)
 
@@ -300,7 +311,7 @@ class LoadPipeline:
             return False
         if time.monotonic() >= deadline:
             if due[0].problem is None:
-                due[0].fail("no time was left to ask it")
+                due[0].record_failure("no time was left to ask it")
             due[0].due = math.inf
             return True
         from hive_boot.runtime.checks import ask_source  # noqa: PLC0415  (many have no source)
@@ -322,7 +333,7 @@ class LoadPipeline:
 
     def stop_waiting(self) -> None:
         """Stop waiting for files, because the start was cancelled."""
-        self._given_up.set()
+        self._waiting_stopped.set()
 
     def needs_event_loop(self, result: LoadResult) -> bool:
         """Return whether a check or a source exists."""
@@ -375,25 +386,11 @@ class LoadPipeline:
         if missing := _missing(result):
             log_messages.log_waiting_for_files(missing, seconds)
         while missing and (left := until - time.monotonic()) > 0:
-            if self._given_up.wait(min(interval, left)) or stop_requested():
+            if self._waiting_stopped.wait(min(interval, left)) or stop_requested():
                 break
             result = self.read(fifo_reader=self._fifo_reader)
             missing = _missing(result)
         return result
-
-    async def _run_checks(
-        self, calls: Sequence[CheckCall], *, deadline: float, retry: bool
-    ) -> list[Problem]:
-        """Run checks, and return their problems."""
-        from hive_boot.runtime.checks import run_checks  # noqa: PLC0415  (many have none)
-
-        return await run_checks(
-            calls,
-            deadline=deadline,
-            seconds=self._declaration.startup_timeout,
-            retry=retry,
-            timings=self._declaration.timings,
-        )
 
     def config_for(self, values: Mapping[str, Value]) -> object:
         """Return the config for values that are about to come into use.

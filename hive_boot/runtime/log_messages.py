@@ -6,20 +6,19 @@ import logging
 import os
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from hive_boot._output import describe, escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
-from hive_boot.redaction.tracebacks import locate_failure
+from hive_boot.redaction.registry import trim_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from hive_boot.exceptions import Problem
-    from hive_boot.runtime.status import RotationOutcome, RotationStatus
     from hive_boot.secrets.load_result import LoadNote, LoadWarning, NoteKind, WarningKind
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.secret_set import SecretSet
@@ -27,11 +26,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.watch_targets import MountedFile
 
 log: logging.Logger = logging.getLogger("hive_boot")
-
-
 rotation: logging.Logger = logging.getLogger("hive_boot.rotation")
-
-
 _OWN_LOGGERS = (log, rotation, logging.getLogger("hive_boot.watching"))
 
 
@@ -79,8 +74,6 @@ class _Formatter(logging.Formatter):
 
 
 _log = partial(log_safely, logger=log)
-
-
 _log_rotation = partial(log_safely, logger=rotation)
 
 
@@ -265,28 +258,19 @@ def log_stop_requested(reason: str) -> None:
     _log(logging.INFO, "Stop requested: %s", reason)
 
 
-def log_system_exit(exc: SystemExit) -> None:
-    """Log a ``sys.exit`` in a task beside main, which ends the application."""
-    text = "sys.exit(%r) in a task beside main stops the application: %s"
-    _log(logging.WARNING, text, exc.code, locate_failure(exc))
-
-
-def log_cut_off(tasks: Iterable[Any]) -> None:
+def log_cut_off(tasks: Iterable[str]) -> None:
     """Log the asyncio tasks that other code has started and that the end of the loop cancels."""
-    names = [getattr(task.get_coro(), "__qualname__", task.get_name()) for task in tasks]
-    if names:
-        counts = {name: names.count(name) for name in sorted(names)}
-        shown = (name if count == 1 else f"{name} ({count})" for name, count in counts.items())
+    if names := sorted(tasks):
+        counts = Counter(names).items()
+        shown = (name if count == 1 else f"{name} ({count})" for name, count in counts)
         subject = "1 task was" if len(names) == 1 else f"{len(names)} tasks were"
         _log(logging.WARNING, "%s cut off: %s", subject, ", ".join(shown))
 
 
 def log_signal(name: str, shutdown_delay: float) -> None:
     """Log the signal that stops the application."""
-    action = "stopping"
-    if shutdown_delay:
-        action = f"draining for up to {shutdown_delay:g} s, then stopping"
-    _log(logging.INFO, "Received %s: %s", name, action)
+    draining = f"draining for up to {shutdown_delay:g} s, then " if shutdown_delay else ""
+    _log(logging.INFO, "Received %s: %sstopping", name, draining)
 
 
 def log_stopped(seconds: float) -> None:
@@ -321,10 +305,9 @@ def log_hook_failed(
     already_logged: bool,
 ) -> None:
     """Log that a hook failed. The traceback is omitted if ``already_logged``."""
-    raised = failure if isinstance(failure, BaseException) else None
-    reason = failure if raised is None else describe(raised)
+    reason = failure if isinstance(failure, str) else describe(failure)
     text = "The rotation hook %r failed for generation %d: %s; retry in %g s"
-    exc_info = None if already_logged else raised
+    exc_info = None if already_logged or isinstance(failure, str) else trim_traceback(failure)
     _log_rotation(logging.ERROR, text, display_name, generation, reason, seconds, exc_info=exc_info)
 
 
@@ -336,11 +319,10 @@ def log_hook_recovered(display_name: str, generation: int) -> None:
 
 def log_watch_state(*, is_down: bool) -> None:
     """Log that the watcher thread hangs or has ended, or that it works again."""
+    text = "Changes of secrets are noticed again"
     if is_down:
         text = "Changes of secrets are not noticed: the watcher thread hangs or has ended"
-        _log(logging.ERROR, text)
-    else:
-        _log(logging.INFO, "Changes of secrets are noticed again")
+    _log(logging.ERROR if is_down else logging.INFO, text)
 
 
 def log_nothing_to_watch(mode: str) -> None:
@@ -389,24 +371,20 @@ _MAX_ROTATIONS = 20
 """Maximum number of rotations in the status."""
 
 
+RotationOutcome = Literal["accepted", "refused", "in-use"]
+
+
 class RotationLog:
     """Rotations of one run: logs each, counts them, and keeps the latest ones.
 
     Attributes:
         totals: the number of accepted and of refused rotations.
+        latest: the fields of the RotationStatus of the latest ones, the newest first.
     """
 
     def __init__(self) -> None:
         self.totals: dict[str, int] = {"accepted": 0, "refused": 0}
-        self._last: deque[dict[str, Any]] = deque(maxlen=_MAX_ROTATIONS)
-
-    @property
-    def latest(self) -> tuple[RotationStatus, ...]:
-        """The latest rotations, the newest first."""
-        # Not when a rotation is recorded: a process without free descriptors cannot import.
-        from hive_boot.runtime.status import RotationStatus  # noqa: PLC0415  (slow to import)
-
-        return tuple(RotationStatus(**known) for known in reversed(self._last))
+        self.latest: deque[dict[str, Any]] = deque(maxlen=_MAX_ROTATIONS)
 
     def log_accepted(
         self, names: Sequence[str], generation: int, seconds: float, waiting: Mapping[str, float]
@@ -452,6 +430,6 @@ class RotationLog:
         known: dict[str, Any] = {"verdict": verdict, "generation": generation, "duration": seconds}
         level = logging.ERROR if verdict == "refused" else logging.INFO
         _log_rotation(level, text, *args, extra={**known, "names": list(names)})
-        self._last.append({"at": time.time(), "names": tuple(names), **known})
+        self.latest.appendleft({"at": time.time(), "names": tuple(names), **known})
         if verdict in self.totals:
             self.totals[verdict] += 1

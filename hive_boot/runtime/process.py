@@ -10,18 +10,17 @@ import sys
 import threading
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import escape_controls, write_stderr
 from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.exceptions import BootError, DeclarationError, InvalidSecretsError, ProblemsError
 from hive_boot.lifecycle.signals import acquire
-from hive_boot.redaction.registry import redact_safely
-from hive_boot.redaction.tracebacks import format_failure, format_location
+from hive_boot.redaction.registry import format_failure, format_location, redact_safely
 from hive_boot.runtime import log_messages
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
     from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
@@ -36,6 +35,7 @@ class ProcessRunner:
 
     Args:
         signal_handler: the installed signal handler.
+        must_complete: whether a stop by a signal before main has returned is a failure.
 
     Attributes:
         has_finished: whether main has returned.
@@ -44,8 +44,9 @@ class ProcessRunner:
         exit: a ``sys.exit`` in a task beside main, with which asyncio would end the loop.
     """
 
-    def __init__(self, signal_handler: SignalHandler) -> None:
+    def __init__(self, signal_handler: SignalHandler, *, must_complete: bool) -> None:
         self._signal_handler = signal_handler
+        self._must_complete = must_complete
         self._thread = threading.current_thread()
         self._before = threading.enumerate()
         self._run: Run[Any, Any] | None = None
@@ -56,21 +57,23 @@ class ProcessRunner:
         self.code: object = None
         self.exit: SystemExit | None = None
 
-    def make_loop(self, backend: str) -> AbstractEventLoop:
+    def make_loop(self, backend: str) -> Any:  # noqa: ANN401  (an AbstractEventLoop with other methods)
         """Return an asyncio loop for an owned process.
 
         It continues after a ``sys.exit`` in a task beside main: asyncio would end the loop and
         cancel all tasks at the same time, so nothing would stop in order. A signal handler that a
         library adds to it does not replace that of hive_boot: both are called.
         """
-        import asyncio  # noqa: PLC0415  (trio has none of it)
+        from hive_boot.lifecycle.tasks import log_system_exit  # noqa: PLC0415  (it needs a loop)
 
-        if backend == "uvloop":
-            import uvloop  # noqa: PLC0415  (few have it)
-
-            loop: Any = uvloop.new_event_loop()
-        else:
-            loop = asyncio.new_event_loop()
+        loop: Any = import_module(backend).new_event_loop()
+        if self._thread is threading.main_thread():
+            # Python runs signal handlers between two instructions, so not while the loop waits for
+            # events. The wakeup descriptor, to which CPython writes when a signal arrives, ends
+            # that wait. trio and uvloop set one, asyncio when its first handler is added: SIGURG
+            # is ignored by default.
+            # https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
+            loop.add_signal_handler(signal.SIGURG, lambda: None)
         run_forever = loop.run_forever
 
         def run_until_stopped() -> None:
@@ -82,7 +85,7 @@ class ProcessRunner:
                     if self._run is None or self._soon is None:
                         raise
                     self.exit = exc
-                    log_messages.log_system_exit(exc)
+                    log_system_exit(exc, "a task beside main")
                     loop.call_soon(self._run.shutdown.request)
 
         add, remove = loop.add_signal_handler, loop.remove_signal_handler
@@ -99,8 +102,7 @@ class ProcessRunner:
         loop.run_forever = run_until_stopped
         loop.add_signal_handler = add_signal_handler
         loop.remove_signal_handler = remove_signal_handler
-        made: AbstractEventLoop = loop
-        return made
+        return loop
 
     async def main(
         self,
@@ -110,19 +112,13 @@ class ProcessRunner:
         """Start a run, call main, and stop the run."""
         import anyio  # noqa: PLC0415  (no tool needs a loop)
 
-        from hive_boot.lifecycle.tasks import (  # noqa: PLC0415
-            BackgroundTask,
-            CancellableBlock,
-            enable_signal_wakeup,
-            threadsafe_scheduler,
-        )
+        from hive_boot.lifecycle import tasks  # noqa: PLC0415  (it needs a loop)
 
         with anyio.CancelScope() as scope:
-            enable_signal_wakeup()
-            self._soon = threadsafe_scheduler()
+            self._soon = tasks.threadsafe_scheduler()
             # Before main is called, the start is cancelled.
-            block: CancellableBlock | None = None
-            handlers = BackgroundTask(self._keep_handlers, "hive_boot signal handlers")
+            block: tasks.CancellableBlock | None = None
+            handlers = tasks.BackgroundTask(self._keep_handlers, "hive_boot signal handlers")
 
             def cancel(seconds: float) -> None:
                 if block is None:
@@ -140,7 +136,7 @@ class ProcessRunner:
                 ) as run:
                     if self._signal_handler.reload_requested:
                         self.reload()
-                    block = CancellableBlock()
+                    block = tasks.CancellableBlock()
                     with block:
                         await self._call(main, run)
             finally:
@@ -154,29 +150,25 @@ class ProcessRunner:
         Nothing else of the run may end in a forked child: it would close what the parent uses.
         """
         self._main = main(run)
-        failure: BaseException | None = None
         try:
             self.code = await self._main
             self.has_finished = True
-        except BaseException as exc:
-            failure = exc
-            raise
         finally:
             if run.forked:
-                _end_forked_child(
-                    report_failure(failure) if failure else self.status(must_complete=False)
-                )
+                failure = sys.exception()
+                status = report_failure(failure) if failure else self.status()
+                # No import and no thread: a thread of the parent may have held the import lock.
+                with suppress(Exception):
+                    sys.stdout.flush()
+                logging.shutdown()
+                os._exit(status)
 
-    def status(self, *, must_complete: bool) -> int:
-        """Return the exit status of a run that has stopped.
-
-        Args:
-            must_complete: whether a stop by a signal before main has returned is a failure.
-        """
+    def status(self) -> int:
+        """Return the exit status of a run that has stopped."""
         if self.exit is not None:
             return _system_exit_status(self.exit)
         first_signal = self._signal_handler.first_signal
-        if must_complete and first_signal is not None and not self.has_finished:
+        if self._must_complete and first_signal is not None and not self.has_finished:
             return 128 + first_signal
         return _status(self.code) if isinstance(self.code, int) else 0
 
@@ -191,22 +183,23 @@ class ProcessRunner:
         if self._run is not None and self._soon is not None:
             self._soon(self._run.request_reload)
 
-    def force(self) -> str:
+    def mark_forced(self) -> str:
         """Enter FORCED, and return the state until then; called in a signal handler."""
-        return "armed" if self._run is None else self._run.shutdown.force()
+        return "armed" if self._run is None else self._run.shutdown.mark_forced()
 
     def release(self) -> None:
         """Cancel the forced exit, unless a thread or a child process can hang the exit."""
         from hive_boot.lifecycle.tasks import threads_started_since  # noqa: PLC0415  (it needs a loop)
 
-        if self._run is None:
-            return
-        may_hang = bool(threads_started_since(self._before))
+        left = threads_started_since(())
+        may_hang = not set(left) <= set(self._before)
         if not may_hang and "multiprocessing.process" in sys.modules:
             from hive_boot.lifecycle.forced_exit import own_children  # noqa: PLC0415  (few have any)
 
             may_hang = bool(own_children())
-        self._run.shutdown.release(exit_may_hang=may_hang)
+        self._signal_handler.handle_exit(keep=bool(left))
+        if self._run is not None:
+            self._run.shutdown.release(exit_may_hang=may_hang)
 
     def _attach(self, run: Run[Any, Any]) -> None:
         self._run = run
@@ -241,18 +234,14 @@ class ProcessRunner:
 
     def _describe_pending(self) -> str:
         """Return the message of a forced exit; called in another thread."""
-        from hive_boot.lifecycle.forced_exit import (  # noqa: PLC0415  (only a hang needs it)
-            join_threads,
-            locate_thread,
-        )
-        from hive_boot.lifecycle.tasks import threads_started_since  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle import forced_exit, tasks  # noqa: PLC0415  (only a hang needs it)
 
         lines = [] if self._run is None else self._run.runner.pending()
         label = "the event loop, which is blocked"
-        where = locate_thread(self._thread, below=__file__)
+        where = forced_exit.locate_thread(self._thread, below=__file__)
         if self._main is None or inspect.getcoroutinestate(self._main) == inspect.CORO_CLOSED:
             # At its end an asyncio loop waits for the threads of its executor.
-            lines += join_threads(threads_started_since(self._before), 0)
+            lines += forced_exit.describe_threads(tasks.threads_started_since(self._before))
         elif not self._describe_main():
             label = "main"  # It is not suspended, so the line is that of the thread.
         if where or label == "main":
@@ -289,22 +278,23 @@ def run_process(
         import anyio  # noqa: PLC0415  (no tool needs a loop)
 
         forbid_nested_loop()
-        owner = ProcessRunner(signal_handler)
-        library, options = "trio", {}
+        owner = ProcessRunner(signal_handler, must_complete=must_complete)
+        options = {}
         if backend != "trio":
-            library, options = "asyncio", {"loop_factory": lambda: owner.make_loop(backend)}
+            options = {"loop_factory": partial(owner.make_loop, backend)}
+            backend = "asyncio"
         try:
-            anyio.run(owner.main, arm(), start, backend=library, backend_options=options)
+            anyio.run(owner.main, arm(), start, backend=backend, backend_options=options)
         except BaseException as exc:  # noqa: BLE001  (this is the outermost frame)
             if owner.has_stopped:
                 # That may need a thread or a descriptor, of which there may be none.
                 reason = f"{type(exc).__name__}: {exc}"
-                _say_escaped(f"hive_boot: The event loop could not be closed: {reason}\n")
-                status = owner.status(must_complete=must_complete)
+                _write_escaped(f"hive_boot: The event loop could not be closed: {reason}\n")
+                status = owner.status()
             else:
                 status = report_failure(exc)
         else:
-            status = owner.status(must_complete=must_complete)
+            status = owner.status()
         owner.release()
     if signal_handler.first_signal == signal.SIGINT and status in {0, 128 + signal.SIGINT}:
         handle_uncaught()
@@ -324,16 +314,14 @@ def forbid_nested_loop() -> None:
     """
     from anyio.lowlevel import current_token  # noqa: PLC0415  (no tool needs a loop)
 
-    try:
-        current_token()
-    except RuntimeError:
-        return
     message = (
         "boot.run() and boot.serve() open an event loop, and one is running in this thread "
         "already. Write `async with boot.running()` in async code, such as a notebook; inside a "
         "server pass lifespan=boot.lifespan to the ASGI application."
     )
-    raise DeclarationError(message)
+    with suppress(RuntimeError):
+        current_token()
+        raise DeclarationError(message)
 
 
 def report_failure(exc: BaseException) -> int:
@@ -349,7 +337,7 @@ def report_failure(exc: BaseException) -> int:
         if isinstance(rest, BootError):
             report_boot_error(rest)
         else:
-            _say_escaped(format_failure(rest))
+            _write_escaped(format_failure(rest))
     return 130 if isinstance(only, KeyboardInterrupt) else _status_of_failure(only)
 
 
@@ -361,14 +349,6 @@ def _status_of_failure(exc: BaseException) -> int:
     return next(status for status in (78, 70, 75) if status in statuses)
 
 
-def _end_forked_child(status: int) -> NoReturn:
-    # No import and no thread: a thread of the parent may have held the lock of an import.
-    with suppress(Exception):
-        sys.stdout.flush()
-    logging.shutdown()
-    os._exit(status)
-
-
 def _status(code: int) -> int:
     """Return a possible exit status: the system would truncate 256 to 0, a success."""
     return code if 0 <= code < 256 else 70  # noqa: PLR2004  (a status is a byte)
@@ -378,7 +358,7 @@ def _system_exit_status(exc: SystemExit) -> int:
     """Return the exit status of ``sys.exit``; write its text, redacted, as Python does."""
     if exc.code is None or isinstance(exc.code, int):
         return _status(exc.code or 0)
-    _say(f"{exc.code}\n")
+    write_stderr(redact_safely(f"{exc.code}\n"))
     return 1
 
 
@@ -392,11 +372,12 @@ def report_boot_error(exc: BootError) -> int:
     # The report of a failed start has no line of the application: the deployment is invalid.
     if is_in_code or getattr(exc, "kept", False):
         cause = format_failure(exc.__cause__) if is_in_code and exc.__cause__ is not None else ""
-        _say_escaped(cause + format_location(exc))
+        _write_escaped(cause + format_location(exc))
     if isinstance(exc, ProblemsError):
-        _say(f"{exc.report(color=_is_terminal() and not os.environ.get('NO_COLOR'))}\n")
+        report = exc.report(color=_is_terminal() and not os.environ.get("NO_COLOR"))
+        write_stderr(redact_safely(f"{report}\n"))
     else:
-        _say_escaped(f"hive_boot: {type(exc).__name__}: {exc}\n")
+        _write_escaped(f"hive_boot: {type(exc).__name__}: {exc}\n")
     return exc.exit_code
 
 
@@ -424,13 +405,8 @@ def _handle_uncaught(
         raise SystemExit(status)
 
 
-def _say(text: str) -> None:
-    """Write a text to stderr, if there is one, redacted with the values of the last run."""
-    write_stderr(redact_safely(text))
-
-
-def _say_escaped(text: str) -> None:
-    """Write a text as :func:`_say`, with control characters besides line breaks escaped."""
+def _write_escaped(text: str) -> None:
+    """Write a text to stderr, redacted, with control characters besides line breaks escaped."""
     write_stderr(escape_controls(redact_safely(text), keep_lines=True))
 
 

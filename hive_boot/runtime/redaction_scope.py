@@ -18,12 +18,10 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.files import Value
 
 _KEPT = 1000
-"""Maximum number of values that stay hidden after they were rotated out or refused."""
-
+"""Maximum number of values that stay hidden after they were rotated out or rejected."""
 
 _KEPT_LENGTH = 1 << 16
-"""The number of old or rejected values that stay hidden, and their characters in total."""
-
+"""Maximum number of their characters in total."""
 
 _LAZY_LENGTH = 1 << 14
 """The total of characters from which the search is prepared before the first log line."""

@@ -35,7 +35,7 @@ from hive_boot.secrets.watch_targets import WatchTargets
 from hive_boot.secrets.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
@@ -62,25 +62,17 @@ class Rejection(Record):
 
     Attributes:
         generation: the number that it would have had.
-        names: the names of the problems: secrets, directories, a check.
-        kinds: the kind of each problem.
+        causes: the name and the kind of each problem; the name is that of a secret, a directory or
+            a check.
     """
 
     generation: int
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]
+    causes: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
         """Return the names of the problems, each with its kind."""
-        parts = dict.fromkeys(map(" ".join, zip(self.names, self.kinds, strict=True)))
-        return f"generation {self.generation} was refused: {', '.join(parts)}"
-
-
-def reject(problems: Iterable[Problem], generation: int) -> Rejection:
-    """Return the rejection of a candidate with these problems."""
-    listed = list(problems)
-    names = tuple(problem.name for problem in listed)
-    return Rejection(generation, names, tuple(problem.kind for problem in listed))
+        causes = dict.fromkeys(map(" ".join, self.causes))
+        return f"generation {self.generation} was refused: {', '.join(causes)}"
 
 
 class WatchSupervisor:
@@ -154,20 +146,6 @@ class WatchSupervisor:
                 await run_in_daemon_thread(self.watcher.join, "hive_boot end of watch")
 
 
-class ReloadResult(Record):
-    """The result of one read.
-
-    Attributes:
-        result: the candidate; it is rejected if it has problems.
-        changed: the attributes whose value differs from the accepted set.
-        same_as_rejected: whether a check rejected the same values last time.
-    """
-
-    result: LoadResult
-    changed: list[str]
-    same_as_rejected: bool
-
-
 class ReloadReader:
     """Reader of a reload: reads in a thread, one read at a time.
 
@@ -175,12 +153,7 @@ class ReloadReader:
         store: the secrets in use.
         pipeline: the load pipeline.
         timings: the timeouts of a read.
-
-    Attributes:
-        rejected: the set that a check rejected last.
     """
-
-    rejected: LoadResult | None = None
 
     def __init__(self, store: Store[Any], pipeline: LoadPipeline, timings: Timings) -> None:
         self._store = store
@@ -189,22 +162,22 @@ class ReloadReader:
         self._fifo_timeout = timings.fifo_timeout
         self._reading = False
 
-    async def read(self, *, ask_sources: bool = False, read_fifos: bool = False) -> ReloadResult:
+    async def read(self, *, everything: bool) -> LoadResult:
         """Read once, or again after sources of the application have answered.
 
         Args:
-            ask_sources: whether every source is asked. Default: those that are due.
-            read_fifos: whether to read FIFOs again. Default False: use what the start has read.
+            everything: whether FIFOs are read again, and every source is asked. Otherwise only the
+                sources that are due are asked, and what the start has read of FIFOs is used.
         """
         began = time.monotonic()
-        reader = FifoReader(self._fifo_timeout) if read_fifos else None
-        read = await self._read_once(reader)
-        while await self._pipeline.ask_sources(began, again=ask_sources):
-            ask_sources = False
-            read = await self._read_once(reader)
-        return read
+        reader = FifoReader(self._fifo_timeout) if everything else None
+        result = await self._read_once(reader)
+        while await self._pipeline.ask_sources(began, again=everything):
+            everything = False
+            result = await self._read_once(reader)
+        return result
 
-    async def _read_once(self, fifo_reader: FifoReader | None) -> ReloadResult:
+    async def _read_once(self, fifo_reader: FifoReader | None) -> LoadResult:
         """Read once. A read that hangs in a file system is abandoned, and no other one starts."""
         if not self._reading:
             with anyio.move_on_after(self._timeout):
@@ -212,15 +185,14 @@ class ReloadReader:
                 return await run_in_daemon_thread(read, "hive_boot reload")
         return self.failed_read(f"could not be read within {self._timeout:g} s")
 
-    def failed_read(self, why: str) -> ReloadResult:
+    def failed_read(self, why: str) -> LoadResult:
         """Return the result of a read that failed: the accepted values, and one problem."""
         name = self._store.declared.__name__
         problem = Problem(name=name, kind="unreadable", message=why)
         accepted = self._store.generation.load_result
-        failed = accepted.replace(problems=(problem,), hints=(), notes=())
-        return ReloadResult(failed, [], same_as_rejected=False)
+        return accepted.replace(problems=(problem,), hints=(), notes=())
 
-    def _read(self, fifo_reader: FifoReader | None) -> ReloadResult:
+    def _read(self, fifo_reader: FifoReader | None) -> LoadResult:
         self._reading = True
         try:
             load_result = self._pipeline.read(during_run=True, fifo_reader=fifo_reader)
@@ -228,13 +200,10 @@ class ReloadReader:
             self._reading = False
         before = self._store.generation.load_result
         load_result = load_result.with_problems(find_lost_sources(load_result, before))
-        changed = changed_fields(load_result, before)
-        if changed or load_result.problems:
+        if load_result.problems or changed_fields(load_result, before):
             accepted = self._store.all_accepted_values()
             load_result = self._pipeline.hide_values(load_result, accepted)
-        rejected = self.rejected
-        same_as_rejected = rejected is not None and not changed_fields(load_result, rejected)
-        return ReloadResult(load_result, changed, same_as_rejected)
+        return load_result
 
 
 _running_check: contextvars.ContextVar[object] = contextvars.ContextVar(
@@ -262,6 +231,7 @@ class Reloader:
         hooks: the rotation hooks with their bound functions.
         injection_context: returns the arguments for hooks, and for checks, with the candidate.
         set_reload_state: changes the state of the run to RELOADING and back to READY.
+        on_exit: called with the name of a hook that ends the application, and what it has raised.
         context: the context variables of checks and hooks.
         timings: the delays of retries, and the intervals of the watcher.
 
@@ -284,6 +254,7 @@ class Reloader:
         *,
         injection_context: Callable[..., InjectionContext],
         set_reload_state: Callable[[State], None],
+        on_exit: Callable[[str, BaseException], object],
         context: contextvars.Context,
         timings: Timings,
     ) -> None:
@@ -301,6 +272,8 @@ class Reloader:
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
         self._retry_at = math.inf
+        # The set that a check rejected last. The same values are not checked again before a retry.
+        self._rejected: LoadResult | None = None
         self._crash: tuple[object, ...] = ()
         self._ended = False
         self.failed_activation: Sequence[Problem] = ()
@@ -308,7 +281,7 @@ class Reloader:
         self.failing_sources: list[Problem] = []
         self.last_read: float = 0.0
         self.rotation_log: RotationLog = RotationLog()
-        self.hook_runner: HookRunner = HookRunner(hooks, injection_context, timings)
+        self.hook_runner: HookRunner = HookRunner(hooks, injection_context, on_exit, timings)
         self.watch_supervisor: WatchSupervisor = WatchSupervisor(self.request_reload, timings)
 
     @property
@@ -384,7 +357,7 @@ class Reloader:
                 while True:
                     self._wakeup = anyio.Event()
                     if self._due <= time.monotonic():
-                        await self._rotate()
+                        await self._handle_requests()
                     self.watch_supervisor.check_health()
                     due = min(self._due, self.watch_supervisor.due)
                     with anyio.move_on_after(max(0.0, due - time.monotonic())):
@@ -420,31 +393,20 @@ class Reloader:
             return -math.inf
         return min(self._retry_at, self._pipeline.sources_due)
 
-    async def _rotate(self) -> None:
-        """Read once, and accept or reject what has changed."""
+    async def _handle_requests(self) -> None:
+        """Reload once, and answer the callers that wait for it."""
         requests = list(self._requests)
-        retried = self._retry_at <= time.monotonic()
         on_demand = self._on_demand or bool(requests)
         if self._on_demand:
             self._set_reload_state(State.RELOADING)
         self._requested = self._on_demand = False
         started = time.perf_counter()
-        now = any(request.now for request in requests)
         change, failure = None, None
         self._check_token = object()
         _running_check.set(self._check_token)
         try:
-            read = await self._reader.read(ask_sources=on_demand, read_fifos=on_demand)
-            self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
-            if not (read.result.problems or read.changed):
-                if self.rejection is not None:
-                    log_messages.log_recovered(self._store.generation.number)
-                self._record_success()
-                if now:
-                    change = self._activate(now=True)
-                    self._accepted.set()
-            elif read.result.problems or not read.same_as_rejected or retried or on_demand:
-                change = await self._replace(read, started, now=now)
+            now = any(request.now for request in requests)
+            change = await self._reload(started, on_demand=on_demand, now=now)
             if self.failing_sources:
                 failure = self._pipeline.build_error(self.failing_sources, set_in_use=True)
         except ProblemsError as exc:
@@ -460,6 +422,79 @@ class Reloader:
             request.change, request.failure = change, copy(failure)
             request.done.set()
 
+    async def _reload(self, started: float, *, on_demand: bool, now: bool) -> Change | None:
+        """Load, validate, check, swap and notify.
+
+        Args:
+            started: when the reload has started, for its duration in the log.
+            on_demand: whether everything is read and checked, also what was rejected before.
+            now: whether pending values are activated too.
+
+        Raises:
+            ProblemsError: the candidate is rejected.
+        """
+        is_retry = self._retry_at <= time.monotonic()
+        candidate = await self._reader.read(everything=on_demand)
+        self.failing_sources = [each.problem for each in self._pipeline.custom if each.problem]
+        changed = changed_fields(candidate, self._store.generation.load_result)
+        if not candidate.problems:
+            if not changed:
+                return self._keep(now=now)
+            if self._is_rejected(candidate) and not (is_retry or on_demand):
+                return None
+        self._set_reload_state(State.RELOADING)
+        if not candidate.problems:
+            candidate = await self._pipeline.check(
+                candidate, self._injection_context, changed_fields=changed
+            )
+        if candidate.problems:
+            raise self._reject(candidate, started)
+        change = self._swap(candidate, changed, started, now=now)
+        if change is not None:
+            self.hook_runner.notify(change)
+        return change
+
+    def _keep(self, *, now: bool) -> Change | None:
+        """Keep the accepted set, because the sources contain the same values."""
+        if self.rejection is not None:
+            log_messages.log_recovered(self._store.generation.number)
+        self._record_success()
+        if not now:
+            return None
+        change = self._activate(now=True)
+        self._accepted.set()
+        return change
+
+    def _is_rejected(self, candidate: LoadResult) -> bool:
+        """Return whether a check has rejected the same values last time."""
+        return self._rejected is not None and not changed_fields(candidate, self._rejected)
+
+    def _swap(
+        self, candidate: LoadResult, changed: Sequence[str], started: float, *, now: bool
+    ) -> Change | None:
+        """Accept the candidate, and return the change of the values in use.
+
+        Raises:
+            ProblemsError: the config of the values in use could not be built. Some of the values
+                are pending, so these values are not the candidate.
+        """
+        store = self._store
+        try:
+            change = store.accept(candidate, now=now)
+        except ProblemsError as exc:
+            raise self._reject(candidate.with_problems(exc.problems), started) from None
+        self._accepted.set()
+        self._record_success()
+        fields = [candidate.field_index.by_attribute[each] for each in changed]
+        waiting = {
+            field.name: due for field in fields if (due := store.due(field.attribute)) is not None
+        }
+        seconds = time.perf_counter() - started
+        names = [field.name for field in fields]
+        self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting)
+        self._pipeline.log_warnings(candidate)
+        return change
+
     def _reject_crash(self, exc: Exception, started: float) -> ProblemsError:
         """Keep the set in use, log the traceback once per reason, and schedule a retry."""
         reason = (type(exc), getattr(exc, "errno", None))
@@ -471,45 +506,6 @@ class Reloader:
         for source in self._pipeline.custom:
             source.due = max(source.due, self._retry_at)
         return failure
-
-    async def _replace(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
-        """Check the candidate, and accept it.
-
-        Raises:
-            ProblemsError: the candidate is rejected.
-        """
-        self._set_reload_state(State.RELOADING)
-        if not read.result.problems:
-            read = read.replace(
-                result=await self._pipeline.check(
-                    read.result, self._injection_context, changed_fields=read.changed
-                )
-            )
-        if read.result.problems:
-            raise self._reject(read, started)
-        return self._accept(read, started, now=now)
-
-    def _accept(self, read: ReloadResult, started: float, *, now: bool) -> Change | None:
-        store, load_result = self._store, read.result
-        try:
-            change = store.accept(load_result, now=now)
-        except ProblemsError as exc:
-            # Some of the values are pending, so the set in use is not the candidate.
-            failed = read.replace(result=load_result.with_problems(exc.problems))
-            raise self._reject(failed, started) from None
-        self._accepted.set()
-        self._record_success()
-        fields = [load_result.field_index.by_attribute[each] for each in read.changed]
-        waiting = {
-            field.name: due for field in fields if (due := store.due(field.attribute)) is not None
-        }
-        seconds = time.perf_counter() - started
-        names = [field.name for field in fields]
-        self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting)
-        self._pipeline.log_warnings(load_result)
-        if change is not None:
-            self.hook_runner.notify(change)
-        return change
 
     def _activate(self, *, now: bool = False) -> Change | None:
         """Activate the values that are due, or all pending ones now, and notify the hooks."""
@@ -531,28 +527,27 @@ class Reloader:
         """Record that the sources contain the accepted values."""
         if not self.failing_sources:
             self.last_read = time.time()
-        self.rejection = self._reader.rejected = None
+        self.rejection = self._rejected = None
         self._crash = ()
         self._backoff.reset()
         self._retry_at = math.inf
 
-    def _reject(self, read: ReloadResult, started: float) -> ProblemsError:
+    def _reject(self, candidate: LoadResult, started: float) -> ProblemsError:
         """Keep the set in use, log each reason once, and schedule a retry if it may help."""
         number = self._store.generation.number
-        problems = read.result.problems
-        rejection = reject(problems, number + 1)
-        is_new = rejection != self.rejection
+        problems = candidate.problems
+        causes = tuple((problem.name, problem.kind) for problem in problems)
+        before, self.rejection = self.rejection, Rejection(number + 1, causes)
+        is_new = self.rejection != before
         if is_new:
-            self.rejection = rejection
-            seconds = time.perf_counter() - started
-            self.rotation_log.log_rejection(problems, number, seconds)
+            self.rotation_log.log_rejection(problems, number, time.perf_counter() - started)
         kinds = {problem.kind for problem in problems}
         judged = kinds <= {"check", "config", "unavailable"}
-        if is_new or (judged and not read.same_as_rejected):
+        if is_new or (judged and not self._is_rejected(candidate)):
             self._backoff.reset()
         # Only a check, or the factory of the config, can have another result for the same values.
-        self._reader.rejected = read.result if judged else None
+        self._rejected = candidate if judged else None
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:
             self._retry_at = time.monotonic() + self._backoff.next_delay()
-        return self._pipeline.build_error(problems, read.result.report_notes, set_in_use=True)
+        return self._pipeline.build_error(problems, candidate.report_notes, set_in_use=True)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot._timings import Backoff
-from hive_boot.lifecycle.tasks import exclude_from_loop_end, is_cancellation
+from hive_boot.lifecycle.tasks import exclude_from_loop_end, is_cancellation, unwrap_single
+from hive_boot.redaction.registry import trim_traceback
 from hive_boot.runtime import log_messages
 from hive_boot.secrets.value import filter_change, merge_changes
 
@@ -25,7 +26,17 @@ if TYPE_CHECKING:
 
 
 class _HookState:
-    """State of one hook, with the change that it has not handled yet."""
+    """State of one hook. Its repr does not show the failure, which may contain a value.
+
+    Attributes:
+        change: the change that the hook has not handled yet; None without one.
+        retry_at: when it is called again, on the monotonic clock.
+        done: set at the end of the latest call.
+        failure: the failure of that call; None if it has succeeded. While the call runs, the text
+            that applies if it is cancelled.
+        failing: whether the last recorded call has failed.
+        failures: the number of calls that have failed.
+    """
 
     def __init__(self, work: BoundCall, hook: RotationHook, timings: Timings) -> None:
         self.work = work
@@ -33,24 +44,22 @@ class _HookState:
         self.change: Change | None = None
         self.backoff = Backoff(timings.hook_retry_delay, timings.max_hook_retry_delay)
         self.retry_at = 0.0
+        self.done = anyio.Event()
+        self.done.set()
+        self.failure: BaseException | str | None = None
         self.failing = False
         self.failures = 0
-        self.done: anyio.Event | None = None
 
     @property
     def due(self) -> float:
-        """When the next call is due, on the monotonic clock; infinite while none is."""
-        is_running = self.done is not None and not self.done.is_set()
-        return math.inf if self.change is None or is_running else self.retry_at
+        """When the next call is due, on the monotonic clock; infinite without one."""
+        is_waiting = self.change is not None and self.done.is_set() and not self.exits
+        return self.retry_at if is_waiting else math.inf
 
-
-class _Outcome:
-    """Outcome of a call. Its repr does not show the failure, which may contain a value."""
-
-    __slots__ = ("failure",)
-
-    def __init__(self) -> None:
-        self.failure: BaseException | str | None = "cancelled before its end"
+    @property
+    def exits(self) -> bool:
+        """Whether the hook has raised SystemExit or KeyboardInterrupt: the application stops."""
+        return not isinstance(self.failure, Exception | str | None)
 
 
 class HookRunner:
@@ -59,6 +68,8 @@ class HookRunner:
     Args:
         hooks: the hooks with their bound functions, in the order of the calls.
         injection_context: returns the values of their parameters.
+        on_exit: called with the name of a hook that ends the application, and the SystemExit or
+            KeyboardInterrupt that it has raised.
         timings: the delays before a retry, and how long a cancelled hook may take to end.
     """
 
@@ -66,31 +77,33 @@ class HookRunner:
         self,
         hooks: Iterable[tuple[BoundCall, RotationHook]],
         injection_context: Callable[[], InjectionContext],
+        on_exit: Callable[[str, BaseException], object],
         timings: Timings,
     ) -> None:
-        self._calls = [_HookState(work, hook, timings) for work, hook in hooks]
+        self._hooks = [_HookState(work, hook, timings) for work, hook in hooks]
         self._cancel_timeout = timings.hook_cancel_timeout
         self._injection_context = injection_context
+        self._on_exit = on_exit
         self._wakeup = anyio.Event()
 
     @property
     def failing(self) -> tuple[str, ...]:
         """The hooks whose last call has failed."""
-        return tuple(call.work.display_name for call in self._calls if call.failing)
+        return tuple(state.work.display_name for state in self._hooks if state.failing)
 
     @property
     def failures(self) -> dict[str, int]:
         """The number of failed calls of each hook."""
-        return {call.work.display_name: call.failures for call in self._calls}
+        return {state.work.display_name: state.failures for state in self._hooks}
 
     def notify(self, change: Change) -> None:
         """Schedule a call of each hook that the change concerns."""
-        for call in self._calls:
-            names = call.hook.names
+        for state in self._hooks:
+            names = state.hook.names
             part = filter_change(change, names) if names else change
             if part is not None:
-                call.change = merge_changes(call.change, part)
-                call.retry_at = 0.0
+                state.change = merge_changes(state.change, part)
+                state.retry_at = 0.0
         self._wakeup.set()
 
     async def run(self) -> None:
@@ -100,66 +113,70 @@ class HookRunner:
             while True:
                 self._wakeup = anyio.Event()
                 now = time.monotonic()
-                for call in self._calls:
-                    if call.change is not None and call.due <= now:
-                        await self._call(call, call.change, group)
-                due = min((call.due for call in self._calls), default=math.inf)
+                for state in self._hooks:
+                    if state.change is not None and state.due <= now:
+                        await self._call(state, state.change, group)
+                due = min((state.due for state in self._hooks), default=math.inf)
                 with anyio.move_on_after(max(0.0, due - time.monotonic())):
                     await self._wakeup.wait()
 
-    async def _call(self, call: _HookState, change: Change, group: TaskGroup) -> None:
-        call.change = None
-        done = call.done = anyio.Event()
+    async def _call(self, state: _HookState, change: Change, group: TaskGroup) -> None:
+        """Call a hook once, and record how the call ends, or that it does not."""
+        state.change = None
+        state.done = anyio.Event()
+        state.failure = "cancelled before its end"
         scope = anyio.CancelScope()
-        outcome = _Outcome()
-
-        async def work() -> None:
-            try:
-                await call.work(self._injection_context(), change)
-                outcome.failure = None
-            except BaseException as exc:  # recorded below, also a SystemExit
-                if is_cancellation(exc):
-                    raise
-                outcome.failure = exc
-
-        async def run() -> None:
-            try:
-                # A separate group contains a cancellation that hive_boot did not request.
-                with scope:
-                    async with anyio.create_task_group() as inner:
-                        inner.start_soon(work)
-            finally:
-                done.set()
-                self._wakeup.set()
-
-        group.start_soon(run)
-        with anyio.move_on_after(call.hook.timeout):
-            await done.wait()
-        if not done.is_set():
+        group.start_soon(self._run, state, change, scope)
+        with anyio.move_on_after(state.hook.timeout):
+            await state.done.wait()
+        if not state.done.is_set():
             scope.cancel()
             with anyio.move_on_after(self._cancel_timeout):
-                await done.wait()
-            still = "" if done.is_set() else "; it was cancelled and still runs"
-            outcome.failure = f"exceeded its timeout of {call.hook.timeout:g} s{still}"
-        self._record_outcome(call, change, outcome)
+                await state.done.wait()
+            if not state.exits:
+                still = "" if state.done.is_set() else "; it was cancelled and still runs"
+                state.failure = f"exceeded its timeout of {state.hook.timeout:g} s{still}"
+        self._record_outcome(state, change)
 
-    def _record_outcome(self, call: _HookState, change: Change, outcome: _Outcome) -> None:
-        label = call.work.display_name
-        if outcome.failure is None:
-            if call.failing:
+    async def _run(self, state: _HookState, change: Change, scope: anyio.CancelScope) -> None:
+        async def work() -> None:
+            try:
+                await state.work(self._injection_context(), change)
+                state.failure = None
+            except BaseException as exc:  # recorded, also a SystemExit
+                if is_cancellation(exc):
+                    raise
+                failure = state.failure = trim_traceback(unwrap_single(exc))
+                if state.exits:
+                    self._on_exit(state.work.display_name, failure)
+
+        try:
+            # A separate group contains a cancellation that hive_boot did not request.
+            with scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(work)
+        finally:
+            state.done.set()
+            self._wakeup.set()
+
+    def _record_outcome(self, state: _HookState, change: Change) -> None:
+        label, failure, newer = state.work.display_name, state.failure, state.change
+        if failure is None:
+            if state.failing:
                 log_messages.log_hook_recovered(label, change.generation)
-            call.failing = False
-            call.backoff.reset()
-            call.retry_at = 0.0
+            state.failing = False
+            state.backoff.reset()
+            state.retry_at = 0.0
             return
-        call.failures += 1
-        seconds, newer = call.backoff.next_delay(), call.change
+        state.failures += 1
+        state.change = change if newer is None else merge_changes(change, newer)
+        seconds = state.backoff.next_delay()
         if newer is not None:
-            # A newer change is waiting and may fix the failure: call the hook at once.
+            # It may fix the failure: call the hook at once.
             seconds = 0.0
-        call.retry_at = time.monotonic() + seconds
-        call.change = change if newer is None else merge_changes(change, newer)
-        log_messages.log_hook_failed(
-            label, change.generation, outcome.failure, seconds, already_logged=call.failing
-        )
-        call.failing = True
+        state.retry_at = time.monotonic() + seconds
+        if not state.exits:
+            log_messages.log_hook_failed(
+                label, change.generation, failure, seconds, already_logged=state.failing
+            )
+        state.failing = True

@@ -26,6 +26,7 @@ from hive_boot.lifecycle.tasks import (
     is_cancellation,
     open_tasks,
     run_shielded,
+    task_name,
     threadsafe_scheduler,
     wait_for_tasks,
 )
@@ -43,11 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from hive_boot.lifecycle.readiness import ContributorStatus
     from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions, CheckSpec
     from hive_boot.runtime.injection import BoundCall, Injectables
     from hive_boot.runtime.reload import Reloader
-    from hive_boot.runtime.status import Status
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.value import Change
@@ -120,23 +119,24 @@ class Run(Generic[S, C]):
             delay=declaration.shutdown_delay or 0.0,
             timeout=declaration.shutdown_timeout,
             cancel=cancel,
+            context=self._context,
             describe_pending=describe_pending,
-            waits_for=self._waits_for,
+            waits_for=lambda: self.runner.waits_for(),  # noqa: PLW0108  (created below)
             grace_period=declaration.main_grace_period,
             on_stop=declaration.main_on_stop if self._owns_process else None,
             timings=declaration.timings,
         )
+        self.bound: BoundFunctions = declaration.bind(injectables, resources=resources)
+        starts_last = None if asgi_component is None else partial(asgi_component, self)
         self.runner: Runner = Runner(
-            self.states, self.shutdown, context=self._context, timings=declaration.timings
+            self.states,
+            self.shutdown,
+            context=self._context,
+            timings=declaration.timings,
+            components=build_components(self.bound, self.injection_context, starts_last),
         )
         self.runner.describe_with(describe_main)
-        self.bound: BoundFunctions = declaration.bind(injectables, resources=resources)
-        bound = self.bound
-        if bound.resources or bound.services or bound.contributors or asgi_component is not None:
-            starts_last = None if asgi_component is None else partial(asgi_component, self)
-            self.runner.set_components(
-                *build_components(bound, self.injection_context, starts_last)
-            )
+        self.runner.describe_with(self._describe_tasks)
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
             declaration,
@@ -153,6 +153,7 @@ class Run(Generic[S, C]):
         self._thread_id = threading.get_ident()
         self._soon = threadsafe_scheduler()
         self._tasks_before: set[Any] = set()
+        self._finishing: set[Any] = set()
         self._loop: Any = anyio.lowlevel.current_token().native_token
 
     async def start(self) -> None:
@@ -189,9 +190,8 @@ class Run(Generic[S, C]):
         if runner.failure is not None:
             raise runner.failure
         self.states.transition(State.READY)
-        self.shutdown.prepare(self._context)
-        if self._declaration.finish_tasks:
-            self._tasks_before = open_tasks()
+        self.shutdown.prepare()
+        self._tasks_before = open_tasks()
         log_messages.log_ready(self.states.timeline.elapsed)
         if self.reloader is not None or self._pipeline.sources_due < math.inf:
             self._get_reloader().start()
@@ -269,18 +269,33 @@ class Run(Generic[S, C]):
         """Stop what has started, in reverse order, and collect the failures."""
         runner = self.runner
         self.shutdown.begin_stop()
-        self.shutdown.start_log()
-        if self._declaration.finish_tasks and self._owns_process:
-            left = (self.shutdown.deadline - time.monotonic()) * STOP_BUDGET_SHARE
-            tasks = open_tasks() - self._tasks_before
-            await wait_for_tasks(tasks, min(self._declaration.finish_tasks, left))
         failures += await runner.stop_services()
+        if self._owns_process:
+            await self._finish_tasks()
         if self.reloader is not None:
             await self.reloader.stop()
         failures += await runner.stop_resources()
         await runner.end()
         if self._owns_process:
-            log_messages.log_cut_off(open_tasks())
+            log_messages.log_cut_off(map(task_name, open_tasks()))
+
+    async def _finish_tasks(self) -> None:
+        """Wait for the tasks that the application has started, and for those that they start."""
+        left = (self.shutdown.deadline - time.monotonic()) * STOP_BUDGET_SHARE
+        end = time.monotonic() + min(self._declaration.finish_tasks, left)
+        while (left := end - time.monotonic()) > 0:
+            self._finishing = open_tasks() - self._tasks_before
+            if not self._finishing:
+                return
+            await wait_for_tasks(self._finishing, left)
+        self._finishing = set()
+
+    def _describe_tasks(self) -> list[str]:
+        """Return a line for each task that the stop waits for."""
+        from hive_boot.lifecycle.forced_exit import describe_work  # noqa: PLC0415  (only a hang needs it)
+
+        tasks = sorted(self._finishing, key=task_name)
+        return [describe_work(f"the task {task_name(each)}", each.get_coro()) for each in tasks]
 
     @property
     def ready(self) -> bool:
@@ -356,9 +371,6 @@ class Run(Generic[S, C]):
         else:
             self._soon(self.shutdown.request)
 
-    def _waits_for(self) -> list[str]:
-        return self.runner.waits_for()
-
     def set_reload_state(self, state: State) -> None:
         """Enter READY or RELOADING, unless the run is stopping."""
         if self.ready and self.state is not state:
@@ -387,7 +399,7 @@ class Run(Generic[S, C]):
             LifecycleError: the resource is not running.
         """
         if self.runner.resources is None:
-            message = f"the resource {resource} is not running"
+            message = f"The resource {resource} is not running."
             raise LifecycleError(message)
         return self.runner.resources.value(resource)
 
@@ -428,6 +440,7 @@ class Run(Generic[S, C]):
                 self.bound.hooks,
                 injection_context=self.injection_context,
                 set_reload_state=self.set_reload_state,
+                on_exit=partial(self.runner.report_failure, "rotation hook"),
                 context=self._context,
                 timings=self._declaration.timings,
             )
@@ -505,81 +518,3 @@ async def _run_block(
 
 
 _HOW_TO_RUN = "boot.running() starts nothing by itself. Write `async with boot.running()`."
-
-
-def build_status(run: Run[Any, Any]) -> Status:
-    """Return the status of a run at this moment."""
-    from hive_boot.runtime.status import Status, describe  # noqa: PLC0415  (few ask)
-
-    runner, store = run.runner, run.store
-    contributors = () if runner.readiness is None else runner.readiness.status
-    failing: tuple[str, ...] = ()
-    completed = failing
-    if runner.services is not None:
-        failing, completed = runner.services.failing, tuple(runner.services.completed)
-    reasons = _reasons(run, failing, contributors)
-    known: dict[str, Any] = {
-        "state": run.state,
-        "ready": run.ready and all(each.passing for each in contributors),
-        "started": run.states.started,
-        "uptime": run.states.timeline.elapsed,
-        "degraded": bool(reasons),
-        "reasons": reasons,
-        "services": tuple(work.display_name for work, _ in run.bound.services),
-        "failing_services": failing,
-        "completed_services": completed,
-        "contributors": contributors,
-        "failed": runner.failed,
-        "timeline": run.states.timeline.steps,
-        "forked": run.forked,
-    }
-    if (context := run.source_context) is not None:
-        for name in ("mode", "mode_reason", "profile", "profile_reason"):
-            known[name] = getattr(context, name)
-        if store.is_filled:
-            known["generation"] = store.generation.number
-            known["secrets"] = describe(store, context.profile)
-            known |= _rotation(run)
-    return Status(**known)
-
-
-def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
-    """Return the part of the status that is about rotations."""
-    reloader, at = run.reloader, run.store.generation.at
-    known: dict[str, Any] = {
-        "last_read": at,
-        "last_change": at,
-        "rotations_total": {"accepted": 0, "refused": 0},
-        "hook_failures": {work.display_name: 0 for work, _ in run.bound.hooks},
-    }
-    if reloader is not None:
-        known["last_read"] = reloader.last_read or at
-        known["failing_hooks"] = reloader.hook_runner.failing
-        known["hook_failures"] = reloader.hook_runner.failures
-        known["rotations"] = reloader.rotation_log.latest
-        known["rotations_total"] = dict(reloader.rotation_log.totals)
-        known["stale"] = reloader.watch_supervisor.stale
-        if (rejection := reloader.rejection) is not None:
-            known |= {"rejected": rejection.generation, "rejected_names": rejection.names}
-        if (watcher := reloader.watch_supervisor.watcher) is not None:
-            known["watcher"] = "off" if run.forked else watcher.mode
-            known["missed_events"] = watcher.missed_events
-            known["pinned"] = tuple(pin.path for pin in watcher.pinned)
-    return known
-
-
-def _reasons(
-    run: Run[Any, Any], failing: Sequence[str], contributors: Sequence[ContributorStatus]
-) -> tuple[str, ...]:
-    """Return the reasons why the application is degraded."""
-    reasons = [f"the service {label} has failed, and is started again" for label in failing]
-    reasons += [
-        f"the readiness contributor {each.name} fails: {each.failure}"
-        for each in contributors
-        if run.ready and each.failure and not each.passing
-    ]
-    if (reloader := run.reloader) is not None:
-        reasons += reloader.reasons
-        if reloader.watch_supervisor.is_down and not run.forked:
-            reasons.append("changes of secrets are not noticed")
-    return tuple(reasons)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from hive_boot.lifecycle.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from hive_boot.lifecycle.readiness import ContributorStatus
     from hive_boot.lifecycle.states import TimelineEntry
+    from hive_boot.runtime.log_messages import RotationOutcome
+    from hive_boot.runtime.run import Run
     from hive_boot.secrets.fields import Field, Profile
     from hive_boot.secrets.store import Store
-
-RotationOutcome = Literal["accepted", "refused", "in-use"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +52,8 @@ class SecretStatus:
         source: ``file``, ``environment``, ``.env``, ``source``, ``dev_default``; empty when
             absent.
         place: the file, the variable or the custom source it was read from; empty when absent.
-        generation: the accepted set that brought the value.
-        age: seconds since this process took the value into use.
+        generation: the number of the accepted set that first contained the value.
+        age: seconds since the value came into use in this process.
         due: seconds until the activation of a pending value; None without a pending value.
     """
 
@@ -95,7 +95,7 @@ class Status:
         rejected_names: the causes of that rejection: secrets, directories, a check.
         watcher: how changes are noticed: ``inotify``, by kernel events; ``poll``, by a read
             every 2 s; ``down``, not at all at this moment; ``off``, nothing is watched.
-        missed_events: the number of changes without an event, which only a comparison has found.
+        missed_events: the number of changes that caused no event; a comparison found them.
         pinned: the declared files that are mount points themselves: they can be rewritten
             in place but not replaced.
         stale: the pinned files that were replaced on the host; only a restart shows the new
@@ -108,7 +108,7 @@ class Status:
         failing_services: the services that have failed and have not recovered yet.
         completed_services: the services that have returned and are not started again.
         contributors: every readiness contributor.
-        failed: the resource or service whose failure ends the application; empty for none.
+        failed: the resource, service or rotation hook that ends the application; empty for none.
         timeline: every step of the run, with its start, its end and its outcome.
         forked: whether this process was forked from the process that started the
             application: it keeps its secrets and watches nothing.
@@ -146,6 +146,83 @@ class Status:
     timeline: tuple[TimelineEntry, ...] = ()
     forked: bool = False
     secrets: tuple[SecretStatus, ...] = ()
+
+
+def build_status(run: Run[Any, Any]) -> Status:
+    """Return the status of a run at this moment."""
+    runner, store = run.runner, run.store
+    contributors = () if runner.readiness is None else runner.readiness.status
+    failing: tuple[str, ...] = ()
+    completed = failing
+    if runner.services is not None:
+        failing, completed = runner.services.failing, tuple(runner.services.completed)
+    reasons = _reasons(run, failing, contributors)
+    known: dict[str, Any] = {
+        "state": run.state,
+        "ready": run.ready and all(each.passing for each in contributors),
+        "started": run.states.started,
+        "uptime": run.states.timeline.elapsed,
+        "degraded": bool(reasons),
+        "reasons": reasons,
+        "services": tuple(work.display_name for work, _ in run.bound.services),
+        "failing_services": failing,
+        "completed_services": completed,
+        "contributors": contributors,
+        "failed": runner.failed,
+        "timeline": run.states.timeline.steps,
+        "forked": run.forked,
+    }
+    if (context := run.source_context) is not None:
+        for name in ("mode", "mode_reason", "profile", "profile_reason"):
+            known[name] = getattr(context, name)
+        if store.is_filled:
+            known["generation"] = store.generation.number
+            known["secrets"] = describe(store, context.profile)
+            known |= _rotation(run)
+    return Status(**known)
+
+
+def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
+    """Return the part of the status that is about rotations."""
+    reloader, at = run.reloader, run.store.generation.at
+    known: dict[str, Any] = {
+        "last_read": at,
+        "last_change": at,
+        "rotations_total": {"accepted": 0, "refused": 0},
+        "hook_failures": {work.display_name: 0 for work, _ in run.bound.hooks},
+    }
+    if reloader is not None:
+        known["last_read"] = reloader.last_read or at
+        known["failing_hooks"] = reloader.hook_runner.failing
+        known["hook_failures"] = reloader.hook_runner.failures
+        known["rotations"] = tuple(RotationStatus(**each) for each in reloader.rotation_log.latest)
+        known["rotations_total"] = dict(reloader.rotation_log.totals)
+        known["stale"] = reloader.watch_supervisor.stale
+        if (rejection := reloader.rejection) is not None:
+            known["rejected"] = rejection.generation
+            known["rejected_names"] = tuple(name for name, _ in rejection.causes)
+        if (watcher := reloader.watch_supervisor.watcher) is not None:
+            known["watcher"] = "off" if run.forked else watcher.mode
+            known["missed_events"] = watcher.missed_events
+            known["pinned"] = tuple(pin.path for pin in watcher.pinned)
+    return known
+
+
+def _reasons(
+    run: Run[Any, Any], failing: Sequence[str], contributors: Sequence[ContributorStatus]
+) -> tuple[str, ...]:
+    """Return the reasons why the application is degraded."""
+    reasons = [f"the service {label} has failed, and is started again" for label in failing]
+    reasons += [
+        f"the readiness contributor {each.name} fails: {each.failure}"
+        for each in contributors
+        if run.ready and each.failure and not each.passing
+    ]
+    if (reloader := run.reloader) is not None:
+        reasons += reloader.reasons
+        if reloader.watch_supervisor.is_down and not run.forked:
+            reasons.append("changes of secrets are not noticed")
+    return tuple(reasons)
 
 
 def describe(store: Store[Any], profile: Profile) -> tuple[SecretStatus, ...]:

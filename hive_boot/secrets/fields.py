@@ -45,7 +45,7 @@ def as_list(given: object) -> list[Any]:
 
 
 FieldTarget = tuple[str, str, bool]
-"""Field of a file: its attribute, its name, and whether it is text."""
+"""Field that a file or member provides: its attribute, its name, and whether it is text."""
 
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -77,7 +77,7 @@ class Field(Record):
     The attributes that are not listed are arguments of :func:`secret`.
 
     Attributes:
-        attribute: the Python attribute of the declaration.
+        attribute: the attribute of the class.
         kind: ``Secret`` or ``SecretBytes``.
         required: whether the annotation does not contain ``| None``.
         may_be_omitted: whether ``= None`` is in the code, so that a test may leave the field out.
@@ -108,7 +108,7 @@ class Field(Record):
 
     @property
     def target(self) -> FieldTarget:
-        """The field, as the tables of files contain it."""
+        """The field as an entry of ``FieldIndex.by_file``."""
         return self.attribute, self.name, self.kind is Secret
 
     @property
@@ -118,7 +118,7 @@ class Field(Record):
 
     @property
     def bundle(self) -> str:
-        """The file of which ``file`` names a member; empty if it names a whole file."""
+        """The file that contains the member ``file``; empty if ``file`` is a whole file."""
         return split_member(self.file_name)[0]
 
     def required_for(self, profile: Profile) -> bool:
@@ -153,7 +153,7 @@ def constraint_violations(field: Field, reveal: Callable[[], str | bytes]) -> li
 
 
 def split_member(file: str) -> tuple[str, str]:
-    """Return the file and its member that ``rds.json#password`` names; empty for a whole file."""
+    """Split ``rds.json#password`` into file and member; both are empty for a whole file."""
     path, _, member = file.partition("#")
     return (path, member) if path and member else ("", "")
 
@@ -167,30 +167,7 @@ def file_name_candidates(name: str, file: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*stems, *(f"{stem}.txt" for stem in stems)]))
 
 
-class FileIndex:
-    """File names of fields.
-
-    Args:
-        by_file: the field of each file name.
-
-    Attributes:
-        by_file: the argument ``by_file``.
-        nested_paths: the file names that contain a subdirectory.
-        members: for each file with members, such as ``rds.json`` of ``rds.json#password``, the
-            fields by the names of their members, as in ``by_file``.
-    """
-
-    def __init__(self, by_file: dict[str, FieldTarget]) -> None:
-        self.by_file: dict[str, FieldTarget] = by_file
-        self.nested_paths: list[str] = [name for name in by_file if "/" in name]
-        self.members: dict[str, dict[str, FieldTarget]] = {}
-        for name, target in by_file.items():
-            file, member = split_member(name)
-            if file:
-                self.members.setdefault(file, {})[member] = target
-
-
-class FieldIndex(FileIndex):
+class FieldIndex:
     """Fields of a declaration, with the lookup tables of a load.
 
     Args:
@@ -208,6 +185,10 @@ class FieldIndex(FileIndex):
         by_variable: the fields and aliases, by the environment variable that contains the value.
         by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path, except
             those with ``file_variable=False``.
+        by_file: the field of each file name.
+        nested_paths: the file names that contain a subdirectory.
+        members: for each file with members, such as ``rds.json`` of ``rds.json#password``, the
+            fields by the names of their members, as in ``by_file``.
     """
 
     def __init__(self, fields: Iterable[Field]) -> None:
@@ -226,9 +207,16 @@ class FieldIndex(FileIndex):
             for each in self.all_fields
             if (each.dev_default, each.min_length, each.max_length, each.pattern) != (None,) * 4
         ]
-        # A file of a name and of an alias is the file of the name.
-        by_file = {name: each.target for each in reversed(named) for name in each.candidates}
-        super().__init__(by_file)
+        # A file that belongs to a name and to an alias is assigned to the name.
+        self.by_file: dict[str, FieldTarget] = {
+            name: each.target for each in reversed(named) for name in each.candidates
+        }
+        self.nested_paths: list[str] = [name for name in self.by_file if "/" in name]
+        self.members: dict[str, dict[str, FieldTarget]] = {}
+        for name, target in self.by_file.items():
+            file, member = split_member(name)
+            if file:
+                self.members.setdefault(file, {})[member] = target
         self.by_variable: dict[str, Field] = {field.name: field for field in named}
         self.by_file_variable: dict[str, Field] = {
             f"{field.name}_FILE": field for field in named if field.file_variable
@@ -236,7 +224,7 @@ class FieldIndex(FileIndex):
 
 
 def _renamed(field: Field, suffix: str, name: str) -> Field:
-    """Return an optional field with the rules of another one, for a further name of it."""
+    """Return an optional field with the constraints of ``field``, for another of its names."""
     return field.replace(
         attribute=f"{field.attribute}.{suffix}",
         name=name,

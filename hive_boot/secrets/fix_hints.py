@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
@@ -43,9 +44,9 @@ def how_to_provide(field: Field, source_context: SourceContext, declaration: str
     if source_context.mode == "systemd":
         key = _key(file)
         is_needed = key != file and field.file_variable
-        pointer = f" and Environment={field.name}_FILE=%d/{key}" * is_needed
+        setting = f" and Environment={field.name}_FILE=%d/{key}" * is_needed
         # The name of a credential contains no slash.
-        return Fix(f"add LoadCredential={key}:/etc/credstore/{file}{pointer} to the unit")
+        return Fix(f"add LoadCredential={key}:/etc/credstore/{file}{setting} to the unit")
     if source_context.mode == "docker":
         return Fix(f"mount a file that contains the value at {path}")
     if source_context.mode == "environment":
@@ -73,26 +74,26 @@ def how_to_fix(
 
     Args:
         field: the field.
-        problem: the problem, whose own fix is used for a file.
-        origins: source and location of the value, then those of further values of the field.
+        problem: the problem. Its own fix, if it has one, is used for a value in a file.
+        origins: source and location of the value, then those of the other values of the field.
         source_context: where the process runs.
         declaration: the name of the declaring class.
     """
     source, location = origins[0]
-    pointer = f"{field.name}_FILE"
-    by_pointer = location.startswith(pointer)
+    variable = f"{field.name}_FILE"
+    by_variable = location.startswith(variable)
     if source == "environment":
         return Fix(f"change the environment variable {field.name}")
     if source in {".env", "source"}:
         where = location if source == ".env" else f"the source {location}"
         return Fix(f"change {field.name}=... in {where}")
-    if by_pointer:
-        location = location.partition("=")[2] or f"the file named by {pointer}"
+    if by_variable:
+        location = location.partition("=")[2] or f"the file named by {variable}"
     action = f"replace the content of {location}"
     bundle, _, member = location.rpartition("#")
     if is_member := os.path.isfile(bundle):
         location, action = bundle, f"change {member} in {bundle}"
-    in_kubernetes = source_context.mode == "kubernetes" and not by_pointer
+    in_kubernetes = source_context.mode == "kubernetes" and not by_variable
     if problem.fix:
         action = problem.fix.format(location=location)
     elif problem.kind == "unreadable":
@@ -103,17 +104,17 @@ def how_to_fix(
     elif in_kubernetes and not is_member:
         file = field.file or os.path.basename(location)
         return Fix(kubectl(file, object_name(declaration)), "kubectl")
-    if by_pointer and problem.kind != "missing":
-        action += f", or change {pointer}"
+    if by_variable and problem.kind != "missing":
+        action += f", or change {variable}"
     return Fix(action + foreign_variable_hint(field, origins))
 
 
 def foreign_variable_hint(field: Field, origins: Sequence[tuple[str, str]]) -> str:
     """Return the end of a fix where ``NAME_FILE`` is in conflict with another location."""
-    pointer = f"{field.name}_FILE"
-    if len(origins) == 1 or not any(place.startswith(pointer) for _, place in origins):
+    variable = f"{field.name}_FILE"
+    if len(origins) == 1 or not any(place.startswith(variable) for _, place in origins):
         return ""
-    return f"; if other software sets {pointer}, declare secret(file_variable=False)"
+    return f"; if other software sets {variable}, declare secret(file_variable=False)"
 
 
 def first_file(field: Field, source_context: SourceContext) -> str:
@@ -157,7 +158,7 @@ def _key(file: str) -> str:
 
 
 def volume_item_hint(field: Field, source_context: SourceContext) -> tuple[str, ...]:
-    """Return the sentence about ``items:``, for a file whose name cannot be a key."""
+    """Return a sentence about ``items:`` of the volume, for a file whose name cannot be a key."""
     file = field.bundle or field.file_name
     if source_context.mode != "kubernetes" or _key(file) == file:
         return ()
@@ -170,61 +171,37 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     Other names are never shown, and neither is text that is not a valid name: it may
     itself be a secret.
     """
-    from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
-
-    rated: dict[str, float] = {}
-    others = {
-        name: "".join(_words(name))
-        for name in set(names) - {field.name, f"{field.name}_FILE", *field.candidates}
-        if NAME.fullmatch(name.lstrip("."))
-    }
-    if not others:
-        return []
-    matcher = SequenceMatcher()
-    for want in {"".join(_words(name)) for name in (field.name, *field.candidates)}:
-        matcher.set_seq2(want)
-        for name, letters in others.items():
-            matcher.set_seq1(letters)
-            # The cheap bounds come first: a directory may contain very many names.
-            bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
-            if all(bound() >= _MIN_SIMILARITY for bound in bounds):
-                rated[name] = max(rated.get(name, 0.0), matcher.ratio())
-    wanted = _words(field.name)
-    for name in others:
-        if _words(name)[-len(wanted) :] == wanted:
-            rated.setdefault(name, _MIN_SIMILARITY)  # the name with a prefix
-    return sorted(rated, key=lambda name: (-rated[name], name))
+    by_letters: dict[str, list[str]] = {}
+    wanted = {"".join(_words(name)): None for name in (field.name, *field.candidates)}
+    prefixed = []
+    for name in sorted(set(names) - {field.name, f"{field.name}_FILE", *field.candidates}):
+        if NAME.fullmatch(name.lstrip(".")):
+            words, ending = _words(name), _words(field.name)
+            by_letters.setdefault("".join(words), []).append(name)
+            if words[-len(ending) :] == ending:
+                prefixed.append(name)
+    similar = [
+        name
+        for want in wanted
+        for letters in get_close_matches(want, by_letters, len(by_letters) + 1, _MIN_SIMILARITY)
+        for name in by_letters[letters]
+    ]
+    return list(dict.fromkeys([*similar, *prefixed]))
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a question with the most similar known name; empty without a similar one."""
-    from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
-
     near = get_close_matches(name.lower(), list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def closest_candidate(name: str, candidates: Iterable[str]) -> str:
     """Return the candidate that is most similar to ``name``."""
-    from difflib import SequenceMatcher  # noqa: PLC0415  (only a failure needs it)
-
     return max(candidates, key=lambda want: SequenceMatcher(None, name, want).ratio())
 
 
-def printable_path(path: str) -> str | None:
-    """Return ``path`` if it may be shown, which is when its directory exists.
-
-    A value that was set in place of a path has no existing directory. The root and the
-    working directory do not count, because everything is below them.
-    """
-    parent = os.path.dirname(path)
-    is_usual = parent.strip("./") and path.isprintable()
-    fits = len(path) <= os.pathconf("/", "PC_PATH_MAX")
-    return path if is_usual and fits and os.path.isdir(parent) else None
-
-
 def _words(name: str) -> list[str]:
-    """Return the words of a name, without the marks of a file or of its variable."""
+    """Return the words of a name, without the affixes of file names and of ``NAME_FILE``."""
     stem = name.lower().removeprefix("file__")
     for ending in (".txt", ".env", ".key", ".secret", "_file"):
         stem = stem.removesuffix(ending)

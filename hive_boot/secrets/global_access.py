@@ -31,6 +31,7 @@ from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from hive_boot.secrets.store import Store
 
@@ -39,7 +40,7 @@ _creation_lock = threading.RLock()
 """Held while the default store of the process is created."""
 
 
-_load_lock = threading.RLock()
+load_lock: AbstractContextManager[bool] = threading.RLock()
 """Held while an application is loaded without a run."""
 
 
@@ -76,7 +77,7 @@ class _Known:
         self.lock = threading.Lock()
 
     def observe(self, seen: Secret | Problem | None) -> None:
-        """Take the outcome of a refresh: the second equal one in a row counts."""
+        """Record the outcome of a refresh; a new one is used when two refreshes in a row agree."""
         if isinstance(seen, Problem) and seen.kind == "unstable":
             return
         if seen == self.outcome:
@@ -258,8 +259,8 @@ def _update_view() -> None:
 
 def _renew_locks() -> None:
     """Create new locks in a forked child."""
-    global _creation_lock, _load_lock
-    _creation_lock, _load_lock = threading.RLock(), threading.RLock()
+    global _creation_lock, load_lock
+    _creation_lock, load_lock = threading.RLock(), threading.RLock()
     if _default is not None:
         _default.renew_locks()
 
@@ -304,7 +305,7 @@ def get_secret(name: str) -> str | None:
         del name
         raise error
     # The same as reveal(), without a second call: request handlers call this function.
-    return None if secret is None else secret._open()  # noqa: SLF001
+    return None if secret is None else secret._open()
 
 
 def require_secret(name: str) -> str:

@@ -97,12 +97,11 @@ class LoadResult(Record):
         source_context: mode, profile and locations of the sources.
         declaration: the name of the declaring class.
         values: the value of each field that has one, by attribute.
-        origins: source and location of each value that is not from a directory.
         used_aliases: the older name of each value that was found under one, by attribute.
         env_files: the ``.env`` files that contain a declared name.
         names: the names of all variables, to find similar ones.
         snapshots: the content of each directory.
-        unresolved: what was found for each field that has no single valid value.
+        hits: what was found for each field, by attribute: the value that is used, or problems.
         unused_values: values that were read and are not used, and must be hidden too.
         problems: the problems, in the order of the declaration.
         warnings: the warnings, which do not stop a start.
@@ -114,12 +113,11 @@ class LoadResult(Record):
     source_context: SourceContext
     declaration: str
     values: Mapping[str, Value]
-    origins: Mapping[str, Origin]
     used_aliases: Mapping[str, Field]
     env_files: frozenset[str]
     names: frozenset[str]
     snapshots: tuple[DirectorySnapshot, ...]
-    unresolved: Mapping[str, Sequence[SourceHit]]
+    hits: Mapping[str, Sequence[SourceHit]]
     unused_values: tuple[Value, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[LoadWarning, ...]
@@ -141,7 +139,7 @@ class LoadResult(Record):
 
     def origin(self, attribute: str) -> Origin:
         """Return source and location of a value that was found."""
-        return _origin(self, attribute)
+        return self.hits[attribute][0].origin
 
     def with_problems(self, problems: Iterable[Problem]) -> LoadResult:
         """Return a copy with further problems at the end."""
@@ -173,9 +171,8 @@ class LoadResultBuilder:
         source_context: mode, profile and locations of the sources.
         declaration: the name of the declaring class.
         values: the value of each field that has one, by attribute.
-        origins: source and location of each value that is not from a directory.
         used_aliases: the older name of each value that was found under one, by attribute.
-        unresolved: what was found for each field that has no single valid value.
+        hits: what was found for each field, by attribute: the value that is used, or problems.
         env_files: the ``.env`` files that contain a declared name.
         env_duplicates: the declared variables that a mounted mode does not read, by attribute.
         names: the names of all variables.
@@ -197,9 +194,8 @@ class LoadResultBuilder:
         self.source_context: SourceContext = source_context
         self.declaration: str = declaration
         self.values: dict[str, Value] = {}
-        self.origins: dict[str, Origin] = {}
         self.used_aliases: dict[str, Field] = {}
-        self.unresolved: dict[str, list[SourceHit]] = {}
+        self.hits: dict[str, list[SourceHit]] = {}
         self.env_files: set[str] = set()
         self.env_duplicates: dict[str, SourceHit] = {}
         self.names: set[str] = set()
@@ -224,41 +220,27 @@ class LoadResultBuilder:
             }
         )
 
-    def origin(self, attribute: str) -> Origin:
-        """Return source and location of a value that was found."""
-        return _origin(self, attribute)
-
-    def hits(self, attribute: str) -> list[SourceHit]:
-        """Return everything that was found for a field."""
-        if attribute in self.values:
-            return [SourceHit(self.values[attribute], *self.origin(attribute))]
-        return self.unresolved.get(attribute, [])
-
-    def add(self, attribute: str, hit: SourceHit) -> None:
-        """Add one hit. A valid one is the value of its field unless there is another hit."""
-        known = self.hits(attribute)
-        if known or isinstance(hit.result, ValueProblem):
-            self.values.pop(attribute, None)
-            self.unresolved[attribute] = [*known, hit]
-        else:
-            self.use(attribute, hit)
+    def add(self, attribute: str, *hits: SourceHit) -> None:
+        """Add what was found for a field. Validation decides what is its value."""
+        self.hits[attribute] = [*self.hits.get(attribute, ()), *hits]
 
     def use(self, attribute: str, hit: SourceHit) -> None:
         """Set the value of a field, which must be a valid one."""
         self.values[attribute] = hit.result  # type: ignore[assignment]
-        self.origins[attribute] = hit.source, hit.place
+        self.hits[attribute] = [hit]
 
     def discard(self, result: ValueOrProblem) -> None:
         """Keep a value that is not used, because it must be hidden too."""
         if not isinstance(result, ValueProblem):
             self.unused_values.append(result)
 
-    def reject(self, field: Field, problems: Iterable[ValueProblem]) -> None:
+    def reject(self, field: Field, problems: Sequence[ValueProblem]) -> None:
         """Replace the value of a field by its problems."""
-        origin = self.origin(field.attribute)
+        (hit,) = self.hits[field.attribute]
         self.discard(self.values.pop(field.attribute))
+        self.hits[field.attribute] = [hit._replace(result=problem) for problem in problems]
         for problem in problems:
-            self.add_value_problem(field, problem, origin)
+            self.add_value_problem(field, problem, hit.origin)
 
     def resolve_aliases(self) -> None:
         """Use what was found under an older name for each field without a value under its name."""
@@ -268,25 +250,21 @@ class LoadResultBuilder:
                 self._resolve_alias(attribute, alias)
 
     def _is_only_copied(self, alias: Field) -> bool:
-        has_file = any(hit.result is not EMPTY for hit in self.hits(alias.attribute))
+        has_file = any(hit.result is not EMPTY for hit in self.hits.get(alias.attribute, ()))
         return not has_file and alias.attribute in self.env_duplicates
 
     def _resolve_alias(self, attribute: str, alias: Field) -> None:
-        files = [hit for hit in self.hits(alias.attribute) if hit.result is not EMPTY]
-        for known in (self.values, self.origins, self.unresolved):
-            known.pop(alias.attribute, None)
+        hits = self.hits.pop(alias.attribute, [])
+        files = [hit for hit in hits if hit.result is not EMPTY]
         copy = self.env_duplicates.pop(alias.attribute, None)
         found = [*files, copy] if copy else files
         kind: WarningKind = "alias"
         # A file precedes a variable, even if the variable has the newer name.
         named_copy = self.env_duplicates.get(attribute)
-        if (
-            attribute in {*self.used_aliases, *self.reported}
-            or any(hit.result is not EMPTY for hit in self.hits(attribute))
-            or (named_copy and not files)
-        ):
+        named = [hit for hit in self.hits.get(attribute, ()) if hit.result is not EMPTY]
+        if attribute in {*self.used_aliases, *self.reported} or named or (named_copy and not files):
             self.problems = [problem for problem in self.problems if problem.name != alias.name]
-            used = self.values.get(attribute, named_copy and named_copy.result)
+            used = next((hit.result for hit in (*named, named_copy) if hit), None)
             for hit in found:
                 self.discard(hit.result)
             kind = "alias-differs"
@@ -294,14 +272,12 @@ class LoadResultBuilder:
             found = [hit for hit in found if not isinstance(hit.result, ValueProblem)]
         elif found:
             self.used_aliases[attribute] = alias
-            self.unresolved.pop(attribute, None)
-            for hit in files:
-                self.add(attribute, hit)
+            self.hits[attribute] = files
             if copy:
                 self.env_duplicates.setdefault(attribute, copy)
         name = self.field_index.by_attribute[attribute].name
         for hit in found[:1]:
-            self.warn(kind, name, alias.name, location=location_text((hit.source, hit.place)))
+            self.warn(kind, name, alias.name, location=location_text(hit.origin))
 
     def warn(self, kind: WarningKind, *names: str, location: str = "") -> None:
         """Add a warning."""
@@ -336,13 +312,6 @@ def location_text(origin: Origin) -> str:
     source, place = origin
     prefixes = {"environment": "environment variable ", "source": "source "}
     return prefixes.get(source, "") + place
-
-
-def _origin(found: LoadResult | LoadResultBuilder, attribute: str) -> Origin:
-    if attribute in found.origins:
-        return found.origins[attribute]
-    batch = next(each.batch for each in found.snapshots if attribute in each.batch.files)
-    return "file", batch.directory + batch.files[attribute]
 
 
 def _in_order(problems: Sequence[Problem], field_index: FieldIndex) -> tuple[Problem, ...]:
@@ -396,7 +365,11 @@ def find_lost_sources(load_result: LoadResult, before: LoadResult) -> list[Probl
 
 def _lost_directory(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
     """Return the problem of a directory that contained secrets; None when it still does."""
-    if all(_is_a_file(load_result, attribute) for attribute in known.batch.files):
+    if all(
+        _is_a_file(load_result, attribute)
+        for attribute, hits in known.batch.hits.items()
+        if not all(isinstance(hit.result, ValueProblem) for hit in hits)
+    ):
         return None
     now = next((each for each in load_result.snapshots if each.path == known.path), None)
     if now is None:
@@ -438,7 +411,8 @@ def _replaced_files(load_result: LoadResult, before: LoadResult) -> list[Problem
             fix="write the file again, or restart the application to use the variable",
         )
         for field in load_result.field_index.all_fields
-        if load_result.origins.get(field.attribute, ("",))[0] == "environment"
+        if field.attribute in load_result.values
+        and load_result.origin(field.attribute)[0] == "environment"
         and field.attribute in before.values
         and before.origin(field.attribute)[0] == "file"
     ]

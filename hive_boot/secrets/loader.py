@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.opaque import _OpaqueIterator
-from hive_boot.secrets.fields import FileIndex, ValueProblem
+from hive_boot.secrets.fields import FieldIndex, ValueProblem
 from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder, location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.directories import (
@@ -24,8 +24,8 @@ from hive_boot.secrets.sources.files import (
     EMPTY,
     NOT_UTF_8,
     SourceHit,
+    as_declared_type,
     as_value,
-    content_of,
     fix_of_file,
     read_fifo,
 )
@@ -35,7 +35,7 @@ from hive_boot.secrets.value import Secret, value_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from hive_boot.secrets.fields import Field, FieldIndex
+    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.external import CustomSource
@@ -83,8 +83,8 @@ def load(  # noqa: PLR0913  (all that it depends on)
         if now == parents:
             break
     else:
-        restless = next(path for path, before in zip(now, parents, strict=True) if path != before)
-        builder.problems.append(Problem(restless, MOVING.kind, MOVING.message, fix=MOVING.fix))
+        changed = next(path for path, before in zip(now, parents, strict=True) if path != before)
+        builder.problems.append(Problem(changed, MOVING.kind, MOVING.message, fix=MOVING.fix))
     builder.resolve_aliases()
     if custom:
         loading.add_answers(custom)
@@ -103,9 +103,6 @@ def _real_parents(field_index: FieldIndex, source_context: SourceContext) -> lis
     parents = dict.fromkeys(map(os.path.dirname, [*named, *source_context.directories]))
     return [os.path.realpath(os.path.join(source_context.cwd, each)) for each in parents]
 
-
-_NOTHING = {A_DIRECTORY, EMPTY}
-"""The problems of a file that may be in a subdirectory instead."""
 
 _EXAMPLES = (".example", ".sample", ".template", ".dist")
 """The endings of files beside ``.env`` that show which variables to set."""
@@ -141,7 +138,7 @@ class _Loader:
             aliases = self.field_index.aliases.get(attribute, ())
             self.answered |= {attribute, *(alias.attribute for alias in aliases)}
             if value is not None:
-                self.builder.use(attribute, SourceHit(value, "override", "override()"))
+                self.builder.add(attribute, SourceHit(value, "override", "override()"))
         variables = self.source_context.variables()
         self._read_variables("environment", "the environment", variables)
         if self.source_context.env_files:
@@ -166,10 +163,10 @@ class _Loader:
             field
             for field in self.field_index.all_fields
             if field.attribute not in known
-            and all(hit.result is EMPTY for hit in builder.hits(field.attribute))
+            and all(hit.result is EMPTY for hit in builder.hits.get(field.attribute, ()))
         ]
         for source in custom:
-            source.want(left)
+            source.set_fields(left)
             builder.custom_sources.append(source.name)
             for field in left:
                 if (result := source.results.get(field.name)) is not None:
@@ -204,7 +201,7 @@ class _Loader:
             if file.problem is not None:
                 builder.unread_files.append(file.problem)
             builder.problems += file.problems
-            for name in file.concerned:
+            for name in file.affected:
                 builder.reported.add(named[name].attribute.partition(".alias.")[0])
             for name in file.ignored:
                 builder.warn("dotenv-setting", name, location=path)
@@ -225,12 +222,12 @@ class _Loader:
 
         for ending in _EXAMPLES:
             path = self.source_context.env_files[-1] + ending
-            example = read_dotenv(path).values
             names = [
                 name
-                for name, value in example.items()
+                for name, value in read_dotenv(path).values.items()
                 if (field := self.field_index.by_variable.get(name))
-                and self.builder.values.get(field.attribute) == as_value(field, value.reveal)
+                and as_value(field, value.reveal)
+                in [hit.result for hit in self.builder.hits.get(field.attribute, ())]
             ]
             if names:
                 self.builder.warn("example-value", *sorted(names), location=path)
@@ -302,8 +299,6 @@ class _Loader:
         Args:
             pointers: the text of each variable, which may be a value by mistake, and its field.
         """
-        from hive_boot.secrets.fix_hints import printable_path  # noqa: PLC0415  (few are used)
-
         absolute = [os.path.join(self.source_context.cwd, path) for path, _ in pointers]
         fifos = {path: read_fifo(path, self.fifo_reader) for path in absolute}
         snapshot = read_paths([path for path in fifos if not fifos[path]], self.policy)
@@ -312,7 +307,7 @@ class _Loader:
             shown = printable_path(path)
             place = f"{pointer}={shown}" if shown else f"{pointer} (value not shown)"
             found = fifos[real] or snapshot.problem or snapshot.batch.result(real)
-            found = content_of(found, field.name, is_text=field.kind is Secret)
+            found = as_declared_type(found, field.name, is_text=field.kind is Secret)
             if not found:
                 if shown is None:
                     # The text is not a path: it may be the value itself, so hide it.
@@ -330,10 +325,10 @@ class _Loader:
             overridden: the overridden variable, and where it is set.
             value: its value; None for a ``NAME_FILE``, whose file is not read.
         """
-        for hit in self.builder.hits(field.attribute)[:1]:
+        for hit in self.builder.hits.get(field.attribute, [])[:1]:
             is_used = not isinstance(hit.result, ValueProblem) and hit.source != "override"
             if is_used and hit.result != value:
-                text = f"{overridden} by {location_text((hit.source, hit.place))}"
+                text = f"{overridden} by {location_text(hit.origin)}"
                 self.overridden.append((field.name, text))
 
     def _read_directories(self) -> None:
@@ -353,27 +348,28 @@ class _Loader:
 
     def _read_subdirectories(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
         """Read the names that a directory lacks from its subdirectories."""
-        by_file, batch = self.field_index.by_file, above.batch
-        unresolved = batch.unresolved.items()
-        found = {name for name, hits in unresolved if {hit.result for hit in hits} - _NOTHING}
-        found |= batch.values.keys()
+        all_hits = above.batch.hits
         # A field is found under each of its names, also an older one.
-        found = {attribute.partition(".alias.")[0] for attribute in found}
-        lacking = {
-            name: target
-            for name, target in by_file.items()
-            if target[0].partition(".alias.")[0] not in found
+        found = {
+            attribute.partition(".alias.")[0]
+            for attribute, hits in all_hits.items()
+            if any(hit.result is not A_DIRECTORY and hit.result is not EMPTY for hit in hits)
         }
+        fields = self.field_index.by_attribute
+        lacking = [fields[each] for each in fields if each not in found]
         if not lacking:
             return []
-        below = read_subdirectories(above, FileIndex(lacking), self.policy)
+        index = self.field_index
+        if found:
+            index = FieldIndex(each.replace(previous=None) for each in lacking)
+        below = read_subdirectories(above, index, self.policy)
         searched = {each.path for each in below if each.volume or each.problem or each.has_results}
         if not self.source_context.directories_setting:
             foreign = {os.path.join(above.path, name) for name in PLATFORM_ENTRIES}
             below = [each for each in below if each.path not in foreign or each.has_results]
             searched |= foreign
-        for attribute, hits in unresolved:
-            batch.unresolved[attribute] = [
+        for attribute, hits in all_hits.items():
+            all_hits[attribute] = [
                 hit
                 for hit in hits
                 if hit.result is not A_DIRECTORY
@@ -394,21 +390,17 @@ class _Loader:
             message += f"; it is named by {setting}" if setting else ""
             problems = builder.unread_files if snapshot.is_bundle else builder.problems
             problems.append(Problem(snapshot.path, kind, message, fix=fix))
-        if snapshot.skipped_line:
-            builder.warn("dotenv-line", location=f"{snapshot.path}:{snapshot.skipped_line}")
-        if not (self.answered or builder.unresolved or builder.values or batch.unresolved):
-            builder.values = batch.values
+        if batch.skipped_line and snapshot.is_bundle:
+            builder.warn("dotenv-line", location=f"{snapshot.path}:{batch.skipped_line}")
+        if not builder.hits and self.answered.isdisjoint(batch.hits):
+            builder.hits = {**batch.hits}
             return
-        found = {
-            attribute: [SourceHit(value, "file", batch.directory + batch.files[attribute])]
-            for attribute, value in batch.values.items()
-        }
-        for attribute, hits in {**found, **batch.unresolved}.items():
+        for attribute, hits in batch.hits.items():
+            if attribute not in self.answered:
+                builder.add(attribute, *hits)
+                continue
             for hit in hits:
-                if attribute in self.answered:
-                    builder.discard(hit.result)
-                else:
-                    builder.add(attribute, hit)
+                builder.discard(hit.result)
 
 
 def _reader(values: Mapping[str, str | Secret | ValueProblem], name: str) -> Callable[[], Any]:
@@ -416,3 +408,15 @@ def _reader(values: Mapping[str, str | Secret | ValueProblem], name: str) -> Cal
     if isinstance(values[name], Secret):
         return values[name].reveal  # type: ignore[union-attr]
     return _OpaqueIterator(values[name]).__next__
+
+
+def printable_path(path: str) -> str | None:
+    """Return ``path`` if it may be shown, which is when its directory exists.
+
+    A value that was set instead of a path is not below an existing directory. The root and the
+    working directory do not count, because every value would be below them.
+    """
+    parent = os.path.dirname(path)
+    is_usual = parent.strip("./") and path.isprintable()
+    fits = len(path) <= os.pathconf("/", "PC_PATH_MAX")
+    return path if is_usual and fits and os.path.isdir(parent) else None

@@ -1,4 +1,4 @@
-"""Placeholders: texts that stand where a value has to be put, and unresolved references."""
+"""Placeholders: texts that a real value has to replace, and unresolved references."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 MARK = "<hive-boot placeholder"
 """Prefix of every placeholder. YAML, JSON and quotes of a shell leave it unchanged."""
@@ -29,7 +29,7 @@ def placeholder(name: str) -> str:
 def _text(value: Secret | SecretBytes) -> Callable[[], str]:
     """Return a function that returns the value as text: an invalid byte is one character."""
     if isinstance(value, Secret):
-        return value._open  # noqa: SLF001  (reveal() calls it)
+        return value._open
     return conceal(value.reveal().decode("utf-8", "surrogateescape"))
 
 
@@ -40,9 +40,9 @@ BLANK = ValueProblem("empty", "contains only white space")
 
 
 _MEANT = "; if it is the real value, declare secret(allow_placeholder=True)"
-_STAND_IN = ValueProblem("placeholder", f"is a placeholder{_MEANT}")
-_UNRESOLVED = ValueProblem("reference", f"is an unresolved reference{_MEANT}")
-STAND_INS = {_STAND_IN, _UNRESOLVED}
+_IS_PLACEHOLDER = ValueProblem("placeholder", f"is a placeholder{_MEANT}")
+_IS_REFERENCE = ValueProblem("reference", f"is an unresolved reference{_MEANT}")
+PLACEHOLDER_PROBLEMS = {_IS_PLACEHOLDER, _IS_REFERENCE}
 """The problems that ``allow_placeholder=True`` permits."""
 
 
@@ -118,7 +118,7 @@ _HEADS = frozenset(
 )
 """The first four characters of the usual placeholders and references, in lower case.
 
-A shorter word also stands with its separator.
+A shorter word is also listed with its separator.
 """
 
 
@@ -138,30 +138,21 @@ _LONGEST = 300
 """The maximum length of a placeholder; the ciphertext of a reference may be longer."""
 
 
-def are_usual(values: Iterable[Secret | SecretBytes]) -> bool:
-    """Return whether no value has to be looked at, by few calls for all; False if in doubt."""
-    opened: Callable[[], list[Any]] = conceal([value._open() for value in values])  # noqa: SLF001  (fast)
+def are_unsuspicious(texts: Callable[[], list[Any]]) -> bool:
+    """Return whether no text can be blank, a placeholder or a reference; False if in doubt.
+
+    Every start calls this once for all values, so it makes a few calls for all of them together.
+    """
     try:
-        text = conceal("".join(opened()).lower())
+        joined = conceal("".join(texts()).lower())
     except TypeError:
         return False  # some values are bytes
     return (
-        not any(part in text() for part in ("://", *_TAILS))
-        and _FIRST.isdisjoint(map(itemgetter(0), filter(None, opened())))
-        and not any(map(str.isspace, map(itemgetter(slice(1)), opened())))
-        and _SEPARATORS.isdisjoint("".join(map(itemgetter(slice(1, 3)), opened())))
-        and _HEADS.isdisjoint(map(str.lower, map(itemgetter(slice(4)), opened())))
-    )
-
-
-def _is_unusual(read: Callable[[], str]) -> bool:
-    return (
-        read()[:1] in _FIRST
-        or read()[:1].isspace()
-        or read()[:4].lower() in _HEADS
-        or not _SEPARATORS.isdisjoint(read()[1:3])
-        or read()[-4:].lower().endswith(_TAILS)
-        or "://" in read()
+        not any(part in joined() for part in ("://", *_TAILS))
+        and _FIRST.isdisjoint(map(itemgetter(0), filter(None, texts())))
+        and not any(map(str.isspace, map(itemgetter(slice(1)), texts())))
+        and _SEPARATORS.isdisjoint("".join(map(itemgetter(slice(1, 3)), texts())))
+        and _HEADS.isdisjoint(map(str.lower, map(itemgetter(slice(4)), texts())))
     )
 
 
@@ -171,7 +162,7 @@ def content_problem(value: Secret | SecretBytes) -> ValueProblem | None:
     The whole value counts, or the whole password in a URL: a random password may contain any part.
     """
     read = _text(value)
-    if not _is_unusual(read):
+    if are_unsuspicious(conceal([read()])):
         return None
     if read().startswith(MARK):
         return PLACEHOLDER
@@ -182,22 +173,24 @@ def content_problem(value: Secret | SecretBytes) -> ValueProblem | None:
         user = conceal(read().partition("://")[2].rpartition("@")[0])
         query = conceal(read().partition("password=")[2])
         passwords = conceal(user().partition(":")[2]), conceal(query().partition("&")[0])
-        parts += filter(_is_unusual, passwords)
-    return next(filter(None, map(_stand_in, parts)), None)
+        parts += [each for each in passwords if not are_unsuspicious(conceal([each()]))]
+    return next(filter(None, map(_placeholder_problem, parts)), None)
 
 
-def _stand_in(read: Callable[[], str]) -> ValueProblem | None:
+def _placeholder_problem(read: Callable[[], str]) -> ValueProblem | None:
     """Return the problem of a text that is a placeholder or a reference as a whole."""
-    bare = conceal(read().strip(" \t\r\n'\""))
-    if re.compile(_REFERENCE, re.VERBOSE).fullmatch(bare()):
-        return _UNRESOLVED
-    if len(bare()) > _LONGEST:
+    stripped = conceal(read().strip(" \t\r\n'\""))
+    if re.compile(_REFERENCE, re.VERBOSE).fullmatch(stripped()):
+        return _IS_REFERENCE
+    if len(stripped()) > _LONGEST:
         return None
-    is_phrase = re.compile(_PHRASE).fullmatch(bare()) is not None
-    words = conceal({*map(str.lower, re.compile(_PARTS).findall(bare()))} if is_phrase else set())
+    is_phrase = re.compile(_PHRASE).fullmatch(stripped()) is not None
+    words = conceal(
+        {*map(str.lower, re.compile(_PARTS).findall(stripped()))} if is_phrase else set()
+    )
     is_known = words() <= _WORDS and not _MARKED.isdisjoint(words())
-    if is_known or re.compile(_PLACEHOLDER, re.VERBOSE).fullmatch(bare()):
-        return _STAND_IN
+    if is_known or re.compile(_PLACEHOLDER, re.VERBOSE).fullmatch(stripped()):
+        return _IS_PLACEHOLDER
     return None
 
 

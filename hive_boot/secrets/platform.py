@@ -69,15 +69,9 @@ class HostEnvironment:
     ) -> None:
         pinned = secrets.pinned_settings if environ is None else None
         # No local variable may hold the values of the process.
-        self.variables: Callable[[], Mapping[str, str]] = conceal(
-            Variables(
-                environ
-                if environ is not None
-                else os.environ
-                if pinned is None
-                else pinned.variables()
-            )
-        )
+        given = conceal(os.environ if environ is None else environ)
+        read = given if pinned is None else pinned.variables
+        self.variables: Callable[[], Mapping[str, str]] = conceal(Variables(read()))
         self.reads_env_files: bool = pinned is None or pinned.reads_env_files
         self.root: str = root
         self.cwd: str = _working_directory() if cwd is None else cwd
@@ -300,24 +294,17 @@ def detect(
         InvalidSecretsError: a ``HIVE_BOOT_*`` variable has an invalid value. Every such
             variable is reported.
     """
-    return _Detection(host, source_options, declared or FieldIndex(()), fifo_reader).result()
+    return _Detection(host, source_options, declared or FieldIndex(()), fifo_reader, []).result()
 
 
-class _Detection:
-    """One detection, from the arguments of :func:`detect`; it is used once."""
+class _Detection(Record):
+    """One detection, from the arguments of :func:`detect`, and the problems that it finds."""
 
-    def __init__(
-        self,
-        host: HostEnvironment,
-        options: SourceOptions,
-        declared: FieldIndex,
-        fifo_reader: FifoReader | None,
-    ) -> None:
-        self._host = host
-        self._options = options
-        self._declared = declared
-        self._fifo_reader = fifo_reader
-        self._problems: list[Problem] = []
+    host: HostEnvironment
+    options: SourceOptions
+    declared: FieldIndex
+    fifo_reader: FifoReader | None
+    problems: list[Problem]
 
     def result(self) -> SourceContext:
         """Return everything that is detected.
@@ -325,7 +312,7 @@ class _Detection:
         Raises:
             InvalidSecretsError: a variable has an invalid value.
         """
-        host, options = self._host, self._options
+        host, options = self.host, self.options
         named, setting = self._named_directories()
         mode, mode_reason = self._mode(setting)
         env_file = self._absolute(options.env_file or ".env")
@@ -333,12 +320,10 @@ class _Detection:
         shown, reason = False, f"the default in {mode} mode"
         if env_files:
             shown, reason = _development_shown(host, env_files)
-        default: Profile = "development" if shown else "production"
-        configured = self._configured_profile(env_files)
-        profile, profile_reason, unknown_app_env = configured or (default, reason, "")
+        profile, place, unknown_app_env = self._configured_profile(env_files)
         fallback = self._fallback()
-        if self._problems:
-            raise InvalidSecretsError(self._problems)
+        if self.problems:
+            raise InvalidSecretsError(self.problems)
         credentials = host.variable("CREDENTIALS_DIRECTORY")
         if mode == "systemd" and credentials and not named:
             named, setting = (host.path(credentials),), "CREDENTIALS_DIRECTORY"
@@ -348,8 +333,8 @@ class _Detection:
         return SourceContext(
             mode=mode,
             mode_reason=mode_reason,
-            profile=profile,
-            profile_reason=profile_reason,
+            profile=profile or ("development" if shown else "production"),
+            profile_reason=place if profile else reason,
             directories=directories if is_mounted else (),
             directories_setting=setting if is_mounted else "",
             env_files=env_files if host.reads_env_files else (),
@@ -363,13 +348,13 @@ class _Detection:
 
     def _absolute(self, path: StrPath) -> str:
         """Return a configured path as an absolute one, with ``~`` expanded."""
-        return os.path.join(self._host.cwd, os.path.expanduser(path))
+        return os.path.join(self.host.cwd, os.path.expanduser(path))
 
     def _named_directories(self) -> tuple[tuple[str, ...], str]:
-        if self._options.secrets_dirs:
-            return self._options.secrets_dirs, "secrets_dirs="
+        if self.options.secrets_dirs:
+            return self.options.secrets_dirs, "secrets_dirs="
         variable = "HIVE_BOOT_SECRETS_DIR"
-        text = self._host.variable(variable)
+        text = self.host.variable(variable)
         found = tuple(path for path in text.split(os.pathsep) if path)
         if text and not found:
             fix = "set it to a directory, or unset it"
@@ -377,25 +362,25 @@ class _Detection:
         return found, variable if found else ""
 
     def _mode(self, directories_setting: str) -> tuple[Mode, str]:
-        if self._options.mode is not None:
-            return self._options.mode, "Bootstrap(mode=…)"
-        if text := self._host.variable("HIVE_BOOT_MODE"):
+        if self.options.mode is not None:
+            return self.options.mode, "Bootstrap(mode=…)"
+        if text := self.host.variable("HIVE_BOOT_MODE"):
             for mode in MODES:
                 if text.strip().lower() == mode:
                     return mode, "HIVE_BOOT_MODE"
             self._reject("HIVE_BOOT_MODE", text, MODES)
-        if self._host.variable("KUBERNETES_SERVICE_HOST"):
+        if self.host.variable("KUBERNETES_SERVICE_HOST"):
             return "kubernetes", "KUBERNETES_SERVICE_HOST is set"
         # It is not made when a credential cannot be loaded: https://github.com/systemd/systemd/issues/31194
-        if self._host.variable("CREDENTIALS_DIRECTORY"):
+        if self.host.variable("CREDENTIALS_DIRECTORY"):
             return "systemd", "CREDENTIALS_DIRECTORY is set"
         if directories_setting:
             return "docker", f"{directories_setting} names a directory"
         return self._mode_by_usual_directory()
 
     def _mode_by_usual_directory(self) -> tuple[Mode, str]:
-        directory = self._host.path("/run/secrets")
-        names = [*self._declared.by_file, *self._declared.members]
+        directory = self.host.path("/run/secrets")
+        names = [*self.declared.by_file, *self.declared.members]
         try:
             with os.scandir(directory) as entries:
                 has_files = any(
@@ -415,35 +400,39 @@ class _Detection:
             return "docker", "/run/secrets contains files"
         return "development", "/run/secrets contains no secrets"
 
-    def _configured_profile(self, env_files: Sequence[str]) -> tuple[Profile, str, str] | None:
+    def _configured_profile(self, env_files: Sequence[str]) -> tuple[Profile | None, str, str]:
         """Return the profile that is set, its reason, and where an ``APP_ENV`` is no profile."""
-        if self._options.profile is not None:
-            return PROFILES[self._options.profile.strip().lower()], "Bootstrap(profile=…)", ""
-        if text := self._host.variable("HIVE_BOOT_PROFILE"):
+        if self.options.profile is not None:
+            return parse_profile(self.options.profile), "Bootstrap(profile=…)", ""
+        if text := self.host.variable("HIVE_BOOT_PROFILE"):
             if profile := parse_profile(text):
                 return profile, "HIVE_BOOT_PROFILE", ""
             self._reject("HIVE_BOOT_PROFILE", text, tuple(PROFILES))
         text, place = self._app_env(env_files)
-        if profile := parse_profile(text):
-            return profile, place, ""
-        return ("production", f"{place} is not a profile", place) if text else None
+        if text and parse_profile(text) is None:
+            return "production", f"{place} is not a profile", place
+        return parse_profile(text), place, ""
 
     def _app_env(self, env_files: Sequence[str]) -> tuple[str, str]:
         """Return ``APP_ENV`` and where it is set; empty outside development mode."""
-        if env_files and (text := self._host.variable("APP_ENV")):
+        if env_files and (text := self.host.variable("APP_ENV")):
             return text, "APP_ENV"
-        for path in filter(os.path.exists, env_files if self._host.reads_env_files else ()):
-            from hive_boot.secrets.sources.dotenv import read_setting  # noqa: PLC0415  (only development needs it)
+        for path in filter(os.path.exists, env_files if self.host.reads_env_files else ()):
+            from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
 
-            if text := read_setting(path, "APP_ENV", [self._host.variables()], self._fifo_reader):
+            scopes, wanted = [self.host.variables()], {"APP_ENV"}
+            file = read_dotenv(path, wanted=wanted, scopes=scopes, fifo_reader=self.fifo_reader)
+            if wanted & (file.affected | file.value_problems.keys()):
+                return "unreadable", f"APP_ENV in {path}"
+            if "APP_ENV" in file.values and (text := file.values["APP_ENV"].reveal()):
                 return text, f"APP_ENV in {path}"
         return "", ""
 
     def _fallback(self) -> bool:
-        text = self._host.variable("HIVE_BOOT_ENV_FALLBACK").strip().lower()
+        text = self.host.variable("HIVE_BOOT_ENV_FALLBACK").strip().lower()
         if text not in _YES | _NO:
             self._reject("HIVE_BOOT_ENV_FALLBACK", text, ("1", "0"))
-        return self._options.env_fallback or text in _YES
+        return self.options.env_fallback or text in _YES
 
     def _reject(self, variable: str, text: str, known: Sequence[str]) -> None:
         """Add the problem of a variable; its text is not shown, because it may be a secret."""
@@ -455,7 +444,7 @@ class _Detection:
         self._add_problem(variable, f"has an invalid value{suggestion}", fix)
 
     def _add_problem(self, variable: str, message: str, fix: str) -> None:
-        self._problems.append(Problem(name=variable, kind="setting", message=message, fix=fix))
+        self.problems.append(Problem(name=variable, kind="setting", message=message, fix=fix))
 
 
 def _has_file(directories: Iterable[str], names: Iterable[str]) -> bool:

@@ -35,7 +35,7 @@ from hive_boot.secrets.value import Secret, SecretBytes, complete_pem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from typing import Never, Self
+    from typing import Self
 
 
 class _FieldSpec(dict[str, Any]):
@@ -296,7 +296,9 @@ def _validate_source_names(cls: type, field_index: FieldIndex) -> None:
         pointers = [f"{each.name}_FILE" for each in names if each.file_variable]
         variables = [*(each.name for each in names), *pointers]
         if len(set(variables)) < len(variables):
-            _declaration_error(cls, field.attribute, "has a name twice in name= and aliases=")
+            _declaration_error(
+                cls, field.attribute, "has the same name twice in name= and aliases="
+            )
         files = [file for name in names for file in name.candidates]
         for source_name in (*variables, *files):
             owner = owners.setdefault(source_name, field.attribute)
@@ -413,9 +415,6 @@ class SecretSet:
     def __repr__(self) -> str:
         shown = ", ".join(f"{key}={self.__dict__.get(key)!r}" for key in self._field_index.fields)
         return f"{type(self).__name__}({shown})"
-
-    def __format__(self, spec: str, /) -> str:
-        return repr(self)
 
     def __setattr__(self, name: str, value: object) -> Never:
         del value

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import describe
 from hive_boot.exceptions import Problem
-from hive_boot.redaction.registry import redact, scrub
+from hive_boot.redaction.opaque import conceal
+from hive_boot.redaction.registry import drop_frames, line_of, redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
 from hive_boot.secrets.load_result import LoadNote, location_text
 from hive_boot.secrets.placeholders import (
-    STAND_INS,
-    are_usual,
+    PLACEHOLDER_PROBLEMS,
+    are_unsuspicious,
     content_problem,
     has_trailing_newline,
 )
@@ -46,7 +47,7 @@ def check_problem(
     values: Iterable[Value],
     *,
     unavailable: str = "",
-    refused: str = "was refused by its check",
+    rejected: str = "was refused by its check",
 ) -> Problem:
     """Return the problem of a check that failed, without the values that its text may contain.
 
@@ -54,15 +55,15 @@ def check_problem(
         whose: the checked field; or the name of the set, or of a check of the application.
         failure: the exception, or why the result is a rejection.
         values: the values that must not be shown.
-        unavailable: the message if what the check asks could not be reached. Default: the
-            values were refused.
-        refused: the message in that case.
+        unavailable: the message if the check could not reach something outside; empty if the
+            values were refused. Default: empty.
+        rejected: the message if the values were refused.
     """
-    text = failure if isinstance(failure, str) else describe(failure)
+    text = failure if isinstance(failure, str) else describe(failure) + line_of(failure)
     # The values at hand are removed even when they are too short for redaction.
     shown = redact(scrub(text, [value.reveal() for value in values]))
     name, used_by = (whose, "") if isinstance(whose, str) else (whose.name, whose.used_by)
-    message = f"{unavailable or refused}: {shown}"
+    message = f"{unavailable or rejected}: {shown}"
     return Problem(name, "unavailable" if unavailable else "check", message, used_by=used_by)
 
 
@@ -92,7 +93,7 @@ class FieldCheck:
         try:
             self.verdict = self._field.check(self._value.reveal())  # type: ignore[misc]
         except BaseException as exc:  # noqa: BLE001  (SystemExit must not end only the thread)
-            self.failure = exc.with_traceback(None)
+            self.failure = drop_frames(exc)
 
     def close(self) -> None:
         """Close a coroutine that is not awaited, so that Python does not warn about it."""
@@ -120,7 +121,7 @@ def validate(builder: LoadResultBuilder) -> None:
     """
     _resolve_conflicts(builder)
     _resolve_env_duplicates(builder)
-    _reject_stand_ins(builder)
+    _reject_placeholders(builder)
     _reject_invalid(builder)
     unread = _resolve_absent(builder)
     details = (f"Nothing else provides {', '.join(unread)}.",) * bool(unread)
@@ -133,13 +134,16 @@ def validate(builder: LoadResultBuilder) -> None:
 
 def _resolve_conflicts(builder: LoadResultBuilder) -> None:
     """Resolve the fields that have several values, or an invalid one."""
-    for attribute, hits in builder.unresolved.items():
+    for attribute, hits in builder.hits.items():
+        if len(hits) == 1 and not isinstance(hits[0].result, ValueProblem):
+            builder.values[attribute] = hits[0].result
+            continue
         field = builder.field_index.by_attribute[attribute]
         good = [hit for hit in hits if not isinstance(hit.result, ValueProblem)]
-        origins = [(hit.source, hit.place) for hit in good]
+        origins = [hit.origin for hit in good]
         for hit in hits:
             if isinstance(hit.result, ValueProblem) and hit.result is not EMPTY:
-                builder.add_value_problem(field, hit.result, (hit.source, hit.place), *origins)
+                builder.add_value_problem(field, hit.result, hit.origin, *origins)
         origins = list(dict.fromkeys(origins))
         is_conflict = any(hit.result != good[0].result for hit in good)
         if is_conflict and attribute not in builder.reported:
@@ -159,7 +163,7 @@ def _resolve_conflicts(builder: LoadResultBuilder) -> None:
 def _resolve_env_duplicates(builder: LoadResultBuilder) -> None:
     """Resolve the variables of a mounted mode, which are copies or a fallback."""
     for attribute, hit in builder.env_duplicates.items():
-        field, origin = builder.field_index.by_attribute[attribute], (hit.source, hit.place)
+        field, origin = builder.field_index.by_attribute[attribute], hit.origin
         if attribute in builder.values:
             builder.warn("environment-copy", hit.place, location=location_text(origin))
         elif attribute in builder.reported:
@@ -174,9 +178,9 @@ def _resolve_env_duplicates(builder: LoadResultBuilder) -> None:
         builder.discard(hit.result)
 
 
-def _reject_stand_ins(builder: LoadResultBuilder) -> None:
-    """Reject white space, placeholders and references; in development warn about these two."""
-    if are_usual(builder.values.values()):
+def _reject_placeholders(builder: LoadResultBuilder) -> None:
+    """Reject blank values, placeholders and references; development only warns of the last two."""
+    if are_unsuspicious(conceal([value._open() for value in builder.values.values()])):
         return
     is_strict = builder.source_context.profile in {"production", "staging"}
     warned: dict[Any, list[str]] = {}
@@ -187,11 +191,11 @@ def _reject_stand_ins(builder: LoadResultBuilder) -> None:
         if problem is None:
             if has_trailing_newline(value):
                 newlines.append(field.name)
-        elif builder.origin(attribute)[0] == "override" or (
-            problem in STAND_INS and field.allow_placeholder
+        elif builder.hits[attribute][0].source == "override" or (
+            problem in PLACEHOLDER_PROBLEMS and field.allow_placeholder
         ):
-            pass  # it is meant
-        elif is_strict or problem not in STAND_INS:
+            pass  # the value is intended
+        elif is_strict or problem not in PLACEHOLDER_PROBLEMS:
             builder.reject(field, [problem])
         else:
             warned.setdefault(problem.kind, []).append(field.name)
@@ -208,21 +212,21 @@ def _reject_invalid(builder: LoadResultBuilder) -> None:
         value = builder.values.get(field.attribute)
         if value is None:
             continue
-        faults = constraint_violations(field, value.reveal)
+        violations = constraint_violations(field, value.reveal)
         if value.reveal() == field.dev_default and profile != "development":
             message = f"is the development default, which is not allowed in profile {profile}"
-            faults = [ValueProblem("dev-default", message)]
-        if faults:
-            builder.reject(field, faults)
+            violations = [ValueProblem("dev-default", message)]
+        if violations:
+            builder.reject(field, violations)
 
 
 def _resolve_absent(builder: LoadResultBuilder) -> list[str]:
     """Resolve each field without a value: a default, a problem, or absent.
 
     Returns:
-        The names that an unreadable ``.env`` file or bundle may contain: the required ones.
-        For a call without a declaration, which asks for single names, this is every name,
-        unless there is only a directory or a dangling link, which contains none.
+        The required names that an unreadable ``.env`` file or bundle may contain. A load of a
+        single name, without a declaration, returns this name though it is optional, unless only
+        directories or dangling links, which contain nothing, are unreadable.
     """
     profile = builder.source_context.profile
     kinds = {each.kind for each in builder.unread_files} - {"not-a-file", "broken-link"}
@@ -231,7 +235,7 @@ def _resolve_absent(builder: LoadResultBuilder) -> list[str]:
     for field in builder.field_index.all_fields:
         if field.attribute in builder.values or field.attribute in builder.reported:
             continue
-        empty = [(hit.source, hit.place) for hit in builder.hits(field.attribute)]
+        empty = [hit.origin for hit in builder.hits.get(field.attribute, ())]
         if field.dev_default is not None and profile == "development":
             value = field.kind(field.name, field.dev_default)  # type: ignore[arg-type]
             builder.use(field.attribute, SourceHit(value, "dev_default", "the declaration"))

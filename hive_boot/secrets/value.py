@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable  # noqa: TC003  (typing.get_type_hints() needs it)
-from typing import TYPE_CHECKING, Generic, Never, TypeVar, final
+from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar, final
 
 from hive_boot._records import Record
 from hive_boot.redaction.opaque import _OpaqueIterator
@@ -27,6 +27,23 @@ class _Opaque(Generic[Plain]):
 
     _name: str
     _open: Callable[[], Plain]
+    _type: ClassVar[type]
+
+    def __init__(self, name: str, value: Plain, /) -> None:
+        self._name = name
+        if type(value) is not self._type:
+            wanted = "a str" if self._type is str else "bytes"
+            owner, given = type(self).__name__, type(value).__name__
+            message = f"The value of {owner}({name!r}) must be {wanted}, not {given}"
+            del value
+            raise TypeError(message)
+        self._open = _OpaqueIterator(value).__next__
+
+    def __init_subclass__(cls) -> None:
+        if _Opaque not in cls.__bases__:
+            base = cls.__mro__[1]
+            message = f"{base.__name__} cannot be subclassed: a subclass could show the value"
+            raise TypeError(message)
 
     def reveal(self) -> Plain:
         """Return the plain value. The caller is responsible for protecting it."""
@@ -48,18 +65,14 @@ class _Opaque(Generic[Plain]):
             )
             del candidate
             raise TypeError(message)
-        from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
-
         given = _OpaqueIterator(candidate).__next__
         del candidate
-        return compare_digest(_raw(self._open), _raw(given))
+        return _is_equal(self._open, given)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
-
-        return compare_digest(_raw(self._open), _raw(other._open))
+        return _is_equal(self._open, other._open)
 
     def __hash__(self) -> int:
         return hash((_SALT, self._open()))
@@ -71,9 +84,6 @@ class _Opaque(Generic[Plain]):
 
     def __format__(self, spec: str, /) -> str:
         return repr(self)
-
-    def __bool__(self) -> bool:
-        return True
 
     def __copy__(self) -> Self:
         return self
@@ -103,17 +113,7 @@ class Secret(_Opaque[str]):
 
     __slots__ = ()
 
-    def __init__(self, name: str, value: str, /) -> None:
-        self._name = name
-        if type(value) is not str:
-            message = f"The value of Secret({name!r}) must be a str, not {type(value).__name__}"
-            del value
-            raise TypeError(message)
-        self._open = _OpaqueIterator(value).__next__
-
-    def __init_subclass__(cls) -> Never:
-        message = "Secret cannot be subclassed: a subclass could show the value"
-        raise TypeError(message)
+    _type = str
 
 
 @final
@@ -130,19 +130,7 @@ class SecretBytes(_Opaque[bytes]):
 
     __slots__ = ()
 
-    def __init__(self, name: str, value: bytes, /) -> None:
-        self._name = name
-        if type(value) is not bytes:
-            message = (
-                f"The value of SecretBytes({name!r}) must be bytes, not {type(value).__name__}"
-            )
-            del value
-            raise TypeError(message)
-        self._open = _OpaqueIterator(value).__next__
-
-    def __init_subclass__(cls) -> Never:
-        message = "SecretBytes cannot be subclassed: a subclass could show the value"
-        raise TypeError(message)
+    _type = bytes
 
 
 V = TypeVar("V", Secret, SecretBytes)
@@ -201,6 +189,13 @@ def mask_secret(value: str) -> str:
     plain = value.isascii() and value.isprintable() and " " not in value and "://" not in value
     is_maskable = plain and len(value) >= _MIN_MASKABLE_LENGTH
     return f"{value[:4]}...{value[-3:]}" if is_maskable else "***"
+
+
+def _is_equal(first: Callable[[], str | bytes], second: Callable[[], str | bytes]) -> bool:
+    """Return whether two functions return the same value, compared in constant time."""
+    from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
+
+    return compare_digest(_raw(first), _raw(second))
 
 
 def _raw(reveal: Callable[[], str | bytes]) -> bytes:

@@ -34,7 +34,8 @@ log: logging.Logger = logging.getLogger("hive_boot.watching")
 WatchMode = Literal["inotify", "poll", "down", "off"]
 
 
-_NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
+NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
+"""Values of ``WATCHFILES_FORCE_POLLING`` that do not select polling, as in watchfiles."""
 
 
 _watched_by: dict[str, int] = {}
@@ -63,7 +64,7 @@ class FileEvents:
     """
 
     def __init__(self, paths: Collection[str], timings: Timings = DEFAULTS) -> None:
-        if os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() not in _NOT_FORCED:
+        if os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() not in NOT_FORCED:
             message = "WATCHFILES_FORCE_POLLING is set"
             raise OSError(message)
         if _watched_by.setdefault("pid", os.getpid()) != os.getpid():

@@ -17,11 +17,9 @@ from hive_boot.lifecycle.tasks import (
     is_cancellation,
     log_event,
     unwrap_single,
-    was_logged,
 )
 from hive_boot.redaction.opaque import conceal
-from hive_boot.redaction.registry import redact_safely
-from hive_boot.redaction.tracebacks import format_failure
+from hive_boot.redaction.registry import format_failure, redact_safely
 from hive_boot.serving.endpoints import (
     PROBES,
     Response,
@@ -32,7 +30,7 @@ from hive_boot.serving.endpoints import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from contextlib import AbstractAsyncContextManager
 
     from anyio.abc import TaskGroup
@@ -131,9 +129,9 @@ async def _send_unavailable(scope: Scope, send: Send) -> None:
     """Answer a cancelled request with 503, or close its websocket."""
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": _SERVICE_RESTART})
-        return
-    closing = [(b"connection", b"close")] if scope["http_version"].startswith("1") else []
-    await send_response(Response(503, ((b"content-length", b"0"), *closing), b""), send)
+    else:
+        closing = [(b"connection", b"close")] if scope["http_version"].startswith("1") else []
+        await send_response(Response(503, ((b"content-length", b"0"), *closing), b""), send)
 
 
 @asynccontextmanager
@@ -153,12 +151,12 @@ async def app_lifespan(app: App, state: dict[str, Any]) -> AsyncIterator[None]:
         Exception: the application raised it; a group only when the block failed too.
     """
     # Resources in the state may be secret: no local variable may show them in a traceback.
-    sealed_state = conceal(state)
+    concealed_state = conceal(state)
     del state
     failures: list[BaseException] = []
     async with anyio.create_task_group() as group:
         protocol = _LifespanProtocol(group)
-        group.start_soon(protocol.run, app, sealed_state)
+        group.start_soon(protocol.run, app, concealed_state)
         await protocol.started.wait()
         if protocol.failure is None:
             # An exception of the block is raised after the group, which would wrap it.
@@ -205,7 +203,15 @@ class _LifespanProtocol:
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as exc:  # noqa: BLE001  (a SystemExit in a task would end the loop)
-            self._fail(unwrap_single(exc))
+            # Most applications send lifespan.*.failed first, with the traceback of the exception
+            # that they raise then.
+            if self.failure is None and not self._receive_count and isinstance(exc, Exception):
+                text = (
+                    "The ASGI application has no lifespan (it raised %s) and is served without one"
+                )
+                log_event(logging.INFO, text, type(unwrap_single(exc)).__name__)
+            else:
+                self.failure = unwrap_single(exc)
             if self._is_started and not self._stop_requested.is_set():
                 self._group.cancel_scope.cancel()
         finally:
@@ -239,16 +245,6 @@ class _LifespanProtocol:
         else:
             self._stopped.set()
 
-    def _fail(self, exc: BaseException) -> None:
-        """Record an exception of the application."""
-        # Most applications send lifespan.*.failed first, with the traceback of the exception that
-        # they raise then.
-        if self.failure is None and not self._receive_count and isinstance(exc, Exception):
-            text = "The ASGI application has no lifespan (it raised %s) and is served without one"
-            log_event(logging.INFO, text, type(exc).__name__)
-        else:
-            self.failure = exc
-
 
 _DRAINING_OR_STOPPING = frozenset({State.DRAINING, State.STOPPING})
 """The states in which an application that was ready still answers, and closes connections."""
@@ -278,9 +274,6 @@ class ReadinessMiddleware:
         state: returns the lifespan state; called for each request.
         phase: returns the state of the run; called for each request. Default: the state in
             ``status()``, which is slower.
-
-    Attributes:
-        in_flight: the number of requests and websockets that the application is handling.
     """
 
     def __init__(
@@ -291,7 +284,6 @@ class ReadinessMiddleware:
         *,
         phase: Callable[[], State] | None = None,
     ) -> None:
-        self.in_flight: int = 0
         self._app = app
         self._status = status
         self._values = state
@@ -312,15 +304,11 @@ class ReadinessMiddleware:
             return
         if is_http and scope["http_version"].startswith("1"):
             send = self._with_connection_close(send)
-        self.in_flight += 1
-        try:
-            # A shallow copy of the state for each request: the ASGI specification requires it.
-            # Resources in it may be secret: no local variable may show them in a traceback.
-            await self._app(
-                {**scope, "state": {**scope.get("state", {}), **self._values()}}, receive, send
-            )
-        finally:
-            self.in_flight -= 1
+        # A shallow copy of the state for each request: the ASGI specification requires it.
+        # Resources in it may be secret: no local variable may show them in a traceback.
+        await self._app(
+            {**scope, "state": {**scope.get("state", {}), **self._values()}}, receive, send
+        )
 
     def _accepts_requests(self, phase: State) -> bool:
         # After a failed start the state is STOPPING too, and requests must be rejected.
@@ -350,16 +338,16 @@ class ProxyHeadersMiddleware:
 
     Args:
         app: the application.
-        trusted: the addresses and networks of proxies, separated by commas; ``*`` trusts every
-            client, which a Unix socket needs, because its clients have no address.
+        trusted: the addresses and networks of proxies; ``*`` trusts every client, which a Unix
+            socket needs, because its clients have no address.
 
     Raises:
         DeclarationError: something in ``trusted`` is neither an address nor a network.
     """
 
-    def __init__(self, app: App, trusted: str) -> None:
+    def __init__(self, app: App, trusted: Iterable[object]) -> None:
         self._app = app
-        names = [name for each in trusted.split(",") if (name := each.strip())]
+        names = [name for each in trusted if (name := str(each).strip())]
         self._trusts_all = "*" in names
         try:
             self._networks = [ip_network(name, strict=False) for name in names if name != "*"]
@@ -376,16 +364,13 @@ class ProxyHeadersMiddleware:
         await self._app(scope, receive, send)
 
     def _apply(self, scope: Scope, forwarded: list[tuple[bytes, bytes]]) -> None:
-        client = scope.get("client")
-        if not self._is_trusted(client[0] if client else ""):
+        if not self._is_trusted((scope.get("client") or [""])[0]):
             return
         texts = [(name, value.decode("latin-1")) for name, value in forwarded]
         schemes = [text.strip() for name, text in texts if name == _FORWARDED_PROTO]
         if schemes and schemes[-1] in _SCHEMES:
-            scheme = schemes[-1]
-            scope["scheme"] = (
-                scheme.replace("http", "ws") if scope["type"] == "websocket" else scheme
-            )
+            is_websocket = scope["type"] == "websocket"
+            scope["scheme"] = schemes[-1].replace("http", "ws") if is_websocket else schemes[-1]
         hops = ",".join(text for name, text in texts if name != _FORWARDED_PROTO).split(",")
         addresses = [_split_port(hop.strip()) for hop in reversed(hops) if hop.strip()]
         if addresses:
@@ -393,15 +378,13 @@ class ProxyHeadersMiddleware:
             scope["client"] = next(untrusted, addresses[-1])
 
     def _is_trusted(self, host: str) -> bool:
-        if self._trusts_all:
-            return True
         try:
             address = ip_address(host)
         except ValueError:
-            return False
+            return self._trusts_all
         # The client of an IPv6 socket that also accepts IPv4 is ::ffff:a.b.c.d.
         address = getattr(address, "ipv4_mapped", None) or address
-        return any(address in network for network in self._networks)
+        return self._trusts_all or any(address in network for network in self._networks)
 
 
 _FORWARDED_PROTO = b"x-forwarded-proto"
@@ -439,14 +422,17 @@ async def _reject(
             return
         prefix = "websocket."
     status, more = (503, [_RETRY_AFTER]) if is_temporary else (500, [])
-    answer = make_response(status, f"{text}\n", *more, head=scope.get("method") == "HEAD")
+    answer = make_response(status, f"{text}\n", *more)
+    if scope.get("method") == "HEAD":
+        answer = answer.replace(body=b"")
     await send_response(answer, send, prefix)
 
 
-_NO_LIFESPAN = "The server has not run the ASGI lifespan, so the application was not started"
+_NO_LIFESPAN = "The ASGI lifespan is not running, so the application is not started"
 _LIFESPAN_FIX = (
     "%s. Fix: run it on a server with lifespan support that is not switched off (uvicorn "
-    "--lifespan on, hypercorn, granian --interface asgi), or with boot.serve(app); in tests enter "
+    "--lifespan on, hypercorn, granian --interface asgi), or with boot.serve(app); wrap the "
+    "outermost application, because a mounted one has no lifespan; in tests enter "
     "`with TestClient(app)`"
 )
 
@@ -456,8 +442,8 @@ class LifespanMiddleware(ReadinessMiddleware):
 
     The server's startup completes when the application is ready. A failure is sent to the
     server as ``lifespan.startup.failed`` or ``lifespan.shutdown.failed``, with its reason, and
-    then raised: a test client waits for the exception. Without a lifespan requests get 500, and
-    the reason is logged once.
+    then raised: a test client waits for the exception. Before and after a lifespan requests get
+    500, and the reason is logged once.
 
     Args:
         app: the application.
@@ -477,15 +463,13 @@ class LifespanMiddleware(ReadinessMiddleware):
         super().__init__(app, status, lambda: self._lifespan_state, phase=phase)
         self._lifespan = lifespan
         self._lifespan_state: dict[str, Any] = {}
-        self._has_lifespan = False
         self._has_logged = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the lifespan, or pass a request to the application."""
         if scope["type"] == "lifespan":
-            self._has_lifespan = True
             await self._run_lifespan(scope, receive, send)
-        elif self._has_lifespan or self._phase() is not State.ARMED:
+        elif self._phase() is not State.ARMED:
             await super().__call__(scope, receive, send)
         else:
             if not self._has_logged:
@@ -531,9 +515,7 @@ class LifespanMiddleware(ReadinessMiddleware):
 def _failure_message(exc: BaseException) -> str:
     """Return the redacted message of a BootError, or the redacted traceback of another failure."""
     if not isinstance(exc, BootError):
-        if was_logged(exc):
-            return redact_safely(f"{type(exc).__name__}: {exc}")
-        return redact_safely(format_failure(exc))
+        return format_failure(exc)
     # The cause is an exception of the application, and its traceback shows the location.
     cause = "" if exc.__cause__ is None else format_failure(exc.__cause__)
     return redact_safely(f"{cause}{exc}")

@@ -100,27 +100,43 @@ def handle_request(  # noqa: PLR0913  (a request, the application, and its optio
         only: the endpoints that exist. Default: all.
         timings: the refresh interval of the status page.
     """
-    head = method == "HEAD"
-    if _endpoint_of(path) not in only and not (path in _PAGE_FILES and "/boot" in only):
+    endpoint = _endpoint_of(path)
+    if endpoint not in only and not (path in _PAGE_FILES and "/boot" in only):
         known = "".join(f"{each}\n" for each in only)
-        return make_response(404, f"Not found. The endpoints are:\n{known}", head=head)
-    if method not in {"GET", "HEAD"}:
-        return make_response(
-            405, "Method not allowed: use GET or HEAD.\n", (b"allow", b"GET, HEAD")
-        )
-    if _endpoint_of(path) == "/readyz":
+        response = make_response(404, f"Not found. The endpoints are:\n{known}")
+    elif method not in {"GET", "HEAD"}:
+        allowed = (b"allow", b"GET, HEAD")
+        response = make_response(405, "Method not allowed: use GET or HEAD.\n", allowed)
+    elif endpoint == "/readyz":
         response = _readiness(path.removeprefix("/readyz").removeprefix("/"), query, status)
+    elif endpoint == "/metrics":
+        response = _metrics(status, accept)
+    elif endpoint.startswith("/boot"):
+        response = _status_page(path, status, name, timings)
+    elif endpoint == "/health":
+        health = json.dumps(describe(status), ensure_ascii=False)
+        code = 200 if status.ready else 503
+        response = make_response(code, f"{health}\n", kind="application/json")
     else:
-        response = _respond(path, status, name, accept, timings)
-    return response.replace(body=b"") if head else response
+        # A process that can respond is alive; a start that is over stays over.
+        is_passing = path == "/livez" or status.started
+        response = make_response(200 if is_passing else 503, f"{status.state}\n")
+    return response.replace(body=b"") if method == "HEAD" else response
+
+
+def handle_asgi_request(scope: Scope, status: Status, **options: Any) -> Response:  # noqa: ANN401
+    """Return the response to a request with an ASGI scope; the options of :func:`handle_request`.
+
+    A request whose path is the prefix and an endpoint gets the response of the endpoint.
+    """
+    accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
+    query = scope.get("query_string", b"")
+    options |= {"query": query.decode("latin-1"), "accept": accept.decode("latin-1")}
+    return handle_request(scope["method"], path_of(scope), status, **options)
 
 
 def make_response(
-    code: int,
-    body: str | bytes,
-    *more: tuple[bytes, bytes],
-    kind: str = _TEXT,
-    head: bool = False,
+    code: int, body: str | bytes, *more: tuple[bytes, bytes], kind: str = _TEXT
 ) -> Response:
     """Return a response that must not be cached.
 
@@ -129,7 +145,6 @@ def make_response(
         body: the content.
         more: further headers.
         kind: the media type of the body.
-        head: whether the request is a HEAD: the length of the body is sent without the body.
     """
     # A file name that is not Unicode contains surrogates.
     content = body if isinstance(body, bytes) else body.encode("utf-8", "replace")
@@ -140,20 +155,7 @@ def make_response(
         (b"x-content-type-options", b"nosniff"),
         *more,
     )
-    return Response(code, headers, b"" if head else content)
-
-
-def _respond(path: str, status: Status, name: str, accept: str, timings: Timings) -> Response:
-    if path == "/metrics":
-        return _metrics(status, accept)
-    if path.startswith("/boot"):
-        return _status_page(path, status, name, timings)
-    if path == "/health":
-        health = json.dumps(describe(status), ensure_ascii=False)
-        return make_response(200 if status.ready else 503, f"{health}\n", kind="application/json")
-    # A process that can respond is alive; a start that is over stays over.
-    is_passing = path == "/livez" or status.started
-    return make_response(200 if is_passing else 503, f"{status.state}\n")
+    return Response(code, headers, content)
 
 
 def _endpoint_of(path: str) -> str:
@@ -195,13 +197,13 @@ def _readiness_lines(status: Status) -> Iterator[tuple[str, bool, str]]:
 
 
 def _status_page(path: str, status: Status, name: str, timings: Timings) -> Response:
-    from hive_boot.serving.status_page import content  # noqa: PLC0415  (only when the page is opened)
+    from hive_boot.serving import status_page  # noqa: PLC0415  (only when the page is opened)
 
     if path == "/boot.json":
-        body = content.status_as_json(name, status, timings)
+        body = status_page.status_as_json(name, status, timings)
         return make_response(200, f"{body}\n", kind="application/json")
-    file, media_type = content.read_file(path)
-    headers = content.HEADERS if path == "/boot" else ()
+    file, media_type = status_page.read_file(path)
+    headers = status_page.HEADERS if path == "/boot" else ()
     return make_response(200, file, *headers, kind=media_type)
 
 
@@ -214,9 +216,8 @@ def _metrics(status: Status, accept: str) -> Response:
         # A collector of the application may lack another module: that is its own failure.
         if (exc.name or "").partition(".")[0] != "prometheus_client":
             raise
-        return make_response(
-            501, "Metrics need prometheus-client: pip install 'hive_boot[metrics]'\n"
-        )
+        text = "Metrics need prometheus-client: pip install 'hive_boot[metrics]'\n"
+        return make_response(501, text)
     return make_response(200, body, kind=content_type)
 
 
@@ -256,16 +257,8 @@ class Endpoints:
             path = path_of(scope).rstrip("/")  # Litestar appends a slash below a mount
             # A page opened as "/boot/" requests its files one level deeper.
             path = path.removeprefix("/boot") if path.startswith("/boot/") else path
-            accept = [value for name, value in scope["headers"] if name == b"accept"]
-            response = handle_request(
-                scope["method"],
-                path,
-                self._status(),
-                query=_query(scope),
-                name=self._name,
-                accept=b",".join(accept).decode("latin-1"),
-            )
-            await send_response(response, send)
+            below = {**scope, "path": path, "root_path": ""}
+            await send_response(handle_asgi_request(below, self._status(), name=self._name), send)
         elif scope["type"] == "lifespan":
             await complete_lifespan(receive, send)
         else:
@@ -283,11 +276,9 @@ async def answer_probe(scope: Scope, send: Send, status: Callable[[], Status]) -
     Returns:
         Whether the request was one of them; otherwise nothing was sent.
     """
-    if scope["type"] != "http" or _endpoint_of(path := path_of(scope)) not in PROBES:
+    if scope["type"] != "http" or _endpoint_of(path_of(scope)) not in PROBES:
         return False
-    query = _query(scope)
-    response = handle_request(scope["method"], path, status(), query=query, only=PROBES)
-    await send_response(response, send)
+    await send_response(handle_asgi_request(scope, status(), only=PROBES), send)
     return True
 
 
@@ -300,11 +291,6 @@ def path_of(scope: Scope) -> str:
     path: str = scope["path"]
     prefix: str = scope.get("root_path", "").rstrip("/")
     return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else path
-
-
-def _query(scope: Scope) -> str:
-    query: bytes = scope.get("query_string", b"")
-    return query.decode("latin-1")
 
 
 async def send_response(response: Response, send: Send, prefix: str = "") -> None:
@@ -333,9 +319,8 @@ def validate_asgi(app: object, argument: str = "app") -> None:
     """
     if not callable(app) or isinstance(app, type):
         kind = f"the class {app.__name__}" if isinstance(app, type) else f"a {type(app).__name__}"
-        message = (
-            f"Invalid {argument}: expected an ASGI application, such as FastAPI(), not {kind}."
-        )
+        expected = "expected an ASGI application, such as FastAPI()"
+        message = f"Invalid {argument}: {expected}, not {kind}."
         if isinstance(app, str):
             message += " To name it, use `hive-boot run APP --serve package.module:web`."
         raise DeclarationError(message)

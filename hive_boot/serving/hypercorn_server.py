@@ -1,14 +1,13 @@
-"""hypercorn as an HttpServer: without its signal handlers, lifespan and logging setup."""
+"""hypercorn without its signal handlers, lifespan and logging setup."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import anyio
 from hypercorn.config import Config, Sockets
 from hypercorn.logging import Logger
-
-from hive_boot.serving.http_server import BACKLOG, HttpServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,37 +17,6 @@ if TYPE_CHECKING:
     from hypercorn.typing import ResponseSummary, WWWScope
 
     from hive_boot.serving.endpoints import App
-
-
-class HypercornServer(HttpServer):
-    """hypercorn on asyncio or trio. The logger ``hypercorn.access`` logs requests."""
-
-    known_options: ClassVar[Mapping[str, str]] = {
-        name: str(Config.__annotations__.get(name, type(getattr(Config, name)).__name__))
-        for name in dir(Config)
-        if not name.startswith("_") and not callable(getattr(Config, name))
-    }
-    _config: _Config | None = None
-
-    async def _run(self, app: App, sock: socket, on_started: Callable[[], None]) -> None:
-        if self._backend == "trio":
-            from hypercorn.trio import serve  # noqa: PLC0415  (depends on the backend)
-        else:
-            from hypercorn.asyncio import serve  # type: ignore[assignment]  # noqa: PLC0415
-
-        async def wait() -> None:
-            # hypercorn calls this function when it accepts connections.
-            on_started()
-            await self._stopping.wait()
-
-        self._config = _Config(sock, self._context)
-        for name, value in self._options.items():
-            setattr(self._config, name, value)
-        await serve(app, self._config, shutdown_trigger=wait, mode="asgi")  # type: ignore[arg-type]
-
-    def _begin_shutdown(self, seconds: float) -> None:
-        if self._config is not None:
-            self._config.graceful_timeout = seconds
 
 
 class _Logger(Logger):
@@ -64,30 +32,74 @@ class _Logger(Logger):
     def atoms(
         self, request: WWWScope, response: ResponseSummary | None, request_time: float
     ) -> Mapping[str, str]:
-        """Return the values that the format of the access log can name, without variables."""
+        """Return the values for the format of the access log, without environment variables."""
         atoms: Any = super().atoms(request, response, request_time)
         for name in [each for each in atoms if each.endswith("}e")]:
             del atoms[name]
         return atoms  # type: ignore[no-any-return]
 
 
-class _Config(Config):
-    """Configuration of hypercorn.
+class HypercornServer(Config):
+    """hypercorn on asyncio or trio. The logger ``hypercorn.access`` logs requests.
 
-    The socket is passed as an object: hypercorn would make a socket that it gets as a
-    descriptor inheritable by child processes. The loggers are passed as objects, too:
-    hypercorn would add handlers to a logger that it creates.
+    The class is itself the configuration of hypercorn, so that hypercorn uses our socket and
+    loggers. hypercorn would make a socket inheritable by child processes if it got a descriptor,
+    and would add handlers to loggers that it creates.
+
+    Args:
+        app: the application.
+        options: options of ``hypercorn.Config``.
+        context: the SSL context; None for plain HTTP.
+        on_started: called when connections are accepted.
+
+    Attributes:
+        known_options: the type of each option, as in an annotation.
     """
 
-    accesslog = logging.getLogger("hypercorn.access")
-    backlog = BACKLOG
-    errorlog = logging.getLogger("hypercorn.error")
+    known_options: ClassVar[Mapping[str, str]] = {
+        name: str(Config.__annotations__.get(name, type(getattr(Config, name)).__name__))
+        for name in dir(Config)
+        if not name.startswith("_") and not callable(getattr(Config, name))
+    }
+    accesslog: Any = logging.getLogger("hypercorn.access")
+    backlog = 2048  # the default of uvicorn
+    errorlog: Any = logging.getLogger("hypercorn.error")
     include_server_header = False
     logger_class = _Logger
 
-    def __init__(self, sock: socket, context: SSLContext | None) -> None:
-        self._sock = sock
+    def __init__(
+        self,
+        app: App,
+        options: Mapping[str, Any],
+        context: SSLContext | None,
+        on_started: Callable[[], None],
+    ) -> None:
+        self._app = app
         self._context = context
+        self._on_started = on_started
+        self._stopping = anyio.Event()
+        for name, value in options.items():
+            setattr(self, name, value)
+
+    async def run_on(self, sock: socket, backend: str) -> None:
+        """Serve on a socket, until the shutdown has ended."""
+        if backend == "trio":
+            from hypercorn.trio import serve  # noqa: PLC0415  (depends on the backend)
+        else:
+            from hypercorn.asyncio import serve  # type: ignore[assignment]  # noqa: PLC0415
+
+        async def wait() -> None:
+            # hypercorn calls this function when it accepts connections.
+            self._on_started()
+            await self._stopping.wait()
+
+        self._sock = sock
+        await serve(self._app, self, shutdown_trigger=wait, mode="asgi")  # type: ignore[arg-type]
+
+    def begin_shutdown(self, seconds: float) -> None:
+        """Close the listening sockets, and limit the shutdown in seconds."""
+        self.graceful_timeout = seconds
+        self._stopping.set()
 
     @property
     def ssl_enabled(self) -> bool:

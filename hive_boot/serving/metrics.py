@@ -5,7 +5,8 @@ prometheus-client is optional: this module is imported at the first scrape.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from hive_boot.runtime.status import Status
+
+    _Family = type[CounterMetricFamily | GaugeMetricFamily]
 
 WATCHERS = ("inotify", "poll", "down", "off")
 """All modes of the watcher."""
@@ -43,30 +46,25 @@ class Collector:
         status = self._status()
         for name, text, value in _gauges(status):
             yield GaugeMetricFamily(f"hive_boot_{name}", text, value=float(value))
-        counter, gauge = CounterMetricFamily, GaugeMetricFamily
-        counts = dict.fromkeys(RESULTS, 0) | dict(status.rotations_total)
-        yield _labelled(counter, "rotations", "Rotations by result.", "result", counts)
-        text = "Failed calls of a rotation hook."
-        yield _labelled(counter, "hook_failures", text, "hook", status.hook_failures)
-        passing = {each.name: each.passing for each in status.contributors}
-        text = "Whether a readiness contributor lets /readyz answer 200."
-        yield _labelled(gauge, "readiness_passing", text, "contributor", passing)
-        modes = {mode: mode == status.watcher for mode in WATCHERS}
-        text = "How changes are noticed: 1 for the current mode."
-        yield _labelled(gauge, "watcher", text, "mode", modes)
+        for family, name, text, label, values in _labelled(status):
+            metric = family(f"hive_boot_{name}", text, labels=[label])
+            for key, value in values.items():
+                metric.add_metric([key], float(value))
+            yield metric
 
 
-def _labelled(
-    family: type[CounterMetricFamily | GaugeMetricFamily],
-    name: str,
-    text: str,
-    label: str,
-    values: Mapping[str, float],
-) -> Metric:
-    metric = family(f"hive_boot_{name}", text, labels=[label])
-    for key, value in values.items():
-        metric.add_metric([key], float(value))
-    return metric
+def _labelled(status: Status) -> Iterator[tuple[_Family, str, str, str, Mapping[str, float]]]:
+    """Return the metrics with one label: family, name, description, label, values."""
+    counter, gauge = CounterMetricFamily, GaugeMetricFamily
+    counts = dict.fromkeys(RESULTS, 0) | dict(status.rotations_total)
+    yield counter, "rotations", "Rotations by result.", "result", counts
+    text = "Failed calls of a rotation hook."
+    yield counter, "hook_failures", text, "hook", status.hook_failures
+    passing = {each.name: each.passing for each in status.contributors}
+    text = "Whether a readiness contributor lets /readyz answer 200."
+    yield gauge, "readiness_passing", text, "contributor", passing
+    modes = {mode: mode == status.watcher for mode in WATCHERS}
+    yield gauge, "watcher", "How changes are noticed: 1 for the current mode.", "mode", modes
 
 
 def _gauges(status: Status) -> Iterator[tuple[str, str, float]]:
@@ -74,17 +72,11 @@ def _gauges(status: Status) -> Iterator[tuple[str, str, float]]:
     yield "ready", "Whether /readyz answers 200.", status.ready
     yield "degraded", "Whether the application serves although there is a problem.", status.degraded
     yield "generation", "The generation that was accepted last.", status.generation
-    yield (
-        "last_read_timestamp_seconds",
-        "When all sources were read last without a problem.",
-        status.last_read,
-    )
+    text = "When all sources were read last without a problem."
+    yield "last_read_timestamp_seconds", text, status.last_read
     yield "last_change_timestamp_seconds", "When a set was accepted last.", status.last_change
-    yield (
-        "pinned_files",
-        "Secret files that are mount points: rewritten in place only.",
-        len(status.pinned),
-    )
+    text = "Secret files that are mount points: rewritten in place only."
+    yield "pinned_files", text, len(status.pinned)
 
 
 def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
@@ -98,19 +90,9 @@ def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
         The format, as a media type, and the text.
     """
     encode, content_type = choose_encoder(accept)
-    return content_type, encode(_CombinedCollector(Collector(lambda: status)))
-
-
-class _CombinedCollector:
-    """Metrics of hive_boot and of the default registry, each once."""
-
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
-
-    def collect(self) -> Iterator[Metric]:
-        known = set()
-        for metric in self._collector.collect():
-            known.add(metric.name)
-            yield metric
-        # The application may have registered a Collector in the default registry too.
-        yield from (metric for metric in REGISTRY.collect() if metric.name not in known)
+    own = list(Collector(lambda: status).collect())
+    names = {metric.name for metric in own}
+    # The application may have registered a Collector in the default registry too.
+    others = [metric for metric in REGISTRY.collect() if metric.name not in names]
+    registry: Any = SimpleNamespace(collect=lambda: own + others)
+    return content_type, encode(registry)

@@ -23,7 +23,7 @@ from anyio.abc import SocketAttribute
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, LifecycleError
-from hive_boot.serving.endpoints import Response, handle_request, make_response
+from hive_boot.serving.endpoints import Response, handle_asgi_request, make_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ with suppress(ModuleNotFoundError):  # serve_probes() reports that it is missing
 
 log: logging.Logger = logging.getLogger("hive_boot")
 
-MOST = 100
+MAX_CONNECTIONS = 100
 """Maximum number of open connections; one more closes the oldest."""
 
 MAX_HEAD_LENGTH = 16 * 1024
@@ -56,7 +56,7 @@ async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
     port: int,
     timings: Timings = DEFAULTS,
     *,
-    of_worker: bool = False,
+    is_worker: bool = False,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve all endpoints on all interfaces, until cancelled.
@@ -66,9 +66,9 @@ async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
         name: the name of the application.
         port: the port; 0 for any free port.
         timings: how long a connection may last.
-        of_worker: whether another server owns the process, which may be one of several workers:
-            one of them has the port, and another one takes it over when that has ended. Default
-            False: a port that is in use is an error.
+        is_worker: whether the process may be one of several workers of another server. One worker
+            has the port, and when it ends, another one takes the port over. Default False: a port
+            that is in use is an error.
         task_status: receives the port when connections are accepted.
 
     Raises:
@@ -83,10 +83,12 @@ async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
     is_waiting = False
     while True:
         try:
-            multi_listener = await anyio.create_tcp_listener(local_port=port, backlog=MOST)
+            multi_listener = await anyio.create_tcp_listener(
+                local_port=port, backlog=MAX_CONNECTIONS
+            )
             break
         except OSError as exc:
-            if not is_waiting and not (of_worker and exc.errno == errno.EADDRINUSE):
+            if not is_waiting and not (is_worker and exc.errno == errno.EADDRINUSE):
                 message = f"Cannot listen on probe_port {port}: {exc.strerror or exc}."
                 # The message contains the reason: a chained traceback adds nothing.
                 raise LifecycleError(message) from None
@@ -143,7 +145,7 @@ class _Connections:
 
     def _start_client(self, client: socket.socket, group: TaskGroup) -> None:
         client.setblocking(False)  # noqa: FBT003  (its only argument)
-        while len(self._open) >= MOST:
+        while len(self._open) >= MAX_CONNECTIONS:
             self._open.popleft().cancel()
         deadline = anyio.current_time() + self._timings.probe_timeout
         scope = anyio.CancelScope(deadline=deadline)
@@ -174,15 +176,10 @@ class _Connections:
             if request is None:
                 return
             response = self._answer(request)
-        head = h11.Response(
-            status_code=response.status,
-            headers=[
-                (b"date", formatdate(usegmt=True).encode()),
-                *response.headers,
-                (b"connection", b"close"),
-            ],
-            reason=HTTPStatus(response.status).phrase.encode(),
-        )
+        added = (b"date", formatdate(usegmt=True).encode()), (b"connection", b"close")
+        reason = HTTPStatus(response.status).phrase.encode()
+        headers = [*response.headers, *added]
+        head = h11.Response(status_code=response.status, headers=headers, reason=reason)
         is_head = request is not None and request.method == b"HEAD"
         body = h11.Data(data=b"" if is_head else response.body)
         events = (head, body, h11.EndOfMessage())
@@ -190,21 +187,16 @@ class _Connections:
         await _drain_and_close(client)
 
     def _answer(self, request: h11.Request) -> Response:
-        headers = dict(request.headers)
-        path, _, query = request.target.decode("ascii").partition("?")
-        path = unquote(path)
+        target, _, query = request.target.partition(b"?")
+        path = unquote(target.decode("ascii"))
         if not path.startswith("/"):
             # The absolute form, which proxies send and servers must accept (RFC 9112, 3.2.2).
             path = f"/{path.partition('://')[2].partition('/')[2]}"
+        method, headers = request.method.decode("ascii"), dict(request.headers)
+        scope = {"method": method, "path": path, "query_string": query, "headers": headers.items()}
         try:
-            response = handle_request(
-                request.method.decode("ascii"),
-                path,
-                self._status(),
-                query=query,
-                name=self._name,
-                accept=headers.get(b"accept", b"").decode("latin-1"),
-                timings=self._timings,
+            response = handle_asgi_request(
+                scope, self._status(), name=self._name, timings=self._timings
             )
         except Exception:
             # For example a collector of the application; the probe server must continue.

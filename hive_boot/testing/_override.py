@@ -58,7 +58,7 @@ class override:  # noqa: N801  (used like a function)
                 "Write override(boot, resources={pool: fake}, field=value): boot is a Bootstrap."
             )
             raise DeclarationError(message)
-        declaration = self._declaration = boot._declaration  # noqa: SLF001  (same library)
+        declaration = self._declaration = boot._declaration
         fields: dict[str, Field] = declaration.declared._field_index.fields  # noqa: SLF001  (same library)
         if unknown := values.keys() - fields.keys():
             name = declaration.declared.__name__
@@ -70,7 +70,7 @@ class override:  # noqa: N801  (used like a function)
         self._resources: dict[str, object] = {}
         known = declaration.resources
         for key, stand_in in given[1].items():
-            is_of_other = isinstance(key, ResourceHandle) and key._boot is not boot  # noqa: SLF001  (same library)
+            is_of_other = isinstance(key, ResourceHandle) and key._boot is not boot
             resource = key.name if isinstance(key, ResourceHandle) else key
             if is_of_other or resource not in known:
                 message = f"{boot!r} has no resource {resource!r}."
@@ -96,7 +96,8 @@ class override:  # noqa: N801  (used like a function)
             message = "The application is running. Write `async with override(…)`."
             raise LifecycleError(message)
         with self._install_overrides() as stack:
-            stack.enter_context(self._boot._loaded_again())  # noqa: SLF001  (same library)
+            if (loaded := self._boot._loaded) is not None:
+                stack.enter_context(loaded.read_again())
             self._stacks.append(stack.pop_all())
         return self
 
@@ -133,7 +134,7 @@ class override:  # noqa: N801  (used like a function)
 
     @property
     def _is_ready(self) -> bool:
-        return self._boot._state in SERVING  # noqa: SLF001  (same library)
+        return self._boot._state in SERVING
 
     def _install_overrides(self) -> ExitStack:
         """Add the values to the overrides, and return how to remove them."""

@@ -4,7 +4,7 @@ pytest loads it if hive_boot is installed. In a CI pod ``KUBERNETES_SERVICE_HOST
 application would start in another mode than on a laptop, where ``.env`` can contain real secrets.
 
 The ini options ``hive_boot_mode`` (default ``development``) and ``hive_boot_profile`` (default
-``test``) select mode and profile; with an empty option the variable of the machine does.
+``test``) select mode and profile; if an option is empty, the variable of the machine is used.
 ``hive_boot_env_file`` (default false) selects whether ``.env`` files are read. ``os.environ`` is
 not changed.
 
@@ -76,7 +76,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Pin the settings, unless it is done: a conftest may load the plugin later."""
+    """Pin the settings if a conftest has loaded the plugin, after the hook above was called."""
     if _IS_PINNED in config.stash:
         return
     config.stash[_IS_PINNED] = True

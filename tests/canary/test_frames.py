@@ -33,6 +33,7 @@ from hive_boot import (
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets import global_access, loader
 from hive_boot.secrets.load_result import LoadResultBuilder
+from hive_boot.secrets.loader import _Loader
 from hive_boot.secrets.store import Store
 from tests.canary.canaries import CANARIES, ENVIRONMENT, Canary
 from tests.canary.frames import frames
@@ -98,6 +99,7 @@ FAULTS: dict[str, tuple[object, str]] = {
     "dotenv": (dotenv.parser, "parse_stream"),
     "value": (loader, "as_value"),
     "findings": (LoadResultBuilder, "add"),
+    "take": (_Loader, "_take"),
     "fault": (LoadResultBuilder, "add_value_problem"),
     "judge": (loader, "validate"),
     "secrecy": (RedactionScope, "register_values"),
@@ -109,7 +111,7 @@ FAULTS: dict[str, tuple[object, str]] = {
 REACHED = {
     "environment": "thread value findings fault judge secrecy store register",
     "pointers": "open findings",
-    "docker": "fstat read judge",
+    "docker": "fstat read take judge",
     "development": "open fstat read dotenv value findings fault judge secrecy",
 }
 """What of it a start comes to in each mode."""

@@ -18,7 +18,7 @@ LATER = [replace(make(canary.name), name=f"{canary.name} later") for canary in C
 
 REACHED = [
     "read_files in secrets/sources/files.py",
-    "decode_file in secrets/sources/files.py",
+    "value_of_text in secrets/sources/files.py",
     "_Loader._read_pointers in secrets/loader.py",
     "as_value in secrets/sources/files.py",
     "parse_dotenv in secrets/sources/dotenv.py",

@@ -34,7 +34,7 @@ def place(tmp_path: Path) -> Path:
 def change_everything(transaction: FileTransaction, place: Path, steps: int) -> None:
     """Make so many changes, of each kind."""
     changes: tuple[Callable[[], None], ...] = (
-        lambda: transaction.replace(place / ".gitignore", b"*.pyc\n/new/\n", b"*.pyc\n"),
+        lambda: transaction.write(place / ".gitignore", b"*.pyc\n/new/\n", b"*.pyc\n"),
         lambda: transaction.restrict(place / "loose"),
         lambda: transaction.create(place / "loose/key", b"fake"),
         lambda: transaction.create_directory(place / "deploy/secrets"),
@@ -157,7 +157,7 @@ def test_a_file_that_changed_or_is_a_link_is_not_replaced(place: Path) -> None:
     before = contents(place)
     for name, held in ((".gitignore", b"old"), ("link", b"*.pyc\n")):
         with pytest.raises(CommandError, match=name), FileTransaction() as transaction:
-            transaction.replace(place / name, b"new", held)
+            transaction.write(place / name, b"new", held)
 
     assert contents(place) == before
 

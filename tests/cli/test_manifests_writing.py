@@ -94,6 +94,6 @@ def test_a_directory_in_place_of_a_file_is_kept(place: Path) -> None:
     (place / "a").mkdir()
     before = contents(place)
     with pytest.raises(FileExistsError):
-        write(place, [File(path="a", text="text\n", there=None)])
+        write(place, [File(path="a", text="text\n", existing=None)])
     assert [path.name for path in place.iterdir()] == ["a"]
     assert contents(place) == before

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hive_boot import Secret
 from hive_boot.cli import migrate
 from hive_boot.cli.main import main
-from hive_boot.cli.migration_plan import DotenvLines, MigrationPlan
+from hive_boot.cli.migrate import DotenvLines, MigrationPlan
 from hive_boot.cli.terminal import CommandError
 from hive_boot.secrets.placeholders import placeholder
 from hive_boot.secrets.sources.dotenv import read_dotenv
@@ -117,14 +117,13 @@ def test_a_dry_run_shows_it_and_writes_nothing(
 
 def test_a_program_gets_json(here: Path, facts: Facts) -> None:
     """Names, places and lines, and no value."""
-    (here / ".env").write_text("API_KEY=fake-one\nJWT_SECRT=fake\n")
+    (here / ".env").write_text("API_KEY=fake-one\n")
 
     assert facts("--to", "deploy/secrets", app=STRICT) == {
         "declaration": "Strict",
         "directory": "deploy/secrets",
         "dry_run": False,
         "secrets": [{"name": "API_KEY", "file": "deploy/secrets/api_key", "state": "new"}],
-        "missing": ["JWT_SECRET"],
         "tightened": False,
         "gitignore": {"file": str(here / ".gitignore"), "line": "/deploy/secrets/"},
         "lines_to_delete": [{"file": ".env", "name": "API_KEY", "first": 1, "last": 1}],
@@ -139,7 +138,6 @@ def test_the_report_has_only_what_is_changed(
     """Lines of each file; a directory that is closed; nothing else the second time."""
     (here / "more.env").write_text("\nAPI_KEY=fake-more\n")
     (here / "secrets").mkdir(0o755)
-    (here / ".env.local").write_text("TOKEN=fake-local\n")
     both = ("--env-file", ".env", "--env-file", "more.env")
     assert run(*both) == 0
     first = capsys.readouterr().out
@@ -154,20 +152,6 @@ def test_the_report_has_only_what_is_changed(
         files = [at for at, line in enumerate(lines) if ".env " in line]
         assert "API_KEY" in lines[files[0] + 1]
         assert lines[files[1] + 1] == "    line 2: API_KEY"
-        assert "warning: .env.local " in out
-
-
-def test_a_required_secret_that_is_missing_is_named(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """With its profiles and a similar name of the file; the migration succeeds."""
-    (here / ".env").write_text("PIN=1\nJWT_SECRT=fake-word\nAPIKEY=fake\n")
-
-    assert run(app=STRICT) == 0
-    rows = capsys.readouterr().out.splitlines()
-    for name, data in (("API_KEY", ["APIKEY"]), ("JWT_SECRET", ["JWT_SECRT", "production, test"])):
-        (row,) = [row for row in rows if row.startswith(f"{name} ")]
-        assert not [text for text in data if text not in row], row
 
 
 def test_the_same_again_changes_nothing(here: Path, facts: Facts) -> None:
@@ -254,42 +238,12 @@ def test_each_line_of_a_binding_is_listed(here: Path, facts: Facts) -> None:
 # What it warns of.
 
 
-def test_a_source_that_overrides_the_file_is_named(
-    here: Path, facts: Facts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With the names whose values differ; equal values are not mentioned."""
-    (here / ".env.local").write_text(
-        "API_KEY=fake-local\nTLS_CERT='fake cert'\nKEYSTORE=fake-more\nTOKEN=a\nTOKEN_FILE=b\n"
-    )
-    monkeypatch.setenv("API_KEY", "fake-environment")
-    monkeypatch.setenv("TLS_CERT", "fake cert")
-
-    local, environment = facts()["warnings"]
-    assert "API_KEY, TOKEN, KEYSTORE" in local
-    assert "--env-file .env.local" in local
-    assert "API_KEY" in environment
-    assert not [name for name in ("TOKEN", "TLS_CERT", "KEYSTORE") if name in environment]
-
-
 def test_the_lines_after_one_that_cannot_be_parsed(here: Path, facts: Facts) -> None:
     """They have the numbers of an editor, with each kind of line end."""
     for end in ("\n", "\r\n", "\r"):
         (here / ".env").write_bytes(f"some prose{end}API_KEY=fake{end}".encode())
         (line,) = facts("--dry-run")["lines_to_delete"]
         assert (line["name"], line["first"], line["last"]) == ("API_KEY", 2, 2)
-
-
-def test_a_local_file_is_compared_once(here: Path, facts: Facts) -> None:
-    """Not when it says the same; what it overrides, or an invalid line, is named."""
-    (here / ".env.local").write_text("TLS_CERT='fake cert'\n")
-    assert facts("--dry-run")["warnings"] == []
-    (here / ".env.local").write_text("TLS_CERT=fake-more\n")
-    told = facts("--dry-run", "--env-file", ".env", "--env-file", ".env.local")
-    (overridden,) = told["warnings"]
-    assert "TLS_CERT" in overridden
-    (here / ".env.local").write_text("TOKEN unset and wrong\n")
-    (warning,) = facts("--dry-run")["warnings"]
-    assert f"{here}/.env.local:1" in warning
 
 
 def test_a_value_that_a_start_refuses_is_migrated_with_a_warning(here: Path, facts: Facts) -> None:

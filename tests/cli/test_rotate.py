@@ -322,6 +322,21 @@ def test_a_value_that_passes_is_written(
         assert (secrets / name.lower()).read_bytes() == b"1234"
 
 
+def test_a_check_that_is_interrupted_ends_the_command(
+    secrets: Path, pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C ends one that hangs, and the file keeps its value."""
+
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("tests.cli.keys.Later.__init__", interrupted)
+    write(secrets / "odd_pin", b"fake-old")
+    pipe(b"1234")
+    assert main(["rotate", "ODD_PIN", *STRICT]) == 130
+    assert (secrets / "odd_pin").read_bytes() == b"fake-old"
+
+
 def test_several_files_of_one_secret_are_named(secrets: Path, refused: Refused) -> None:
     """The command cannot know which of them is mounted."""
     write(secrets / "API_KEY", b"fake-old")

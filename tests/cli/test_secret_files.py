@@ -26,7 +26,7 @@ def read(raw: bytes, field: Field) -> object:
         batch = read_files([path], {path: ("key", "KEY", field.kind is Secret)})
     finally:
         os.close(fd)
-    return batch.values.get("key") or batch.unresolved["key"][0].result
+    return batch.hits["key"][0].result
 
 
 @settings(deadline=None, suppress_health_check=list(HealthCheck))

@@ -98,10 +98,10 @@ def test_no_colour_means_no_colour(before: str, columns: int, variables: dict[st
         assert len(lines) > 5
 
 
-def test_json_is_printed_in_the_letters_of_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_printed_in_ascii(capsys: pytest.CaptureFixture[str]) -> None:
     """Indented, for people who read it too."""
     terminal.print_json({"who": "Jürgen"})
-    assert capsys.readouterr().out == '{\n  "who": "Jürgen"\n}\n'
+    assert capsys.readouterr().out == '{\n  "who": "J\\u00fcrgen"\n}\n'
 
 
 def test_output_without_streams_does_not_raise(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from hive_boot.runtime.status import Status
 from hive_boot.serving import probe_server
 from hive_boot.serving.endpoints import PATHS, PROBES, describe
 from hive_boot.serving.metrics import expose
-from hive_boot.serving.status_page.content import status_as_json
+from hive_boot.serving.status_page import status_as_json
 from tests.docs.reading import python_files, write_files
 from tests.fixtures.forking import Interpreter, forking
 from tests.support import ROOT, started_child
@@ -201,7 +201,7 @@ def test_the_names_are_right() -> None:
 
 def test_the_numbers_are_right() -> None:
     """The seconds and limits of the page are those of the code."""
-    assert (DEFAULTS.probe_timeout, probe_server.MOST) == (10, 100)
+    assert (DEFAULTS.probe_timeout, probe_server.MAX_CONNECTIONS) == (10, 100)
     for name in ("timeout", "interval"):
         seconds = signature(Bootstrap.readiness).parameters[name].default
         assert f"`{name}` seconds ({seconds})" in TEXT

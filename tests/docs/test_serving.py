@@ -13,7 +13,7 @@ from httpx2 import Client
 
 from hive_boot import DeclarationError
 from hive_boot._timings import DEFAULTS
-from hive_boot.serving.servers import http_server
+from hive_boot.serving.servers import HttpServer
 from hive_boot.testing import MountedVolume
 from tests.docs.reading import python_files, read_page, write_files
 from tests.fixtures.certificates import make_certificate
@@ -113,7 +113,7 @@ def test_without_a_lifespan_the_log_has_what_to_do(volume: MountedVolume) -> Non
         assert asked(port, "/livez") == 200
         it.send(signal.SIGTERM)
         it.end()
-    assert len(it.logged("has not run the ASGI lifespan")) == 1
+    assert len(it.logged("ASGI lifespan is not running")) == 1
 
 
 def test_the_program_serves_tls(tmp_path: Path) -> None:
@@ -151,11 +151,12 @@ def test_the_test_enters_the_client(tmp_path: Path) -> None:
 def test_names_and_numbers_are_true() -> None:
     """Every option that the page names exists, and the seconds are the default."""
     for server, options in {
-        "uvicorn": ("ssl_ca_certs", "ssl_cert_reqs", "access_log", "timeout_keep_alive"),
-        "hypercorn": ("ca_certs", "verify_mode", "accesslog"),
+        "uvicorn": {"ssl_ca_certs": "", "ssl_cert_reqs": 2, "access_log": False}
+        | {"timeout_keep_alive": 30},
+        "hypercorn": {"ca_certs": "", "verify_mode": 2, "accesslog": None},
     }.items():
         assert all(f"`{option}`" in TEXT or f'"{option}"' in TEXT for option in options)
-        http_server(server, "asyncio", options=dict.fromkeys(options))
+        HttpServer(server, "asyncio", options=options)
     with pytest.raises(DeclarationError, match="access_log"):
-        http_server("uvicorn", "asyncio", options={"acess_log": False})
+        HttpServer("uvicorn", "asyncio", options={"acess_log": False})
     assert f"within {DEFAULTS.probe_port_retry_delay:g} seconds" in TEXT

@@ -1,5 +1,6 @@
 """Parts that tell what they do, and a life for them."""
 
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -29,7 +30,7 @@ class Diary(list[str]):
         *needs: str,
         start: Act | None = None,
         stop: Act | None = None,
-        timeout: float | None = None,
+        timeout: float = math.inf,
     ) -> Resource:
         """Make a part that writes down what it does, and does something besides."""
 

@@ -58,12 +58,17 @@ class OwnedRun:
             delay=delay,
             timeout=timeout,
             cancel=self._cancel,
+            context=contextvars.copy_context(),
             describe_pending=(lambda: "") if owns_process else None,
             timings=timings,
         )
-        self.context = contextvars.copy_context()
-        self.runner = Runner(self.states, self.shutdown, context=self.context, timings=timings)
-        self.runner.set_components(parts, services)
+        self.runner = Runner(
+            self.states,
+            self.shutdown,
+            context=contextvars.copy_context(),
+            timings=timings,
+            components=(parts, services, ()),
+        )
         for state in WAYS[at]:
             self.states.transition(state)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.lifecycle.forced_exit import join_threads, locate_thread
+from hive_boot.lifecycle.forced_exit import describe_threads, locate_thread
 from hive_boot.lifecycle.shutdown import ExitWatchdog
 from hive_boot.lifecycle.tasks import threads_started_since
 from tests.support import run_child, started_child, until
@@ -137,15 +137,13 @@ def test_what_cannot_say_what_is_pending_holds_nobody(pending: str) -> None:
 
 
 def test_the_last_words_are_lines() -> None:
-    """What is said ends with a line feed, and nothing makes no empty line."""
+    """What is said ends with a line feed."""
     for text, written in (
-        ("", ""),
         ("a line", "a line\n"),
         ("two\nlines\n", "two\nlines\n"),
     ):
-        child = run_child(
-            f"from hive_boot.lifecycle.forced_exit import exit_now; exit_now(3, {text!r})"
-        )
+        source = "from hive_boot.lifecycle.forced_exit import force_exit"
+        child = run_child(f"{source}; force_exit(3, lambda: {text!r})")
         assert (child.returncode, child.stdout, child.stderr) == (3, "", written), text
 
 
@@ -188,13 +186,13 @@ def test_a_full_stdout_does_not_cost_the_last_words() -> None:
 
 BUFFERED = """
 import logging, logging.handlers, sys
-from hive_boot.lifecycle.forced_exit import exit_now
+from hive_boot.lifecycle.forced_exit import force_exit
 
 kept = logging.handlers.MemoryHandler(100, target=logging.FileHandler({path!r}))
 logging.getLogger().addHandler(kept)
 logging.warning("was kept")
 print("was printed", end="")
-exit_now(70, "last words")
+force_exit(70, lambda: "last words")
 """
 
 
@@ -293,19 +291,8 @@ def test_who_asks_does_not_find_itself(gate: threading.Event) -> None:
     other.join()
 
 
-def test_threads_that_end_are_waited_for(gate: threading.Event) -> None:
-    """A thread that needs a moment gets it, and nothing is said of it."""
-    threads = [threading.Thread(target=gate.wait) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    threading.Timer(0.1, gate.set).start()
-    assert join_threads(threads, 30) == []
-    assert not any(thread.is_alive() for thread in threads)
-
-
 @pytest.mark.anyio
-@pytest.mark.parametrize("seconds", [0, 0.15])
-async def test_threads_that_hang_are_named(gate: threading.Event, seconds: float) -> None:
+async def test_threads_that_hang_are_named(gate: threading.Event) -> None:
     """Who looks for what holds the process is told the thread, the line, and its source."""
 
     def crunch() -> None:
@@ -316,12 +303,13 @@ async def test_threads_that_hang_are_named(gate: threading.Event, seconds: float
         thread.start()
     threads[1].join()
     await until(lambda: locate_thread(threads[0]).endswith(" in crunch: gate.wait(30)"))
-    (named,) = join_threads(threads, seconds)
+    (named,) = describe_threads(threads)
     line = LINES.index("        gate.wait(30)") + 1
     assert named.startswith("the cruncher ")
     assert named.endswith(f" lifecycle/test_forced_exit.py:{line} in crunch: gate.wait(30)")
     gate.set()
-    assert join_threads(threads, 30) == []
+    threads[0].join()
+    assert describe_threads(threads) == []
 
 
 def test_a_thread_without_a_line_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,7 +319,7 @@ def test_a_thread_without_a_line_is_named_alone(monkeypatch: pytest.MonkeyPatch)
     thread.start()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "_current_frames", dict)
-        assert join_threads([thread], 0) == ["the hidden one"]
+        assert describe_threads([thread]) == ["the hidden one"]
     gate.set()
     thread.join()
 
@@ -349,31 +337,31 @@ async def test_an_idle_pool_holds_nobody(gate: threading.Event) -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(int).result()
         (worker,) = threads_started_since(before)
-        await until(lambda: join_threads([worker], 0) == [])
+        await until(lambda: describe_threads([worker]) == [])
         assert worker.is_alive()
         pool.submit(crunch)
         assert begun.wait(20)
-        (named,) = join_threads([worker], 0)
+        (named,) = describe_threads([worker])
         assert named.startswith(f"{worker.name} ")
         assert " lifecycle/test_forced_exit.py:" in named
         gate.set()
-        assert join_threads([worker], 30) == []
+        await until(lambda: describe_threads([worker]) == [])
 
 
 PROCESSES = """
 import multiprocessing, time
 from concurrent.futures import ProcessPoolExecutor
-from hive_boot.lifecycle.forced_exit import join_threads
+from hive_boot.lifecycle.forced_exit import describe_threads
 from hive_boot.lifecycle.tasks import threads_started_since
 
 if __name__ == "__main__":
     pool = ProcessPoolExecutor(1)
     pool.submit(int).result()
-    while named := join_threads(threads_started_since([]), 0):
+    while named := describe_threads(threads_started_since([])):
         time.sleep(0.01)
     print("idle")
     working = pool.submit(time.sleep, 60)
-    print(len(join_threads(threads_started_since([]), 0)), "works")
+    print(len(describe_threads(threads_started_since([]))), "works")
     for process in multiprocessing.active_children():
         process.kill()
     working.exception()

@@ -45,7 +45,7 @@ async def test_the_service_manager_hears_of_every_step(manager: Callable[[], lis
     owner.states.transition(State.RELOADING)
     owner.states.transition(State.READY)
     reload, ready = manager()
-    assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+", reload)
+    assert re.fullmatch(r"RELOADING=1\nMONOTONIC_USEC=\d+\nSTATUS=Reloading", reload)
     assert ready == "READY=1\nSTATUS=Ready"
     assert await owner.stop() == []
     assert manager() == [

@@ -215,15 +215,64 @@ async def test_one_that_is_never_to_be_started_again_is_not() -> None:
     assert life.outcomes == ["failed"]
 
 
-async def test_one_that_returns_has_done_its_work() -> None:
+async def test_one_that_returns_has_done_its_work(caplog: pytest.LogCaptureFixture) -> None:
     """It is not started again, which is logged; a stop afterwards finds nothing."""
+    caplog.set_level("INFO", logger="hive_boot")
     policies: tuple[RestartPolicy, ...] = ("on-failure", "never")
     for restart in policies:
+        caplog.clear()
         async with at_work(service(anyio.lowlevel.checkpoint, restart=restart)) as life:
             await until(lambda: not life.services.running)
             assert await life.stop() == []
         assert life.outcomes == ["done"]
         assert life.spent == []
+        assert life.services.completed == ["mailer"]
+        (record,) = caplog.records
+        assert (record.levelname, "mailer" in record.getMessage()) == ("INFO", True)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_one_that_always_runs_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
+    """With ``restart="always"`` a return is logged, is no failure, and is followed by a restart."""
+    caplog.set_level("INFO", logger="hive_boot")
+    runs: list[bool] = []
+
+    async def work() -> None:
+        await anyio.lowlevel.checkpoint()
+        runs.append(not life.services.failing)
+        if len(runs) == 2:
+            raise ValueError
+        if len(runs) > 3:
+            await anyio.sleep_forever()
+
+    async with at_work(service(work, restart="always")) as life:
+        await until(lambda: len(runs) == 4)
+        assert life.services.running == ["mailer"]
+        assert await life.stop() == []
+    assert runs == [True, True, False, False]
+    assert life.outcomes == ["done", "failed", "done", "cancelled"]
+    assert (life.services.completed, life.spent) == ([], [])
+    assert [record.levelname for record in caplog.records] == ["INFO", "ERROR", "INFO"]
+    assert len(pauses(caplog)) == 3
+
+
+@pytest.mark.usefixtures("quick")
+async def test_returns_count_towards_the_budget() -> None:
+    """One that returns at once, again and again, does no work: the application hears of it."""
+    runs: list[None] = []
+
+    async def work() -> None:
+        await anyio.lowlevel.checkpoint()
+        runs.append(None)
+
+    async with at_work(service(work, restart="always", budget=2)) as life:
+        await until(lambda: life.spent)
+        await until(lambda: not life.services.running)
+    assert len(runs) == 3
+    ((name, failure),) = life.spent
+    assert name == "mailer"
+    assert isinstance(failure, LifecycleError)
+    assert "mailer" in str(failure)
 
 
 async def test_one_with_a_scope_of_its_own_may_end_by_it() -> None:
@@ -276,6 +325,44 @@ async def test_a_stop_does_not_wait_for_a_pause(caplog: pytest.LogCaptureFixture
         assert list(life.services.failing) == life.services.running == []
     assert len(caplog.records) == 1
     assert sorted(life.outcomes) == ["cancelled", "failed"]
+
+
+@pytest.mark.usefixtures("slow")
+async def test_one_between_two_runs_is_not_asked_to_stop() -> None:
+    """``on_stop`` is for a library that runs."""
+    asked: list[str] = []
+
+    def declared(call: Callable[[], Coroutine[Any, Any, object]], label: str) -> SupervisedTask:
+        return service(call, label).replace(on_stop=lambda: asked.append(label))
+
+    runs, waits = declared(anyio.sleep_forever, "runs"), declared(raising(ValueError()), "waits")
+    async with at_work(runs, waits) as life:
+        await until(lambda: life.services.failing)
+        async with anyio.create_task_group() as group:
+            life.services.call_on_stop(group)
+        assert asked == ["runs"]
+
+
+async def test_the_grace_period_is_that_of_those_that_run() -> None:
+    """A service that has ended delays no deadline."""
+    ends = service(anyio.lowlevel.checkpoint, "ends").replace(grace_period=30.0)
+    runs = service(anyio.sleep_forever, "runs").replace(grace_period=3.0)
+    async with at_work(ends, runs) as life:
+        assert life.services.grace_period == 30
+        await until(lambda: life.services.running == ["runs"])
+        assert life.services.grace_period == 3
+        await life.services.stop(-30.0, time.monotonic() + LONG, 1)
+
+
+async def test_a_stop_leaves_time_for_what_stops_later() -> None:
+    """Of the time until the deadline, services have only their share."""
+    gate = anyio.Event()
+    async with at_work(service(enduring(gate))) as life:
+        await anyio.wait_all_tasks_blocked()
+        now = time.monotonic()
+        with anyio.fail_after(LONG):
+            assert await life.services.stop(now, now + 100 * LONG, 0.0001) == ["mailer"]
+        gate.set()
 
 
 async def test_a_stop_lets_them_clean_up() -> None:
@@ -332,6 +419,29 @@ async def test_what_fails_when_it_is_cancelled_does_not_come_back(
         assert await life.stop() == []
     assert life.outcomes == ["failed"]
     assert (life.services.running, life.spent, caplog.records) == ([], [], [])
+
+
+async def test_one_that_fails_by_itself_while_all_stops_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It would have been started again, so it is no failure of the stop; one for good is."""
+    policies: tuple[RestartPolicy, ...] = ("on-failure", "never")
+    for restart in policies:
+        failure = ValueError("a bug")
+
+        async def work(failure: ValueError = failure) -> None:
+            await life.stopping.wait()
+            raise failure
+
+        async with at_work(service(work, restart=restart)) as life:
+            await anyio.wait_all_tasks_blocked()
+            life.stopping.set()
+            await until(lambda: not life.services.running)
+        assert life.services.failures == []
+        assert life.spent == ([] if restart == "on-failure" else [("mailer", failure)])
+    (record,) = caplog.records
+    assert (record.levelname, "mailer" in record.getMessage()) == ("ERROR", True)
+    assert record.exc_info is not None
 
 
 async def test_without_services_there_is_nothing_to_stop() -> None:

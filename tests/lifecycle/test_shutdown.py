@@ -43,7 +43,6 @@ async def test_a_ready_run_drains_before_main_is_cancelled(at: State) -> None:
     owner = OwnedRun(at, delay=0.01, owns_process=True)
     early = OwnedRun(at, delay=LONG, owns_process=True)
     for each in (owner, early):
-        each.shutdown.prepare(each.context)
         each.shutdown.request()
         each.shutdown.request()
         assert (each.states.state, each.cancelled) == (State.DRAINING, 0)
@@ -64,18 +63,9 @@ async def test_a_request_during_the_stop_does_not_lead_back() -> None:
         assert await owner.stop() == []
 
 
-async def test_there_is_no_delay_without_the_task_in_which_it_passes() -> None:
-    """A run that was not prepared, or whose task was cancelled by other code, stops at once."""
-    owner = OwnedRun(State.READY, delay=LONG, owns_process=True)
-    owner.shutdown.request()
-    assert owner.states.state is State.STOPPING
-    assert await owner.stop() == []
-
-
 async def test_without_its_own_process_a_request_cancels_at_once() -> None:
     """A delay would hold up the server around the run."""
     owner = OwnedRun(State.READY, delay=LONG)
-    owner.shutdown.prepare(owner.context)
     owner.shutdown.request()
     assert owner.shutdown.stopping.is_set()
     assert (owner.states.state, owner.cancelled) == (State.DRAINING, 1)
@@ -90,8 +80,8 @@ async def test_a_failure_cancels_what_uses_a_ready_run(caplog: pytest.LogCapture
     for at in WAYS:
         caplog.clear()
         owner, failure = OwnedRun(at, delay=LONG), ValueError("lost")
-        owner.runner.fail("resource", "pool", failure)
-        owner.runner.fail("resource", "queue", KeyError("second"))
+        owner.runner.report_failure("resource", "pool", failure)
+        owner.runner.report_failure("resource", "queue", KeyError("second"))
         was_ready = at in {State.READY, State.RELOADING}
         assert owner.states.state is (State.DRAINING if was_ready else at)
         assert (owner.runner.failed, owner.runner.failure) == ("pool", failure)
@@ -112,15 +102,14 @@ async def test_a_failure_cancels_what_uses_a_ready_run(caplog: pytest.LogCapture
 async def test_a_failure_in_an_owned_process_is_a_request() -> None:
     """The delay passes also after a failure, and a start is cancelled."""
     owner = OwnedRun(State.READY, delay=0.01, owns_process=True)
-    owner.shutdown.prepare(owner.context)
-    owner.runner.fail("resource", "pool", ValueError())
+    owner.runner.report_failure("resource", "pool", ValueError())
     assert (owner.phases[-1], owner.cancelled) == ("draining running", 0)
     await until(lambda: owner.cancelled)
     assert owner.phases[-1] == "stopping running"
     assert await owner.stop() == []
 
     owner = OwnedRun(State.STARTING, delay=LONG, owns_process=True)
-    owner.runner.fail("resource", "pool", ValueError())
+    owner.runner.report_failure("resource", "pool", ValueError())
     assert (owner.states.state, owner.cancelled) == (State.STOPPING, 1)
     assert await owner.stop() == []
 
@@ -130,10 +119,9 @@ async def test_a_failure_during_the_stop_is_only_kept(caplog: pytest.LogCaptureF
     for delay, owns_process in product((0.0, LONG), (False, True)):
         owner = OwnedRun(State.READY, delay=delay, owns_process=owns_process)
         failure = ValueError("lost")
-        owner.shutdown.prepare(owner.context)
         owner.shutdown.request()
         before = owner.states.state, owner.cancelled
-        owner.runner.fail("resource", "pool", failure)
+        owner.runner.report_failure("resource", "pool", failure)
         assert owner.runner.failure is failure
         assert (owner.states.state, owner.cancelled) == before
         assert caplog.messages[-1].startswith("The application was stopping when the resource pool")
@@ -155,8 +143,8 @@ async def test_the_deadline_starts_once() -> None:
     assert owner.shutdown.deadline == deadline
 
 
-async def test_only_an_owned_process_has_a_forced_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It follows the deadline by a moment, and is cancelled when the loop has ended."""
+async def test_a_forced_exit_follows_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is cancelled when the loop has ended, unless the exit itself can hang."""
     told: list[str] = []
 
     class Watchdog:
@@ -178,13 +166,12 @@ async def test_only_an_owned_process_has_a_forced_exit(monkeypatch: pytest.Monke
             told.append("only while exiting")
 
     monkeypatch.setattr(shutdown, "ExitWatchdog", Watchdog)
-    for owns_process, exit_may_hang, expected in (
-        (False, True, []),
-        (True, False, ["70", "True", "cancel"]),
-        (True, True, ["70", "True", "only while exiting"]),
+    for exit_may_hang, expected in (
+        (False, ["70", "True", "cancel"]),
+        (True, ["70", "True", "only while exiting"]),
     ):
         told.clear()
-        owner = OwnedRun(State.READY, owns_process=owns_process)
+        owner = OwnedRun(State.READY, owns_process=True)
         owner.shutdown.start_deadline()
         owner.shutdown.release(exit_may_hang=exit_may_hang)
         assert told == expected
@@ -220,5 +207,5 @@ async def test_a_second_signal_gets_the_state_until_then() -> None:
     """The message of a forced exit names the state in which the process was."""
     for at in WAYS:
         owner = OwnedRun(at)
-        assert owner.shutdown.force() is at
+        assert owner.shutdown.mark_forced() is at
         assert owner.states.state is State.FORCED

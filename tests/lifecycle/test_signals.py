@@ -39,7 +39,7 @@ class Target:
         """Note it."""
         self.heard.append("reload")
 
-    def force(self) -> str:
+    def mark_forced(self) -> str:
         """Return a state."""
         return "draining"
 
@@ -287,7 +287,7 @@ def test_the_second_signal_has_a_word_before_there_is_a_run() -> None:
 def test_a_third_signal_changes_nothing() -> None:
     """Whoever presses once more while the last word is found gets that word, and once."""
     before = """class Slow(Target):
-        def force(self):
+        def mark_forced(self):
             signal.raise_signal(signal.SIGINT)
             return 'stopping'
     latch.attach(Slow())"""

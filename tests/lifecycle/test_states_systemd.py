@@ -10,17 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.lifecycle.states import SystemdNotifier
+from hive_boot.lifecycle.states import State, StateMachine, SystemdNotifier
 from hive_boot.redaction import registry
 from tests.fixtures.systemd import listening, notify_path, received
 from tests.support import run_child
 
 EVERYTHING: list[Callable[[SystemdNotifier], None]] = [
-    SystemdNotifier.ready,
-    SystemdNotifier.reloading,
-    SystemdNotifier.stopping,
-    SystemdNotifier.watchdog,
-    lambda notify: notify.status("a line"),
+    lambda notify: notify.send("READY=1"),
+    lambda notify: notify.send("READY=1", "a line"),
+    lambda notify: notify.send("", "a line"),
 ]
 
 
@@ -42,11 +40,10 @@ def reader(path: str) -> Iterator[socket.socket]:
 def test_every_message_is_a_datagram_of_its_own(reader: socket.socket) -> None:
     """The service's states arrive in the order in which they were said, one at a time."""
     notify = SystemdNotifier()
-    assert notify.is_on
-    notify.status("Starting")
-    notify.ready("8 secrets")
-    notify.watchdog()
-    notify.stopping("Draining")
+    notify.send("", "Starting")
+    notify.send("READY=1", "8 secrets")
+    notify.send("WATCHDOG=1")
+    notify.send("STOPPING=1", "Draining")
     assert received(reader) == [
         "STATUS=Starting",
         "READY=1\nSTATUS=8 secrets",
@@ -55,42 +52,40 @@ def test_every_message_is_a_datagram_of_its_own(reader: socket.socket) -> None:
     ]
 
 
-def test_without_a_status_the_last_one_stays(reader: socket.socket) -> None:
-    """The line that people see is not wiped by a state that comes without one, but on demand."""
-    notify = SystemdNotifier()
-    notify.ready()
-    notify.stopping()
-    notify.status("")
-    assert received(reader) == ["READY=1", "STOPPING=1", "STATUS="]
-
-
 def test_a_reload_names_its_time_in_the_same_datagram(reader: socket.socket) -> None:
     """A reload tells by systemd's clock, in microseconds, when it began."""
-    notify = SystemdNotifier()
+    states = StateMachine()
+    for state in (State.LOADING, State.STARTING, State.READY):
+        states.transition(state)
     before = time.clock_gettime(time.CLOCK_MONOTONIC)
-    notify.reloading()
+    states.transition(State.RELOADING)
     after = time.clock_gettime(time.CLOCK_MONOTONIC)
-    (told,) = received(reader)
-    state, _, moment = told.partition("\nMONOTONIC_USEC=")
-    assert state == "RELOADING=1"
-    assert before - 0.001 <= int(moment) / 1e6 <= after
+    first, moment, _ = received(reader)[-1].splitlines()
+    assert first == "RELOADING=1"
+    assert before - 0.001 <= int(moment.removeprefix("MONOTONIC_USEC=")) / 1e6 <= after
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract sockets")
-def test_an_abstract_socket_is_heard() -> None:
+def test_an_abstract_socket_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     """A socket that has no file, whose name begins with @, is as good as another."""
     name = f"hive_boot/tests/{os.getpid()}"
     with listening(f"\0{name}") as reader:
-        SystemdNotifier({"NOTIFY_SOCKET": f"@{name}"}).ready()
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+        SystemdNotifier().send("READY=1")
         assert received(reader) == ["READY=1"]
 
 
-def test_without_a_socket_nothing_is_done() -> None:
+def test_without_a_socket_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service without systemd, or under one that speaks otherwise, pays and notices nothing."""
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    # No socket is created.
+    monkeypatch.setattr(socket, "socket", None)
     for named in (None, "", "@", "/", "vsock:2:1234", "relative/path", "x"):
-        told = {} if named is None else {"NOTIFY_SOCKET": named}
-        notify = SystemdNotifier({**told, "WATCHDOG_USEC": "1000000"})
-        assert (notify.is_on, notify.interval) == (False, None), named
+        if named is not None:
+            monkeypatch.setenv("NOTIFY_SOCKET", named)
+        notify = SystemdNotifier()
+        assert notify.interval is None, named
         for say in EVERYTHING:
             say(notify)
 
@@ -107,13 +102,13 @@ def test_a_reader_that_is_gone_is_harmless(path: str) -> None:
     for say in EVERYTHING:
         notify = SystemdNotifier()
         with listening(path) as reader:
-            notify.watchdog()
+            notify.send("WATCHDOG=1")
             assert received(reader) == ["WATCHDOG=1"]
         say(notify)
         Path(path).unlink()
         say(notify)
         with listening(path) as reader:
-            notify.watchdog()
+            notify.send("WATCHDOG=1")
             assert received(reader) == ["WATCHDOG=1"]
         Path(path).unlink()
 
@@ -131,15 +126,16 @@ def test_a_full_socket_holds_nobody(reader: socket.socket, path: str) -> None:
         for say in EVERYTHING:
             say(notify)
         assert received(reader) == ["x"] * sent
-    notify.watchdog()
+    notify.send("WATCHDOG=1")
     assert received(reader) == ["WATCHDOG=1"]
 
 
-def test_a_name_that_no_socket_can_have_is_harmless() -> None:
+def test_a_name_that_no_socket_can_have_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
     """A path that is longer than the kernel takes, or broken, is as good as none."""
-    for named in ("/" + "x" * 200, "@" + "x" * 200, "/with\0a zero"):
+    for named in ("/" + "x" * 200, "@" + "x" * 200):
+        monkeypatch.setenv("NOTIFY_SOCKET", named)
         for say in EVERYTHING:
-            say(SystemdNotifier({"NOTIFY_SOCKET": named}))
+            say(SystemdNotifier())
 
 
 def test_a_file_that_is_no_socket_is_harmless(path: str) -> None:
@@ -155,7 +151,7 @@ def test_a_stream_socket_is_harmless(path: str) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         server.listen()
-        SystemdNotifier().ready()
+        SystemdNotifier().send("READY=1")
 
 
 def test_a_status_is_one_line_that_systemd_takes(reader: socket.socket) -> None:
@@ -171,7 +167,7 @@ def test_a_status_is_one_line_that_systemd_takes(reader: socket.socket) -> None:
         ("x" * 5000, "x" * 512),
         ("🐝" * 5000, "🐝" * 512),
     ):
-        SystemdNotifier().status(text)
+        SystemdNotifier().send("", text)
         assert received(reader) == [f"STATUS={line}"]
 
 
@@ -188,7 +184,7 @@ def test_a_status_shows_no_secret(reader: socket.socket) -> None:
     owner = object()
     registry.register(owner, [Sealed()])
     try:
-        SystemdNotifier().ready("failed with fake-value-of-a-test")
+        SystemdNotifier().send("READY=1", "failed with fake-value-of-a-test")
     finally:
         registry.unregister(owner)
     (told,) = received(reader)
@@ -196,7 +192,8 @@ def test_a_status_shows_no_secret(reader: socket.socket) -> None:
     assert "fake-value" not in told
 
 
-def test_the_watchdog_is_fed_twice_as_often_as_it_bites(path: str) -> None:
+@pytest.mark.usefixtures("path")
+def test_the_watchdog_is_fed_twice_as_often_as_it_bites(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time between beats is half of what systemd allows, if it waits for this process."""
     told: tuple[tuple[dict[str, str], float | None], ...] = (
         ({"WATCHDOG_USEC": "30000000"}, 15.0),
@@ -216,15 +213,17 @@ def test_the_watchdog_is_fed_twice_as_often_as_it_bites(path: str) -> None:
         ({}, None),
     )
     for watchdog, interval in told:
-        mine = {name: value.format(pid=os.getpid()) for name, value in watchdog.items()}
-        assert SystemdNotifier({"NOTIFY_SOCKET": path, **mine}).interval == interval, watchdog
+        with monkeypatch.context() as variables:
+            for name, value in watchdog.items():
+                variables.setenv(name, value.format(pid=os.getpid()))
+            assert SystemdNotifier().interval == interval, watchdog
 
 
 def test_the_environment_stays(reader: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a service starts itself finds the variables as they were."""
     monkeypatch.setenv("WATCHDOG_USEC", "1000")
     before = dict(os.environ)
-    SystemdNotifier().ready()
+    SystemdNotifier().send("READY=1")
     assert dict(os.environ) == before
     assert received(reader) == ["READY=1"]
 
@@ -234,15 +233,14 @@ import os
 from hive_boot.lifecycle.states import SystemdNotifier
 
 notify = SystemdNotifier()
-notify.ready("parent")
+notify.send("READY=1", "parent")
 child = os.fork()
 if not child:
-    for say in (notify.ready, notify.reloading, notify.stopping, notify.watchdog):
-        say()
-    notify.status("child")
-    os._exit(not notify.is_on)
+    notify.send("WATCHDOG=1")
+    notify.send("STOPPING=1", "child")
+    os._exit(1)
 assert os.waitpid(child, 0)[1] == 1 << 8
-notify.watchdog()
+notify.send("WATCHDOG=1")
 """
 
 
@@ -260,8 +258,8 @@ sys.modules.pop("socket", None)  # what measures the tests imports it
 from hive_boot.lifecycle.states import SystemdNotifier
 
 notify = SystemdNotifier()
-notify.ready("nobody")
-notify.watchdog()
+notify.send("READY=1", "nobody")
+notify.send("WATCHDOG=1")
 print("socket" in sys.modules)
 """
 

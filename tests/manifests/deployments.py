@@ -47,7 +47,7 @@ def deployment(
     **changes: Any,  # noqa: ANN401  (what a Deployment has)
 ) -> Deployment:
     """Give a deployment of a declaration, with what is said about it."""
-    declaration = (boot or Bootstrap(declared))._declaration  # noqa: SLF001  (as the command does)
+    declaration = (boot or Bootstrap(declared))._declaration
     made = Deployment(
         declaration=declaration,
         items=items_of(declaration.field_index.all_fields),

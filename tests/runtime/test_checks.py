@@ -482,6 +482,7 @@ async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureF
     """A service outside that is not up yet is waited for, and the log says so."""
     asked = Asked(ConnectionError(f"no route with {OTHER}"), TimeoutError(), None)
     boot = judged_by(asked)
+    set_timings(boot, check_retry_delay=0.02, max_check_retry_delay=0.03)
     async with boot.running():
         assert asked.values == [OTHER] * 3
         assert outcomes(boot, "check") == [("stripe_answers", "done")]
@@ -490,6 +491,11 @@ async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureF
     assert "ConnectionError: no route with ***" in first.getMessage()
     assert "stripe_answers" in second.getMessage()
     assert OTHER not in caplog.text
+    # The delays grow up to a maximum, less up to a half at random.
+    for record, longest in ((first, 0.02), (second, 0.03)):
+        assert isinstance(record.args, tuple)
+        delay: Any = record.args[-1]
+        assert longest / 2 <= delay <= longest
 
 
 @pytest.mark.both_backends

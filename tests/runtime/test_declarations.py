@@ -314,7 +314,7 @@ async def test_parts_that_cannot_be_filled_are_refused_before_anything_runs(
     with pytest.raises(DeclarationError) as caught:
         async with boot.running():
             pytest.fail("it has started")
-    for text in ("agents()", "'pol'", "pool, agents", "Needs, Bootstrap, Settings"):
+    for text in ("agents()", "'pol'", "resources pool,", "Needs, Bootstrap, Settings"):
         assert text in str(caught.value)
 
     other = application()

@@ -859,7 +859,7 @@ def without_time(datagram: str) -> str:
 
 
 STATES = ["STATUS=Loading", "STATUS=Starting", "READY=1|STATUS=Ready"]
-RELOADED = ["RELOADING=1|MONOTONIC_USEC", "READY=1|STATUS=Ready"]
+RELOADED = ["RELOADING=1|MONOTONIC_USEC|STATUS=Reloading", "READY=1|STATUS=Ready"]
 STOPPED = ["STOPPING=1|STATUS=Draining", "STATUS=Stopping", "STATUS=Stopped"]
 
 

@@ -9,6 +9,7 @@ from tests.fixtures.owned_processes import BACKENDS, STATUS_OF, ended, errors_of
 from tests.fixtures.ports import closed_port
 
 HELPERS = """
+from hive_boot import require_secret
 from hive_boot._timings import Timings
 
 async def connect():
@@ -108,6 +109,13 @@ CASES = {
     "a resource that hangs": Case(
         70, ("slow",), RESOURCE.format("hang", "slow"), more="startup_timeout=0.3"
     ),
+    "a missing secret in main, and a stop that raises": Case(
+        78,
+        ("SENTRY_DSN", "PermissionError"),
+        "@boot.resource\nasync def files():\n    yield\n    raise PermissionError\n"
+        "async def end(): require_secret('SENTRY_DSN')\n",
+        "sentry_dsn: Secret | None = None",
+    ),
     "a resource, and a stop that raises": Case(
         70,
         ("pool", "PermissionError"),
@@ -159,3 +167,34 @@ def test_what_could_not_be_reached_is_exit_75(backend: str) -> None:
             reports.append(error[error.rindex("hive_boot: something") :].replace(str(port), "5432"))
     if backend == "asyncio":
         assert_golden("start_unavailable", "\n".join(reports))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_stop_while_something_outside_is_down_is_orderly(backend: str) -> None:
+    """An attempt that fails after the signal would have been retried: the status is 0."""
+    source = f"""
+{HELPERS}
+boot = Bootstrap(Needs)
+attempts = []
+
+@boot.resource
+async def pool():
+    yield
+    print("pool stops")
+
+@boot.resource
+async def database(pool):
+    attempts.append(None)
+    if len(attempts) == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+    await connect()
+
+@boot.main
+async def main(): ...
+
+boot.run(backend=backend)
+"""
+    with closed_port() as port:
+        result = ended(source, backend, str(port))
+    assert (result.code, result.out) == (0, ["pool stops"]), result.err
+    assert "Traceback" not in result.err

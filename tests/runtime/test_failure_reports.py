@@ -107,15 +107,21 @@ def test_each_failure_is_reported_once_with_its_line(tmp_path: Path) -> None:
 TWO = source(SERVICE, "try: await anyio.sleep_forever()\n    finally: {}['key']")
 
 
+BOTH = STOP.replace("culprit", "pool").replace("bang()", "[][0]")
+
+
 def test_a_second_failure_is_reported_beside_the_first(tmp_path: Path) -> None:
     """What fails because of the stop is not lost, and the first failure is not repeated."""
 
-    def scenario(backend: str, _path: Path) -> None:
-        code, _, err = ended(TWO, backend)
+    def scenario(more: str, backend: str, _path: Path) -> None:
+        code, _, err = ended(TWO.replace(SERVICE, SERVICE + more), backend)
         assert code == 70, err
         assert (err.count("RuntimeError: bang"), err.count("KeyError: 'key'")) == (1, 1), err
+        # A group counts the failures that it shows.
+        assert err.count("IndexError: list") == bool(more), err
+        assert re.findall(r"(\d+) (?:failures|sub-exceptions)", err) == ["2"] * bool(more), err
 
-    side_by_side(tmp_path, scenario, [(backend,) for backend in BACKENDS])
+    side_by_side(tmp_path, scenario, product(["", BOTH], BACKENDS))
 
 
 SILENT = """
@@ -147,6 +153,36 @@ boot.serve(FastAPI(lifespan=lifespan), port=0)
 """
 
 
+HOOK = """
+from hive_boot.testing import MountedVolume
+
+volume = MountedVolume("secrets")
+volume.publish({"jwt_secret": "fake-jwt-secret-0000000001"})
+boot = Bootstrap(Needs, mode="kubernetes", secrets_dirs="secrets")
+
+@boot.on_rotate()
+async def culprit(change):
+    bang()
+"""
+
+ROTATE = """volume.publish({"jwt_secret": "fake-jwt-secret-0000000002"})
+    await boot.reload()
+    while not boot.status().failing_hooks:
+        await anyio.sleep(0.01)"""
+
+
+def test_the_log_of_a_hook_that_fails_begins_in_the_application(tmp_path: Path) -> None:
+    """The traceback is there once, with no line of hive_boot."""
+
+    def scenario(backend: str, path: Path) -> None:
+        code, _, err = ended(source(HOOK, ROTATE), backend, cwd=path)
+        assert code == 0, err
+        assert (err.count("Traceback"), err.count("\nRuntimeError: bang")) == (1, 1), err
+        assert re.findall(r'File "(.*)", line \d+, in', err) == ["<string>"] * 2, err
+
+    side_by_side(tmp_path, scenario, [(backend,) for backend in BACKENDS])
+
+
 def test_other_ends_leave_a_short_report(tmp_path: Path) -> None:
     """``sys.exit`` in a task, a failed lifespan, and a failure that the log has dropped."""
 
@@ -176,6 +212,57 @@ def test_other_ends_leave_a_short_report(tmp_path: Path) -> None:
         lambda scenario, _: scenario(),
         [(leaves,), (is_served,), (is_not_logged,)],
     )
+
+
+REFUSING = """
+import json
+
+def culprit():
+    json.loads("no JSON")
+
+def refuse(step):
+    if step in sys.argv:
+        culprit()
+
+class Checked(SecretSet):
+    jwt_secret: Secret = secret(check=lambda _: refuse("field"))
+    api_key: Secret
+
+    async def check(self):
+        refuse("set")
+
+class Vault:
+    name = "vault"
+
+    async def load(self, names):
+        refuse("source")
+        return dict.fromkeys(names, "fake-key-0123456789")
+
+boot = Bootstrap(Checked, config=lambda: refuse("config"), sources=[Vault()])
+
+@boot.check
+async def database_answers():
+    refuse("application")
+
+@boot.main
+async def main(): ...
+
+boot.run(backend=backend)
+"""
+
+
+def test_a_refused_start_shows_the_line_that_raised(tmp_path: Path) -> None:
+    """Of each function that is called before the secrets are accepted, in the application."""
+
+    def scenario(step: str, backend: str, _path: Path) -> None:
+        code, _, err = ended(REFUSING, backend, step)
+        assert code == 78, err
+        assert err.count("JSONDecodeError") == 1, err
+        assert re.search(r"JSONDecodeError.* \(<string>:\d+ in culprit\)", err), err
+        assert "Traceback" not in err
+
+    steps = ("field", "set", "source", "config", "application")
+    side_by_side(tmp_path, scenario, product(steps, BACKENDS))
 
 
 APP = """
@@ -258,11 +345,18 @@ threading.Thread(target=ask, daemon=True).start()
 boot.serve(app, port=int(sys.argv[2]), backend=backend, server="hypercorn")
 """
 
+BROKEN = """
+@boot.resource
+async def culprit(pool: object):
+    bang()
+"""
+
 SHUTDOWNS = {
     "main": ("", "await stay()", RUN, "running   main "),
     "service": (CONSUMER, FOREVER, RUN, "running   the service consumer "),
     "resource": (RESOURCE, "pass", RUN, "stopping  pool, "),
     "request": ("", "", SERVED, "request   GET /slow "),
+    "failed start": (RESOURCE + BROKEN, "pass", RUN, "stopping  pool, "),
 }
 
 
@@ -281,9 +375,11 @@ def test_a_long_shutdown_says_what_it_waits_for(tmp_path: Path) -> None:
             line = process.read_until("\n")
             process.open_gate()
             code, _, err = process.wait()
-        assert code == 0, err
         assert line.startswith(f"  {expected}")
         assert re.search(r" in \w+", line), line
+        assert code == (70 if name == "failed start" else 0), err
+        if code:
+            return
         stopped = re.search(r"Stopped in (\d+\.\d\d) s", err)
         assert stopped is not None, err
         assert float(stopped[1]) >= seconds - 0.05  # it is rounded to one digit

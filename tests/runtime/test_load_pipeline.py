@@ -533,7 +533,7 @@ def test_a_start_and_a_dry_run_take_the_same_steps(monkeypatch: pytest.MonkeyPat
     anyio.run(start)
     assert steps == ["field", "config", "set", "application"]
     steps.clear()
-    result = boot._dry_run()  # noqa: SLF001  (as hive-boot check does)
+    result = boot._dry_run()
     assert steps == ["field", "config", "set", "application"]
     assert result.error is None
 

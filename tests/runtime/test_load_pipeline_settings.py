@@ -155,7 +155,7 @@ async def test_a_factory_that_raises_is_reported_without_the_secret() -> None:
     error = await failed_start(boot_of(make_settings))
     (problem,) = error.problems
     assert (problem.name, problem.kind) == ("make_settings", "config")
-    assert problem.message.endswith("RuntimeError: cannot log in with ***")
+    assert "RuntimeError: cannot log in with *** (" in problem.message
     assert VALUE not in str(error)
 
 
@@ -214,4 +214,4 @@ async def test_errors_of_other_libraries_are_not_read_as_those_of_pydantic() -> 
         error = await failed_start(boot_of(factory))
         (problem,) = error.problems
         assert problem.name == name
-        assert problem.message.endswith(f": {text}")
+        assert f": {text} (" in problem.message

@@ -106,6 +106,9 @@ async def test_the_probe_waits_for_the_first_pass_and_nothing_else_does(
         assert [get(boot, path)[0] for path in PROBES] == [200, 503, 200]
         assert get(boot, "/health")[0] == 503
         assert (only(boot).passing, only(boot).failure) == (False, "ConnectionRefusedError")
+        age = only(boot).age
+        assert age is not None
+        assert 0 <= age < boot.status().uptime
         (reason,) = boot.status().reasons
         assert "database" in reason
         assert "ConnectionRefusedError" in reason
@@ -151,6 +154,25 @@ async def test_two_failures_in_a_row_end_it_and_one_success_begins_it(
     ]
     logged = [each.levelname for each in caplog.records if "database" in each.getMessage()]
     assert logged == ["WARNING", "INFO"]
+
+
+@pytest.mark.both_backends
+async def test_the_next_call_begins_after_the_interval(boot: Bootstrap[Needs, Settings]) -> None:
+    """Each contributor has its own interval; a long one is not called again meanwhile."""
+    often, rarely = Dependency(), Dependency()
+
+    @boot.readiness(**SOON)
+    async def queue() -> None:
+        await often.ask()
+
+    @boot.readiness(interval=3600)
+    async def database() -> None:
+        await rarely.ask()
+
+    async with boot.running():
+        await until(lambda: rarely.calls)
+        await often.next_calls(5)
+        assert rarely.calls == 1
 
 
 @pytest.mark.both_backends
@@ -307,6 +329,29 @@ async def test_a_call_that_does_not_end_is_logged_and_left(
     assert any("the readiness contributor database" in text for text in caplog.messages)
 
 
+async def test_a_call_that_does_not_end_leaves_time_for_resources() -> None:
+    """However long a hook may take, a quarter of the shutdown timeout is the limit here."""
+    boot = application(shutdown_timeout=1)
+    set_timings(boot, hook_cancel_timeout=60)
+    release, hangs, lines = threading.Event(), threading.Event(), list[str]()
+
+    @boot.resource
+    async def pool() -> AsyncIterator[None]:
+        yield
+        await anyio.sleep(0.01)
+        lines.append("pool stops")
+        release.set()
+
+    @boot.readiness
+    async def database() -> None:
+        hangs.set()
+        await anyio.to_thread.run_sync(release.wait)
+
+    async with boot.running():
+        await until(hangs.is_set)
+    assert lines == ["pool stops"]
+
+
 @pytest.mark.both_backends
 async def test_the_details_name_contributors_and_services(
     boot: Bootstrap[Needs, Settings],
@@ -387,10 +432,12 @@ async def test_before_the_first_call_a_contributor_is_known(
 ) -> None:
     """While resources start it has not passed yet, and a failed start calls it never."""
     calls: list[None] = []
+    ages: list[float | None] = []
     found: list[tuple[int, list[str]]] = []
 
     @boot.resource
     async def pool() -> None:
+        ages.append(only(boot).age)
         found.append(get(boot, query="verbose"))
         raise ValueError
 
@@ -398,12 +445,16 @@ async def test_before_the_first_call_a_contributor_is_known(
     async def database() -> None:
         calls.append(None)
 
+    @boot.service
+    async def poll() -> None: ...
+
     with pytest.raises(Exception, match="pool"):
         async with boot.running():
             pass
     (status, lines) = found[0]
     assert (status, lines[0], lines[1][:13]) == (503, "starting", "[-] database:")
-    assert calls == []
+    assert lines[2][:17] == "[-] service poll:"
+    assert (calls, ages) == ([], [None])
 
 
 async def test_wrong_declarations_are_refused() -> None:
@@ -511,5 +562,6 @@ boot.run(backend=backend)
         result = process.wait()
     assert (result.code, result.out) == (0, ["pool stops"])
     assert VALUE not in result.err
+    assert "ConnectionRefusedError: ***" in result.err
     assert result.err.count("The readiness contributor database fails") == 2
     assert result.err.count("The readiness contributor database passes again") == 2

@@ -786,4 +786,4 @@ async def test_nothing_is_hidden_any_more_after_the_run(
             publish(volume, number)
             await reloader.reload()
         assert registry.matcher is None
-        assert hooks._open == []  # noqa: SLF001  (what is left behind)
+        assert hooks._open == []

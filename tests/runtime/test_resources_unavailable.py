@@ -62,7 +62,8 @@ class Database:
 async def test_a_start_is_retried_until_it_succeeds(caplog: pytest.LogCaptureFixture) -> None:
     """What needs the resource waits for it; the log has a line for each failure, redacted."""
     boot = declared()
-    database = Database(ConnectionRefusedError(f"refused {VALUE}"), TimeoutError(), None)
+    refused, late = ConnectionRefusedError(f"refused {VALUE}"), TimeoutError()
+    database = Database(refused, late, refused, refused, None)
 
     @boot.resource
     async def pool() -> AsyncIterator[str]:
@@ -76,13 +77,16 @@ async def test_a_start_is_retried_until_it_succeeds(caplog: pytest.LogCaptureFix
         return pool
 
     async with boot.running():
-        assert (pool.value, prices.value, database.attempts) == ("pool", "pool", 3)
+        assert (pool.value, prices.value, database.attempts) == ("pool", "pool", 5)
         assert outcomes(boot, "resource") == [("pool", "done"), ("prices", "done")]
     assert database.lines == ["+pool", "+prices", "-pool"]
-    lines = [each.getMessage() for each in caplog.records if each.levelname == "WARNING"]
-    assert len(lines) == 2
-    assert all("pool" in line for line in lines)
+    records = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert all("pool" in each.getMessage() for each in records)
     assert VALUE not in caplog.text
+    # Each delay is at most twice the one before, less up to a half at random, up to a maximum.
+    delays: list[Any] = [each.args[-1] for each in records if isinstance(each.args, tuple)]
+    for delay, longest in zip(delays, (0.01, 0.02, 0.04, 0.05), strict=True):
+        assert longest / 2 <= delay <= longest
 
 
 @pytest.mark.both_backends
@@ -127,6 +131,25 @@ async def test_a_hang_at_the_deadline_hides_no_failure_before_it() -> None:
             pytest.fail("it has started")
     assert "ConnectionRefusedError" in caught.value.problems[0].message
     assert len(attempts) == 2
+
+
+async def test_what_was_reached_at_last_explains_no_hang() -> None:
+    """A resource that has started after a retry is not named when another one hangs."""
+    boot = declared(startup_timeout=0.3)
+    database = Database(ConnectionRefusedError(), None)
+
+    @boot.resource
+    async def pool() -> None:
+        await database.connect()
+
+    @boot.resource(after=pool)
+    async def slow() -> None:
+        await anyio.sleep_forever()
+
+    with pytest.raises(StartupError) as caught:
+        async with boot.running():
+            pytest.fail("it has started")
+    assert (caught.value.resource, database.attempts) == ("slow", 2)
 
 
 @pytest.mark.both_backends
@@ -207,6 +230,32 @@ async def test_a_start_that_is_cancelled_between_two_attempts_is_over_at_once(
         group.cancel_scope.cancel()
     assert database.attempts == 1
     assert boot.status().state == "armed"
+
+
+@pytest.mark.both_backends
+async def test_a_library_may_translate_its_cancellation(caplog: pytest.LogCaptureFixture) -> None:
+    """A stop cancels the start: the exception that this causes is no failure, and no retry."""
+    boot = declared()
+    attempts: list[None] = []
+
+    @boot.resource
+    async def pool() -> None:
+        attempts.append(None)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            raise TimeoutError
+
+    async def start() -> None:
+        async with boot.running():
+            pytest.fail("it has started")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(start)
+        await until(lambda: attempts)
+        group.cancel_scope.cancel()
+    assert len(attempts) == 1
+    assert not [each for each in caplog.records if each.levelname == "WARNING"]
 
 
 @pytest.mark.both_backends

@@ -208,11 +208,6 @@ async def broken() -> BaseException:
     return Broken("fake-reason")
 
 
-async def leaving() -> BaseException:
-    """Want to end the process."""
-    return SystemExit(3)
-
-
 async def speechless() -> BaseException:
     """Fail with what cannot say what it is."""
     return Speechless()
@@ -240,7 +235,6 @@ class Speechless(Exception):  # noqa: N818  (what the author calls it)
 
 FAILURES: dict[str, Callable[[], Awaitable[BaseException]]] = {
     "broken": broken,
-    "leaving": leaving,
     "speechless": speechless,
     "cancelled": cancelled,
 }

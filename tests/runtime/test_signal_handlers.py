@@ -130,6 +130,7 @@ def test_the_second_signal_is_that_of_hive_boot(tmp_path: Path) -> None:
 
 WAYS = {
     "ends the process": "sys.exit(5)",
+    "leaves what it has interrupted": "raise LookupError",
     "ignores further signals": "signal.signal(number, signal.SIG_IGN)",
     "restores the default": "signal.signal(number, signal.SIG_DFL)",
     "calls what it has replaced, late": "time.sleep(0.2), before(number, frame)",

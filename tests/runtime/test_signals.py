@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import product
 from pathlib import Path
 from threading import Timer
@@ -419,6 +419,188 @@ def test_a_signal_to_a_forked_child_is_not_ours(tmp_path: Path) -> None:
         assert "Traceback" not in err
 
     side_by_side(tmp_path, scenario, [(backend,) for backend in BACKENDS])
+
+
+# After the run
+
+ENDING = f"""
+import atexit, multiprocessing.util, warnings
+from concurrent.futures import ThreadPoolExecutor
+warnings.simplefilter("ignore")   # Python 3.12 advises against a fork beside threads
+os.setsid()
+executor = ThreadPoolExecutor(1)
+{PLAIN}
+def wait_for_gate():
+    while not is_open():
+        time.sleep(0.005)
+
+def remain():
+    print("here")
+    wait_for_gate()
+
+def work():
+    while threading.main_thread().is_alive() and not threading._SHUTTING_DOWN:
+        time.sleep(0.005)
+    remain()
+
+if sys.argv[2] != "first":
+    remain = block
+
+@boot.main
+async def main(pool: str) -> int:
+    import anyio
+
+    {{in_main}}
+    print("ready")
+    if sys.argv[2] == "stopped":
+        await anyio.sleep_forever()
+    return 3
+
+{{before}}
+{{run}}"""
+
+LEFT = {
+    "a thread": ("threading.Thread(target=work).start()", ""),
+    "a thread that is older": ("pass", "threading.Thread(target=work).start()"),
+    "a thread of an executor": ("executor.submit(work)", ""),
+    "a child": (
+        "multiprocessing.get_context('fork').Process(target=wait_for_gate).start()",
+        "atexit.register(print, 'here')",
+    ),
+    "an atexit function": ("pass", "atexit.register(remain)"),
+}
+"""What CPython waits for at its exit: a statement in main, and one before the run."""
+
+
+@contextmanager
+def ending(
+    backend: str, left: tuple[str, str], argument: str, path: Path, run: str = RUN
+) -> Iterator[OwnedProcess]:
+    """Start a process whose run ends; yield it when it prints that it is ``here``."""
+    source = ENDING.format(in_main=left[0], before=left[1], run=run)
+    with started(source, backend, argument, cwd=path) as process:
+        assert [process.read_line(), process.read_line()] == ["pool starts", "ready"]
+        if argument == "stopped":
+            process.send(signal.SIGTERM)
+        assert [process.read_line(), process.read_line()] == ["pool stops", "here"]
+        yield process
+
+
+def assert_result(process: OwnedProcess, status: int, *lines: str) -> None:
+    """Assert how a process ends, with nothing on stderr but the log of its run."""
+    code, out, err = process.wait()
+    assert (code, out) == (status, [*lines]), err
+    assert all(line.startswith("INFO ") for line in err.splitlines()), err
+
+
+def test_a_first_signal_while_the_interpreter_exits(tmp_path: Path) -> None:
+    """The process is ending already: threads are joined, and its status stays."""
+
+    def scenario(backend: str, left: str, number: signal.Signals, path: Path) -> None:
+        with ending(backend, LEFT[left], "first", path) as process:
+            process.send(number)
+            process.open_gate()
+            assert_result(process, 3)
+
+    cells = [("asyncio", left, number) for left in LEFT for number in (*STOPS, signal.SIGHUP)]
+    cells += [("trio", left, signal.SIGTERM) for left in LEFT]
+    side_by_side(tmp_path, scenario, cells)
+
+
+def test_a_second_signal_while_the_interpreter_exits(tmp_path: Path) -> None:
+    """It ends the process at once, also when the first one has stopped the run."""
+
+    def scenario(left: str, argument: str, path: Path) -> None:
+        with ending("asyncio", LEFT[left], argument, path) as process:
+            if argument == "second":
+                process.send(signal.SIGTERM)
+            assert process.read_line() == "held"
+            # CPython misses a signal between the handler of another one and the wait for a thread.
+            while process.process.poll() is None:
+                process.send(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    process.process.wait(0.05)
+            code, out, err = process.wait()
+        assert (code, out) == (FORCED[signal.SIGINT], []), err
+        assert "SIGINT" in err.splitlines()[-1]
+        assert "forced" in err.splitlines()[-1]
+
+    side_by_side(tmp_path, scenario, product(LEFT.keys() - {"a child"}, ("second", "stopped")))
+
+
+CONTINUES = """
+try:
+    boot.run(backend=backend)
+except SystemExit:
+    pass
+try:
+    print("here")
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("interrupted")
+    os._exit(9)
+"""
+
+
+def test_a_program_that_continues_after_its_run(tmp_path: Path) -> None:
+    """A signal does what it did before the run, whatever the run has left."""
+    thread = "threading.Thread(target=work).start()"
+    own = "signal.signal(signal.SIGTERM, lambda *_: (print('own'), os._exit(7)))"
+
+    def scenario(
+        left: tuple[str, str], number: signal.Signals, code: int, lines: tuple[str, ...], path: Path
+    ) -> None:
+        with ending("asyncio", left, "first", path, CONTINUES) as process:
+            process.send(number)
+            assert_result(process, code, *lines)
+
+    cells = []
+    for in_main in ("pass", thread):
+        cells += [
+            ((in_main, ""), signal.SIGTERM, -signal.SIGTERM, ()),
+            ((in_main, ""), signal.SIGHUP, -signal.SIGHUP, ()),
+            ((in_main, ""), signal.SIGINT, 9, ("interrupted",)),
+            ((in_main, own), signal.SIGTERM, 7, ("own",)),
+        ]
+    side_by_side(tmp_path, scenario, cells)
+
+
+IN_A_THREAD = """
+run = threading.Thread(target=lambda: boot.run(backend=backend))
+run.start()
+run.join()
+"""
+
+
+def test_handlers_that_are_not_of_hive_boot_stay_until_the_exit(tmp_path: Path) -> None:
+    """Those of the program, and the default ones where a run could not install its own."""
+    at_exit = "atexit.register(remain)"
+    own = f"signal.signal(signal.SIGTERM, lambda *_: print('own')); {at_exit}"
+
+    def scenario(before: str, run: str, code: int, lines: tuple[str, ...], path: Path) -> None:
+        with ending("asyncio", ("pass", before), "first", path, run) as process:
+            process.send(signal.SIGTERM)
+            process.open_gate()
+            assert_result(process, code, *lines)
+
+    cells = [(own, RUN, 3, ("own",)), (at_exit, IN_A_THREAD, -signal.SIGTERM, ())]
+    side_by_side(tmp_path, scenario, cells)
+
+
+TORN_DOWN = """
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGTERM):
+        kill(pid, number)
+
+late = Late()
+"""
+
+
+def test_a_signal_while_modules_are_removed(tmp_path: Path) -> None:
+    """CPython has restored the default actions then: the stated limit."""
+    source = ENDING.format(in_main="pass", before=TORN_DOWN, run=RUN)
+    code, out, err = ended(source, "asyncio", "", cwd=tmp_path)
+    assert (code, out) == (-signal.SIGTERM, ["pool starts", "ready", "pool stops"]), err
 
 
 # As PID 1

@@ -164,6 +164,45 @@ async def main():
     await anyio.sleep_forever()
 """
 
+LONG_GRACE = """
+boot = Bootstrap(Needs, shutdown_timeout=0.1)
+who = sys.argv[2]
+
+async def complete(name):
+    '''Work for longer than the shutdown timeout and the forced exit after it.'''
+    await boot.stopping.wait()
+    await anyio.sleep(1.5)
+    print(name, "is complete")
+
+@boot.service(grace_period=30 if who == "service" else 0)
+async def service():
+    await complete("service")
+
+@boot.main(grace_period=30 if who == "main" else 0)
+async def main():
+    await terminate_later()
+    await complete("main")
+"""
+
+UNUSED_GRACE = """
+boot = Bootstrap(Needs, shutdown_timeout=0.1)
+
+@boot.resource
+async def pool():
+    yield "pool"
+    await anyio.sleep_forever()
+
+@boot.service(grace_period=3600)
+async def service():
+    await boot.stopping.wait()
+    await anyio.sleep(0.3)
+
+@boot.main
+async def main(pool: str):
+    await terminate_later()
+    await anyio.sleep_forever()
+"""
+
 ON_STOP = """
 boot = Bootstrap(Needs)
 stopped = None
@@ -227,6 +266,19 @@ async def main():
         await anyio.sleep_forever()
     finally:
         print("main is cancelled")
+"""
+
+ENDED_MAIN = """
+boot = Bootstrap(Needs)
+
+@boot.service(grace_period=30, on_stop=lambda: print("the service is asked"))
+async def consumer():
+    await boot.stopping.wait()
+    await anyio.sleep(0.1)
+
+@boot.main(grace_period=30, on_stop=lambda: print("main is asked"))
+async def main():
+    await anyio.wait_all_tasks_blocked()
 """
 
 UNUSED_MAIN = """
@@ -294,6 +346,105 @@ async def main(pool: str):
     await anyio.sleep_forever()
 """
 
+TASKS = """
+boot = Bootstrap(Needs, finish_tasks=float(sys.argv[2]), shutdown_timeout=60)
+tasks = []
+
+def begin(work):
+    tasks.append(asyncio.ensure_future(work))
+
+class Query:
+    '''An awaitable that is not a coroutine.'''
+
+    def __await__(self):
+        yield from asyncio.sleep(0.05).__await__()
+        print("query is complete")
+
+async def job(name):
+    await asyncio.sleep(0.5 if name == "second" else 0.05)
+    print(name, "is complete")
+    if name == "first":
+        begin(job("second"))
+    elif name == "second":
+        has_followed.set()
+    elif name == "job of the service":
+        begin(job("last"))
+
+@boot.resource
+async def pool():
+    poller = asyncio.create_task(anyio.sleep_forever())
+    yield "pool"
+    poller.cancel()
+    print("pool stops")
+
+@boot.service(grace_period=30)
+async def consumer(pool: str):
+    await boot.stopping.wait()
+    await has_followed.wait()
+    await asyncio.sleep(0.1)  # no task is open
+    begin(job("job of the service"))
+
+def write():
+    time.sleep(0.05)
+    print("thread is complete")
+
+@boot.main
+async def main(pool: str):
+    global has_followed
+    has_followed = asyncio.Event()
+    begin(anyio.to_thread.run_sync(write))
+    if sys.argv[2] == "0":
+        begin(anyio.sleep_forever())
+    begin(Query())
+    begin(job("first"))
+    terminate()
+    await anyio.sleep_forever()
+"""
+
+SLOW_TASK = """
+import io, logging
+
+boot = Bootstrap(Needs, finish_tasks=30, shutdown_timeout=60)
+log = io.StringIO()
+logging.getLogger("hive_boot").addHandler(logging.StreamHandler(log))
+logging.getLogger("hive_boot").setLevel(logging.INFO)
+
+async def job():
+    while "waits for" not in log.getvalue():
+        await asyncio.sleep(0.01)
+    print(log.getvalue())
+
+@boot.main
+async def main():
+    global task
+    task = asyncio.create_task(job())
+    terminate()
+    await anyio.sleep_forever()
+"""
+
+PATH = """
+boot = Bootstrap(Needs)
+passed = set()
+
+def follow(frame, event, _):
+    '''Note the files of hive_boot that schedule the stop, and those that cancel main.'''
+    if event == "call" and frame.f_code.co_name in {"note_signal", "cancel"}:
+        while frame is not None:
+            passed.add(frame.f_code.co_filename)
+            frame = frame.f_back
+
+@boot.main
+async def main():
+    await anyio.wait_all_tasks_blocked()
+    sys.setprofile(follow)
+    try:
+        terminate()
+        await anyio.sleep_forever()
+    finally:
+        sys.setprofile(None)
+        print(*sorted(name for name in passed if "/hive_boot/" in name), sep="\\n")
+"""
+
 EXHAUSTED = """
 import resource
 
@@ -322,7 +473,7 @@ async def consumer():
 @boot.main
 async def main(session: str):
     await anyio.wait_all_tasks_blocked()
-    if limit == "files":
+    if "files" in limit:
         # The descriptors that are open stay open.
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
     else:
@@ -336,7 +487,7 @@ async def main(session: str):
         except RuntimeError:
             print("no thread starts")
     terminate()
-    while limit == "hang":
+    while "hang" in limit:
         pass
     await anyio.sleep_forever()
 """
@@ -405,6 +556,23 @@ def test_work_in_hand_is_completed(tmp_path: Path) -> None:
     )
 
 
+def test_the_deadline_begins_after_the_grace_periods(tmp_path: Path) -> None:
+    """Work in a grace period may exceed the shutdown timeout; one that is not used up is over."""
+
+    def scenario(who: str, backend: str, _: Path) -> None:
+        result = run(LONG_GRACE, backend, who)
+        assert result.code == 0, result.err
+        assert f"{who} is complete" in result.out
+
+    def unused(backend: str, _: Path) -> None:
+        result = run(UNUSED_GRACE, backend)
+        assert result.code == 70, result.err
+        assert "  stopping  pool" in result.err
+
+    side_by_side(tmp_path, scenario, [(who, each) for who in ("main", "service") for each in BOTH])
+    side_by_side(tmp_path, unused, [(backend,) for backend in BOTH])
+
+
 def test_a_library_is_asked_to_stop(tmp_path: Path) -> None:
     """`on_stop` is called once when the stop is requested; its failure is logged."""
 
@@ -434,6 +602,16 @@ def test_only_what_runs_is_asked_to_stop(tmp_path: Path) -> None:
     cells = [*(("exit", backend) for backend in BOTH), ("cancellation", "asyncio")]
     side_by_side(tmp_path, scenario, cells)
     side_by_side(tmp_path, unused, [(backend,) for backend in BOTH])
+
+
+def test_a_main_that_has_ended_is_not_asked_to_stop(tmp_path: Path) -> None:
+    """Its end is the request, and the services are asked."""
+
+    def scenario(backend: str, _: Path) -> None:
+        result = run(ENDED_MAIN, backend)
+        assert (result.code, result.out) == (0, ["the service is asked"]), result.err
+
+    side_by_side(tmp_path, scenario, [(backend,) for backend in BOTH])
 
 
 def test_an_application_can_stop_itself(tmp_path: Path) -> None:
@@ -503,6 +681,45 @@ def test_tasks_of_other_code_are_named_and_can_be_waited_for(tmp_path: Path) -> 
     )
 
 
+def test_tasks_of_every_kind_are_waited_for(tmp_path: Path) -> None:
+    """Also those of a service that ends after main, and those that another task has started."""
+    works = ["thread", "query", "first", "second", "job of the service", "last"]
+    complete = sorted(f"{work} is complete" for work in works)
+
+    def scenario(seconds: str, backend: str, _: Path) -> None:
+        result = run(TASKS, backend, seconds)
+        assert result.code == 0, result.err
+        if seconds == "30":
+            assert sorted(result.out[:-1]) == complete
+            assert result.out[-1] == "pool stops"
+            assert "cut off" not in result.err
+            # What has started before READY is not waited for.
+            assert "sleep_forever" not in result.err
+        else:
+            assert re.search(r"cut off: .*\bsleep_forever\b", result.err), result.err
+
+    side_by_side(tmp_path, scenario, [("30", "asyncio"), ("30", "uvloop"), ("0", "asyncio")])
+
+
+def test_a_stop_logs_the_tasks_that_it_waits_for() -> None:
+    """The line has the name of the coroutine."""
+    result = run(SLOW_TASK, "asyncio")
+    assert result.code == 0, result.err
+    assert any(line.startswith("  running   the task job  ") for line in result.out), result.out
+
+
+def test_a_signal_passes_at_most_five_files(tmp_path: Path) -> None:
+    """From the signal handler to the cancellation of main; what records and logs is beside it."""
+
+    def scenario(backend: str, _: Path) -> None:
+        result = run(PATH, backend)
+        assert result.code == 0, result.err
+        assert any(name.endswith("lifecycle/tasks.py") for name in result.out)
+        assert len(result.out) <= 5, result.out
+
+    side_by_side(tmp_path, scenario, [(backend,) for backend in BOTH])
+
+
 def test_a_stop_needs_no_thread_and_no_file(tmp_path: Path) -> None:
     """At the limit of threads or descriptors everything stops; what hangs is ended and named."""
     stops = ["consumer stops", "session stops", "pool stops"]
@@ -511,7 +728,7 @@ def test_a_stop_needs_no_thread_and_no_file(tmp_path: Path) -> None:
         result = run(EXHAUSTED, backend, limit)
         out = [line for line in result.out if "start" not in line]
         assert (result.code, out) == (code, expected), result.err
-        assert ("no thread starts" in result.out) is (limit != "files")
+        assert ("no thread starts" in result.out) is ("files" not in limit)
         if code == 70:
             assert "MemoryError" in result.err or "running   main" in result.err
         else:
@@ -527,6 +744,7 @@ def test_a_stop_needs_no_thread_and_no_file(tmp_path: Path) -> None:
                 ("files", 0, stops),
                 ("memory", 70, stops),
                 ("hang", 70, []),
+                ("hang without files", 70, []),
             )
             for backend in (*BOTH, "uvloop")
         ],

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Problem, Secret, SecretSet, secret
-from hive_boot.secrets.fix_hints import near_misses, printable_path
+from hive_boot.secrets.fix_hints import near_misses
+from hive_boot.secrets.loader import printable_path
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import SETTLED, as_ordinary_user, look, report_of

@@ -490,7 +490,7 @@ assert get_secret("JWT_SECRET") == "fake-before-the-fork"
 held, go_on = threading.Event(), threading.Event()
 
 def hold():
-    with global_access._creation_lock, global_access._load_lock, store._lock:
+    with global_access._creation_lock, global_access.load_lock, store._lock:
         with store._known["JWT_SECRET"].lock:
             held.set()
             go_on.wait()
@@ -511,7 +511,7 @@ else:
         get_secret("JWT_SECRET")
     assert get_secret("JWT_SECRET") == "fake-after-the-fork"
     assert get_secret("SENTRY_DSN") is None
-    with global_access._creation_lock, global_access._load_lock:
+    with global_access._creation_lock, global_access.load_lock:
         os._exit(7)
 """
 

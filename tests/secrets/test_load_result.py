@@ -34,7 +34,7 @@ def test_a_result_cannot_be_changed(tmp_path: Path) -> None:
     for name in type(result).field_names:
         with pytest.raises(AttributeError):
             setattr(result, name, None)
-    for mapping in (result.values, result.origins, result.unresolved):
+    for mapping in (result.values, result.hits):
         with pytest.raises(TypeError):
             mapping["sentry_dsn"] = None  # type: ignore[index]
     for collection in (result.problems, result.warnings, result.notes, result.hints):

@@ -209,7 +209,7 @@ async def test_a_check_raises() -> None:
         raise LookupError(message)
 
     problem = await refusal(check)
-    assert problem.message.endswith(" LookupError: the issuer does not know this key")
+    assert " LookupError: the issuer does not know this key (" in problem.message
 
 
 @pytest.mark.anyio
@@ -219,7 +219,7 @@ async def test_a_check_raises_without_words() -> None:
     async def check(_: str) -> None:
         raise PermissionError
 
-    assert (await refusal(check)).message.endswith(" PermissionError")
+    assert " PermissionError (" in (await refusal(check)).message
 
 
 @pytest.mark.anyio
@@ -229,7 +229,7 @@ async def test_a_check_exits() -> None:
     def check(_: str) -> None:
         raise SystemExit(3)
 
-    assert (await refusal(check)).message.endswith(" SystemExit: 3")
+    assert " SystemExit: 3 (" in (await refusal(check)).message
 
 
 class Mute(Exception):  # noqa: N818  (it says nothing, not even that)
@@ -246,7 +246,7 @@ async def test_a_check_raises_what_cannot_be_shown() -> None:
     def check(_: str) -> None:
         raise Mute
 
-    assert (await refusal(check)).message.endswith(" Mute")
+    assert " Mute (" in (await refusal(check)).message
 
 
 def forms_of_the_value() -> Iterator[tuple[str, str]]:
@@ -294,7 +294,7 @@ async def test_a_check_tells_the_value() -> None:
                 assert not is_told(problem.message)
                 assert "***" in problem.message
                 assert "ValueError: token <" in problem.message
-                assert problem.message.endswith("> is not known")
+                assert "> is not known (" in problem.message
 
 
 @pytest.mark.anyio
@@ -304,7 +304,7 @@ async def test_a_check_raises_a_key_error() -> None:
     def check(value: str) -> None:
         raise KeyError(value)
 
-    assert (await refusal(check)).message.endswith(" KeyError: '***'")
+    assert " KeyError: '***' (" in (await refusal(check)).message
 
 
 @pytest.mark.anyio
@@ -322,7 +322,7 @@ async def test_a_check_of_bytes_tells_them(monkeypatch: pytest.MonkeyPatch) -> N
         blob: SecretBytes = secret(check=check)
 
     failure = await failed_start(Bootstrap(Blob))
-    assert failure.problems[0].message.endswith(" ValueError: cannot parse b'***'")
+    assert " ValueError: cannot parse b'***' (" in failure.problems[0].message
 
 
 class Judge:
@@ -373,7 +373,7 @@ async def test_anything_awaitable_is_awaited() -> None:
     def check(_: str) -> Awaitable[None]:
         return Promise()
 
-    assert (await refusal(check)).message.endswith("ValueError: broken promise")
+    assert "ValueError: broken promise (" in (await refusal(check)).message
 
 
 # Several checks, and time
@@ -620,7 +620,7 @@ async def test_a_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CERTIFICATE", "fake-certificate-0123456789")
     failure = await failed_start(Bootstrap(Pair))
     assert [(each.name, each.kind) for each in failure.problems] == [("Pair", "check")]
-    assert failure.problems[0].message.endswith(" ValueError: *** is not for '***'")
+    assert " ValueError: *** is not for '***' (" in failure.problems[0].message
 
 
 @pytest.mark.anyio

@@ -61,7 +61,7 @@ async def passed_on(trusted: str, scope: Scope) -> Scope:
         scopes.append(scope)
 
     unused: Any = None
-    await ProxyHeadersMiddleware(app, trusted)(scope, unused, unused)
+    await ProxyHeadersMiddleware(app, trusted.split(","))(scope, unused, unused)
     assert scopes[0] is scope, "the server logs the client of its own scope"
     return scope
 
@@ -94,4 +94,4 @@ def test_a_host_name_is_not_an_address() -> None:
     """A name that could never match is a mistake, and not an entry without effect."""
     app: Any = None
     with pytest.raises(DeclarationError, match="nginx"):
-        ProxyHeadersMiddleware(app, "127.0.0.1, nginx")
+        ProxyHeadersMiddleware(app, ["127.0.0.1", " nginx"])

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from httpx2 import ASGITransport, AsyncClient
 from starlette.testclient import TestClient
 
-from hive_boot import InvalidSecretsError, LifecycleError, Problem, Secret
+from hive_boot import InvalidSecretsError, LifecycleError, Problem, Secret, StartupError
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction import registry
 from hive_boot.runtime.status import Status
@@ -159,9 +159,25 @@ async def test_a_missing_lifespan_is_an_error_that_is_logged_once(
             assert (answer.status_code, "lifespan" in answer.text) == (500, True)
             assert "retry-after" not in answer.headers
     assert await websocket_close_code(app) == 1011
-    (record,) = caplog.records
+    (record,) = [each for each in caplog.records if each.name == "hive_boot"]
     assert record.levelname == "ERROR"
     assert "--lifespan" in record.getMessage()
+
+
+async def test_a_request_after_the_lifespan_is_an_error_too() -> None:
+    """A second test client that is not entered gets the reason, and nothing of the first run."""
+    boot = Boot()
+    app = LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status)
+    server = Server(app)
+    async with server.serving() as client:
+        assert (await client.get("/")).status_code == 200
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://here") as client:
+        boot.state = State.ARMED
+        answer = await client.get("/")
+        assert (answer.status_code, "lifespan" in answer.text) == (500, True)
+        boot.state = State.READY
+        with pytest.raises(AttributeError, match="secrets"):
+            await client.get("/")
 
 
 async def websocket_close_code(app: App) -> object:
@@ -203,6 +219,17 @@ async def test_a_start_without_secrets_is_a_failed_start() -> None:
     assert server.said == [{"type": "lifespan.startup.failed", "message": str(missing)}]
     assert server.raised is missing
     assert boot.told == []
+
+
+async def test_the_cause_of_a_failed_start_has_its_traceback() -> None:
+    """A server, which prints the message, shows the location in the application."""
+    failure = StartupError("pool", "KeyError")
+    failure.__cause__ = KeyError("no such table")
+    server = Server(LifespanMiddleware(inner([]), Boot(failure).lifespan, Boot().status))
+    await server.run()
+    message = server.said[0]["message"]
+    assert "KeyError: 'no such table'" in message
+    assert message.endswith(str(failure))
 
 
 class Exit(BaseException):

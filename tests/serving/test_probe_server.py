@@ -184,7 +184,7 @@ async def test_who_says_nothing_is_dropped() -> None:
 @pytest.mark.both_backends
 async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that asks for much and takes nothing of it does not keep its connection."""
-    monkeypatch.setattr(probe_server, "handle_request", partial(long_answer, 30_000_000))
+    monkeypatch.setattr(probe_server, "handle_asgi_request", partial(long_answer, 30_000_000))
     async with served(timings=Timings(probe_timeout=0.1)) as port:
         client = plain_socket(port)
 
@@ -209,7 +209,7 @@ def long_answer(length: int, *_: object, **__: object) -> Response:
 @pytest.mark.both_backends
 async def test_who_closes_one_way_gets_all_of_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """``nc -N`` says that it has no more to say, and still reads: also more than a buffer holds."""
-    monkeypatch.setattr(probe_server, "handle_request", partial(long_answer, 8_000_000))
+    monkeypatch.setattr(probe_server, "handle_asgi_request", partial(long_answer, 8_000_000))
     async with served() as port, connected(port) as client:
         await client.send(GET % b"/boot")
         await client.send_eof()
@@ -263,7 +263,7 @@ async def test_resets_leave_no_trace(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.both_backends
 async def test_a_full_house_lets_a_probe_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """For one connection too many the oldest is dropped: silence keeps nobody out."""
-    monkeypatch.setattr(probe_server, "MOST", 3)
+    monkeypatch.setattr(probe_server, "MAX_CONNECTIONS", 3)
     async with served() as port:
         silent = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(6)]
         for client in silent[:3]:
@@ -346,7 +346,9 @@ async def test_a_fault_of_ours_ends_nothing_either(
 ) -> None:
     """An answer that cannot even be written costs one connection, and not the application."""
     async with served() as port:
-        monkeypatch.setattr(probe_server, "handle_request", lambda *_, **__: make_response(999, ""))
+        monkeypatch.setattr(
+            probe_server, "handle_asgi_request", lambda *_, **__: make_response(999, "")
+        )
         async with connected(port) as client:
             await client.send(GET % b"/livez")
             assert await everything(client) == b""
@@ -432,7 +434,7 @@ async def test_a_worker_takes_the_port_over_when_its_owner_has_ended(
     """A worker that finds the port in use says so once, goes on, and answers when it is free."""
     caplog.set_level(logging.INFO, "hive_boot")
     timings = DEFAULTS.replace(probe_port_retry_delay=0.01)
-    serve = partial(serve_probes, ready, "hive", timings=timings, of_worker=True)
+    serve = partial(serve_probes, ready, "hive", timings=timings, is_worker=True)
     async with anyio.create_task_group() as group:
         async with anyio.create_task_group() as owner:
             port = await owner.start(serve, 0)
@@ -454,4 +456,26 @@ async def test_a_worker_may_not_use_every_port(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(anyio, "create_tcp_listener", refuse)
     with pytest.raises(LifecycleError, match="probe_port 80: Permission denied"):
-        await serve_probes(ready, "hive", 80, of_worker=True)
+        await serve_probes(ready, "hive", 80, is_worker=True)
+
+
+async def test_a_worker_that_waits_for_the_port_survives_any_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is ready by then: what keeps it from listening does not end the application."""
+    caplog.set_level(logging.INFO, "hive_boot")
+    codes = iter([errno.EADDRINUSE, errno.EMFILE])
+    listen = anyio.create_tcp_listener
+
+    async def refuse_twice(local_port: int, backlog: int) -> object:
+        for code in codes:
+            raise OSError(code, os.strerror(code))
+        return await listen(local_port=local_port, backlog=backlog)
+
+    monkeypatch.setattr(anyio, "create_tcp_listener", refuse_twice)
+    timings = DEFAULTS.replace(probe_port_retry_delay=0.01)
+    serve = partial(serve_probes, ready, "hive", timings=timings, is_worker=True)
+    async with anyio.create_task_group() as group:
+        await group.start(serve, 0)
+        await until(lambda: "Probe server listens" in caplog.text)
+        group.cancel_scope.cancel()

@@ -63,6 +63,7 @@ def test_tls_uses_a_certificate_that_is_a_secret(server: str, backend: str, tmp_
     trusted = ssl.create_default_context(cadata=certificate)
     with serving(TLS, server, backend, str(mount), cwd=tmp_path) as it:
         it.wait_logged("3600 s .*TLS_KEY")
+        assert it.logged("Listening on https://")
         with socket.create_connection(("127.0.0.1", it.port), timeout=30) as plain:
             (mount / "tls_key").write_text(key)
             with trusted.wrap_socket(plain, server_hostname="localhost") as connection:
@@ -137,14 +138,16 @@ def test_a_unix_socket_and_a_descriptor_are_served(
 
 def test_a_path_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
     """Neither a socket that a process listens on nor a file is replaced; the error names it."""
-    live, file = tmp_path / "live.sock", tmp_path / "file"
+    live, file, datagrams = (tmp_path / name for name in ("live.sock", "file", "datagrams"))
     file.write_text("content")
-    with bind("", 0, uds=live):
-        for path in (live, file):
+    with bind("", 0, uds=live), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(datagrams))
+        for path in (live, file, datagrams):
             with pytest.raises(LifecycleError, match=re.escape(str(path))):
                 bind("", 0, uds=path)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(live))
+        assert datagrams.exists()
     assert file.read_text() == "content"
     bind("", 0, uds=live).close()  # its process is gone
 
@@ -177,6 +180,7 @@ for options in WRONG[server]:
 serve(boot, host=5)
 serve(boot, port=0, server_options={{"forwarded_allow_ips": 5}})
 serve(boot, port=0, server_options={{"forwarded_allow_ips": ["nonsense"]}})
+serve(boot, port=0, server_options={{"proxy_headers": "no"}})
 serve(boot, port=0, server_options=5)
 """.replace(
     "WRONG[server]",
@@ -190,6 +194,8 @@ serve(boot, port=0, server_options=5)
         {"access_log": "no"},
         {"root_path": 5},
         {"backlog": None, "access_log": 1},
+        {"http": None},
+        {"headers": {"x-name": "x"}},
     ],
     "hypercorn": [
         {"keep_alive_timeout": "x"},
@@ -200,6 +206,8 @@ serve(boot, port=0, server_options=5)
         {"root_path": 5},
         {"accesslog": None, "backlog": "x"},
         {"errorlog": 5, "ciphers": 5},
+        {"server_names": "example.com"},
+        {"alt_svc_headers": 5},
     ],
 }[server]""",
 )
@@ -213,9 +221,9 @@ def test_a_wrong_value_is_an_error_of_one_sentence(
     """The value of an option is refused at the start with 70, without a traceback."""
     with serving(WRONG, server, backend, cwd=tmp_path) as it:
         assert it.end() == 0
-    assert it.out == ["exit 70"] * 12, it.err
+    assert it.out == ["exit 70"] * 15, it.err
     errors = [line for line in it.err if not re.match("INFO |WARNING ", line)]
-    assert len(errors) == 12, it.err
+    assert len(errors) == 15, it.err
     assert all(re.match("hive-boot: |hive_boot: (Declaration|Lifecycle)Error: ", e) for e in errors)
 
 

@@ -10,20 +10,22 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+import uvicorn
 from anyio import to_thread
 from httpx2 import Client, TransportError
+from hypercorn.config import Config
 from wsproto.events import TextMessage
 
 from hive_boot import DeclarationError, LifecycleError, Secret
 from hive_boot._timings import Timings
 from hive_boot.serving.endpoints import App, Receive, Scope, Send
-from hive_boot.serving.http_server import HttpServer
-from hive_boot.serving.servers import bind, http_server
+from hive_boot.serving.servers import _RESERVED_OPTIONS, HttpServer, bind
 from hive_boot.tls import make_context
 from tests.fixtures.certificates import make_certificate
 from tests.serving.talking import connected, refuses, until_refused, websocket
@@ -55,14 +57,14 @@ def anyio_backend(case: str) -> Any:  # noqa: ANN401  (what anyio's plugin takes
 @pytest.fixture
 def server(case: str) -> HttpServer:
     """Give a server that has not begun."""
-    return http_server(CASES[case][0], "trio" if "trio" in case else "asyncio")
+    return HttpServer(CASES[case][0], "trio" if "trio" in case else "asyncio")
 
 
 @pytest.fixture
 def hasty(case: str) -> HttpServer:
     """Give a server that gives clients little time to hear that their requests were ended."""
     backend = "trio" if "trio" in case else "asyncio"
-    return http_server(CASES[case][0], backend, Timings(server_stop_timeout=0.1))
+    return HttpServer(CASES[case][0], backend, Timings(server_stop_timeout=0.1))
 
 
 class Application:
@@ -115,13 +117,15 @@ class Application:
 
 
 @asynccontextmanager
-async def serving(server: HttpServer, app: App) -> AsyncIterator[tuple[int, anyio.Event]]:
+async def serving(
+    server: HttpServer, app: App, context: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[int, anyio.Event]]:
     """Serve while the block lasts; give the port, and what is set when the server has ended."""
     sock = bind("127.0.0.1", 0)
     ended = anyio.Event()
 
     async def serve(*, task_status: anyio.abc.TaskStatus[None]) -> None:
-        await server.serve(app, sock, task_status=task_status)
+        await server.serve(app, sock, context, task_status=task_status)
         ended.set()
 
     with anyio.fail_after(30):
@@ -404,6 +408,22 @@ class TestBind:
             with pytest.raises(LifecycleError, match=re.escape(address)):
                 bind(host, int(port))
 
+    def test_a_port_is_free_again_at_once(self) -> None:
+        """A restart is not refused because connections of the last run are still in TIME_WAIT."""
+        with bind("127.0.0.1", 0) as first:
+            address = first.getsockname()
+            with socket.create_connection(address) as client:
+                first.accept()[0].close()
+                assert client.recv(1) == b""
+        bind(*address).close()
+
+    def test_a_descriptor_is_inherited_by_no_program(self) -> None:
+        """A descriptor that a service manager has passed on is not passed on any further."""
+        inherited = socket.create_server(("127.0.0.1", 0))
+        inherited.set_inheritable(True)
+        with bind("", 0, fd=inherited.detach()) as taken:
+            assert not taken.get_inheritable()
+
 
 class TestChoice:
     """Which server it is, said in the code."""
@@ -416,19 +436,48 @@ class TestChoice:
     def test_an_unknown_server_is_refused(self) -> None:
         """Whoever asks for a server that is not supported is told which ones are."""
         with pytest.raises(DeclarationError, match=r"\bgunicorn\b.*\buvicorn\b.*\bhypercorn\b"):
-            http_server("gunicorn", "asyncio")
+            HttpServer("gunicorn", "asyncio")
 
     def test_uvicorn_is_refused_on_trio(self) -> None:
         """Whoever chooses trio is told which server runs on it."""
         with pytest.raises(DeclarationError, match=r"\btrio\b.*\bhypercorn\b"):
-            http_server("uvicorn", "trio")
+            HttpServer("uvicorn", "trio")
+
+    def test_every_default_of_a_server_is_a_valid_option(self) -> None:
+        """The types of options are read from the server, whose defaults are of these types."""
+        parameters = signature(uvicorn.Config).parameters.values()
+        defaults = {
+            "uvicorn": {each.name: each.default for each in parameters},
+            "hypercorn": {name: getattr(Config, name) for name in dir(Config)},
+        }
+        for name, values in defaults.items():
+            known = HttpServer(name, "asyncio")._engine_class.known_options  # noqa: SLF001
+            for option in known:
+                value = values[option]
+                if not (_RESERVED_OPTIONS.fullmatch(option) or isinstance(value, property)):
+                    HttpServer(name, "asyncio", options={option: value})
 
     def test_a_server_that_is_not_installed_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whoever lacks the server is told what to install."""
         for name in ("uvicorn", "hypercorn"):
             monkeypatch.setitem(sys.modules, name, None)
             with pytest.raises(DeclarationError, match=f"pip install {name}"):
-                http_server(name, "asyncio")
+                HttpServer(name, "asyncio")
+
+
+@pytest.mark.parametrize("case", ["uvicorn", "hypercorn"])
+def test_the_trusted_proxies(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """The option takes precedence over the variable, and both may have commas."""
+
+    def proxies(**options: object) -> list[str] | None:
+        return HttpServer(case, "asyncio", options=options).trusted_proxies
+
+    assert proxies() == ["127.0.0.1", "::1"]
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.1,10.0.0.2")
+    assert proxies() == proxies(forwarded_allow_ips=None) == ["10.0.0.1", "10.0.0.2"]
+    assert proxies(forwarded_allow_ips="::1,::2") == ["::1", "::2"]
+    assert proxies(forwarded_allow_ips=("::1", "::2"), proxy_headers=True) == ["::1", "::2"]
+    assert proxies(forwarded_allow_ips="*", proxy_headers=False) is None
 
 
 async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path) -> None:
@@ -441,12 +490,12 @@ async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path)
         "hypercorn": {
             "ca_certs": files[0],
             "verify_mode": ssl.CERT_REQUIRED,
-            "verify_flags": ssl.VERIFY_X509_TRUSTED_FIRST,
+            "verify_flags": ssl.VERIFY_X509_PARTIAL_CHAIN,
         },
     }
     name = CASES[case][0]
     backend = "trio" if "trio" in case else "asyncio"
-    server = http_server(name, backend, options=required[name], context=context)
+    server = HttpServer(name, backend, options=required[name])
 
     def ask(port: int, *, has_certificate: bool) -> int | None:
         trusted = ssl.create_default_context(cadata=certificate)
@@ -456,10 +505,48 @@ async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path)
             return client.get(f"https://localhost:{port}/").status_code
         return None
 
-    async with serving(server, Application()) as (port, _):
+    async with serving(server, Application(), context) as (port, _):
         for has_certificate, status in ((True, 200), (False, None)):
             asked = partial(ask, port, has_certificate=has_certificate)
             assert await to_thread.run_sync(asked) == status
+    assert name == "uvicorn" or context.verify_flags == ssl.VERIFY_X509_PARTIAL_CHAIN
+
+
+async def test_a_handshake_follows_the_options(case: str, tmp_path: Path) -> None:
+    """Each server offers the versions of HTTP that it speaks, and the ciphers of its option."""
+    certificate, key = make_certificate(tmp_path)
+    context = make_context(("CRT", Secret("CRT", certificate)), ("KEY", Secret("KEY", key)))
+    trusted = ssl.create_default_context(cadata=certificate)
+    trusted.maximum_version = ssl.TLSVersion.TLSv1_2
+    trusted.set_alpn_protocols(["h2", "http/1.1"])
+    name = CASES[case][0]
+    option = "ssl_ciphers" if name == "uvicorn" else "ciphers"
+    backend = "trio" if "trio" in case else "asyncio"
+    server = HttpServer(name, backend, options={option: "ECDHE+AESGCM:!AES256"})
+
+    def shake(port: int) -> tuple[str, str | None]:
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
+            trusted.wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
+            cipher = connection.cipher()
+            assert cipher is not None
+            return cipher[0], connection.selected_alpn_protocol()
+
+    async with serving(server, Application(), context) as (port, _):
+        cipher, protocol = await to_thread.run_sync(shake, port)
+    assert "AES128" in cipher
+    assert protocol == ("http/1.1" if name == "uvicorn" else "h2")
+
+
+async def test_an_option_takes_precedence_over_a_default(case: str) -> None:
+    """The header that names the server is sent when it is asked for."""
+    name = CASES[case][0]
+    option = "server_header" if name == "uvicorn" else "include_server_header"
+    backend = "trio" if "trio" in case else "asyncio"
+    server = HttpServer(name, backend, options={option: True})
+    async with serving(server, Application()) as (port, _), connected(port) as client:
+        assert name in (await client.ask()).headers["server"]
 
 
 @pytest.mark.parametrize("case", ["hypercorn"])
@@ -467,12 +554,13 @@ def test_the_access_log_of_hypercorn_has_no_variable(
     monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     """A record has what its format can name, but nothing of the environment of the process."""
-    from hive_boot.serving.hypercorn_server import _Config  # noqa: PLC0415  (private)
+    from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (optional)
 
     monkeypatch.setenv("FAKE_VARIABLE", "fake-value")
     scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "scheme": case}
     response: Any = {"status": 200, "headers": []}
     request: Any = {**scope, "headers": [(b"referer", b"here")], "client": ("127.0.0.1", 1)}
-    atoms = _Config(None, None).log.atoms(request, response, 0.1)  # type: ignore[arg-type]
+    unused: Any = None
+    atoms = HypercornServer(unused, {}, None, unused).log.atoms(request, response, 0.1)
     assert (atoms["s"], atoms["{referer}i"], atoms["{fake_variable}e"]) == ("200", "here", "-")
     assert "fake-value" not in atoms.values()

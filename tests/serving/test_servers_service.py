@@ -17,6 +17,7 @@ from tests.support import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from hive_boot.runtime.run import Run
     from hive_boot.serving.endpoints import App, Receive, Scope, Send
@@ -119,7 +120,7 @@ async def running(
 
 def make_service(boot: Bootstrap[Any, Any], app: App, host: str, port: int) -> HttpService:
     """Return a service that has no server yet."""
-    return HttpService(app, host, port, status=boot.status, phase=lambda: boot._state)  # noqa: SLF001
+    return HttpService(app, host, port, status=boot.status, phase=lambda: boot._state)
 
 
 def make(boot: Bootstrap[Needs], app: App, server: str, backend: str) -> HttpService:
@@ -169,13 +170,29 @@ async def test_an_application_can_be_served_again(
 ) -> None:
     """A second start has a socket, and a state, of its own."""
     inner = Inner()
-    serving = make(boot, inner, server, anyio_backend_name)
     for _ in range(2):
         told.clear()
+        serving = make(boot, inner, server, anyio_backend_name)
         async with running(boot, serving), connected(port_of(told)) as client:
             assert (await client.ask()).body == b"pool='open' mine=1"
         assert await refuses(port_of(told))
     assert inner.told == ["starts", "stops"] * 2
+
+
+async def test_a_path_that_another_process_has_taken_stays(
+    boot: Bootstrap[Needs], server: str, anyio_backend_name: str, tmp_path: Path
+) -> None:
+    """The stop removes the Unix socket of this run, and not that of its successor."""
+    path = tmp_path / "app.sock"
+    serving = HttpService(
+        Inner(), "", 0, uds=path, status=boot.status, phase=lambda: boot.status().state
+    )
+    serving.select_server(server, anyio_backend_name)
+    async with running(boot, serving):
+        path.unlink()
+        successor = bind("", 0, uds=path)
+    successor.close()
+    assert path.exists()
 
 
 async def test_an_address_of_the_sixth_version_is_told_as_a_browser_takes_it(
@@ -199,8 +216,7 @@ async def test_a_server_that_ends_by_itself_is_a_failure(
 
     async def live() -> None:
         async with running(boot, serving) as run:
-            assert serving._server is not None  # noqa: SLF001  (nobody else ends it)
-            serving._server.stop(0)  # noqa: SLF001
+            serving._server.stop(0)  # noqa: SLF001  (nobody else ends it)
             await serving.wait_until_stopped(run)
 
     with pytest.raises(LifecycleError, match="HTTP server"):
@@ -215,20 +231,12 @@ async def test_what_has_failed_before_the_server_ended_is_told(
 
     async def live() -> None:
         async with running(boot, serving) as run:
-            run.runner.fail("resource", "a part", RuntimeError("the connection is lost"))
-            assert serving._server is not None  # noqa: SLF001  (nobody else ends it)
-            serving._server.stop(0)  # noqa: SLF001
+            run.runner.report_failure("resource", "a part", RuntimeError("the connection is lost"))
+            serving._server.stop(0)  # noqa: SLF001  (nobody else ends it)
             await serving.wait_until_stopped(run)
 
     with pytest.raises(RuntimeError, match="the connection is lost"):
         await live()
-
-
-async def test_without_a_server_there_is_nothing_to_wait_for(boot: Bootstrap[Needs]) -> None:
-    """Where no door was opened nobody waits for it to close."""
-    serving = make_service(boot, Inner(), "127.0.0.1", 0)
-    async with boot._running() as run:  # noqa: SLF001
-        await serving.wait_until_stopped(run)
 
 
 async def test_a_lifespan_that_crashes_ends_what_is_served(

@@ -19,7 +19,7 @@ from hive_boot._timings import Timings
 from hive_boot.lifecycle.states import State, TimelineEntry
 from hive_boot.runtime.status import RotationStatus, Status
 from hive_boot.serving.probe_server import serve_probes
-from hive_boot.serving.status_page.content import status_as_json
+from hive_boot.serving.status_page import status_as_json
 from tests.fixtures.golden import assert_golden
 from tests.serving.statuses import (
     STARTED,

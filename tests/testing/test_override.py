@@ -110,6 +110,24 @@ async def test_an_application_that_runs_rotates(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.anyio
+@pytest.mark.both_backends
+async def test_a_running_application_does_not_wait_for_activate_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A given value is in use in the whole block, and the own one directly after it."""
+
+    class Signing(SecretSet):
+        key: Secret = secret(activate_after=600, accept_old_for=600)
+
+    monkeypatch.setenv("KEY", "fake-own")
+    boot = Bootstrap(Signing, mode="environment", profile="test")
+    async with boot.running() as secrets:
+        async with override(boot, key="fake-given"):
+            assert secrets.key.reveal() == "fake-given"
+        assert secrets.key.reveal() == "fake-own"
+
+
+@pytest.mark.anyio
 async def test_a_block_in_another_adds_to_it() -> None:
     """The inner block counts more, and its end leaves what the outer one gave."""
     boot = application()

@@ -1,4 +1,4 @@
-"""The plugin, as runs of pytest on other machines have it."""
+"""The pytest plugin, in pytest processes with the variables of other machines."""
 
 import re
 import sys
@@ -23,37 +23,37 @@ PINNED = [("HIVE_BOOT_MODE", "development"), ("HIVE_BOOT_PROFILE", "test")]
 
 
 class Machine:
-    """A directory with tests in it, and pytest to run them."""
+    """A directory of tests, and a pytest process that runs them."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self.write("pytest.ini", "[pytest]\nfilterwarnings = error\n")
 
     def write(self, name: str, text: str) -> None:
-        """Have a file in the directory."""
-        (self.place / name).write_text(text)
+        """Write a file into the directory."""
+        (self.directory / name).write_text(text)
 
     def run(self, *arguments: str, **variables: str) -> str:
-        """Run the tests, which have to pass, and give what is shown."""
-        child = run_child(PYTEST, "-rP", *FEW_PLUGINS, *arguments, cwd=self.place, **variables)
+        """Run the tests, which must pass, and return the output."""
+        child = run_child(PYTEST, "-rP", *FEW_PLUGINS, *arguments, cwd=self.directory, **variables)
         assert child.returncode == 0, child.stdout + child.stderr
         assert not re.search(r"\d warning", child.stdout)
         return child.stdout
 
     def shown(self, *arguments: str, **variables: str) -> list[tuple[str, str]]:
-        """Run the tests, and give the variables that they have shown."""
+        """Run the tests, and return the variables that they printed."""
         lines = self.run(*arguments, **variables).splitlines()
-        (told,) = {line.removeprefix("shown: ") for line in lines if line.startswith("shown: ")}
-        found: list[tuple[str, str]] = eval(told)  # noqa: S307  (what our own test printed)
+        (printed,) = {line.removeprefix("shown: ") for line in lines if line.startswith("shown: ")}
+        found: list[tuple[str, str]] = eval(printed)  # noqa: S307  (output of SHOW)
         return found
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """Return a machine with one test, which shows the variables of hive_boot."""
-    place = tmp_path / "machine"
-    place.mkdir()
-    machine = Machine(place)
+    """Return a machine with one test, which prints the variables of hive_boot."""
+    directory = tmp_path / "machine"
+    directory.mkdir()
+    machine = Machine(directory)
     machine.write("test_shown.py", SHOW)
     return machine
 
@@ -64,22 +64,22 @@ POD = {
     "HIVE_BOOT_PROFILE": "staging",
     "HIVE_BOOT_SECRETS_DIR": "/a",
     "HIVE_BOOT_ENV_FALLBACK": "",
-    "HIVE_BOOTS": "made for walking",
+    "HIVE_BOOTS": "another prefix",
     "API_KEY": "fake",
 }
-"""Variables of the pod of a CI system."""
+"""Variables of a pod in which a CI system runs tests."""
 
 
 def test_mode_and_profile_are_pinned(machine: Machine) -> None:
-    """A test is in development mode and in the test profile where no variable is set."""
+    """Without variables the mode is development and the profile is test."""
     assert machine.shown() == PINNED
 
 
 def test_a_test_does_not_depend_on_the_machine(machine: Machine) -> None:
-    """In the pod of a CI system too, mode and profile are pinned, from the first import on.
+    """The variables of a CI pod have no effect, and are not changed.
 
-    That is so in the import of a conftest, and in fixtures of each scope. A test sets other values;
-    the variables of the machine are never changed, and have no effect.
+    Mode and profile are pinned when a conftest is imported, in fixtures of each scope, and in
+    tests. A test can set other values.
     """
     machine.write(
         "app.py",
@@ -102,24 +102,24 @@ from app import boot
 
 SEEN = []
 
-async def see():
+async def record():
     async with boot.running():
         SEEN.append((boot.status().mode, boot.status().profile))
 
-anyio.run(see)
+anyio.run(record)
 
 @pytest.fixture(scope="session", autouse=True)
-def of_session():
+def session_fixture():
     before = dict(os.environ)
     assert {POD}.items() <= before.items()
-    anyio.run(see)
+    anyio.run(record)
     yield
     before.pop("PYTEST_CURRENT_TEST", None)
     assert before.items() <= os.environ.items()
 
 @pytest.fixture(scope="module", autouse=True)
-def of_module():
-    anyio.run(see)
+def module_fixture():
+    anyio.run(record)
 """,
     )
     machine.write(
@@ -128,10 +128,10 @@ def of_module():
 import os
 import anyio
 import pytest
-from conftest import SEEN, see
+from conftest import SEEN, record
 
 def test_start():
-    anyio.run(see)
+    anyio.run(record)
     assert set(SEEN) == {("development", "test")}
     assert len(SEEN) >= 4
 
@@ -139,21 +139,36 @@ def test_start():
 def test_other_values(time, monkeypatch, tmp_path):
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     monkeypatch.setenv("HIVE_BOOT_PROFILE", "development")
-    anyio.run(see)
+    anyio.run(record)
     assert SEEN.pop() == ("environment", "development")
-    # An empty variable is an unset one, so the mode is detected.
+    # An empty variable counts as unset, so the mode is detected.
     monkeypatch.setenv("HIVE_BOOT_MODE", "")
     (tmp_path / "api_key").write_text("fake")
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path))
-    anyio.run(see)
+    anyio.run(record)
     assert SEEN.pop() == ("kubernetes", "development")
 """,
     )
     assert machine.shown("-o", "pythonpath=.", **POD) == PINNED
 
 
-def test_env_files_are_ignored_unless_an_option_says_otherwise(machine: Machine) -> None:
-    """The .env of a developer holds real secrets; a report says where a test gives others."""
+def test_the_environment_is_not_changed(machine: Machine) -> None:
+    """Tests, and the child processes that they start, have the variables of the machine."""
+    machine.write(
+        "test_environ.py",
+        """
+import os
+
+def test_it():
+    assert {name for name in os.environ if name.startswith("HIVE_BOOT_")} == {"HIVE_BOOT_MODE"}
+    assert os.environ["HIVE_BOOT_MODE"] == "docker"
+""",
+    )
+    machine.run("test_environ.py", HIVE_BOOT_MODE="docker")
+
+
+def test_env_files_are_ignored_unless_an_option_enables_them(machine: Machine) -> None:
+    """The .env file of a developer is not read; the report names override() instead."""
     for name in (".env", ".env.local"):
         machine.write(name, "API_KEY=fake-of-a-developer\nAPP_ENV=staging\n")
     machine.write(
@@ -191,8 +206,8 @@ def test_read():
     machine.run("-k", "test_read", "-o", "hive_boot_env_file=true")
 
 
-def test_get_secret_forgets_what_it_has_read_in_another_test(machine: Machine) -> None:
-    """Each test has a store of its own."""
+def test_get_secret_keeps_no_value_of_another_test(machine: Machine) -> None:
+    """Each test has its own store."""
     machine.write(
         "test_store.py",
         """
@@ -208,8 +223,8 @@ def test_it(value, monkeypatch):
     machine.run()
 
 
-def test_a_session_in_a_session_restores_the_settings(machine: Machine) -> None:
-    """A session that pytester runs in this process has settings of its own."""
+def test_a_nested_session_restores_the_settings(machine: Machine) -> None:
+    """A session that pytester runs in this process has its own settings."""
     machine.write("conftest.py", "pytest_plugins = ['pytester']\n")
     machine.write(
         "test_nested.py",
@@ -230,41 +245,41 @@ def test_it(pytester):
 
 
 def test_a_conftest_can_load_the_plugin(machine: Machine) -> None:
-    """Where pytest loads no plugin by itself, mode and profile are pinned all the same."""
+    """Mode and profile are also pinned if pytest does not load plugins automatically."""
     machine.write("conftest.py", "pytest_plugins = ['hive_boot.testing.plugin']")
     assert machine.shown(PYTEST_DISABLE_PLUGIN_AUTOLOAD="1", **POD) == PINNED
 
 
-def test_the_settings_say_what_is_pinned(machine: Machine) -> None:
-    """Two options of the ini file, or of the command line, name mode and profile."""
+def test_options_set_mode_and_profile(machine: Machine) -> None:
+    """Options of the ini file, or of the command line, set mode and profile."""
     arguments = ("-o", "hive_boot_mode=environment", "-o", "hive_boot_profile=production")
     shown = machine.shown(*arguments, HIVE_BOOT_MODE="docker")
 
     assert shown == [("HIVE_BOOT_MODE", "environment"), ("HIVE_BOOT_PROFILE", "production")]
 
 
-def test_an_empty_setting_leaves_a_variable_alone(machine: Machine) -> None:
-    """A variable that is not pinned has the value of the machine, or none."""
+def test_an_empty_option_pins_nothing(machine: Machine) -> None:
+    """A variable that is not pinned has the value of the machine, or is unset."""
     arguments = ("-o", "hive_boot_mode=", "-o", "hive_boot_profile=")
-    told = {"HIVE_BOOT_MODE": "docker", "HIVE_BOOT_SECRETS_DIR": "/nowhere"}
+    variables = {"HIVE_BOOT_MODE": "docker", "HIVE_BOOT_SECRETS_DIR": "/nowhere"}
 
-    assert machine.shown(*arguments, **told) == [("HIVE_BOOT_MODE", "docker")]
+    assert machine.shown(*arguments, **variables) == [("HIVE_BOOT_MODE", "docker")]
 
 
-def test_a_volume_is_given(mounted_volume: MountedVolume, tmp_path: Path) -> None:
-    """The fixture returns an empty volume in the temporary directory of the test."""
+def test_the_fixture_is_an_empty_volume(mounted_volume: MountedVolume, tmp_path: Path) -> None:
+    """The volume is in the temporary directory of the test."""
     assert mounted_volume.path == tmp_path / "volume"
     assert list(mounted_volume.path.iterdir()) == []
 
 
-def test_the_fixtures_describe_themselves(machine: Machine) -> None:
+def test_pytest_lists_fixture_and_options(machine: Machine) -> None:
     """``pytest --fixtures`` and ``pytest --help`` show the fixture and the options."""
     assert "mounted_volume" in machine.run("--fixtures")
     assert "hive_boot_profile" in machine.run("--help")
 
 
-def test_our_own_tests_see_a_bare_machine() -> None:
-    """The fixture of our conftest comes after the plugin's."""
+def test_the_tests_of_this_project_have_no_variables() -> None:
+    """The fixture of the conftest of this project runs after that of the plugin."""
     assert "hive_boot.testing.plugin" in sys.modules
     child = run_child("import os; print(*(name for name in os.environ if 'HIVE' in name))")
     assert child.stdout.split() == []

@@ -63,7 +63,7 @@ def declare() -> None:
     Bootstrap(HiveSecrets, config=Settings())  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, mode="kubernets")  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, Settings)  # type: ignore[call-arg]
-    Bootstrap(HiveSecrets, dotenv=".env")  # type: ignore[arg-type]
+    Bootstrap(HiveSecrets, secret_dirs=".")  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, watch="yes")  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, watch=None)  # type: ignore[arg-type]
     Bootstrap(HiveSecrets, wait_for_files="30")  # type: ignore[arg-type]

@@ -2,147 +2,73 @@
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding
+from hive_boot.cli.doctor_checks import Finding
 from hive_boot.secrets.watch_targets import MOUNT_TABLE, Mount, WatchTargets, read_mounts
+from hive_boot.secrets.watcher import NOT_FORCED, FileEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator
 
-    from hive_boot.cli.doctor_checks.context import DoctorContext, Severity
+    from hive_boot.cli.doctor_checks import DoctorContext, Severity
     from hive_boot.secrets.watch_targets import MountedFile
 
 _LIMITS = "/proc/sys/fs/inotify"
 
-_SPARE_INSTANCES = 4
-"""Inotify instances that should be available besides that of this process."""
-
-_ALL_EVENTS = 0xFFF
-"""<sys/inotify.h>, IN_ALL_EVENTS"""
-
 _SUGGESTED = {"max_user_instances": 1024, "max_user_watches": 524288}
-
-_NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
 
 _POLLED = "so changes are found by polling: every file is read every 2 s"
 
 
 def watch_limits(context: DoctorContext) -> Iterator[Finding]:
-    """Yield the reasons for which a start with ``watch=True`` would poll."""
-    if not context.declarations.watch:
-        return
-    if context.host.variable("WATCHFILES_FORCE_POLLING").lower() not in _NOT_FORCED:
-        yield Finding(
-            severity="note",
-            kind="watch-polls",
-            message=f"WATCHFILES_FORCE_POLLING is set, {_POLLED}",
-            names=("WATCHFILES_FORCE_POLLING",),
-            locations=("the environment",),
-            fix="unset WATCHFILES_FORCE_POLLING",
-        )
-    elif context.host.exists(_LIMITS):
-        limits = {
-            name: context.read_system_file(f"{_LIMITS}/{name}").strip() or "unknown"
-            for name in _SUGGESTED
-        }
+    """Yield the reason for which a start with ``watch=True`` would poll."""
+    forced = context.host.variable("WATCHFILES_FORCE_POLLING").lower() not in NOT_FORCED
+    if context.declarations.watch and not forced and context.host.exists(_LIMITS):
         snapshot = WatchTargets(context.load_result.field_index, context.sources).snapshot()
-        yield from try_to_watch(snapshot.targets.keys(), limits)
+        yield from try_to_watch(snapshot.targets.keys(), context)
 
 
-def try_to_watch(targets: Collection[str], limits: Mapping[str, str]) -> Iterator[Finding]:
-    """Create an inotify instance with a watch on each target, then close it.
+def try_to_watch(targets: Collection[str], context: DoctorContext) -> Iterator[Finding]:
+    """Watch each target as a start does, for a moment.
 
     Args:
         targets: directories and files.
-        limits: the limits of the kernel, by the name of their file in /proc.
+        context: the machine, for the current limits.
 
     Yields:
-        A finding for the first limit or permission that prevents it, or a note if few more
-        instances are available.
+        A finding for the limit or the permission that prevents it.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    created: list[int] = []
     try:
-        while (
-            len(created) <= _SPARE_INSTANCES
-            and (instance := libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)) >= 0
-        ):
-            created.append(instance)
-        if not created:
-            yield _no_instance(limits)
-            return
-        for target in sorted(targets):
-            if libc.inotify_add_watch(created[0], os.fsencode(target), _ALL_EVENTS) < 0:
-                yield _no_watch(target, ctypes.get_errno(), limits)
-                return
-    finally:
-        for instance in created:
-            os.close(instance)
-    if len(created) <= _SPARE_INSTANCES:
-        yield _limit_finding(
-            f"only {len(created)} inotify instances are left for this user, so processes that "
-            "start later may have to poll",
-            "max_user_instances",
-            limits,
-            severity="note",
-            kind="watch-nearly-impossible",
+        FileEvents(targets).close()
+    except (FileNotFoundError, PermissionError, ValueError):
+        yield Finding(
+            kind="watch-impossible",
+            message=f"a path does not exist, cannot be read, or is not UTF-8, {_POLLED}",
+            locations=tuple(
+                path
+                for path in sorted(targets)
+                if not (path.isprintable() and os.access(path, os.R_OK))
+            ),
+            fix="give the user of the service read permission for the path, or rename it",
         )
-
-
-def _no_instance(limits: Mapping[str, str]) -> Finding:
-    # inotify_init1() also fails with EMFILE if the process has no file descriptor left.
-    with suppress(OSError):
-        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-        message = f"no inotify instance is left for this user, {_POLLED}"
-        return _limit_finding(message, "max_user_instances", limits)
-    return Finding(
-        severity="warning",
-        kind="watch-impossible",
-        message=f"no file descriptor is left for inotify, {_POLLED}",
-        names=("RLIMIT_NOFILE",),
-        locations=("the limits of this process",),
-        fix="`ulimit -n 1024` (systemd: LimitNOFILE=, Compose: ulimits: nofile:)",
-    )
-
-
-def _no_watch(target: str, code: int, limits: Mapping[str, str]) -> Finding:
-    if code == errno.ENOSPC:
-        message = f"no inotify watch is left for this user, {_POLLED}"
-        return _limit_finding(message, "max_user_watches", limits)
-    return Finding(
-        severity="warning",
-        kind="watch-impossible",
-        message=f"a path cannot be watched ({os.strerror(code).lower()}), {_POLLED}",
-        locations=(target,),
-        fix="give the user of the service read permission for the path",
-    )
-
-
-def _limit_finding(
-    problem: str,
-    name: str,
-    limits: Mapping[str, str],
-    *,
-    severity: Severity = "warning",
-    kind: str = "watch-impossible",
-) -> Finding:
-    """Return a finding for a limit that all containers of a user share."""
-    setting = f"fs.inotify.{name}"
-    return Finding(
-        severity=severity,
-        kind=kind,
-        message=f"{problem} ({setting} is {limits[name]}; all containers of this user share it)",
-        names=(setting,),
-        locations=(f"{_LIMITS}/{name}",),
-        fix=f"on the host: `sysctl -w {setting}={_SUGGESTED[name]}` (and in /etc/sysctl.d)",
-    )
+    except (OSError, RuntimeError) as exc:
+        # watchfiles raises RuntimeError without an instance, and OSError without a watch.
+        is_watch = isinstance(exc, OSError)
+        name = "max_user_watches" if is_watch else "max_user_instances"
+        limit = context.read_system_file(f"{_LIMITS}/{name}").strip() or "unknown"
+        setting = f"fs.inotify.{name}"
+        yield Finding(
+            kind="watch-impossible",
+            message=f"no inotify {'watch' if is_watch else 'instance'} is left for this user, "
+            f"{_POLLED} ({setting} is {limit}; all containers of this user share it)",
+            names=(setting,),
+            locations=(f"{_LIMITS}/{name}",),
+            fix=f"on the host: `sysctl -w {setting}={_SUGGESTED[name]}` (and in /etc/sysctl.d)",
+        )
 
 
 _REMOTE = re.compile(r"(?:nfs4?|cifs|smb3|smbfs|9p|virtiofs|vboxsf|ceph|afs|lustre|fuse(?:\..*)?)")
@@ -164,26 +90,24 @@ def mounted_files(context: DoctorContext) -> Iterator[Finding]:
     snapshot = WatchTargets(context.load_result.field_index, context.sources).snapshot()
     names, watch = context.secret_files, context.declarations.watch
     for file in snapshot.pinned:
-        finding = mounted_file_finding(file, names.get(Path(file.path), ""), watch=watch)
-        if finding is not None:
-            yield finding
+        if file.stale or file.is_subpath or watch:
+            yield mounted_file_finding(file, names.get(Path(file.path), ""), watch=watch)
 
 
-def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Finding | None:
+def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Finding:
     """Return a finding for a file that is a mount point.
 
     Args:
         file: the file.
         name: the secret that it contains; empty for a ``.env`` file.
         watch: whether the application watches for changes.
-
-    Returns:
-        None if the application does not watch, and the file is neither stale nor a subPath.
     """
-    if not (file.stale or file.is_subpath or watch):
-        return None
     severity: Severity = "note"
     kind = "mounted-file"
+    message = (
+        "a file is mounted individually: a write into the file on the host is visible, but a "
+        "replacement of the file, as most editors make, is not"
+    )
     fix = "write into the file in place: `hive-boot rotate`"
     if file.stale:
         severity, kind = "error" if watch else "warning", "stale-mount"
@@ -199,11 +123,6 @@ def mounted_file_finding(file: MountedFile, name: str, *, watch: bool) -> Findin
             "rotation needs a new pod"
         )
         fix = "mount the whole volume as a directory, and set HIVE_BOOT_SECRETS_DIR to its path"
-    else:
-        message = (
-            "a file is mounted individually: a write into the file on the host is visible, but a "
-            "file that is renamed to its name (as editors do) is not"
-        )
     return Finding(
         severity=severity,
         kind=kind,
@@ -222,7 +141,6 @@ def secrets_in_image(context: DoctorContext) -> Iterator[Finding]:
     for path, names in context.names_by_path.items():
         if mount_of(path.resolve(), table).point == "/":
             yield Finding(
-                severity="warning",
                 kind="secret-in-image",
                 message="a secret file is in the file system of the container, not on a mount: if "
                 "it is part of the image, every copy of the image contains the secret",
@@ -246,10 +164,9 @@ def file_systems_without_events(context: DoctorContext) -> Iterator[Finding]:
             found.setdefault(file_system, set()).add(str(directory))
     for file_system, paths in sorted(found.items()):
         yield Finding(
-            severity="warning",
             kind="remote-file-system",
             message=f"secrets are on {file_system}, where a change by another machine causes no "
-            "inotify event: the regular comparison finds it after 5 to 60 s",
+            "inotify event: the next comparison finds it, after 5 to 60 s",
             locations=tuple(sorted(paths)),
             fix="none needed if this delay is acceptable; otherwise use a local volume",
         )

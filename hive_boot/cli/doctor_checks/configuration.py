@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding, is_file
+from hive_boot.cli.doctor_checks import Finding, is_file
 from hive_boot.cli.terminal import pluralize
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.runtime.log_messages import warning_text
@@ -18,7 +17,7 @@ from hive_boot.secrets.value import Secret
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hive_boot.cli.doctor_checks.context import DoctorContext
+    from hive_boot.cli.doctor_checks import DoctorContext
     from hive_boot.secrets.load_result import WarningKind
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
@@ -41,7 +40,6 @@ def container_env_copies(context: DoctorContext) -> Iterator[Finding]:
     copies = sorted(name for name in with_value & declared if not variables.get(name))
     if copies:
         yield Finding(
-            severity="warning",
             kind="environment-copy",
             message=f"{', '.join(copies)}: in the environment of PID 1, where `docker inspect` "
             "and every child process can see it",
@@ -94,12 +92,11 @@ def near_names(context: DoctorContext) -> Iterator[Finding]:
             found += [(f"environment variable {name}", field.name) for name in near]
         for location, expected in found:
             yield Finding(
-                severity="warning",
                 kind="near-name",
                 message=f"{field.name} is optional and absent, and an undeclared name resembles it",
                 names=(field.name,),
                 locations=(location,),
-                fix=f"rename it to {expected}, if {field.name} is meant",
+                fix=f"rename it to {expected} if it is meant as {field.name}",
             )
 
 
@@ -113,10 +110,8 @@ def stray_characters(context: DoctorContext) -> Iterator[Finding]:
         value = result.values.get(field.attribute)
         if not isinstance(value, Secret) or result.origin(field.attribute)[0] == "dev_default":
             continue
-        for kind in _stray_kinds(value.reveal()):
-            problem, fix = _STRAY_CHARACTERS[kind]
+        for kind, problem, fix in _stray_characters(value.reveal()):
             yield Finding(
-                severity="warning",
                 kind=kind,
                 message=f"{field.name} {problem}",
                 names=(field.name,),
@@ -134,39 +129,26 @@ def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set
     return {name for name in names if not name.startswith("..")}
 
 
-_STRAY_CHARACTERS = {
-    "space-around": (
-        "begins or ends with white space; a load removes only one final line end",
-        "write it without (printf '%s' instead of echo; one final newline is harmless)",
-    ),
-    "quoted": (
-        "is in quotes, which are part of the value: only a shell or a .env file removes them",
-        "write it without quotes",
-    ),
-    "carriage-return": (
-        "contains a carriage return: the file has the line ends of Windows",
-        "write it without (`tr -d '\\r'`)",
-    ),
-    "path": (
-        "is a path below /run/secrets, not the content of that file",
-        "set the variable that ends in _FILE to the path, or write the value itself",
-    ),
-}
-"""The message and the fix of each kind of finding about the characters of a value."""
-
-
-def _stray_kinds(plain: str) -> Iterator[str]:
+def _stray_characters(plain: str) -> Iterator[tuple[str, str, str]]:
+    """Yield the kind, the message and the fix of each finding about the characters of a value."""
     bare = plain.strip()
     is_pem = bare.startswith("-----BEGIN ")
     # Parsers of PEM and JSON ignore the white space around the content.
     if plain != bare and not is_pem and bare[:1] + bare[-1:] not in {"{}", "[]"}:
-        yield "space-around"
+        problem = "begins or ends with white space; a load removes only one final line end"
+        fix = "write it without them (printf '%s' instead of echo; one final newline is harmless)"
+        yield "space-around", problem, fix
     if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'`":
-        yield "quoted"
+        problem = "is in quotes, which are part of the value"
+        why = "only a shell or a .env file removes them"
+        yield "quoted", f"{problem}: {why}", "write it without quotes"
     if "\r" in bare and not is_pem:
-        yield "carriage-return"
+        problem = "contains a carriage return: the file has the line ends of Windows"
+        yield "carriage-return", problem, "write it without them (`tr -d '\\r'`)"
     if bare.startswith("/run/secrets/"):
-        yield "path"
+        problem = "is a path below /run/secrets, not the content of that file"
+        fix = "set the variable that ends in _FILE to the path, or write the value itself"
+        yield "path", problem, fix
 
 
 _FIXES: Mapping[WarningKind, str] = {
@@ -178,7 +160,7 @@ _FIXES: Mapping[WarningKind, str] = {
     "example-value": "generate a value: that of the example is public",
     "dotenv-setting": "remove the line, and export the variable where the service is started",
     "dotenv-line": "write NAME=value, or # before a comment",
-    "dotenv-repeated": "delete the lines that do not count",
+    "dotenv-repeated": "delete the lines that have no effect",
     "dotenv-unread": "remove it, or put a readable text file there",
     "development-default": "none needed for development: other profiles reject these values",
     "empty": "write the value into it, or remove it; a file that is half written is empty too",
@@ -204,17 +186,9 @@ def load_warnings(context: DoctorContext) -> Iterator[Finding]:
         )
 
 
-def ineffective_declaration(context: DoctorContext) -> Iterator[Finding]:
-    """Yield the declarations that have no effect, or that make a start fail."""
+def hooks_without_watch(context: DoctorContext) -> Iterator[Finding]:
+    """Yield a finding if rotation hooks are declared, and changes are not followed."""
     declared = context.declarations
-    if declared.probe_port is not None and find_spec("h11") is None:
-        yield Finding(
-            severity="error",
-            kind="missing-package",
-            message="probe_port needs h11, which is not installed: a start will fail",
-            names=("probe_port",),
-            fix="`pip install 'hive_boot[probes]'`",
-        )
     if declared.hooks and not declared.watch:
         yield Finding(
             severity="note",
@@ -223,19 +197,6 @@ def ineffective_declaration(context: DoctorContext) -> Iterator[Finding]:
             "read only on request (SIGHUP, boot.reload())",
             names=("watch",),
             fix="Bootstrap(…, watch=True), if changes are to be followed",
-        )
-    fields = context.load_result.field_index.fields.values()
-    names = sorted(
-        field.name for field in fields if field.accept_old_for and field.previous is None
-    )
-    if names:
-        yield Finding(
-            severity="note",
-            kind="no-previous",
-            message=f"{', '.join(names)}: the old value is accepted for some time after a "
-            "rotation, but a process that starts in that time does not know it",
-            names=tuple(names),
-            fix='secret(previous="…_PREVIOUS"), and store the old value there in a rotation',
         )
 
 
@@ -255,7 +216,6 @@ def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:
         )
     elif sign and sources.mode == "development":
         yield Finding(
-            severity="warning",
             kind="development-mode",
             message=f"development mode on a platform ({sign}): variables and .env files are read "
             f"({sources.mode_reason})",
@@ -268,7 +228,6 @@ def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:
     unread = sorted({index.by_file[name][1] for name in index.by_file if is_file(directory / name)})
     if unread:
         yield Finding(
-            severity="warning",
             kind="mount-not-read",
             message=f"{', '.join(unread)}: mounted, and not read in the mode {sources.mode} "
             f"({sources.mode_reason})",

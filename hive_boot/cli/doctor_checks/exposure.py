@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
-import pwd
 import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding, file_status
-from hive_boot.cli.git import find_repository, git_failure, git_paths
+from hive_boot.cli.doctor_checks import Finding, file_status
+from hive_boot.cli.git import git_failure, git_paths
 from hive_boot.cli.terminal import pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from hive_boot.cli.doctor_checks.context import DoctorContext
+    from hive_boot.cli.doctor_checks import DoctorContext
 
 
 def readable_by_others(context: DoctorContext) -> Iterator[Finding]:
     """Yield the files that every user can read: one finding per directory and mode.
 
-    Each ``.env`` file is a separate finding.
+    Each ``.env`` file is a separate finding: its directory is the project, which stays open.
     """
-    names = context.secret_files
+    names = context.names_by_path
     where = "container" if context.in_container else "machine"
     groups: dict[tuple[Path, int], list[Path]] = {}
     for file, mode in _files_with_mode(names, stat.S_IROTH):
-        groups.setdefault((file.parent, mode), []).append(file)
-    for (directory, mode), files in groups.items():
+        groups.setdefault((file.parent if names[file] else file, mode), []).append(file)
+    for (path, mode), files in groups.items():
+        is_dotenv = path in files
         yield Finding(
-            severity="note" if context.in_container else "warning",
+            severity="note" if context.in_container and not is_dotenv else "warning",
             kind="readable-file",
-            message=f"{pluralize(len(files), 'file')} can be read by every user of this {where} "
-            f"(mode {mode:04o})",
-            names=tuple(names[file] for file in files),
+            message=f"{'a .env file' if is_dotenv else pluralize(len(files), 'file')} can be read "
+            f"by every user of this {where} (mode {mode:04o})",
+            names=tuple(name for file in files for name in names[file]),
             locations=tuple(map(str, files)),
-            fix=_fix_for_readable_files(context, directory),
-        )
-    for file, mode in _files_with_mode(context.dotenv_files, stat.S_IROTH):
-        yield Finding(
-            severity="warning",
-            kind="readable-file",
-            message=f"a .env file can be read by every user of this {where} (mode {mode:04o})",
-            locations=(str(file),),
-            fix=f"`chmod 600 {shlex.quote(str(file))}`",
+            fix=f"`chmod 600 {shlex.quote(str(path))}`"
+            if is_dotenv
+            else _fix_for_readable_files(context, path),
         )
 
 
@@ -53,7 +47,6 @@ def writable_by_others(context: DoctorContext) -> Iterator[Finding]:
     files = context.names_by_path
     for file, mode in _files_with_mode(files, stat.S_IWOTH):
         yield Finding(
-            severity="warning",
             kind="writable-file",
             message=f"a secret file can be written by every user (mode {mode:04o})",
             names=files[file],
@@ -65,7 +58,6 @@ def writable_by_others(context: DoctorContext) -> Iterator[Finding]:
         # In a sticky directory, such as a kubelet volume, users can replace only their own files.
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             yield Finding(
-                severity="warning",
                 kind="writable-directory",
                 message=f"the files in a directory can be replaced by every user (mode {mode:04o})",
                 locations=(str(directory),),
@@ -82,14 +74,12 @@ def owned_by_others(context: DoctorContext) -> Iterator[Finding]:
     for path, names in context.names_by_path.items():
         status = file_status(path)
         if status is not None and status.st_uid not in {0, context.user_id}:
-            owner, user = _user_name(status.st_uid), _user_name(context.user_id)
             yield Finding(
-                severity="warning",
                 kind="foreign-file",
-                message=f"the user {owner} owns a secret file and can change it",
+                message=f"the user {status.st_uid} owns a secret file and can change it",
                 names=names,
                 locations=(str(path),),
-                fix=f"`sudo chown {user} {shlex.quote(str(path))}`",
+                fix=f"`sudo chown {context.user_id} {shlex.quote(str(path))}`",
             )
 
 
@@ -98,15 +88,10 @@ def _files_with_mode(paths: Iterable[Path], bit: int) -> Iterator[tuple[Path, in
 
     A file cannot be reached if other users have no search permission for a directory above it.
     """
-    reachable: dict[Path, bool] = {}
     for path in paths:
-        mode = _mode(path)
-        if not mode & bit:
-            continue
-        real = path.resolve().parent
-        if real not in reachable:
-            reachable[real] = all(_mode(each) & stat.S_IXOTH for each in [real, *real.parents])
-        if reachable[real]:
+        mode, directory = _mode(path), path.resolve().parent
+        above = [directory, *directory.parents]
+        if mode & bit and all(_mode(each) & stat.S_IXOTH for each in above):
             yield path, mode
 
 
@@ -127,13 +112,6 @@ def _mode(path: Path) -> int:
     return 0 if status is None else stat.S_IMODE(status.st_mode)
 
 
-def _user_name(user_id: int) -> str:
-    try:
-        return pwd.getpwuid(user_id).pw_name
-    except KeyError:
-        return str(user_id)
-
-
 _SYSTEM = ("/run", "/proc", "/dev", "/sys")
 """Directories that are never in a repository."""
 
@@ -150,12 +128,12 @@ def secrets_tracked_by_git(context: DoctorContext) -> Iterator[Finding]:
     for directory, files in by_directory.items():
         tracked = git_paths(directory, "--literal-pathspecs", "ls-files", "-z", "--", *files)
         if tracked is None:
-            if find_repository(directory.resolve()) is not None:
+            if failure := git_failure(directory.resolve()):
                 yield Finding(
                     severity="note",
                     kind="git-unavailable",
                     message="git does not answer whether it tracks or ignores secret files: "
-                    f"{git_failure(directory)}",
+                    f"{failure}",
                     locations=(str(directory),),
                 )
             continue
@@ -188,7 +166,6 @@ def _git_finding(
 ) -> Finding:
     names = context.names_by_path
     return Finding(
-        severity="warning",
         kind=kind,
         message=message,
         names=tuple(name for path in paths for name in names.get(path, ())),

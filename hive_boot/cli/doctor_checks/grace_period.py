@@ -15,7 +15,7 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks.context import Finding
+from hive_boot.cli.doctor_checks import Finding
 from hive_boot.cli.terminal import os_error_text
 from hive_boot.manifests.deployment import shutdown_steps
 from hive_boot.secrets.sources.files import read_regular_file
@@ -23,7 +23,7 @@ from hive_boot.secrets.sources.files import read_regular_file
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from hive_boot.cli.doctor_checks.context import DoctorContext
+    from hive_boot.cli.doctor_checks import DoctorContext
     from hive_boot.runtime.declarations import AppDeclaration
 
 _ROUNDED_TO = 5
@@ -132,7 +132,6 @@ def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding
     default = "" if grace.explicit else f", the default of {grace.platform}"
     key, value, _ = _PLATFORMS[grace.platform]
     return Finding(
-        severity="warning",
         kind="grace-period",
         message=f"a shutdown can take {needed:g} s ({total}), but the process is killed after "
         f"{grace.seconds:g} s{default}",
@@ -144,17 +143,21 @@ def _short_grace_period(grace: GracePeriod, declared: AppDeclaration) -> Finding
 
 def find_manifests(directory: Path) -> list[Path]:
     """Return the manifests below ``deploy``, and the Compose files in ``directory``."""
-    found = [*directory.glob("docker-compose*.y*ml"), *directory.glob("compose*.y*ml")]
-    return sorted({*found, *_files_below(directory / "deploy")})
+    names = ("docker-compose*.y*ml", "compose*.y*ml", "deploy")
+    return sorted({*expand_manifests(path for name in names for path in directory.glob(name))})
 
 
 def expand_manifests(paths: Iterable[Path]) -> list[Path]:
     """Return the given files, and the manifests below the given directories."""
-    return [
-        file
-        for path in paths
-        for file in (_files_below(path) if os.path.isdir(path) else [path])  # noqa: PTH112  (Path.is_dir() can raise)
-    ]
+    found: list[Path] = []
+    for path in paths:
+        if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir() can raise)
+            # Unlike Path.rglob() and Path.is_file(), os.walk() ignores what it may not enter.
+            below = [Path(parent, name) for parent, _, names in os.walk(path) for name in names]
+            found += sorted(file for file in below if file.suffix in _ENDINGS)
+        else:
+            found.append(path)
+    return found
 
 
 def grace_periods(path: Path) -> list[GracePeriod]:
@@ -272,9 +275,3 @@ def _compose_services(text: str, begin: int) -> list[_Block]:
 def _preferred(blocks: list[_Block], pattern: re.Pattern[str]) -> list[_Block]:
     """Return the blocks that match ``pattern``, or all blocks if none matches."""
     return [block for block in blocks if pattern.search(block[1])] or blocks
-
-
-def _files_below(directory: Path) -> list[Path]:
-    # Unlike Path.rglob() and Path.is_file(), os.walk() ignores what it may not enter.
-    found = [Path(parent, name) for parent, _, names in os.walk(directory) for name in names]
-    return sorted(file for file in found if file.suffix in _ENDINGS)

@@ -15,15 +15,15 @@ from hive_boot.secrets.sources.files import (
     EMPTY,
     UNREADABLE,
     FileBatch,
-    content_of,
+    as_declared_type,
     read_files,
-    reading_fault,
+    reading_problem,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Sequence
 
-    from hive_boot.secrets.fields import FieldIndex, FileIndex
+    from hive_boot.secrets.fields import FieldIndex
 
 
 class ReadPolicy(Record):
@@ -118,8 +118,6 @@ class DirectorySnapshot:
         path: the directory or the bundle; empty for files that were named one by one.
         parent: the directory that this one is a subdirectory of; empty for a configured path.
         is_bundle: whether the path is a file with several secrets.
-        skipped_line: the number of a line of a bundle that cannot be parsed and concerns no
-            declared secret; 0 without one.
         batch: the results of its files.
         names: all names in the directory, for near names; only those of declared files if the
             directory cannot be listed.
@@ -135,7 +133,6 @@ class DirectorySnapshot:
         self.path: str = path
         self.parent: str = parent
         self.is_bundle: bool = False
-        self.skipped_line: int = 0
         self.batch: FileBatch = FileBatch()
         self.names: Collection[str] = ()
         self.volume: bool = False
@@ -152,8 +149,8 @@ class DirectorySnapshot:
     @property
     def has_results(self) -> bool:
         """Whether it contains a file of a secret, readable or not."""
-        hits = [hit for hits in self.batch.unresolved.values() for hit in hits]
-        return bool(self.batch.files) or any(hit.result is not A_DIRECTORY for hit in hits)
+        hits = [hit for hits in self.batch.hits.values() for hit in hits]
+        return any(hit.result is not A_DIRECTORY for hit in hits)
 
     @property
     def is_skipped(self) -> bool:
@@ -177,28 +174,28 @@ def read_directory(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Di
 
 
 def read_subdirectories(
-    above: DirectorySnapshot, file_index: FileIndex, policy: ReadPolicy
+    above: DirectorySnapshot, field_index: FieldIndex, policy: ReadPolicy
 ) -> list[DirectorySnapshot]:
     """Return a consistent snapshot of each direct subdirectory.
 
     Args:
         above: the snapshot of the directory.
-        file_index: the secrets that the directory lacks.
+        field_index: the secrets that the directory lacks.
         policy: how long to wait for a program that writes; it limits all reads together.
     """
     found = find_subdirectories(above.path)[:MAX_SUBDIRECTORIES]
-    readers = [partial(_read_once, path, file_index, above.path) for path in found]
+    readers = [partial(_read_once, path, field_index, above.path) for path in found]
     return _read_until_quiet(readers, policy)
 
 
 def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
-    from hive_boot.secrets.sources.bundles import add_members  # noqa: PLC0415  (few have a bundle)
+    from hive_boot.secrets.sources.dotenv import add_members  # noqa: PLC0415  (few have a bundle)
 
     file = read_paths([path], policy)
     snapshot = DirectorySnapshot(path)
     snapshot.is_bundle = True
     snapshot.batch.directory = f"{path}#"
-    found = content_of(file.batch.result(path), path, is_text=True)
+    found = as_declared_type(file.batch.result(path), path, is_text=True)
     if found is None:
         snapshot.problem = file.problem or ABSENT
     elif isinstance(found, ValueProblem):
@@ -206,9 +203,9 @@ def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Dire
     else:
         targets = {name: field.target for name, field in field_index.by_variable.items()}
         targets |= field_index.by_file | field_index.members.get(os.path.basename(path), {})
-        content = add_members(snapshot.batch, found, targets)
-        snapshot.problem, snapshot.skipped_line = content.problem, content.skipped_line
-        snapshot.names = [*content.names, *snapshot.batch.files.values()]
+        add_members(snapshot.batch, found, targets)
+        snapshot.problem = snapshot.batch.bundle_problem
+        snapshot.names = [*snapshot.batch.shown_names, *snapshot.batch.names]
     return snapshot
 
 
@@ -316,7 +313,7 @@ def _open_directory(path: str, parent: int | None = None, flags: int = 0) -> tup
     return root, False
 
 
-def _read_once(path: str, file_index: FileIndex, parent: str = "") -> DirectorySnapshot:
+def _read_once(path: str, field_index: FieldIndex, parent: str = "") -> DirectorySnapshot:
     snapshot = DirectorySnapshot(path, parent)
     try:
         root, can_list = _open_directory(path)
@@ -324,11 +321,11 @@ def _read_once(path: str, file_index: FileIndex, parent: str = "") -> DirectoryS
         _record_problem(snapshot, exc)
         return snapshot
     try:
-        names = None
-        if _has_data_link(root) or (can_list and _has_dotdot(names := os.listdir(root))):
-            _read_volume(snapshot, root, file_index)
+        names = os.listdir(root) if can_list else None
+        if _has_data_link(root) or any(name.startswith("..") for name in names or ()):
+            _read_volume(snapshot, root, field_index)
         else:
-            _read_plain(snapshot, root, names, file_index)
+            _read_plain(snapshot, root, names, field_index)
         before, now = os.fstat(root), os.stat(path)
         snapshot.changed = before.st_ctime
         snapshot.replaced_during_read |= (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino)
@@ -341,7 +338,7 @@ def _read_once(path: str, file_index: FileIndex, parent: str = "") -> DirectoryS
     return snapshot
 
 
-def _read_volume(snapshot: DirectorySnapshot, root: int, file_index: FileIndex) -> None:
+def _read_volume(snapshot: DirectorySnapshot, root: int, field_index: FieldIndex) -> None:
     """Read a kubelet volume through the directory that ``..data`` links to at this moment."""
     snapshot.volume = True
     try:
@@ -354,7 +351,7 @@ def _read_volume(snapshot: DirectorySnapshot, root: int, file_index: FileIndex) 
             snapshot.names = os.listdir(root)
         return
     try:
-        _read_names(snapshot, data, file_index, os.listdir(data) if can_list else None)
+        _read_names(snapshot, data, field_index, os.listdir(data) if can_list else None)
         snapshot.replaced_during_read = os.readlink(_DATA, dir_fd=root) != link
     finally:
         os.close(data)
@@ -364,11 +361,11 @@ def _read_plain(
     snapshot: DirectorySnapshot,
     root: int,
     names: Collection[str] | None,
-    file_index: FileIndex,
+    field_index: FieldIndex,
 ) -> None:
-    _read_names(snapshot, root, file_index, names)
+    _read_names(snapshot, root, field_index, names)
     # A volume whose ..data is missing is recognised by its other links, which lead through it.
-    paths = [*file_index.nested_paths, *file_index.members]
+    paths = [*field_index.nested_paths, *field_index.members]
     for name in {*snapshot.batch.dangling_links, *(path.partition("/")[0] for path in paths)}:
         with suppress(OSError):
             if os.readlink(name, dir_fd=root).startswith(f"{_DATA}/"):
@@ -379,32 +376,30 @@ def _read_plain(
 def _read_names(
     snapshot: DirectorySnapshot,
     directory: int,
-    file_index: FileIndex,
+    field_index: FieldIndex,
     names: Collection[str] | None,
 ) -> None:
     """Read the declared files among ``names``; None tries to open each declared file."""
-    tried = file_index.by_file if names is None else [*names, *file_index.nested_paths]
+    tried = field_index.by_file if names is None else [*names, *field_index.nested_paths]
     prefix = os.path.join(snapshot.path, "")
-    batch = read_files(tried, file_index.by_file, directory=prefix, dir_fd=directory)
+    batch = read_files(tried, field_index.by_file, directory=prefix, dir_fd=directory)
     snapshot.batch = batch
-    if file_index.members:
-        _read_members(snapshot.batch, directory, file_index)
+    if field_index.members:
+        _read_members(snapshot.batch, directory, field_index)
     snapshot.pending = batch.permission_denied
-    if names is None:
-        hits = [hit for hits in batch.unresolved.values() for hit in hits]
-        names = [*batch.files.values(), *(hit.place.removeprefix(prefix) for hit in hits)]
-    snapshot.names = names
+    snapshot.names = batch.names if names is None else names
 
 
-def _read_members(batch: FileBatch, directory: int, file_index: FileIndex) -> None:
+def _read_members(batch: FileBatch, directory: int, field_index: FieldIndex) -> None:
     """Add the members of files that ``file="rds.json#password"`` names."""
-    from hive_boot.secrets.sources.bundles import add_members  # noqa: PLC0415  (few have a bundle)
+    from hive_boot.secrets.sources.dotenv import add_members  # noqa: PLC0415  (few have a bundle)
 
-    for file, targets in file_index.members.items():
+    for file, targets in field_index.members.items():
         read = read_files([file], {file: ("", file, True)}, dir_fd=directory)
         problem = found = read.result("")
         if found is not None and not isinstance(found, ValueProblem):
-            problem = add_members(batch, found, targets, f"{file}#").problem
+            add_members(batch, found, targets, f"{file}#")
+            problem, batch.bundle_problem = batch.bundle_problem, None
         if problem:
             for member, target in targets.items():
                 batch.add(f"{file}#{member}", target[0], problem)
@@ -416,11 +411,6 @@ def _has_data_link(root: int) -> bool:
     with suppress(OSError):
         return bool(os.readlink(_DATA, dir_fd=root))
     return False
-
-
-def _has_dotdot(names: Collection[str]) -> bool:
-    """Return whether a name begins with two dots; one search is faster than a loop."""
-    return "/.." in "/" + "/".join(names)
 
 
 def _record_problem(snapshot: DirectorySnapshot, exc: OSError) -> None:
@@ -435,4 +425,4 @@ def _record_problem(snapshot: DirectorySnapshot, exc: OSError) -> None:
     elif isinstance(exc, NotADirectoryError):
         snapshot.problem = _NOT_A_DIRECTORY
     else:
-        snapshot.problem = reading_fault(exc)
+        snapshot.problem = reading_problem(exc)

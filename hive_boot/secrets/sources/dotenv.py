@@ -1,6 +1,7 @@
-"""Source of ``.env`` files: python-dotenv's parser, and references to other variables.
+"""Files with several secrets: ``.env`` files, with references to other variables, and bundles.
 
-The process environment is not changed. python-dotenv skips a line that it cannot parse, and logs a
+A bundle is a JSON object, or a mounted file of lines that python-dotenv also parses. The process
+environment is not changed. python-dotenv skips a line that it cannot parse, and logs a
 warning. A PEM block without quotes would then lose all lines but its first. Here such a line is a
 problem if a declared secret may be affected. A problem contains the number of the line and never
 its text.
@@ -19,10 +20,11 @@ from hive_boot.secrets.fields import NAME, ValueProblem
 from hive_boot.secrets.sources.files import (
     EMPTY,
     LIMIT,
-    content_of,
+    as_declared_type,
     fix_of_file,
     read_fifo,
     read_files,
+    value_of_text,
 )
 from hive_boot.secrets.value import Secret, value_of
 
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
 
     from dotenv.parser import Binding
 
-    from hive_boot.secrets.sources.files import FifoReader
+    from hive_boot.secrets.fields import FieldTarget
+    from hive_boot.secrets.sources.files import FifoReader, FileBatch, Value, ValueOrProblem
 
     Scope = Mapping[str, str | Secret | ValueProblem]
 
@@ -76,6 +79,15 @@ _FIXES: dict[str, str] = {
     "not-a-file": "put a file there, or name another one with env_file=",
 }
 
+_NAME_SHOWN = re.compile("[A-Z][A-Z0-9_]*")
+_WORD = re.compile(r"""["']|-----BEGIN|[^\s"':=]+""")
+_OPENING_MARKS = frozenset({'"', "'", "-----BEGIN"})
+_REWRITE = "write a JSON object into {location}, or lines of NAME='value' with quotes around values"
+_NOT_JSON = ValueProblem("bundle", "begins with { but is not a valid JSON object", _REWRITE)
+_NOT_A_VALUE = ValueProblem("bundle", "is null or a nested value, not text, a number or a boolean")
+_SET_TWICE = ValueProblem("conflict", "is set more than once in one file, with different values")
+_OPEN_PEM = ValueProblem("bundle", "begins a PEM block without quotes, which has several lines")
+
 
 class DotenvFile:
     """Content of one ``.env`` file.
@@ -87,12 +99,11 @@ class DotenvFile:
         value_problems: the variables whose references cannot be replaced.
         ignored: the ``HIVE_BOOT_*`` names in it, which have no effect in a file.
         problem: why the file cannot be read.
-        problems: the lines that cannot be parsed and may concern one of the names that were asked
-            for.
-        concerned: these names.
+        problems: the lines that cannot be parsed and may concern a wanted name.
+        affected: the wanted names that these lines may concern.
         unreadable_lines: the numbers of the other lines that cannot be parsed.
-        repeated: the lines that set a variable again: the name if it was asked for, otherwise
-            empty, because it may be a part of a value, by number.
+        repeated: the variable that each repeating line sets again, by the number of the line;
+            empty for a name that is not wanted, because it may be a part of a value.
     """
 
     def __init__(self, path: str) -> None:
@@ -103,7 +114,7 @@ class DotenvFile:
         self.ignored: list[str] = []
         self.problem: Problem | None = None
         self.problems: list[Problem] = []
-        self.concerned: set[str] = set()
+        self.affected: set[str] = set()
         self.unreadable_lines: list[int] = []
         self.repeated: dict[int, str] = {}
 
@@ -125,7 +136,7 @@ def read_dotenv(
     """
     result = DotenvFile(path)
     found = read_fifo(path, fifo_reader) or read_files([path], {path: ("", path, True)}).result("")
-    found = content_of(found, path, is_text=True)
+    found = as_declared_type(found, path, is_text=True)
     result.exists = found is not None
     if isinstance(found, Secret):
         parse_dotenv(result, found.reveal, wanted=wanted, scopes=scopes)
@@ -133,19 +144,6 @@ def read_dotenv(
         fix = _FIXES.get(found.kind) or fix_of_file(found, path)
         result.problem = Problem(path, found.kind, found.message, places=(path,), fix=fix)
     return result
-
-
-def read_setting(
-    path: str, name: str, scopes: Sequence[Scope], fifo_reader: FifoReader | None
-) -> str:
-    """Return a variable of a ``.env`` file that is not a secret; empty if it is not set.
-
-    A line that sets it and cannot be read, or refers to nothing, gives the text ``unreadable``.
-    """
-    file = read_dotenv(path, wanted=(name,), scopes=scopes, fifo_reader=fifo_reader)
-    if name in file.value_problems or name in file.concerned:
-        return "unreadable"
-    return file.values[name].reveal() if name in file.values else ""
 
 
 def parse_dotenv(
@@ -172,8 +170,8 @@ def parse_dotenv(
 def bindings(text: Callable[[], str]) -> Iterator[tuple[int, Callable[[], Binding]]]:
     """Yield the number of the line of each binding, and a function that returns the binding.
 
-    Only frames of the parser hold the text: each binding is wrapped before it is assigned. As from
-    a file that is opened as text, the parser gets the line ends of Unix.
+    Only frames of the parser hold the text: each binding is wrapped before it is assigned. Line
+    ends are converted to those of Unix, as in a file that is opened as text.
     """
     from dotenv.parser import parse_stream  # noqa: PLC0415  (only development needs it)
 
@@ -197,7 +195,7 @@ class _Parser:
         # The names that a PEM block or a quote may concern, until it ends.
         self._pem: set[str] | None = None
         self._quote: set[str] = set()
-        self._empty = ""
+        self._name_without_value = ""
 
     def add(self, line: int, read: Callable[[], Binding]) -> None:
         """Add one binding."""
@@ -218,7 +216,7 @@ class _Parser:
             self._set(read, line, value)
             if inside := self._wanted.intersection(_ASSIGNED.findall(original())) - {read().key}:
                 self._unreadable.append(("inside", line, inside))
-        self._empty = str(read().key) if read().value == "" else ""
+        self._name_without_value = str(read().key) if read().value == "" else ""
 
     def _add_unreadable(
         self, line: int, original: Callable[[], str], value: Callable[[], str], names: set[str]
@@ -226,7 +224,7 @@ class _Parser:
         kind = "quote" if _OPEN_QUOTE.match(value()) else "line"
         if begins_pem(original):
             # A block without quotes may begin in the line after its name.
-            names |= self._wanted & {self._empty}
+            names |= self._wanted & {self._name_without_value}
             kind, self._pem = "pem" if kind == "line" else kind, names
         elif kind == "quote":
             self._quote = names
@@ -259,7 +257,7 @@ class _Parser:
             names = may_concern - others if kind in {"line", "inside"} else may_concern
             if names:
                 message, fix = _UNREADABLE_LINES[kind]
-                result.concerned |= names
+                result.affected |= names
                 name = f"{result.path}:{line}"
                 details = (f"It may concern {', '.join(sorted(names))}.",)
                 result.problems.append(Problem(name, "dotenv", message, fix=fix, details=details))
@@ -295,7 +293,7 @@ class _Expander:
         """Return a value with its references replaced.
 
         Args:
-            parsed: returns the value as python-dotenv has parsed it, which has lost its quotes.
+            parsed: returns the value as python-dotenv has parsed it, without its quotes.
             written: returns the value as it is written, and the rest of its line.
 
         Raises:
@@ -358,3 +356,84 @@ class _Expander:
 def begins_pem(read: Callable[[], str]) -> bool:
     """Return whether a text contains the first line of a PEM block, and not its last line."""
     return _PEM_BEGIN in read() and _PEM_END not in read()
+
+
+def add_members(
+    batch: FileBatch, text: Value, targets: Mapping[str, FieldTarget], prefix: str = ""
+) -> None:
+    """Add the declared members of a bundle to the results, and its problem, if any.
+
+    A bundle may be a file with a single secret that was named by mistake. A parser then takes
+    parts of the secret for names, so no local variable holds a name that is not declared, and no
+    message contains a line.
+
+    Args:
+        batch: the results.
+        text: the content of the file: a JSON object, or lines of ``NAME=value``.
+        targets: the field of each declared name.
+        prefix: the text before the name of a member in the results. Default: empty.
+    """
+    is_json = str(text.reveal()).lstrip().startswith("{")
+    members = _json_members(batch, text) if is_json else _line_members(batch, text, targets)
+    seen: dict[str, ValueOrProblem] = {}
+    twice: set[str] = set()
+    for read in members:
+        target = targets.get(read()[0])
+        if target is not None:
+            name, (attribute, label, is_text) = read()[0], target
+            outcome = _outcome(_OpaqueIterator(read()[1]).__next__, label, is_text=is_text)
+            batch.add(prefix + name, attribute, outcome)
+            if seen.setdefault(name, outcome) != outcome and name not in twice:
+                twice.add(name)
+                batch.add(prefix + name, attribute, _SET_TWICE)
+        # A single secret in base32 may end in equals signs, and is not a name.
+        elif _NAME_SHOWN.fullmatch(read()[0]) and str(read()[1]).strip("="):
+            batch.shown_names.append(read()[0])
+
+
+def _json_members(batch: FileBatch, text: Value) -> Iterator[Callable[[], tuple[str, object]]]:
+    """Yield name and value of each member; a number is its text, and a nested object a tuple."""
+    from json import loads  # noqa: PLC0415  (few have a bundle)
+
+    try:
+        members = _OpaqueIterator(
+            loads(text.reveal(), object_pairs_hook=tuple, parse_int=str, parse_float=str)
+        ).__next__
+    except (ValueError, RecursionError):
+        batch.bundle_problem = _NOT_JSON
+        return
+    for member in map(_OpaqueIterator, members()):
+        yield member.__next__
+
+
+def _line_members(
+    batch: FileBatch, text: Value, targets: Mapping[str, FieldTarget]
+) -> Iterator[Callable[[], tuple[str, object]]]:
+    """Yield name and value of each line; a line that cannot be parsed may be a problem."""
+    for line, read in bindings(lambda: str(text.reveal())):
+        # The parser takes quotes and colons of YAML or a shell for a part of the name.
+        if read().error or {'"', "'", ":"}.intersection(str(read().key)):
+            words = _OpaqueIterator(_WORD.findall(read().original.string)).__next__
+            # An open quote or a PEM block may contain the lines of other secrets.
+            is_open = read().error and not _OPENING_MARKS.isdisjoint(words())
+            if is_open or not targets.keys().isdisjoint(words()):
+                batch.bundle_problem = ValueProblem(
+                    "bundle", f"cannot be parsed in line {line}", _REWRITE
+                )
+                return
+            batch.skipped_line = batch.skipped_line or line
+        elif read().key is not None and read().value is not None:
+            value = _OpaqueIterator(read().value).__next__
+            value = _OpaqueIterator(_OPEN_PEM if begins_pem(value) else value()).__next__
+            yield _OpaqueIterator((str(read().key), value())).__next__
+
+
+def _outcome(read: Callable[[], object], label: str, *, is_text: bool) -> ValueOrProblem:
+    """Return a member as a value of the declared type, or its problem."""
+    if isinstance(read(), ValueProblem):
+        return _OPEN_PEM
+    if isinstance(read(), bool):
+        read = _OpaqueIterator(str(read()).lower()).__next__
+    if not isinstance(read(), str):
+        return _NOT_A_VALUE
+    return value_of_text(read, label, is_text=is_text)  # type: ignore[arg-type]

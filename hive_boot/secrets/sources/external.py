@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from hive_boot._timings import Backoff, Timings
 from hive_boot.exceptions import Problem, ProblemKind, unavailable_reason
 from hive_boot.redaction.opaque import conceal
+from hive_boot.redaction.registry import line_of
 from hive_boot.secrets.fields import Field, ValueProblem
 from hive_boot.secrets.sources.files import NOT_UTF_8, ValueOrProblem, value_of_content
 from hive_boot.secrets.value import Secret
@@ -55,7 +56,7 @@ class Source(Protocol):
 
 
 class AnswerError(Exception):
-    """Unusable return value of a source. The text contains nothing of it."""
+    """Unusable return value of a source. The text contains no part of it."""
 
 
 class CustomSource:
@@ -69,7 +70,7 @@ class CustomSource:
         name: the name of the source.
         fields: the fields that nothing before this source provides, as of the last load.
         results: the last good answer, by the names of the secrets.
-        answered: the names that it was asked for then.
+        answered: the names that it was asked for when it gave that answer.
         due: when it has to be asked again, on the monotonic clock; infinite for never.
         problem: the failure of the last attempt; None after an answer.
     """
@@ -87,7 +88,7 @@ class CustomSource:
         initial, maximum = timings.check_retry_delay, timings.max_check_retry_delay
         self._backoff = Backoff(initial, maximum, jitter=True)
 
-    def want(self, fields: Sequence[Field]) -> None:
+    def set_fields(self, fields: Sequence[Field]) -> None:
         """Set the fields that nothing before this source provides."""
         self.fields = fields
         if not fields:
@@ -115,7 +116,7 @@ class CustomSource:
             message = f"load() returned more than it was asked for ({unknown} unknown)"
             raise AnswerError(message)
         if self.results and not answer():
-            # As for a directory: secrets are removed one by one, and all at once is a failure.
+            # A failure, as for an empty directory: secrets are removed one by one, not all at once.
             message = "load() returned nothing, although it has provided values before"
             raise AnswerError(message)
         names = fields.keys() & answer().keys()
@@ -124,7 +125,7 @@ class CustomSource:
         self.due = time.monotonic() + self._interval
         self._backoff.reset()
 
-    def fail(self, failure: BaseException | str) -> tuple[float, bool]:
+    def record_failure(self, failure: BaseException | str) -> tuple[float, bool]:
         """Keep the last good answer, and record why there is no new one.
 
         Args:
@@ -134,6 +135,8 @@ class CustomSource:
             Seconds before the next attempt, and whether the source was unavailable.
         """
         text, may_pass = (failure, True) if isinstance(failure, str) else _describe(failure)
+        if isinstance(failure, BaseException) and not may_pass:
+            text += line_of(failure)
         self.problem = self.describe(self.fields, text, "unavailable" if may_pass else "source")
         wait = self._backoff.next_delay()
         self.due = time.monotonic() + wait

@@ -8,9 +8,8 @@ import stat
 import time
 from contextlib import suppress
 from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hive_boot._records import Record
 from hive_boot.redaction.opaque import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.value import Secret, SecretBytes, complete_pem, value_of
@@ -111,7 +110,7 @@ def fix_of_file(problem: ValueProblem, path: str) -> str:
     return (problem.fix or fix).format(location=path)
 
 
-class SourceHit(Record):
+class SourceHit(NamedTuple):
     """Result of one file or variable.
 
     Attributes:
@@ -124,58 +123,65 @@ class SourceHit(Record):
     source: str
     place: str
 
+    @property
+    def origin(self) -> tuple[str, str]:
+        """Source and location."""
+        return self.source, self.place
+
 
 class FileBatch:
     """Results of several files.
 
     Attributes:
         directory: the prefix that makes a location of a name.
-        values: the value of each field with exactly one file and no problem, by attribute.
-        files: the name of that file, by attribute.
-        unresolved: the results of the files of all other fields, by attribute.
+        hits: the results of the files of each field, by attribute.
         touched: the latest ctime of the files that were opened, on the wall clock. Every write,
             rename and chmod updates the ctime, and unlike the mtime it cannot be set.
         dangling_links: the names of links that cannot be resolved.
         permission_denied: whether a permission is missing.
+        bundle_problem: why a file with several secrets cannot be used; None if it can.
+        shown_names: the names in it that a message may contain, if they are similar to a
+            declared name.
+        skipped_line: the number of its first line that cannot be parsed and concerns no declared
+            secret; 0 without one.
     """
 
     # Not a dataclass, whose generated code would delay each start.
     def __init__(self, directory: str = "") -> None:
         self.directory: str = directory
-        self.values: dict[str, Value] = {}
-        self.files: dict[str, str] = {}
-        self.unresolved: dict[str, list[SourceHit]] = {}
+        self.hits: dict[str, list[SourceHit]] = {}
         self.touched: float = 0.0
         self.dangling_links: list[str] = []
         self.permission_denied: bool = False
+        self.bundle_problem: ValueProblem | None = None
+        self.shown_names: list[str] = []
+        self.skipped_line: int = 0
 
     @property
     def content(self) -> tuple[object, ...]:
         """All values and problems, with the ctime of the files: two equal reads are complete."""
-        return self.touched, self.values, self.unresolved
+        return self.touched, self.hits
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the files."""
+        places = [hit.place for hits in self.hits.values() for hit in hits]
+        return [place.removeprefix(self.directory) for place in places]
 
     def result(self, attribute: str) -> ValueOrProblem | None:
         """Return the first result of a field; None without one."""
-        hits = self.unresolved.get(attribute)
-        return hits[0].result if hits else self.values.get(attribute)
+        hits = self.hits.get(attribute)
+        return hits[0].result if hits else None
 
     def add(self, name: str, attribute: str, outcome: ValueOrProblem | None) -> None:
-        """Add the result of one name, if any; a field with several results is unresolved."""
+        """Add the result of one name, if any."""
         if isinstance(outcome, ValueProblem):
             self.permission_denied |= outcome is UNREADABLE
             if outcome.kind == "broken-link":
                 self.dangling_links.append(name)
-        elif outcome is None:
-            return
-        elif attribute not in self.files and attribute not in self.unresolved:
-            self.values[attribute] = outcome
-            self.files[attribute] = name
-            return
-        hits = self.unresolved.setdefault(attribute, [])
-        if attribute in self.files:
-            known = self.directory + self.files.pop(attribute)
-            hits.append(SourceHit(self.values.pop(attribute), "file", known))
-        hits.append(SourceHit(outcome, "file", self.directory + name))
+        if outcome is not None:
+            hit = SourceHit(outcome, "file", self.directory + name)
+            self.hits.setdefault(attribute, []).append(hit)
 
 
 def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
@@ -197,8 +203,7 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
         dir_fd: an open directory.
     """
     batch = FileBatch(directory)
-    values, files, unresolved = batch.values, batch.files, batch.unresolved
-    touched = 0.0
+    hits, touched = batch.hits, 0.0
     open_file, fstat, read_bytes, close = os.open, os.fstat, os.read, os.close
     for name in names:
         if (target := answers.get(name)) is None:
@@ -207,7 +212,7 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
         try:
             fd = open_file(name, _FLAGS, dir_fd=dir_fd)
         except OSError as exc:
-            batch.add(name, attribute, _opening_fault(exc, name, dir_fd))
+            batch.add(name, attribute, _opening_problem(exc, name, dir_fd))
             continue
         try:
             status = fstat(fd)
@@ -233,7 +238,7 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
             if not usual:
                 outcome = value_of_content(_read_all(fd), label, is_text=is_text)
         except OSError as exc:
-            batch.add(name, attribute, reading_fault(exc))
+            batch.add(name, attribute, reading_problem(exc))
             continue
         finally:
             # A network file system may report an error here; the content is already read.
@@ -246,32 +251,11 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
             outcome = object.__new__(Secret)
             outcome._name = label
             outcome._open = read
-            if attribute not in files and attribute not in unresolved:
-                values[attribute] = outcome
-                files[attribute] = name
-                continue
-        batch.add(name, attribute, outcome)
+            hits.setdefault(attribute, []).append(SourceHit(outcome, "file", directory + name))
+        else:
+            batch.add(name, attribute, outcome)
     batch.touched = touched
     return batch
-
-
-def decode_file(read: Callable[[], bytes], label: str, *, is_text: bool) -> Value | None:
-    """Return the value in the content of a file; None for text that is not UTF-8.
-
-    Args:
-        read: returns the content of the file.
-        label: the name of the value.
-        is_text: whether the value is text. A byte order mark and one final newline of a text
-            are removed, and a PEM block ends with exactly one newline.
-    """
-    if not is_text:
-        return value_of(SecretBytes, label, read)
-    newline = b"\r\n" if read().endswith(b"\r\n") else b"\n"
-    try:
-        text = _OpaqueIterator(read().removeprefix(BOM).removesuffix(newline).decode()).__next__
-    except UnicodeDecodeError:
-        return None
-    return value_of(Secret, label, complete_pem(text))
 
 
 def _is_utf_16(read: Callable[[], bytes]) -> bool:
@@ -292,17 +276,52 @@ def value_of_content(read: Callable[[], bytes], label: str, *, is_text: bool) ->
     """
     if len(read()) > LIMIT:
         return _LARGE
-    if is_text and _is_utf_16(read):
-        return UTF_16
-    value = decode_file(read, label, is_text=is_text)
-    if value is None:
-        return NOT_UTF_8
-    if not value.reveal():
+    if not read():
         return EMPTY
-    return NUL if is_text and "\0" in str(value.reveal()) else value
+    if not is_text:
+        return value_of(SecretBytes, label, read)
+    if _is_utf_16(read):
+        return UTF_16
+    newline = b"\r\n" if read().endswith(b"\r\n") else b"\n"
+    try:
+        text = _OpaqueIterator(read().removeprefix(BOM).removesuffix(newline).decode()).__next__
+    except UnicodeDecodeError:
+        return NOT_UTF_8
+    return value_of_text(text, label, is_text=True)
 
 
-def content_of(found: ValueOrProblem | None, label: str, *, is_text: bool) -> ValueOrProblem | None:
+def value_of_text(
+    read: Callable[[], str],
+    label: str,
+    *,
+    is_text: bool,
+    encoding: str = "utf-8",
+    errors: str = "strict",
+) -> ValueOrProblem:
+    """Return a text as a value of the declared type, or its problem.
+
+    Args:
+        read: returns the text, which no local variable holds.
+        label: the name of the value.
+        is_text: whether the value is text. A PEM block then ends with exactly one newline.
+        encoding: the encoding of SecretBytes. Default UTF-8.
+        errors: the error handler of that encoding. Default: a text without UTF-8 is a problem.
+    """
+    if not read():
+        return EMPTY
+    try:
+        if not is_text:
+            raw = _OpaqueIterator(read().encode(encoding, errors)).__next__
+            return value_of(SecretBytes, label, raw)
+        read().encode()
+    except UnicodeEncodeError:
+        return NOT_UTF_8
+    return NUL if "\0" in read() else value_of(Secret, label, complete_pem(read))
+
+
+def as_declared_type(
+    found: ValueOrProblem | None, label: str, *, is_text: bool
+) -> ValueOrProblem | None:
     """Return what was found in a file that was read as bytes, as a value of the declared type."""
     if isinstance(found, SecretBytes):
         return value_of_content(found.reveal, label, is_text=is_text)
@@ -375,7 +394,7 @@ class FifoReader:
             with os.fdopen(os.open(path, _FLAGS), "rb", 0) as fifo:
                 answer = self._read_until_end(fifo, path)
         except OSError as exc:
-            return reading_fault(exc)
+            return reading_problem(exc)
         if isinstance(answer, ValueProblem):
             return answer
         known = _fifo_contents.get(path)
@@ -447,7 +466,7 @@ def _refused(status: os.stat_result) -> ValueProblem:
     return ValueProblem("not-a-file", f"is a {kind}, not a file", fix)
 
 
-def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem | None:
+def _opening_problem(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem | None:
     """Return why a file cannot be opened; None if it does not exist."""
     if exc.errno in {ENOENT, ENOTDIR, ENAMETOOLONG}:
         try:
@@ -460,10 +479,10 @@ def _opening_fault(exc: OSError, path: str, dir_fd: int | None) -> ValueProblem 
         with suppress(OSError):
             if stat.S_ISDIR(os.stat(path, dir_fd=dir_fd).st_mode):
                 return A_DIRECTORY
-    return {ELOOP: _LOOP, ENXIO: _DEVICE}.get(exc.errno or 0) or reading_fault(exc)
+    return {ELOOP: _LOOP, ENXIO: _DEVICE}.get(exc.errno or 0) or reading_problem(exc)
 
 
-def reading_fault(exc: OSError) -> ValueProblem:
+def reading_problem(exc: OSError) -> ValueProblem:
     """Return why a file or a directory that exists cannot be read."""
     if isinstance(exc, PermissionError):
         return UNREADABLE
@@ -484,11 +503,5 @@ def as_value(field: Field, read: Callable[[], Any], encoding: str = "utf-8") -> 
     """
     if isinstance(read(), ValueProblem):
         return read()  # type: ignore[no-any-return]
-    if field.kind is SecretBytes:
-        raw = _OpaqueIterator(read().encode(encoding, "surrogateescape")).__next__
-        return value_of(SecretBytes, field.name, raw)
-    try:
-        read().encode()
-    except UnicodeEncodeError:
-        return NOT_UTF_8
-    return value_of(Secret, field.name, complete_pem(read))
+    is_text, errors = field.kind is Secret, "surrogateescape"
+    return value_of_text(read, field.name, is_text=is_text, encoding=encoding, errors=errors)

@@ -317,7 +317,7 @@ def declare(scenario: str) -> Boot:
     boot: Boot = Bootstrap(Canaries, **MORE.get(scenario, {}))
     holding(boot)
     SCENARIOS[scenario](boot)
-    if boot._declaration.main is None:  # noqa: SLF001  (a scenario may have its own)
+    if boot._declaration.main is None:
 
         @boot.main
         async def main(plain: str) -> None:

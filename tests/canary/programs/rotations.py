@@ -443,12 +443,6 @@ async def raise_without_words(text: str) -> Never:
     raise SpeechlessError(text)
 
 
-async def leave_at_once(text: str) -> Never:
-    """Leave the process with a last word."""
-    await checkpoint()
-    sys.exit(text)
-
-
 async def hang_on(text: str) -> None:
     """Hang, and fail at the last steps."""
     try:
@@ -469,7 +463,6 @@ HOOKS: dict[str, Hook] = {
     "from another": raise_from,
     "in a group": raise_in_a_group,
     "without words": raise_without_words,
-    "leaving": leave_at_once,
     "hanging": hang_on,
     "deaf": hang_deaf,
 }
@@ -529,7 +522,7 @@ def failing(owner: object, name: str, error: Exception) -> Iterator[list[str]]:
 
 def tell_threads() -> None:
     """Write down the variables of our frames in every thread."""
-    for number, top in sys._current_frames().items():  # noqa: SLF001  (a debugger's way)
+    for number, top in sys._current_frames().items():
         frame = top
         while frame:
             if OURS in frame.f_code.co_filename:

@@ -210,7 +210,7 @@ def read_without_a_run(
 ) -> None:
     """Follow a change by the standalone store, and load for a block."""
     now = [0.0]
-    store = StandaloneStore(boot._declaration, clock=lambda: now[0])  # noqa: SLF001
+    store = StandaloneStore(boot._declaration, clock=lambda: now[0])
     global_access._default = store  # noqa: SLF001
     before = get_secret("PASSPHRASE")
     for number in (2, 2, 1, 1):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
-from hive_boot.cli.doctor_checks.context import DoctorContext, Finding
+from hive_boot.cli.doctor_checks import DoctorContext, Finding
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, detect
 from tests.support import SETTLED
@@ -36,7 +36,7 @@ def context_of(  # noqa: PLR0913  (each argument is needed by some test)
     host = HostEnvironment(
         environ=dict(environ or {}), root=str(root), cwd=str(root / "cwd"), pid=pid
     )
-    declarations = boot._declaration  # noqa: SLF001  (as the command does)
+    declarations = boot._declaration
     field_index = declared._field_index  # noqa: SLF001  (as the command does)
     source_context = detect(host, declarations.source_options)
     return DoctorContext(

@@ -60,14 +60,12 @@ def test_the_severity_depends_on_mount_and_watch() -> None:
         (subpath, True): ("warning", "mounted-file"),
         (subpath, False): ("note", "mounted-file"),
         (compose, True): ("note", "mounted-file"),
-        (compose, False): None,
         (stale, True): ("error", "stale-mount"),
         (stale, False): ("warning", "stale-mount"),
     }
     for (file, watch), severity_and_kind in expected.items():
         finding = mounted_file_finding(file, "API_KEY", watch=watch)
-        found = finding and (finding.severity, finding.kind)
-        assert found == severity_and_kind, (file.root, watch)
+        assert (finding.severity, finding.kind) == severity_and_kind, (file.root, watch)
 
 
 def test_a_secret_on_no_mount_of_a_container_is_reported(machine: Path) -> None:

@@ -1,16 +1,13 @@
 """Modes, profiles and settings that do not fit the platform, or have no effect."""
 
 import dataclasses
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-import pytest
-
-from hive_boot import Bootstrap, Change, Secret, SecretSet, secret
+from hive_boot import Bootstrap, Change
 from hive_boot.cli.doctor_checks.configuration import (
-    ineffective_declaration,
+    hooks_without_watch,
     load_warnings,
     platform_mismatch,
 )
@@ -119,37 +116,9 @@ def test_hooks_without_watch_are_a_note(machine: Path) -> None:
     @boot.on_rotate()
     async def reconnect(_: Change) -> None: ...
 
-    declarations = boot._declaration  # noqa: SLF001  (as the command does)
+    declarations = boot._declaration
     context = context_of(machine)
 
-    (finding,) = ineffective_declaration(replace(context, declarations=declarations))
+    (finding,) = hooks_without_watch(replace(context, declarations=declarations))
     assert kinds([finding]) == [("note", "no-watch")]
-    assert not list(ineffective_declaration(context))
-
-
-def test_an_old_value_that_a_restart_forgets_is_a_note(machine: Path) -> None:
-    """A process that starts during a rotation rejects what the others accept."""
-
-    class Forgetful(SecretSet):
-        """One secret whose old value is accepted for some time."""
-
-        jwt_secret: Secret | None = secret(accept_old_for=60)
-
-    (finding,) = ineffective_declaration(context_of(machine, declared=Forgetful))
-
-    assert kinds([finding]) == [("note", "no-previous")]
-    assert finding.names == ("JWT_SECRET",)
-
-
-def test_a_probe_port_without_its_package_is_an_error(
-    machine: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A start would fail."""
-    context = context_of(machine, probe_port=8081)
-    assert not list(ineffective_declaration(context))
-
-    monkeypatch.setitem(sys.modules, "h11", None)
-
-    (finding,) = ineffective_declaration(context)
-    assert kinds([finding]) == [("error", "missing-package")]
-    assert "hive_boot[probes]" in finding.fix
+    assert not list(hooks_without_watch(context))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Secret, SecretSet, secret
-from hive_boot.cli.doctor_checks.context import file_status, is_file
+from hive_boot.cli.doctor_checks import file_status, is_file
 from hive_boot.testing import MountedVolume
 from tests.cli.doctor_checks.contexts import context_of, mounted, write
 
@@ -83,3 +83,18 @@ def test_missing_files_are_not_an_error(machine: Path) -> None:
     assert context_of(machine).read_system_file("/proc/1/cmdline") == ""
     assert file_status(Path("a\0b")) is None
     assert not is_file(machine)
+
+
+def test_a_file_under_an_older_name_is_a_file_of_the_secret(machine: Path) -> None:
+    """Also beside a file with the newer name."""
+
+    class Renamed(SecretSet):
+        api_key: Secret = secret(aliases="OLD_KEY")
+        jwt_secret: Secret = secret(aliases="OLD_SECRET")
+
+    files = {
+        write(machine / "secrets/old_key"): "API_KEY",
+        write(machine / "secrets/old_secret"): "JWT_SECRET",
+        write(machine / "secrets/jwt_secret"): "JWT_SECRET",
+    }
+    assert mounted(machine, declared=Renamed).secret_files == files

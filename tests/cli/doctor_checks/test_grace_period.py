@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hive_boot import Bootstrap
-from hive_boot.cli.doctor_checks.context import Finding
+from hive_boot.cli.doctor_checks import Finding
 from hive_boot.cli.doctor_checks.grace_period import (
     expand_manifests,
     find_manifests,
@@ -86,7 +86,7 @@ def test_an_application_with_a_main_has_no_default_delay(tmp_path: Path) -> None
 
     file = write(tmp_path / "pod.yaml", POD.format(14))
     context = context_of(tmp_path, manifests=[file])
-    declarations = boot._declaration  # noqa: SLF001  (as the command does)
+    declarations = boot._declaration
 
     assert kinds(short_grace_period(context)) == [("warning", "grace-period")]
     assert not list(short_grace_period(replace(context, declarations=declarations)))
@@ -112,7 +112,7 @@ def test_the_grace_periods_of_the_application_count(tmp_path: Path) -> None:
         @boot.service
         async def poll() -> None: ...
 
-        declarations = boot._declaration  # noqa: SLF001  (as the command does)
+        declarations = boot._declaration
         for seconds, count in ((total - 1, 1), (total, 0)):
             file = write(tmp_path / "x.service", f"[Service]\nTimeoutStopSec={seconds}\n")
             context = context_of(tmp_path, manifests=[file])

@@ -29,7 +29,7 @@ from hive_boot.secrets.sources.directories import (
 )
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
-from tests.support import SETTLED, FakeClock, as_ordinary_user, descriptors
+from tests.support import SETTLED, FakeClock, as_ordinary_user, descriptors, good_values, other_hits
 
 
 class Keys(SecretSet):
@@ -99,15 +99,15 @@ def read(
 def values(reading: DirectorySnapshot) -> dict[str, str | bytes]:
     """Give the plain values that were read well, and make sure that nothing else was found."""
     assert reading.problem is None
-    assert reading.batch.unresolved == {}
-    return {name: value.reveal() for name, value in reading.batch.values.items()}
+    assert other_hits(reading.batch) == {}
+    return {name: value.reveal() for name, value in good_values(reading.batch).items()}
 
 
 def kinds(reading: DirectorySnapshot) -> dict[str, list[str]]:
     """Give what was found of each field that is not read well."""
     return {
         name: [hit.result.kind if isinstance(hit.result, ValueProblem) else "value" for hit in hits]
-        for name, hits in reading.batch.unresolved.items()
+        for name, hits in other_hits(reading.batch).items()
     }
 
 
@@ -146,7 +146,7 @@ def test_a_volume_is_read_at_once(kubelet: MountedVolume, clock: FakeClock) -> N
 def test_a_place_is_shown_below_the_directory(kubelet: MountedVolume) -> None:
     """A person is told the path that is in the manifest, not what the kubelet makes of it."""
     kubelet.publish(ALL_OLD | {"a": ""})
-    ((hit,),) = read(kubelet.path).batch.unresolved.values()
+    ((hit,),) = other_hits(read(kubelet.path).batch).values()
 
     assert hit.place == f"{kubelet.path}/a"
 
@@ -215,7 +215,7 @@ def test_a_volume_that_is_always_swapped_is_given_up(
         reading = read(kubelet.path, policy=clock.policy())
 
     assert reading.problem == REPLACED
-    assert reading.batch.values == {}
+    assert good_values(reading.batch) == {}
     assert clock.slept == [0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.1]
 
 
@@ -269,7 +269,7 @@ def test_data_that_leads_nowhere_for_good_is_a_fault(tmp_path: Path) -> None:
             assert reading.problem == NO_DATA
             assert reading.volume
             assert not reading.is_absent
-            assert reading.batch.values == {}
+            assert good_values(reading.batch) == {}
             assert 2.0 <= clock.now - started <= 2.1
 
 
@@ -377,7 +377,7 @@ def test_a_permission_that_is_missing_for_good_is_a_problem_of_the_file() -> Non
             assert reading.problem is None
             found = {Path(name).name: each for name, each in kinds(reading).items()}
             assert found == {"b": ["unreadable"]}
-            assert {Path(name).name for name in reading.batch.values} == {"a", "c"}
+            assert {Path(name).name for name in good_values(reading.batch)} == {"a", "c"}
             assert 2.0 <= clock.now - started <= 2.1
 
 
@@ -479,7 +479,7 @@ def test_a_root_that_goes_away_during_the_read_is_absent(tmp_path: Path, clock: 
 
     assert reading.problem == ABSENT
     assert reading.is_absent
-    assert reading.batch.values == {}
+    assert good_values(reading.batch) == {}
 
 
 def test_a_root_that_is_absent_is_said_to_be(tmp_path: Path, clock: FakeClock) -> None:
@@ -583,7 +583,7 @@ def test_a_restless_directory_is_given_up(tmp_path: Path, clock: FakeClock) -> N
     reading = read(plain, policy=still(clock))
 
     assert reading.problem == CHANGING
-    assert reading.batch.values == {}
+    assert good_values(reading.batch) == {}
     assert not reading.is_absent
     assert 10.0 <= clock.now - started < 10.4
 
@@ -611,11 +611,11 @@ def test_two_files_of_one_name_are_both_found(tmp_path: Path) -> None:
     reading = read(tmp_path)
 
     assert kinds(reading) == {"a": ["value", "value"]}
-    assert {hit.place for hit in reading.batch.unresolved["a"]} == {
+    assert {hit.place for hit in other_hits(reading.batch)["a"]} == {
         f"{tmp_path}/a",
         f"{tmp_path}/A.txt",
     }
-    assert set(reading.batch.values) == {"b"}
+    assert set(good_values(reading.batch)) == {"b"}
 
 
 def test_nothing_else_is_opened(tmp_path: Path) -> None:

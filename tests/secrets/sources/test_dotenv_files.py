@@ -9,8 +9,7 @@ import pytest
 from dotenv import dotenv_values
 
 from hive_boot import Secret, SecretSet, secret
-from hive_boot.cli.migrate import apply
-from hive_boot.cli.migration_plan import MigrationPlan
+from hive_boot.cli.migrate import MigrationPlan, apply
 from hive_boot.cli.secret_files import encode_value, read_directory
 from hive_boot.secrets.fields import NAME, Field, FieldIndex, file_name_candidates
 from hive_boot.secrets.loader import load

@@ -18,7 +18,7 @@ from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.sources.files import LIMIT, FileBatch, ValueOrProblem, read_files
 from tests.fixtures.cases import case, empty_machines
 from tests.fixtures.files import make_loop, make_socket
-from tests.support import as_ordinary_user, descriptors
+from tests.support import as_ordinary_user, descriptors, good_values, other_hits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,8 +33,7 @@ def read(path: Path | str, *, text: bool = True) -> FileBatch:
 
 def held(batch: FileBatch) -> list[ValueOrProblem]:
     """Give what was found for TOKEN, good or not."""
-    good = [batch.values["token"]] if "token" in batch.values else []
-    return [*good, *(hit.result for hit in batch.unresolved.get("token", []))]
+    return [hit.result for hit in batch.hits.get("token", [])]
 
 
 def value_of(path: Path | str, *, text: bool = True) -> str | bytes:
@@ -43,7 +42,7 @@ def value_of(path: Path | str, *, text: bool = True) -> str | bytes:
     (value,) = held(batch)
     assert isinstance(value, Secret if text else SecretBytes)
     assert repr(value) == f"{'Secret' if text else 'SecretBytes'}('TOKEN', '***')"
-    assert batch.files == {"token": str(path)}
+    assert batch.names == [str(path)]
     assert not batch.permission_denied
     return value.reveal()
 
@@ -53,8 +52,8 @@ def fault_of(path: Path | str, *, text: bool = True) -> tuple[str, str]:
     batch = read(path, text=text)
     (fault,) = held(batch)
     assert isinstance(fault, ValueProblem)
-    assert batch.values == {}
-    assert [hit.place for hit in batch.unresolved["token"]] == [str(path)]
+    assert good_values(batch) == {}
+    assert [hit.place for hit in other_hits(batch)["token"]] == [str(path)]
     return fault.kind, fault.message
 
 
@@ -310,12 +309,7 @@ def test_an_absent_file_is_nothing(tmp_path: Path) -> None:
 
             batch = read(file)
 
-            assert (batch.values, batch.files, batch.unresolved, batch.dangling_links) == (
-                {},
-                {},
-                {},
-                [],
-            )
+            assert (batch.hits, batch.dangling_links) == ({}, [])
             assert not batch.permission_denied
 
 
@@ -436,9 +430,9 @@ def test_only_names_that_answer_a_field_are_opened(tmp_path: Path) -> None:
     finally:
         os.close(root)
 
-    assert list(batch.values) == ["token"]
-    assert batch.files == {"token": "token"}
-    assert batch.unresolved == {}
+    assert list(good_values(batch)) == ["token"]
+    assert batch.names == ["token"]
+    assert other_hits(batch) == {}
 
 
 def test_every_file_of_a_field_is_reported(tmp_path: Path) -> None:
@@ -466,7 +460,7 @@ def test_every_file_of_a_field_is_reported(tmp_path: Path) -> None:
                 )
             finally:
                 os.close(root)
-            hits = batch.unresolved["token"]
+            hits = other_hits(batch)["token"]
 
             assert [hit.place for hit in hits] == ["/shown/token", "/shown/TOKEN"]
             assert [
@@ -475,8 +469,7 @@ def test_every_file_of_a_field_is_reported(tmp_path: Path) -> None:
                 else hit.result.kind
                 for hit in hits
             ] == outcomes
-            assert batch.values == {}
-            assert batch.files == {}
+            assert good_values(batch) == {}
 
 
 def test_what_was_read_shows_no_value(tmp_path: Path) -> None:
@@ -559,4 +552,4 @@ def test_a_file_that_cannot_be_closed_was_read(
     path = str(tmp_path / "jwt_secret")
     batch = read_files([path], {path: ("jwt_secret", "JWT_SECRET", True)})
     monkeypatch.undo()
-    assert batch.values["jwt_secret"].reveal() == "fake-jwt-secret"
+    assert good_values(batch)["jwt_secret"].reveal() == "fake-jwt-secret"

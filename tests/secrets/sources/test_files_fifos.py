@@ -17,13 +17,13 @@ from hive_boot.secrets.sources.files import (
     LIMIT,
     NOT_ASKED,
     FifoReader,
-    content_of,
+    as_declared_type,
     read_fifo,
     read_files,
 )
 from hive_boot.secrets.value import Secret, SecretBytes
 from tests.fixtures.cases import case
-from tests.support import as_ordinary_user, descriptors
+from tests.support import as_ordinary_user, descriptors, good_values
 
 NO_TIME = 0.0
 """A timeout for FIFOs of which nobody is going to write."""
@@ -61,7 +61,7 @@ def writer(*steps: Callable[[], object]) -> Iterator[None]:
 
 def plain(path: Path | str, reader: FifoReader | None, *, is_text: bool = True) -> str | bytes:
     """Return the plain value in a FIFO, or the kind of its problem."""
-    found = content_of(read_fifo(str(path), reader), "API_KEY", is_text=is_text)
+    found = as_declared_type(read_fifo(str(path), reader), "API_KEY", is_text=is_text)
     if isinstance(found, Secret | SecretBytes):
         return found.reveal()
     return found.kind if found else "no FIFO"
@@ -185,7 +185,7 @@ def test_a_descriptor_of_a_file(tmp_path: Path) -> None:
         for _ in range(2):
             assert plain(named, FifoReader(NO_TIME)) == "no FIFO"
             batch = read_files([named], {named: ("api_key", "API_KEY", True)})
-            assert batch.values["api_key"].reveal() == "fake-key"
+            assert good_values(batch)["api_key"].reveal() == "fake-key"
 
 
 def test_what_was_read_is_kept(fifo: Path) -> None:

@@ -1,0 +1,108 @@
+"""Loaded application: secrets and settings that `boot.load()` has read without a run."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from hive_boot.lifecycle.states import Timeline
+from hive_boot.runtime.load_pipeline import LoadPipeline
+from hive_boot.runtime.redaction_scope import RedactionScope
+from hive_boot.secrets import global_access
+from hive_boot.secrets.secret_set import SecretSet
+from hive_boot.secrets.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from hive_boot.runtime.declarations import AppDeclaration
+    from hive_boot.runtime.run import Run
+
+S = TypeVar("S", bound=SecretSet)
+
+
+class LoadedApplication(Generic[S]):
+    """Values and config that ``boot.load()`` has read, until the last holder releases them.
+
+    Args:
+        declaration: the application.
+        current_run: returns its run; None before and after a run.
+
+    Attributes:
+        store: the values and the config; None until the values are valid.
+        holders: the blocks of ``boot.loaded()`` that have not ended, and the calls of ``load()``.
+    """
+
+    def __init__(
+        self, declaration: AppDeclaration, current_run: Callable[[], Run[S, Any] | None]
+    ) -> None:
+        self._declaration = declaration
+        self._current_run = current_run
+        self._pid = os.getpid()
+        self._redaction = RedactionScope()
+        self._redaction.start()
+        self.store: Store[S] | None = None
+        self.holders: int = 1
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether this process was forked while its parent was loading."""
+        return self.store is None and self._pid != os.getpid()
+
+    def read(self, *, read_fifos: bool = True) -> None:
+        """Load everything, or take over what the run has loaded.
+
+        Raises:
+            InvalidSecretsError: secrets or settings are invalid.
+        """
+        run, before = self._current_run(), self.store
+        known = before or (None if run is None else run.store)
+        store = Store(self._declaration.declared, view=None if known is None else known.view)
+
+        def publish() -> None:
+            if before is not None:
+                global_access.unregister(before)
+            global_access.register(store, loaded=True)
+            self.store = store
+
+        if run is not None and run.store.is_filled:
+            self._redaction.register_values(run.store.generation.load_result)
+            publish()
+        else:
+            pipeline = LoadPipeline(self._declaration, (), Timeline(), self._redaction)
+            pipeline.load_once(store, publish, read_fifos=read_fifos)
+
+    @contextmanager
+    def read_again(self) -> Iterator[None]:
+        """Replace for a block what was loaded, because a test overrides secrets."""
+        before: Any = self.store
+        values = vars(before.view)
+        try:
+            with global_access.load_lock:
+                self.read()
+            yield
+        finally:
+            if self.store is not None and self._current_run() is None:
+                global_access.unregister(self.store)
+                global_access.register(before, loaded=True)
+                self.store = before
+                object.__setattr__(before.view, "__dict__", values)
+
+    def continue_after(self, store: Store[S]) -> None:
+        """Continue with the values and the config of a run that has ended."""
+        if self.store is None:
+            return
+        global_access.unregister(self.store)
+        self.store = store
+        global_access.register(store, loaded=True)
+        result = store.generation.load_result
+        accepted = (*result.unused_values, *store.all_accepted_values())
+        self._redaction.register_values(result.replace(unused_values=accepted))
+
+    def close(self, *, keep_redacting: bool) -> None:
+        """Undo :meth:`read`."""
+        if self.store is not None:
+            global_access.unregister(self.store)
+        self.store = None
+        self._redaction.stop(keep_redacting=keep_redacting)

@@ -71,9 +71,15 @@ class UvicornServer(uvicorn.Server):
                 await asyncio.wait(self.server_state.tasks)
 
     def begin_shutdown(self, seconds: float) -> None:
-        """Close the listening sockets at the next tick, and limit the shutdown in seconds."""
+        """Close the listening sockets, and limit the shutdown in seconds.
+
+        uvicorn closes idle connections at its next tick. A connection that it accepts just before
+        would be closed before its request is read.
+        """
         self.config.timeout_graceful_shutdown = ceil(seconds)
         self.should_exit = True
+        for server in getattr(self, "servers", ()):
+            server.close()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
     from hive_boot.serving.endpoints import App
+
+
+_FIRST_REQUEST_TIMEOUT = 0.5
+"""Seconds that a shutdown waits for the request of a connection that has sent none."""
 
 
 class UvicornServer(uvicorn.Server):
@@ -73,13 +77,22 @@ class UvicornServer(uvicorn.Server):
     def begin_shutdown(self, seconds: float) -> None:
         """Close the listening sockets, and limit the shutdown in seconds.
 
-        uvicorn closes idle connections at its next tick. A connection that it accepts just before
-        would be closed before its request is read.
+        uvicorn begins its shutdown up to 0.1 s later. Until then it would accept connections, and
+        keep the connection of a response that ends for one more request, which could be lost.
+        asyncio loses a connection that it has accepted if the server is closed before the task
+        of the connection runs: stop accepting first, and close after such tasks.
         """
         self.config.timeout_graceful_shutdown = ceil(seconds)
         self.should_exit = True
+        loop = asyncio.get_running_loop()
         for server in getattr(self, "servers", ()):
-            server.close()
+            for sock in server.sockets:
+                loop.remove_reader(sock)  # without effect on uvloop
+            loop.call_soon(server.close)
+        for connection in list(self.server_state.connections):
+            cycle = getattr(connection, "cycle", None)  # connections of websockets have none
+            if cycle is not None and not cycle.response_complete:
+                connection.shutdown()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -90,3 +103,17 @@ class UvicornServer(uvicorn.Server):
         """Start accepting connections, and call ``on_started``."""
         await super().startup(sockets)
         self._on_started()
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Let connections that were just accepted send their request, and shut down.
+
+        uvicorn closes them at once, and their clients get an error. Go's net/http waits for up to
+        5 s: https://pkg.go.dev/net/http#Server.Shutdown
+        """
+        seconds = min(_FIRST_REQUEST_TIMEOUT, self.config.timeout_graceful_shutdown or 0)
+        connections = self.server_state.connections
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(getattr(each, "cycle", each) is None for each in connections):  # noqa: ASYNC110  (uvicorn has no event for it)
+                    await asyncio.sleep(0.01)
+        await super().shutdown(sockets)

@@ -8,13 +8,14 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import uvicorn
 from anyio import to_thread
@@ -178,6 +179,59 @@ async def test_a_connection_that_is_kept_does_not_hold_the_stop(server: HttpServ
         await ended.wait()
 
 
+@pytest.mark.parametrize("case", [name for name in CASES if "trio" not in name], indirect=True)
+async def test_a_shared_socket_loses_no_connection_at_a_stop(server: HttpServer) -> None:
+    """Each connection is accepted and answered, or waits for another process."""
+    sock = bind("127.0.0.1", 0)
+    with sock.dup() as shared, ExitStack() as stack:
+        async with anyio.create_task_group() as group:
+            await group.start(partial(server.serve, Application(), sock))
+            clients = []
+            for _each in range(8):
+                client = socket.create_connection(shared.getsockname(), timeout=10)
+                stack.enter_context(client)
+                client.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+                clients.append(client)
+                await anyio.lowlevel.checkpoint()
+            server.stop(60)
+        shared.setblocking(False)  # noqa: FBT003  (its only argument)
+        with suppress(BlockingIOError):
+            while True:
+                with shared.accept()[0] as waiting:
+                    waiting.recv(1000)
+                    waiting.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        assert {client.recv(12) for client in clients} == {b"HTTP/1.1 200"}
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if "uvicorn" in name], indirect=True)
+async def test_a_new_connection_can_send_its_request_after_the_stop(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that was accepted just before the stop gets a response, not a reset."""
+    monkeypatch.setattr("hive_boot.serving.uvicorn_server._FIRST_REQUEST_TIMEOUT", 30)
+    async with serving(server, Application()) as (port, ended):
+        async with connected(port) as client, connected(port) as other:
+            await other.ask()  # accepted later
+            server.stop(60)
+            await anyio.sleep(0.25)  # longer than a tick of uvicorn
+            assert (await client.ask()).status == 200
+            assert await client.is_closed()
+        await ended.wait()
+
+
+@pytest.mark.parametrize("case", [name for name in CASES if "uvicorn" in name], indirect=True)
+async def test_a_new_connection_without_a_request_does_not_hold_the_stop(
+    server: HttpServer,
+) -> None:
+    """A browser connects in advance, for requests that may never come."""
+    async with serving(server, Application()) as (port, ended), connected(port) as client:
+        async with connected(port) as other:
+            await other.ask()
+        server.stop(60)
+        assert await client.is_closed()
+        await ended.wait()
+
+
 async def test_a_request_in_flight_is_answered(server: HttpServer) -> None:
     """A request that was asked before the stop is answered within the grace."""
     app = Application()
@@ -193,6 +247,25 @@ async def test_a_request_in_flight_is_answered(server: HttpServer) -> None:
         assert await client.is_closed()
         await ended.wait()
     assert app.ended == ["done"]
+
+
+# hypercorn on trio closes it too, but waits after one more request until the grace is over.
+@pytest.mark.parametrize("case", [name for name in CASES if "trio" not in name], indirect=True)
+async def test_the_connection_of_a_response_that_ends_is_not_kept(server: HttpServer) -> None:
+    """Another request on it could be lost, if the server closes it at that moment."""
+    app = Application()
+    async with serving(server, app) as (port, ended), connected(port) as client:
+        await client.send("/half")
+        await until(lambda: app.asked)
+        server.stop(60)
+        await until_refused(port)
+        app.to_answer.set()
+        assert (await client.answer()).is_whole
+        with suppress(anyio.BrokenResourceError):
+            await client.send()
+        assert await client.is_closed()
+        await ended.wait()
+    assert app.asked == 1
 
 
 async def test_a_request_that_does_not_end_is_ended(

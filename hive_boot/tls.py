@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from math import inf
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any, Never, Protocol
+from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -38,6 +39,13 @@ _WARN_BEFORE = (30 * _DAY, 7 * _DAY, _DAY)
 
 _COMPOSED = {"load_cert_chain", "load_default_certs", "set_servername_callback"}
 """Methods of SSLContext that call other methods, and the one that is refused."""
+
+
+_reported: WeakKeyDictionary[AppDeclaration, dict[str, tuple[float, int]]] = WeakKeyDictionary()
+"""The last expiry of each certificate, by its name, and how many times were passed before it.
+
+Several contexts of an application may have the same certificate, whose expiry is logged once.
+"""
 
 
 class _Application(Protocol):
@@ -159,7 +167,6 @@ class LiveContext(ssl.SSLContext):
     _pair: _Pair | None = None
     _candidate: _Pair | None = None
     _is_valid: anyio.Event | None = None
-    _reported: tuple[float, int] = (0.0, 0)
 
     def __init__(
         self,
@@ -191,6 +198,7 @@ class LiveContext(ssl.SSLContext):
         if len({each.activate_after for each in fields}) > 1:
             message = f"{self._label} must have the same activate_after=, to change together."
             raise DeclarationError(message)
+        self._reported = _reported.setdefault(declaration, {})
         declaration.certificates.add(self)
         with suppress(LifecycleError):
             self._in_use()
@@ -303,11 +311,11 @@ class LiveContext(ssl.SSLContext):
         try:
             return self._build(values)
         except (OSError, ValueError) as exc:
-            if last is not None:
-                return last
             problem = Problem(self._label, "check", f"was refused: {exc}")
-            name = self._declaration.name
-            raise InvalidSecretsError([problem], declaration=name) from None
+        if last is not None:
+            return last
+        # Raised here, because the frames of the caught exception contain the key.
+        raise InvalidSecretsError([problem], declaration=self._declaration.name)
 
     def _warn(self, pair: _Pair) -> None:
         """Log that the certificate expires soon, or has expired, once for each time."""
@@ -315,24 +323,33 @@ class LiveContext(ssl.SSLContext):
         # A certificate for a few days is always about to expire.
         steps = [each for each in _WARN_BEFORE if 2 * each <= pair.expires - pair.begins]
         passed = sum(left <= each for each in (*steps, 0))
-        if passed and (pair.expires, passed) != self._reported:
-            log_messages.log_certificate_expiry(self._names[0], pair.expires, left)
-        self._reported = pair.expires, passed
+        name, now = self._names[0], (pair.expires, passed)
+        if passed and now != self._reported.get(name):
+            log_messages.log_certificate_expiry(name, pair.expires, left)
+        self._reported[name] = now
 
     def _build(self, values: tuple[Value | None, ...]) -> _Pair:
         """Return a new context with all settings.
 
         Raises:
-            ValueError: a value is absent or not usable; the text contains names and no value.
-            OSError: a file with CAs, which a setting names, cannot be read any more.
+            OSError: no temporary file can be written.
+            ValueError: a value is absent or not usable, or a file of a setting cannot be read; the
+                text contains names and no value.
         """
         context = ssl.SSLContext(self.protocol)
         context.check_hostname = False  # otherwise verify_mode could not be CERT_NONE
         for name, args, options in self._settings:
-            getattr(context, name)(*args, **options)
+            try:
+                getattr(context, name)(*args, **options)
+            except OSError as exc:  # a file, which was readable before
+                paths = ", ".join(map(str, filter(None, (*args, *options.values()))))
+                message = f"{name}({paths}) has failed: {exc.strerror}"
+                raise ValueError(message) from None
         for name in self._attributes_set:
             setattr(context, name, getattr(self, name))
+        # check_hostname has changed verify_mode if it was set before.
         context.check_hostname = self.check_hostname
+        context.verify_mode = self.verify_mode
         (certificate_name, key_name, ca_name), (certificate, key, ca) = self._names, values
         begins, expires = 0.0, inf
         if certificate_name:
@@ -362,8 +379,9 @@ def _setting(name: str) -> Callable[..., None]:
 
 def _reading(name: str) -> Callable[..., object]:
     def read(self: LiveContext, *args: object, **options: object) -> object:
-        pair = self._pair
-        source = super(LiveContext, self) if pair is None else pair.context
+        source: ssl.SSLContext = super(LiveContext, self)  # type: ignore[assignment]
+        with suppress(LifecycleError, InvalidSecretsError):
+            source = self._in_use().context
         return getattr(source, name)(*args, **options)
 
     return read

@@ -90,3 +90,22 @@ async def test_the_expiry_is_what_the_certificate_says(pairs: Pairs, volume: Mou
             assert abs(expires - time.time() - 86400 * days) < 3600, name
         assert client_context(boot, ca="tls_crt").report_expiry() == {}
     assert isinstance(context, LiveContext)
+
+
+async def test_several_contexts_of_a_certificate_log_its_expiry_once(
+    pairs: Pairs,
+    volume: MountedVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A server and a client with one certificate are one warning at each time."""
+    publish(volume, *pairs["quarter"])
+    boot = application(volume)
+    contexts = [server_context(boot, **FIELDS), client_context(boot, **FIELDS)]
+    now = time.time()
+    async with boot.running():
+        for days, count in ((0, 0), (10, 1), (10.1, 1), (30.5, 2)):
+            monkeypatch.setattr(time, "time", lambda days=days: now + 86400 * days)
+            for _ in contexts:
+                boot.status()
+            assert caplog.text.count("The certificate TLS_CRT expires") == count

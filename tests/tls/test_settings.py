@@ -3,14 +3,18 @@
 import ssl
 from pathlib import Path
 
+import anyio
 import pytest
 
+from hive_boot import Change, InvalidSecretsError
 from hive_boot.testing import MountedVolume
 from hive_boot.tls import client_context, server_context
 from tests.fixtures.certificates import common_name, shake
-from tests.tls.pairs import FIELDS, Pairs, application, files, publish, trusting
+from tests.tls.pairs import FIELDS, Pairs, application, files, publish, served_name, trusting
 
 pytestmark = pytest.mark.anyio
+
+der = ssl.PEM_cert_to_DER_cert
 
 
 async def test_settings_apply_to_every_pair(
@@ -92,3 +96,74 @@ async def test_a_client_uses_the_cas_of_the_machine(
         publish(volume, *pairs["rsa"])
         await boot.reload()
         shake(server, client)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the start", "later"])
+async def test_a_setting_that_changed_another_one_is_in_force(
+    pairs: Pairs, volume: MountedVolume, *, before: bool
+) -> None:
+    """``check_hostname`` has made certificates of clients required, and they stay so."""
+    boot = application(volume)
+    context = server_context(boot, **FIELDS)
+
+    def change() -> None:
+        context.check_hostname = True
+        context.check_hostname = False
+
+    if before:
+        change()
+    async with boot.running():
+        if not before:
+            served_name(context, pairs)
+            change()
+        for name in ("one", "two"):
+            publish(volume, *pairs[name])
+            await boot.reload()
+            assert context.verify_mode == ssl.CERT_REQUIRED
+            with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN"):
+                shake(context, trusting(pairs["ca"][0]))
+
+
+async def test_attributes_are_those_of_the_pair_in_use(pairs: Pairs, volume: MountedVolume) -> None:
+    """They are so before the first connection of a run, and in a hook of a rotation."""
+    publish(volume, *pairs["one"], pairs["ca"][0])
+    boot = application(volume)
+    context = server_context(boot, **FIELDS, ca="tls_ca")
+    called = anyio.Event()
+
+    @boot.on_rotate("tls_ca")
+    async def compare(_: Change) -> None:
+        assert context.get_ca_certs(binary_form=True) == [der(pairs["ca2"][0])]
+        assert context.session_stats()["accept"] == 0
+        called.set()
+
+    assert context.get_ca_certs() == []
+    async with boot.running():
+        assert context.get_ca_certs(binary_form=True) == [der(pairs["ca"][0])]
+        publish(volume, *pairs["one"], pairs["ca2"][0])
+        await boot.reload()
+        await called.wait()
+        assert boot.status().hook_failures == {"compare": 0}
+    assert context.get_ca_certs(binary_form=True) == [der(pairs["ca2"][0])]
+
+
+async def test_a_file_of_a_setting_that_is_gone_refuses_a_rotation(
+    pairs: Pairs, volume: MountedVolume, tmp_path: Path
+) -> None:
+    """The problem names the file; the last pair stays in use with the CAs of before."""
+    certificate, _ = files(tmp_path, pairs, "ca")
+    boot = application(volume)
+    context = server_context(boot, **FIELDS)
+    context.load_verify_locations(cafile=certificate)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    async with boot.running():
+        publish(volume, *pairs["two"])
+        certificate.unlink()
+        with pytest.raises(InvalidSecretsError, match=f"TLS_CRT(?s:.)*{certificate}"):
+            await boot.reload()
+        assert served_name(context, pairs) == "one"
+        assert context.cert_store_stats()["x509_ca"] == 1
+        certificate.write_text(pairs["ca"][0])
+        await boot.reload()
+        assert served_name(context, pairs) == "two"
+        assert context.get_ca_certs(binary_form=True) == [der(pairs["ca"][0])]

@@ -4,6 +4,7 @@ import os
 import ssl
 import subprocess
 import tempfile
+import traceback
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,14 +35,19 @@ pytestmark = pytest.mark.anyio
 def test_an_unusable_pair_is_described_without_its_values(
     pairs: Pairs, volume: MountedVolume
 ) -> None:
-    """The text has the field that is wrong and the reason, and OpenSSL asks no terminal."""
+    """The text has the field that is wrong and the reason, and OpenSSL asks no terminal.
+
+    No key is in the frames of the error, which debuggers and error trackers show.
+    """
     (certificate, key), authority = pairs["one"], pairs["ca"][0]
+    private = "".join(key.splitlines()[1:-1])
     cut, damaged = key[:100] + key[-40:], authority[:200] + authority[-40:]
     table = {
         "TLS_KEY is encrypted": (certificate, encrypt_key(key)),
         "TLS_KEY does not belong": (certificate, pairs["two"][1]),
         "TLS_KEY does not belong to": (certificate, pairs["rsa"][1]),
         "TLS_CRT contains no CERTIFICATE": (key, key),
+        "belong to the first certificate in TLS_CRT": (authority + certificate, key),
         "TLS_KEY contains no PRIVATE KEY": (certificate, certificate),
         "cannot use TLS_CRT with TLS_KEY": (certificate, cut),
         "TLS_CRT has expired": pairs["expired"],
@@ -61,8 +67,18 @@ def test_an_unusable_pair_is_described_without_its_values(
             server_context(boot, **fields)
         (problem,) = caught.value.problems
         assert (problem.kind, problem.name[:20]) == ("check", "TLS_CRT with TLS_KEY"), text
-        assert key[60:80] not in str(caught.value), text
+        shown = repr(shown_by_frames(caught.value)) + str(caught.value)
+        assert private[10:40] not in shown, text
     assert descriptors() == before
+
+
+def shown_by_frames(exc: BaseException | None) -> list[object]:
+    """Return the variables in the frames of an exception and its contexts; of hive_boot only."""
+    if exc is None:
+        return []
+    frames = [frame for frame, _ in traceback.walk_tb(exc.__traceback__)]
+    own = [frame for frame in frames if "/hive_boot/" in frame.f_code.co_filename]
+    return [frame.f_locals for frame in own] + shown_by_frames(exc.__context__)
 
 
 def test_no_half_of_a_chain_is_accepted(pairs: Pairs, volume: MountedVolume) -> None:
@@ -111,6 +127,44 @@ def test_pairs_of_other_tools_are_accepted(
         server_context(boot, **FIELDS)
 
 
+def test_every_kind_of_key_is_accepted(volume: MountedVolume, tmp_path: Path) -> None:
+    """RSA, also in the form of PKCS#1 and for PSS, NIST curves, and Edwards curves."""
+    for kind in ("RSA", "RSA-PSS", "EC", "ED25519", "ED448"):
+        certificate, key = make_certificate(tmp_path, kind, kind)
+        forms = [key]
+        if kind == "RSA":
+            command = ["openssl", "rsa", "-traditional"]
+            made = subprocess.run(command, input=key, check=True, capture_output=True, text=True)
+            forms.append(made.stdout)
+            assert "BEGIN RSA PRIVATE KEY" in forms[1]
+        for form in forms:
+            publish(volume, certificate, form)
+            boot = application(volume)
+            with boot.loaded():
+                _, connected = shake(server_context(boot, **FIELDS), trusting(certificate))
+                shown = connected.getpeercert(binary_form=True)
+                assert shown == ssl.PEM_cert_to_DER_cert(certificate), kind
+
+
+def test_a_file_with_cas_may_have_comments(pairs: Pairs, volume: MountedVolume) -> None:
+    """Comments of any characters, Windows line ends, repetitions and keys in it do not matter."""
+    authority, key = pairs["ca"]
+    table = {
+        "comments": f"# Müller\n\n-----\n{authority}# end -----\n\n{pairs['ca2'][0]}# \x7f\n",
+        "Windows line ends": authority.replace("\n", "\r\n"),
+        "repetition": authority * 2,
+        "a key": key + authority,
+    }
+    for kind, text in table.items():
+        publish(volume, *pairs["one"], text)
+        boot = application(volume)
+        with boot.loaded():
+            server = server_context(boot, **FIELDS, ca="tls_ca")
+            client = client_context(boot, **FIELDS, ca="tls_ca")
+            assert common_name(shake(server, client)[0]) == "one", kind
+            assert server.cert_store_stats()["x509_ca"] == 1 + (kind == "comments"), kind
+
+
 class Bundle(SecretSet):
     """A pair in one field."""
 
@@ -131,6 +185,27 @@ def test_a_chain_is_sent_and_one_field_may_contain_all(
         assert common_name(shake(context, trusting(root[0]))[1]) == "leaf"
         (name,) = context.report_expiry()
     assert name == "BUNDLE"
+
+
+def test_a_key_reaches_openssl_through_memory(
+    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file on a disk is opened for writing, and child processes inherit no descriptor."""
+    opened: list[object] = []
+    flags: list[int] = []
+    create = os.memfd_create
+
+    def noted(name: str, *more: int) -> int:
+        descriptor = create(name, *more)
+        flags.append(os.get_inheritable(descriptor))
+        return descriptor
+
+    monkeypatch.setattr(os, "memfd_create", noted)
+    monkeypatch.setattr("hive_boot.tls.mkstemp", lambda: opened.append("a temporary file"))
+    boot = application(volume)
+    with boot.loaded():
+        server_context(boot, **FIELDS)
+    assert (opened, flags) == ([], [False, False])
 
 
 def test_without_files_in_memory_a_temporary_file_is_used_and_removed(

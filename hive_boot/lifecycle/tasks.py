@@ -250,9 +250,9 @@ async def call_on_stop(call: Callable[[], object], label: str) -> None:
 def open_tasks() -> set[asyncio.Task[Any]]:
     """Return the tasks of the running asyncio loop that other code has started and that are open.
 
-    They are the tasks besides the current one, those of hive_boot, and those that anyio has
-    created: the main task, and those in task groups, which do not outlive their group. Always
-    empty on trio.
+    They are the tasks besides the current one, those of hive_boot, those that anyio has created
+    (the main task, and those in task groups, which do not outlive their group), and those in which
+    asyncio waits for the TLS handshake of a client. Always empty on trio.
     """
     _, asyncio = _asyncio_loop()
     if asyncio is None:
@@ -260,9 +260,21 @@ def open_tasks() -> set[asyncio.Task[Any]]:
     backends = f"{os.sep}anyio{os.sep}_backends{os.sep}"
     return {
         task
-        for task in asyncio.all_tasks() - {asyncio.current_task()}
+        for task in asyncio.all_tasks() - {asyncio.current_task()} - handshakes().keys()
         if backends not in getattr(getattr(task.get_coro(), "cr_code", None), "co_filename", "")
     }
+
+
+def handshakes() -> dict[asyncio.Task[Any], object]:
+    """Return the tasks in which asyncio waits for the TLS handshakes of clients; none on trio.
+
+    Returns:
+        The SSL contexts of the servers, by these tasks; None for a connection without TLS.
+    """
+    _, asyncio = _asyncio_loop()
+    tasks = set() if asyncio is None else asyncio.all_tasks()
+    accepting = [each for each in tasks if task_name(each).endswith("._accept_connection2")]
+    return {each: each.get_coro().cr_frame.f_locals.get("sslcontext") for each in accepting}
 
 
 async def wait_for_tasks(tasks: set[asyncio.Task[Any]], seconds: float) -> None:

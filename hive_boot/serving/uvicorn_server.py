@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import uvicorn
 
+from hive_boot.lifecycle.tasks import handshakes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from socket import socket
@@ -107,6 +109,9 @@ class UvicornServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Let connections that were just accepted send their request, and shut down.
 
+        Connections whose TLS handshake has not ended then are closed: from Python 3.12 on the end
+        of a server waits for them.
+
         uvicorn closes them at once, and their clients get an error. Go's net/http waits for up to
         5 s: https://pkg.go.dev/net/http#Server.Shutdown
         """
@@ -114,6 +119,11 @@ class UvicornServer(uvicorn.Server):
         connections = self.server_state.connections
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while any(getattr(each, "cycle", each) is None for each in connections):  # noqa: ASYNC110  (uvicorn has no event for it)
+                while self.config.ssl in handshakes().values() or any(  # noqa: ASYNC110  (uvicorn has no event for it)
+                    getattr(each, "cycle", each) is None for each in connections
+                ):
                     await asyncio.sleep(0.01)
+        for task, context in handshakes().items():
+            if context is self.config.ssl:
+                task.cancel()
         await super().shutdown(sockets)

@@ -25,6 +25,7 @@ from wsproto.events import TextMessage
 
 from hive_boot import DeclarationError, LifecycleError
 from hive_boot._timings import Timings
+from hive_boot.lifecycle.tasks import handshakes
 from hive_boot.serving.endpoints import App, Receive, Scope, Send
 from hive_boot.serving.servers import _RESERVED_OPTIONS, HttpServer, bind
 from tests.fixtures.certificates import make_certificate
@@ -611,6 +612,27 @@ async def test_a_handshake_follows_the_options(case: str, tmp_path: Path) -> Non
         cipher, protocol = await to_thread.run_sync(shake, port)
     assert "AES128" in cipher
     assert protocol == ("http/1.1" if name == "uvicorn" else "h2")
+
+
+async def test_a_client_without_a_handshake_does_not_hold_the_stop(
+    case: str, server: HttpServer, tmp_path: Path
+) -> None:
+    """Its connection is closed; on trio at the end of the grace period."""
+    make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    is_on_trio = "trio" in case
+    async with (
+        serving(server, Application(), context) as (port, ended),
+        await anyio.connect_tcp("127.0.0.1", port) as client,
+    ):
+        if case in {"uvicorn", "hypercorn"}:
+            await until(handshakes)
+        server.stop(0.05 if is_on_trio else 60)
+        await ended.wait()
+        if "uvloop" not in case:
+            with pytest.raises(anyio.EndOfStream):
+                await client.receive()
 
 
 async def test_an_option_takes_precedence_over_a_default(case: str) -> None:

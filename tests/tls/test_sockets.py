@@ -1,5 +1,6 @@
 """Sockets and streams of other libraries with TLS contexts that follow a rotation."""
 
+import asyncio
 import socket
 import ssl
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import anyio
 import pytest
 import trio
 
+from hive_boot.lifecycle.tasks import open_tasks
 from hive_boot.testing import MountedVolume
 from hive_boot.tls import client_context, server_context, serving_context
 from tests.fixtures.certificates import common_name, shake
@@ -91,6 +93,28 @@ async def test_streams_of_trio_follow(
                 assert await stream.receive_some() == name.encode()
                 assert common_name(stream) == name  # type: ignore[arg-type]
         nursery.cancel_scope.cancel()
+    del anyio_backend
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_client_without_a_handshake_is_no_task_of_the_application(
+    anyio_backend: str, volume: MountedVolume
+) -> None:
+    """A stop neither waits for the task that asyncio has for it, nor names it."""
+    boot = application(volume)
+    context = server_context(boot, **FIELDS)
+    async with boot.running():
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
+        before = len(asyncio.all_tasks())
+        with socket.create_connection(server.sockets[0].getsockname()):
+            with anyio.fail_after(30):
+                while len(asyncio.all_tasks()) == before:  # noqa: ASYNC110  (it has no event)
+                    await anyio.sleep(0.001)
+            assert open_tasks() == set()
+        server.close()
+        with anyio.fail_after(30):
+            while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110  (the same)
+                await anyio.sleep(0.001)
     del anyio_backend
 
 

@@ -26,6 +26,10 @@ _DISPLAYS = frozenset({"logging", "loguru", "rich", "structlog"})
 """Packages that format an object only to show it."""
 
 
+_CONVERTERS = frozenset({"psycopg", "sqlalchemy", "urllib"})
+"""Packages that accept any object, and send its ``str`` to a server."""
+
+
 class _MisuseWarnings:
     """Warnings of a secret that is used as if it were its plain value.
 
@@ -120,13 +124,11 @@ class _Opaque(Generic[Plain]):
         return f"{type(self).__name__}({self._name!r}, '***')"
 
     def __str__(self) -> str:
-        # SQLAlchemy accepts any object as the password of a URL, and converts it later.
-        if misuse_warnings.are_enabled and "sqlalchemy" in sys.modules:
+        if misuse_warnings.are_enabled:
             caller = sys._getframe(1)  # noqa: SLF001  (there is no public way to a frame)
-            if caller.f_globals.get("__name__", "").startswith("sqlalchemy."):
-                misuse_warnings.report(
-                    self._name, f"SQLAlchemy received {self!r} instead of a text"
-                )
+            package = caller.f_globals.get("__name__", "").partition(".")[0]
+            if package in _CONVERTERS:
+                misuse_warnings.report(self._name, f"{package} received {self!r} as a text")
         return repr(self)
 
     def __format__(self, spec: str, /) -> str:

@@ -5,9 +5,11 @@ import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import anyio
 import pytest
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -32,6 +34,14 @@ def url() -> URL:
     return URL.create("postgresql+asyncpg", username="u", password=KEY)  # type: ignore[arg-type]
 
 
+def matched(value: object) -> bool:
+    """Return whether a value matches a text."""
+    match value:
+        case "fake-key":
+            return True
+    return False
+
+
 MISTAKES: dict[str, Callable[[], object]] = {
     "f-string": lambda: f"Bearer {KEY}",
     "f-string with a width": lambda: f"{KEY:>40}",
@@ -48,6 +58,9 @@ MISTAKES: dict[str, Callable[[], object]] = {
     "index of a list": lambda: [KEY].count("fake"),  # type: ignore[arg-type]
     "SQLAlchemy's text of a URL": lambda: url().render_as_string(hide_password=False),
     "SQLAlchemy's arguments": lambda: url().translate_connect_args(),
+    "psycopg's connection string": lambda: make_conninfo(password=KEY),  # type: ignore[arg-type]
+    "query of a URL": lambda: urlencode({"key": KEY}),
+    "match statement": lambda: matched(KEY),
 }
 """Operations that succeed, and do not use the value."""
 
@@ -67,6 +80,7 @@ CORRECT: dict[str, Callable[[], object]] = {
         logging.makeLogRecord({"key": KEY})
     ),
     "SQLAlchemy's hidden password": lambda: str(url()),
+    "psycopg with the value": lambda: make_conninfo(password=KEY.reveal()),
     "SQLAlchemy with the value": lambda: URL.create("sqlite", password=KEY.reveal()),
 }
 
@@ -96,7 +110,7 @@ def test_what_shows_a_secret_on_purpose_is_no_mistake() -> None:
 
 def test_an_engine_of_sqlalchemy_is_reported_where_it_is_created() -> None:
     """The warning stands at the line of the application, not at one of SQLAlchemy."""
-    with pytest.warns(UserWarning, match="SQLAlchemy") as caught:
+    with pytest.warns(UserWarning, match="sqlalchemy") as caught:
         create_async_engine(url())
     assert [each.filename for each in caught] == [__file__]
 

@@ -283,6 +283,8 @@ def collect_texts(value: object, *, others: Others = "keep") -> list[str]:
             found.append(each)
         elif isinstance(each, bytes | bytearray):
             found.append(each.decode("latin-1"))
+        elif type(each) is int and others == "raise":
+            found.append(as_text(each, str))
         elif id(each) not in seen and not isinstance(each, _WITHOUT_TEXT):
             seen.add(id(each))
             members = _contents(each, others)
@@ -372,6 +374,10 @@ class _StructureCopier:
         """Return a redacted copy of ``value``."""
         if isinstance(value, str):
             return self._matcher.scrub(value)
+        if type(value) is int and self._others == "raise":
+            text = as_text(value, str)
+            redacted = self._matcher.scrub(text)
+            return value if redacted is text else redacted
         if isinstance(value, _WITHOUT_TEXT):
             return value
         if isinstance(value, bytes | bytearray):

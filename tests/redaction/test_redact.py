@@ -241,6 +241,17 @@ def test_what_cannot_be_handled_raises(redaction: Redaction) -> None:
             assert VALUE not in str(caught.value)
 
 
+def test_a_number_that_is_a_secret_becomes_a_text(closed: Redaction) -> None:
+    """A numeric secret is hidden in a structure too; other numbers stay, also very large ones."""
+    closed.open()
+    closed.register([Secret("PIN", "4711008151")])
+    pin: Any = 4711008151
+    shown = redact({"pin": pin, "n": [True, -pin, 47, 1.5, 10**5000]})
+    assert shown == {"pin": MASK, "n": [True, f"-{MASK}", 47, 1.5, 10**5000]}
+    assert redact(pin) == MASK
+    assert redact({pin: 47}) == {MASK: 47}
+
+
 def test_the_environment_is_not_changed(
     redaction: Redaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,6 +165,10 @@ def test_a_file_with_cas_may_have_comments(pairs: Pairs, volume: MountedVolume) 
             assert server.cert_store_stats()["x509_ca"] == 1 + (kind == "comments"), kind
 
 
+AUTHORITY = "basicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign\n"
+"""Extensions of a certificate that signs others."""
+
+
 class Bundle(SecretSet):
     """A pair in one field."""
 
@@ -176,7 +180,7 @@ def test_a_chain_is_sent_and_one_field_may_contain_all(
 ) -> None:
     """A client that trusts only the root verifies the chain; the key may be in the same bytes."""
     root = make_certificate(tmp_path, "root")
-    between = issue(tmp_path, "between", "root", extensions="basicConstraints = CA:TRUE")
+    between = issue(tmp_path, "between", "root", extensions=AUTHORITY)
     leaf = issue(tmp_path, "leaf", "between")
     volume.publish({"bundle": f"{leaf[1]}{leaf[0]}{between[0]}"})
     boot = application(volume, Bundle)

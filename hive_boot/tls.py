@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.sources.files import Value
 
-_OTHER_KEY = frozenset({"KEY_TYPE_MISMATCH", "KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
-"""Reasons of OpenSSL for a key that does not belong to a certificate, by their types."""
+_OTHER_KEY = frozenset({"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
+"""Reasons of OpenSSL for a key of another certificate, of the same type and of another one."""
 
 _DAY = 86400
 

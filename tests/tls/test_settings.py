@@ -4,9 +4,10 @@ import ssl
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 
-from hive_boot import Change, InvalidSecretsError
+from hive_boot import Change, InvalidSecretsError, Secret, SecretSet, secret
 from hive_boot.testing import MountedVolume
 from hive_boot.tls import client_context, server_context
 from tests.fixtures.certificates import common_name, shake
@@ -145,6 +146,29 @@ async def test_attributes_are_those_of_the_pair_in_use(pairs: Pairs, volume: Mou
         await called.wait()
         assert boot.status().hook_failures == {"compare": 0}
     assert context.get_ca_certs(binary_form=True) == [der(pairs["ca2"][0])]
+
+
+class Soon(SecretSet):
+    """A pair and CAs that are used a moment after they were read."""
+
+    tls_crt: Secret = secret(activate_after=0.01)
+    tls_key: Secret = secret(activate_after=0.01)
+    tls_ca: Secret = secret(activate_after=0.01)
+
+
+async def test_attributes_change_at_an_activation(pairs: Pairs, volume: MountedVolume) -> None:
+    """They do so without a connection, when the pair of the last one is not in use any more."""
+    publish(volume, *pairs["one"], pairs["ca"][0])
+    boot = application(volume, Soon)
+    context = server_context(boot, **FIELDS, ca="tls_ca")
+    async with boot.running() as secrets:
+        shake(context, client_context(boot, **FIELDS, ca="tls_ca"))
+        publish(volume, *pairs["one"], pairs["ca2"][0])
+        await boot.reload()
+        with anyio.fail_after(30):
+            while secrets.tls_ca.reveal() == pairs["ca"][0]:
+                await anyio.lowlevel.checkpoint()
+        assert context.get_ca_certs(binary_form=True) == [der(pairs["ca2"][0])]
 
 
 async def test_a_file_of_a_setting_that_is_gone_refuses_a_rotation(

@@ -107,7 +107,7 @@ class UvicornServer(uvicorn.Server):
         self._on_started()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Let connections that were just accepted send their request, and shut down.
+        """Wait for the requests of connections that were just accepted, and shut down.
 
         Connections whose TLS handshake has not ended then are closed: from Python 3.12 on the end
         of a server waits for them.

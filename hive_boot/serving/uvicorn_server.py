@@ -105,7 +105,7 @@ class UvicornServer(uvicorn.Server):
         self._on_started()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        """Let connections that were just accepted send their request, and shut down.
+        """Wait for the requests of connections that were just accepted, and shut down.
 
         uvicorn closes them at once, and their clients get an error. Go's net/http waits for up to
         5 s: https://pkg.go.dev/net/http#Server.Shutdown

@@ -8,11 +8,14 @@ import sys
 import pytest
 
 from benchmarks.comparison import Answer, Comparison
+from benchmarks.rotations.scenarios import ROTATIONS
 from benchmarks.signals.scenarios import SIGNALS
 from tests.support import ROOT, child_environment
 
 TEXT = (ROOT / "docs" / "why.md").read_text("utf-8")
-COMPARISONS = pytest.mark.parametrize("comparison", [SIGNALS], ids=lambda each: each.name)
+COMPARISONS = pytest.mark.parametrize(
+    "comparison", [SIGNALS, ROTATIONS], ids=lambda each: each.name
+)
 
 
 def measured(comparison: Comparison) -> str:
@@ -29,8 +32,9 @@ def table(comparison: Comparison) -> list[list[str]]:
 
 
 def test_the_moments_are_as_many_as_the_page_names() -> None:
-    """There are fifteen scenarios of signals."""
+    """There are fifteen scenarios of signals and ten of rotations."""
     assert len(SIGNALS.scenarios) == 15
+    assert len(ROTATIONS.scenarios) == 10
 
 
 @COMPARISONS
@@ -84,8 +88,8 @@ def test_a_table_takes_the_place_of_the_one_before(comparison: Comparison) -> No
 
 @pytest.mark.parametrize(
     ("comparison", "moments"),
-    [(SIGNALS, ["ready", "stops-fail"])],
-    ids=["signals"],
+    [(SIGNALS, ["ready", "stops-fail"]), (ROTATIONS, ["swap"])],
+    ids=["signals", "rotations"],
 )
 def test_the_script_runs(comparison: Comparison, moments: list[str]) -> None:
     """The script reproduces the answers of hive_boot."""

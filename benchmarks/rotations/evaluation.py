@@ -118,14 +118,12 @@ def evaluate_stream(held: Sequence[Held], *, wanted: Values, published: float) -
         published: the time of the last update.
     """
     mixed = sum(len(each.updates) > 1 for each in held)
-    errors = sum(bool(each.problem) for each in held)
-    seen = [f"{mixed} of {len(held)} sets mixed"]
-    if errors:
-        seen.append(f"reading raised {errors} times")
+    problems = sorted({each.problem for each in held if each.problem})
+    seen = [f"{mixed} of {len(held)} sets mixed", *problems]
     used = _used_after(held[-1], wanted, published)
     within = f"within {WITHIN:.0f} s"
     seen.append(f"not the last {within}" if used is None else f"the last after {used:.2f} s")
-    return Answer(used is not None and not mixed and not errors, ", ".join(seen))
+    return Answer(used is not None and not mixed and not problems, ", ".join(seen))
 
 
 def evaluate_handshakes(

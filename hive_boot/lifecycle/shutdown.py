@@ -87,7 +87,8 @@ class ShutdownController:
         self._on_stop = on_stop
         self._timings = timings
         self._waits_for = waits_for
-        self._stop_began = anyio.Event()
+        self._has_stop_begun = False
+        self._delay_scope: anyio.CancelScope | None = None
         self._task = BackgroundTask(self._accompany, "hive_boot shutdown", context, timings)
         self._watchdog = ExitWatchdog(describe_pending or str, 70, timings)
 
@@ -118,7 +119,9 @@ class ShutdownController:
 
     def begin_stop(self) -> None:
         """Start the deadline and enter STOPPING, in whichever state the run is."""
-        self._stop_began.set()
+        self._has_stop_begun = True
+        if self._delay_scope is not None:
+            self._delay_scope.cancel()
         self._mark_requested()
         self.start_deadline()
         if self._states.state in {State.STARTING, State.DRAINING}:
@@ -198,21 +201,18 @@ class ShutdownController:
         """Ask main and services to stop, end the delay, and log what the shutdown waits for."""
         async with anyio.create_task_group() as group:
             # Nothing asks a main that has ended, or that has not begun.
-            if self._on_stop is not None and not self._stop_began.is_set():
+            if self._on_stop is not None and not self._has_stop_begun:
                 group.start_soon(call_on_stop, self._on_stop, "main")
             if self.services is not None:
                 self.services.call_on_stop(group)
-            # Another owner receives the request at once, and ends the run itself.
-            if self.is_owned:
-                group.start_soon(self._pass_delay)
-            await self._stop_began.wait()
+            with anyio.CancelScope() as self._delay_scope:
+                if not self._has_stop_begun:
+                    # Another owner receives the request at once, and ends the run itself.
+                    await anyio.sleep(self.cancel_delay if self.is_owned else math.inf)
+            self._end_delay()
             # The log does not matter to code that closes the loop early.
             self._task.abandon()
             await self._log_waiting()
-
-    async def _pass_delay(self) -> None:
-        await anyio.sleep(self.cancel_delay)
-        self._end_delay()
 
     async def _log_waiting(self) -> None:
         """Log what the shutdown waits for, when 1, 3, 7 seconds have passed, and so on."""
@@ -225,7 +225,7 @@ class ShutdownController:
                 log_event(logging.INFO, text, seconds, *lines)
 
     def _end_delay(self) -> None:
-        if not self._stop_began.is_set():
+        if not self._has_stop_begun:
             self.begin_stop()
             self._cancel(self.timeout)
 

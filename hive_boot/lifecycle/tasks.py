@@ -247,6 +247,12 @@ async def call_on_stop(call: Callable[[], object], label: str) -> None:
         log_event(logging.ERROR, text, label, exc_info=trim_traceback(exc))
 
 
+_ANYIO_FILES = tuple(
+    f"{os.sep}anyio{os.sep}{each}" for each in (f"_backends{os.sep}", f"_core{os.sep}_tasks.py")
+)
+"""Files with the coroutine of each task that anyio creates."""
+
+
 def open_tasks() -> set[asyncio.Task[Any]]:
     """Return the tasks of the running asyncio loop that other code has started and that are open.
 
@@ -257,11 +263,10 @@ def open_tasks() -> set[asyncio.Task[Any]]:
     _, asyncio = _asyncio_loop()
     if asyncio is None:
         return set()
-    backends = f"{os.sep}anyio{os.sep}_backends{os.sep}"
     return {
         task
         for task in asyncio.all_tasks() - {asyncio.current_task()} - handshakes().keys()
-        if backends not in getattr(getattr(task.get_coro(), "cr_code", None), "co_filename", "")
+        if not _was_created_by_anyio(task)
     }
 
 
@@ -275,6 +280,11 @@ def handshakes() -> dict[asyncio.Task[Any], object]:
     tasks = set() if asyncio is None else asyncio.all_tasks()
     accepting = [each for each in tasks if task_name(each).endswith("._accept_connection2")]
     return {each: each.get_coro().cr_frame.f_locals.get("sslcontext") for each in accepting}
+
+
+def _was_created_by_anyio(task: asyncio.Task[Any]) -> bool:
+    file = getattr(getattr(task.get_coro(), "cr_code", None), "co_filename", "")
+    return any(each in file for each in _ANYIO_FILES)
 
 
 async def wait_for_tasks(tasks: set[asyncio.Task[Any]], seconds: float) -> None:

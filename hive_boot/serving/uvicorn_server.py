@@ -109,11 +109,11 @@ class UvicornServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Wait for the requests of connections that were just accepted, and shut down.
 
-        Connections whose TLS handshake has not ended then are closed: from Python 3.12 on the end
-        of a server waits for them.
-
         uvicorn closes them at once, and their clients get an error. Go's net/http waits for up to
         5 s: https://pkg.go.dev/net/http#Server.Shutdown
+
+        Clients whose TLS handshake has not ended then are disconnected: from Python 3.12 on the
+        end of an asyncio server waits for them.
         """
         seconds = min(_FIRST_REQUEST_TIMEOUT, self.config.timeout_graceful_shutdown or 0)
         connections = self.server_state.connections

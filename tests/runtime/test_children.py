@@ -2,11 +2,12 @@
 
 import os
 import signal
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
 from tests.fixtures.owned_processes import RUN, side_by_side, started
-from tests.support import run_child
+from tests.support import run_child, wait_until
 
 METHODS = ("fork", "spawn", "forkserver")
 
@@ -80,6 +81,16 @@ def is_running(pid: int) -> bool:
     return text.rpartition(")")[2].split()[0] not in "ZX"
 
 
+def processes_in(path: Path) -> list[int]:
+    """Return the running processes whose working directory is ``path``."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if entry.joinpath("cwd").readlink() == path and is_running(int(entry.name)):
+                found.append(int(entry.name))
+    return found
+
+
 def test_no_child_outlives_a_forced_exit(tmp_path: Path) -> None:
     """After the deadline, at the second signal and at the exit, children are ended and named."""
 
@@ -96,6 +107,8 @@ def test_no_child_outlives_a_forced_exit(tmp_path: Path) -> None:
         assert out == []
         assert len(children) == 2
         assert not any(map(is_running, children))
+        # Also none that a pool has started meanwhile. A fork server ends a little later.
+        wait_until(lambda: not processes_in(path))
         for pid in children:
             assert f", PID {pid}\n" in err
         if kind == "processes":

@@ -740,7 +740,7 @@ class Bootstrap(Generic[S, C]):
             self.lifespan,
             self.status,
             phase=lambda: self._state,
-            lease=lambda: None if self._run is None else self._run.lease_for_request(),
+            lease=lambda: self._run.lease_for_request(),  # type: ignore[union-attr]  # noqa: PLW0108  (of the current run)
         )
 
     @property

@@ -337,15 +337,14 @@ class ResourceManager:
     @contextmanager
     def lease(self, name: str) -> Iterator[object]:
         """Keep the instance of a resource that is in use for the block, and yield its value."""
-        value = self.value(name)
         with end_of_block(self._all[name].leases):
-            yield value
+            yield self.value(name)
 
     @contextmanager
-    def lease_all(self, names: Iterable[str]) -> Iterator[dict[str, object]]:
-        """Keep each instance that is in use during the block, and yield some values by name."""
+    def lease_all(self, names: Iterable[str]) -> Iterator[Callable[[], dict[str, object]]]:
+        """Keep each instance in use during the block, and yield what returns values by name."""
         with end_of_block(self._requests):
-            yield {name: self._all[name].value for name in names if self._all[name].is_running}
+            yield lambda: {key: self._all[key].value for key in names if self._all[key].is_running}
 
     async def stop(self, deadline: float) -> list[BaseException]:
         """Stop the started resources in reverse order, and cancel those that are starting.

@@ -6,7 +6,7 @@ import functools
 import sys
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, overload
 
 from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.runtime.injection import context_manager
@@ -48,8 +48,8 @@ class ResourceHandle(Generic[T]):
         Raises:
             LifecycleError: the resource is not running.
         """
-        value: T = self._boot._resource_value(self.name)  # noqa: SLF001  (same library)
-        return value
+        # No local variable: a traceback may show it.
+        return cast("T", self._boot._resource_value(self.name))  # noqa: SLF001  (same library)
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[T]:
@@ -61,8 +61,8 @@ class ResourceHandle(Generic[T]):
         Raises:
             LifecycleError: the resource is not running.
         """
-        with self._boot._lease(self.name) as value:  # noqa: SLF001  (same library)
-            yield value
+        with self._boot._lease(self.name):  # noqa: SLF001  (same library)
+            yield self.value
 
     async def __call__(self) -> T:
         """Return the running value of the resource.

@@ -345,13 +345,13 @@ class Run(Generic[S, C]):
         }
         return {**resources, "secrets": self.store.view, "config": self.store.config}
 
-    def lease_for_request(self) -> AbstractContextManager[dict[str, Any]] | None:
+    def lease_for_request(self) -> AbstractContextManager[Callable[[], dict[str, Any]]]:
         """Return a block in which no instance is stopped that is in use.
 
-        It yields the values of the resources that can be rebuilt; None if there are none.
+        It yields a function that returns the values of the resources that can be rebuilt.
         """
         manager, rebuilds = self.runner.resources, self.bound.rebuilds
-        return manager.lease_all(rebuilds) if manager is not None and rebuilds else None
+        return manager.lease_all(rebuilds) if manager and rebuilds else nullcontext(dict)
 
     def report_expiry(self) -> dict[str, float]:
         """Return when each TLS certificate in use expires, by name, and log those that are near."""

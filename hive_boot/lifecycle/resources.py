@@ -168,7 +168,6 @@ class ResourceManager:
         self._deadline = math.inf
         self._unavailable: dict[str, tuple[BaseException, str]] = {}
         self._wakeup = anyio.Event()
-        self._failed: list[_ResourceState] = []
         self._is_starting = True
         self._stop_began = math.inf
 
@@ -215,10 +214,10 @@ class ResourceManager:
         self._is_starting = False
         for state in self._instances:
             state.is_pending = False
-        if self._failed:
-            others = [s for s in self._failed if s.resource.name not in self._unavailable]
+        if failed := _failed(self._instances):
+            others = [state for state in failed if state.resource.name not in self._unavailable]
             failures: list[BaseException] = [_failed_start(state) for state in others]
-            if len(others) < len(self._failed):
+            if len(others) < len(failed):
                 failures.append(self._unavailable_error())
             raise combine(failures)
 
@@ -226,13 +225,12 @@ class ResourceManager:
         self, states: Sequence[_ResourceState], deadline: float
     ) -> list[_ResourceState]:
         """Start instances, and return those that are late, when one is late or has failed."""
-        self._failed = []
         for state in states:
             resource = state.resource
             state.step = self._timeline.begin(resource.name, "resource", resource.dependencies)
             state.due = state.deadline = deadline
             self._group.start_soon(self._run, state)
-        while not self._failed:
+        while not _failed(states):
             self._wakeup = anyio.Event()
             now = time.monotonic()
             if late := [state for state in states if state.due <= now]:
@@ -258,11 +256,11 @@ class ResourceManager:
             The failures by name; None for an instance that did not start in time.
         """
         self._new = _instances_of(resources, self._all, self._timings)
-        self._instances += self._new.values()
-        late = await self._start(list(self._new.values()), deadline)
-        for each in self._failed:
+        self._instances += (states := [*self._new.values()])
+        late = await self._start(states, deadline)
+        for each in (failed := _failed(states)):
             each.is_reported = True
-        return {each.resource.name: each.failure for each in self._failed or late}
+        return {each.resource.name: each.failure for each in failed or late}
 
     def replacement(self, name: str) -> object:
         """Return the value of a new instance; of the running one, if the rebuild has none."""
@@ -296,11 +294,12 @@ class ResourceManager:
             state.is_old = True
             state.leases |= {*leases.get(name, ()), *self._requests}
             for dependent in [*state.dependents]:
+                # With a handle it uses the new instance from now on.
+                new[name].dependents.append(dependent)
+                dependent.needs.append(new[name])
                 if not dependent.is_old and dependent.resource.name not in old:
-                    # It has only the handle, so from now on it needs the new instance.
                     state.dependents.remove(dependent)
-                    new[name].dependents.append(dependent)
-                    dependent.needs = [new[name] if n is state else n for n in dependent.needs]
+                    dependent.needs.remove(state)
             new[name].is_pending = False
             self._group.start_soon(self._retire, state, overlaps[name])
 
@@ -367,7 +366,6 @@ class ResourceManager:
         states = [*self._instances]
         async with anyio.create_task_group() as group:
             for state in states:
-                state.overlap.cancel()
                 group.start_soon(self._stop, state, deadline)
         failures: list[BaseException] = []
         for state in reversed(states):
@@ -508,7 +506,6 @@ class ResourceManager:
         if state.failure is None or state.stop.is_set():
             return
         if state.is_pending:
-            self._failed.append(state)
             self._wakeup.set()
         elif state.is_old:
             text = "The old instance of %s has failed"
@@ -568,6 +565,10 @@ class ResourceManager:
             limit = f"its timeout of {late.resource.timeout:g} s"
         late.startup_error = StartupError(late.resource.name, f"exceeded {limit}", lines)
         return late.startup_error
+
+
+def _failed(states: Iterable[_ResourceState]) -> list[_ResourceState]:
+    return [state for state in states if state.failure is not None]
 
 
 def _failed_start(state: _ResourceState) -> StartupError:

@@ -9,7 +9,7 @@ import pytest
 
 from hive_boot import Bootstrap, ResourceHandle
 from hive_boot.serving.asgi import app_lifespan
-from tests.runtime.test_rebuild import Needs, Pool, declared, recording, rotate
+from tests.runtime.rebuilds import Needs, Pool, declared, recording, rotate
 from tests.support import until
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ async def test_a_bare_lifespan_has_handles(volume: MountedVolume) -> None:
 
 
 async def test_without_rebuilds_the_state_has_values(volume: MountedVolume) -> None:
-    """And a request takes no lease."""
+    """And a request has no other ones."""
     boot: Bootstrap[Needs, Any] = declared(volume)
 
     @boot.resource

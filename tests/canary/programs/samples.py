@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dis import get_instructions
 from functools import cache
 from pathlib import Path
@@ -242,6 +242,16 @@ async def main(sources: str) -> None:
         changes.append(change)
         await checkpoint()
 
+    @boot.resource(rebuild_on=["passphrase", "jwt_secret"], overlap=0)
+    async def client(secrets: Ruled) -> AsyncIterator[str]:
+        await checkpoint()
+        yield secrets.passphrase.reveal()
+
+    @boot.service
+    async def user(client: str) -> None:
+        assert client
+        await anyio.sleep_forever()
+
     samples.begin()
     if sources == "files":  # the readers of each source are those of a run
         read_without_a_run(boot, provide)
@@ -257,6 +267,8 @@ async def main(sources: str) -> None:
         assert bool(await boot.reload(now=True)) is rotates
         while rotates and not changes:  # noqa: ASYNC110  (a hook is told of it soon)
             await anyio.sleep(0.01)
+        async with client.use() as value:
+            assert value == client.value == get_secret("PASSPHRASE")
     samples.end()
 
 

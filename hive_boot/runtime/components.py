@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Never
 
+    from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor
-    from hive_boot.lifecycle.resources import Resource
     from hive_boot.lifecycle.services import SupervisedTask
     from hive_boot.runtime.declarations import BoundFunctions
     from hive_boot.runtime.injection import BoundCall, InjectionContext
@@ -131,7 +131,7 @@ def build_components(
     """
     resources, services, contributors = [], [], []
     if bound.resources or asgi_component is not None:
-        from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle.instances import Resource  # noqa: PLC0415  (it needs a loop)
 
         for name, (work, spec) in bound.resources.items():
             manager = context_manager(work, spec.work, injection_context)

@@ -130,7 +130,7 @@ class Rebuilder:
         view: SecretSet,
     ) -> list[Problem]:
         """Start new instances, until they have started, one fails, or a stop is requested."""
-        from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (many have none)
+        from hive_boot.lifecycle.instances import Resource  # noqa: PLC0415  (many have none)
 
         context = self._injection_context(view, switch.config).with_resources(manager.replacement)
         resources = []

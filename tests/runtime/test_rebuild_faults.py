@@ -170,6 +170,29 @@ async def test_a_refused_rebuild_is_retried_at_once_on_request(
     assert log.verdicts == [("refused", None, ["pool"]), ("accepted", 2, ["DB_PASSWORD"])]
 
 
+@pytest.mark.parametrize("delay", [0.01, NEVER])
+async def test_a_refused_check_is_asked_again(delay: float, volume: MountedVolume) -> None:
+    """Soon, without the delays that protect accounts; and at once by `boot.reload()`."""
+    boot = declared(volume)
+    slow = {"rebuild_retry_delay": NEVER, "max_rebuild_retry_delay": NEVER}
+    set_timings(boot, reload_retry_delay=delay, max_reload_retry_delay=delay, **slow)
+    pool = recording(boot, [])
+    valid = {"fake-password-one"}
+
+    @boot.check
+    async def check(secrets: Needs) -> bool:
+        return secrets.db_password.reveal() in valid
+
+    async with boot.running():
+        with pytest.raises(InvalidSecretsError):
+            await rotate(boot, volume, "two")
+        valid.add("fake-password-two")
+        if delay == NEVER:
+            assert await boot.reload()
+        await until(lambda: pool.value.password == "fake-password-two")
+        assert boot.status().generation == 2
+
+
 async def test_a_restarted_service_is_asked_once(volume: MountedVolume) -> None:
     """Further rotations in its grace period ask it no more, and it starts with the newest value."""
     boot = declared(volume)

@@ -73,9 +73,9 @@ class Progress:
         on_crash: Callable[[str, BaseException], None],
         timings: Timings = DEFAULTS,
     ) -> None:
-        self.timeline = timeline
-        self.on_crash = on_crash
-        self.timings = timings
+        self.timeline: Timeline = timeline
+        self.on_crash: Callable[[str, BaseException], None] = on_crash
+        self.timings: Timings = timings
         self.wakeup: anyio.Event = anyio.Event()
         self.is_starting: bool = True
         self.stop_began: float = math.inf
@@ -110,32 +110,33 @@ class Instance:
 
     def __init__(self, resource: Resource, progress: Progress) -> None:
         timings = progress.timings
-        self.resource = resource
+        self.resource: Resource = resource
         self._progress = progress
         self.needs: list[Instance] = []
         self.dependents: list[Instance] = []
-        self.is_pending = True
-        self.is_old = False
-        self.deadline = math.inf
-        self.overlap = anyio.CancelScope()
+        self.is_pending: bool = True
+        self.is_old: bool = False
+        self.deadline: float = math.inf
+        self.overlap: anyio.CancelScope = anyio.CancelScope()
         self.leases: set[anyio.Event] = set()
-        self.step = self.stop_step = -1
-        self.due = math.inf
+        self.step: int = -1
+        self.stop_step: int = -1
+        self.due: float = math.inf
         self.context: Any = None
         self.value: object = None
         self.failure: BaseException | None = None
         self.unavailable: tuple[BaseException, str] | None = None
-        self.overdue = ""
-        self.is_reported = False
+        self.overdue: str = ""
+        self.is_reported: bool = False
         self.startup_error: StartupError | None = None
         self._backoff = Backoff(
             timings.check_retry_delay, timings.max_check_retry_delay, jitter=True
         )
-        self.scope = anyio.CancelScope(shield=True)
-        self.started = anyio.Event()
-        self.stop = anyio.Event()
-        self.done = anyio.Event()
-        self.dependencies_may_stop = anyio.Event()
+        self.scope: anyio.CancelScope = anyio.CancelScope(shield=True)
+        self.started: anyio.Event = anyio.Event()
+        self.stop: anyio.Event = anyio.Event()
+        self.done: anyio.Event = anyio.Event()
+        self.dependencies_may_stop: anyio.Event = anyio.Event()
 
     @property
     def label(self) -> str:

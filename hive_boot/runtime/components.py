@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor
     from hive_boot.lifecycle.services import SupervisedTask
-    from hive_boot.runtime.declarations import BoundFunctions
     from hive_boot.runtime.injection import BoundCall, InjectionContext
+    from hive_boot.runtime.specifications import BoundFunctions
 
 T = TypeVar("T")
 

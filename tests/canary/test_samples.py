@@ -40,6 +40,7 @@ REACHED = [
     "HookRunner.run in runtime/rotation_hooks.py",
     "Rebuilder.start in runtime/rebuild.py",
     "Rebuilder.switch in runtime/rebuild.py",
+    "Rebuilder._problem in runtime/rebuild.py",
     "ResourceManager.switch in lifecycle/resources.py",
     "ResourceManager.lease in lifecycle/resources.py",
 ]

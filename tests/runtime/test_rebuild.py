@@ -326,9 +326,12 @@ class Delayed(SecretSet):
     db_password: Secret = secret(activate_after=0.1, accept_old_for=600)
 
 
-async def test_a_rebuild_happens_at_the_activation(volume: MountedVolume) -> None:
+async def test_a_rebuild_happens_at_the_activation(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
     """A failure keeps the value pending and the state degraded, until a retry succeeds."""
     publish(volume, "one")
+    log = Log(caplog)
     boot = mounted(volume.path, Delayed, watch=False)
     seen: list[str] = []
     heard = Heard(boot)
@@ -355,6 +358,8 @@ async def test_a_rebuild_happens_at_the_activation(volume: MountedVolume) -> Non
         assert not boot.status().degraded
         assert [str(each.reveal())[-3:] for each in boot.accepted("db_password")] == ["two", "one"]
     assert seen == ["one", "two", "two"]
+    assert log.verdicts[-1] == ("in-use", 2, ["DB_PASSWORD"])
+    assert "rebuilt: pool; hooks: " in log.rotations[-1].getMessage()
 
 
 async def test_a_rebuild_at_an_activation_cannot_reload(volume: MountedVolume) -> None:

@@ -150,9 +150,7 @@ class ResourceManager:
                 await wakeup.wait()
         return []
 
-    async def start_replacements(
-        self, resources: Sequence[Resource], deadline: float
-    ) -> dict[str, BaseException | None]:
+    async def start_replacements(self, resources: Sequence[Resource], deadline: float) -> None:
         """Start new instances beside the running ones; their tasks inherit the caller's context.
 
         When the caller is cancelled, they stay until :meth:`discard_replacements` or :meth:`stop`.
@@ -160,16 +158,19 @@ class ResourceManager:
         Args:
             resources: the new instances; a dependency not among them is a running instance.
             deadline: the moment at which the start fails, on the monotonic clock.
-
-        Returns:
-            The failures by name; None for an instance that did not start in time.
         """
         self._new = _instances_of(resources, self._all, self._progress)
-        self._instances += (states := [*self._new.values()])
-        late = await self._start(states, deadline)
-        for each in (failed := _failed(states)):
-            each.is_reported = True
-        return {each.resource.name: each.failure for each in failed or late}
+        self._instances += self._new.values()
+        await self._start([*self._new.values()], deadline)
+
+    def replacement_failures(self) -> dict[str, BaseException | None]:
+        """Return the failures of new instances by name; None for one that is late.
+
+        One that has started can fail too, until the switch.
+        """
+        states, now = self._new.values(), time.monotonic()
+        late = [each for each in states if each.due <= now]
+        return {each.resource.name: each.failure for each in _failed(states) or late}
 
     def replacement(self, name: str) -> object:
         """Return the value of a new instance; of the running one, if the rebuild has none."""

@@ -139,7 +139,6 @@ class Rebuilder:
             start = context_manager(work, spec.work, lambda: context)
             needs = tuple(key for key in work.dependencies if key in self._bound.resources)
             resources.append(Resource(name, start, needs, spec.timeout))
-        failures: dict[str, BaseException | None] = {}
 
         async def watch() -> None:
             await self._stopping.wait()
@@ -148,9 +147,9 @@ class Rebuilder:
         async with anyio.create_task_group() as group:
             group.start_soon(watch)
             deadline = time.monotonic() + self._startup_timeout
-            failures = await manager.start_replacements(resources, deadline)
+            await manager.start_replacements(resources, deadline)
             group.cancel_scope.cancel()
-        values = switch.values.values()
+        failures, values = manager.replacement_failures(), switch.values.values()
         return [self._problem(name, failure, values) for name, failure in failures.items()]
 
     def _problem(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot import InvalidSecretsError, Secret, SecretSet, secret
+from hive_boot import InvalidSecretsError, LifecycleError, Secret, SecretSet, secret
 from hive_boot.exceptions import UnavailableError
 from tests.fixtures.timings import NEVER, set_timings
 from tests.runtime.rebuilds import (
@@ -61,6 +62,36 @@ async def test_an_abandoned_instance_refuses_no_later_rebuild(
         await rotate(boot, volume, "new")
         assert pool.value == "new"
     assert failures
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_an_instance_that_fails_around_the_switch_is_not_lost(
+    steps: int, volume: MountedVolume
+) -> None:
+    """Before the switch it refuses the rotation, and after it it ends the application."""
+    boot = declared(volume)
+    set_timings(boot, rebuild_retry_delay=NEVER, max_rebuild_retry_delay=NEVER)
+
+    async def crash() -> None:
+        for _ in range(steps):
+            await checkpoint()
+        message = "it has crashed"
+        raise RuntimeError(message)
+
+    @boot.resource(rebuild_on="db_password")
+    async def pool(secrets: Needs) -> AsyncIterator[str]:
+        async with anyio.create_task_group() as group:
+            if secrets.db_password.reveal().endswith("two"):
+                group.start_soon(crash)
+            yield "pool"
+
+    async def run() -> None:
+        async with boot.running():
+            await rotate(boot, volume, "two")
+            await until(lambda: False)
+
+    with pytest.raises((InvalidSecretsError, RuntimeError), match="it has crashed"):
+        await run()
 
 
 class Delayed(SecretSet):
@@ -126,6 +157,30 @@ async def test_a_read_does_not_hurry_a_failed_activation(volume: MountedVolume) 
                 await checkpoint()
         reloader = boot._run.reloader  # noqa: SLF001
         assert reloader._rebuild_backoff.next_delay() > 0.07  # noqa: SLF001
+
+
+async def test_a_rebuild_that_fails_during_a_stop_is_no_failure(volume: MountedVolume) -> None:
+    """The values in use are the old ones, and the run ends as if nothing had been published."""
+    boot = declared(volume)
+
+    @boot.resource(rebuild_on="db_password")
+    async def pool(secrets: Needs) -> AsyncIterator[str]:
+        if secrets.db_password.reveal().endswith("two"):
+            stop.set()
+            message = "not yet"
+            raise PermissionError(message)
+        yield "pool"
+
+    stop = anyio.Event()
+    async with anyio.create_task_group() as group, boot.running():
+        publish(volume, "two")
+
+        async def reload() -> None:
+            with contextlib.suppress(InvalidSecretsError, LifecycleError):
+                await boot.reload()
+
+        group.start_soon(reload)
+        await stop.wait()
 
 
 async def test_a_failed_activation_can_be_retried_at_once(volume: MountedVolume) -> None:

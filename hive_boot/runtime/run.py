@@ -61,6 +61,10 @@ S = TypeVar("S", bound=SecretSet)
 C = TypeVar("C")
 
 
+# Made once: creating it would take as long as the rest of a lease.
+_NO_LEASE: AbstractContextManager[Callable[[], dict[str, Any]]] = nullcontext(dict)
+
+
 class Run(Generic[S, C]):
     """One run of an application: everything that its start creates.
 
@@ -352,7 +356,7 @@ class Run(Generic[S, C]):
         It yields a function that returns the values of the resources that can be rebuilt.
         """
         manager, rebuilds = self.runner.resources, self.bound.rebuilds
-        return manager.lease_all(rebuilds) if manager and rebuilds else nullcontext(dict)
+        return manager.lease_all(rebuilds) if rebuilds and manager else _NO_LEASE
 
     def report_expiry(self) -> dict[str, float]:
         """Return when each TLS certificate in use expires, by name, and log those that are near."""

@@ -64,6 +64,20 @@ async def test_an_abandoned_instance_refuses_no_later_rebuild(
     assert failures
 
 
+async def test_a_rebuild_that_hangs_has_the_limit_of_a_start(volume: MountedVolume) -> None:
+    """Without a timeout of its own, so that later rotations are not kept waiting forever."""
+    boot = declared(volume)
+    set_timings(boot, rebuild_retry_delay=NEVER, max_rebuild_retry_delay=NEVER)
+    pool = recording(boot, [])
+    async with boot.running():
+        # The reloader takes it over when it is first needed.
+        boot._declaration.startup_timeout = 0.05
+        with pytest.raises(UnavailableError) as caught, anyio.fail_after(20):
+            await rotate(boot, volume, "hanging")
+        assert [each.name for each in caught.value.problems] == ["pool"]
+        assert pool.value.password == "fake-password-one"
+
+
 @pytest.mark.parametrize("steps", range(5))
 async def test_an_instance_that_fails_around_the_switch_is_not_lost(
     steps: int, volume: MountedVolume

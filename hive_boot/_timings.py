@@ -66,7 +66,8 @@ class Timings(Record):
         source_timeout: for one answer of a custom source in a reload, which files wait for.
         reload_retry_delay: before a failed read or check of a rotation is retried.
         max_reload_retry_delay: the longest of these delays.
-        max_rebuild_retry_delay: the longest of these delays, when a rebuild has failed.
+        rebuild_retry_delay: before a failed rebuild is retried.
+        max_rebuild_retry_delay: the longest of these delays.
         check_retry_delay: before a check, a resource or a source of a start that was not
             available is retried. Shortened at random, down to half of it.
         max_check_retry_delay: the longest of these delays.
@@ -119,6 +120,7 @@ class Timings(Record):
     source_timeout: float = 10.0
     reload_retry_delay: float = 1.0
     max_reload_retry_delay: float = 5.0
+    rebuild_retry_delay: float = 1.0
     max_rebuild_retry_delay: float = 60.0
     check_retry_delay: float = 0.1
     max_check_retry_delay: float = 5.0

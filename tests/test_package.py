@@ -131,6 +131,7 @@ LIFE = [
     "hive_boot.runtime.process",
     "hive_boot.runtime.run",
     "hive_boot.lifecycle.forced_exit",
+    "hive_boot.lifecycle.instances",
     "hive_boot.lifecycle.resources",
     "hive_boot.lifecycle.runner",
     "hive_boot.lifecycle.services",

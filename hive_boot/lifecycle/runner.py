@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
+    from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor, ReadinessMonitor
-    from hive_boot.lifecycle.resources import Resource, ResourceManager
+    from hive_boot.lifecycle.resources import ResourceManager
     from hive_boot.lifecycle.services import SupervisedTask, TaskSupervisor
     from hive_boot.lifecycle.shutdown import ShutdownController
     from hive_boot.lifecycle.states import StateMachine

@@ -192,8 +192,9 @@ class TaskSupervisor:
         for state in self._running():
             if state.service.label in labels and state.block is not None:
                 ends[state.service.label] = state.ended
-                state.stopping.restart.set()
-                group.start_soon(self._end_run, state, state.block)
+                if not state.stopping.restart.is_set():
+                    state.stopping.restart.set()
+                    group.start_soon(self._end_run, state, state.block)
         return ends
 
     async def _end_run(self, state: _ServiceState, block: CancellableBlock) -> None:

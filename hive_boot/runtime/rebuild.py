@@ -16,13 +16,15 @@ from hive_boot.runtime.injection import context_manager, fields_read
 from hive_boot.secrets import global_access
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from hive_boot.exceptions import ProblemKind
     from hive_boot.lifecycle.resources import ResourceManager
     from hive_boot.lifecycle.runner import Runner
-    from hive_boot.runtime.declarations import BoundFunctions
     from hive_boot.runtime.injection import InjectionContext
+    from hive_boot.runtime.specifications import BoundFunctions
     from hive_boot.secrets.secret_set import SecretSet
+    from hive_boot.secrets.sources.files import Value
     from hive_boot.secrets.store import PlannedSwitch, Store
     from hive_boot.secrets.value import Change
 
@@ -102,10 +104,13 @@ class Rebuilder:
             ),
         }
 
-    async def start(self, switch: PlannedSwitch) -> Rebuilt:
+    async def start(self, switch: PlannedSwitch) -> Rebuilt | None:
         """Start new instances of the resources that follow a switch.
 
         The caller commits the switch and calls :meth:`switch`, without an ``await`` before it.
+
+        Returns:
+            The result; None if a stop is requested, and nothing may be switched any more.
         """
         names, manager = self.followers(switch.change), self._runner.resources
         if not names or manager is None:
@@ -115,9 +120,7 @@ class Rebuilder:
         if problems or self._stopping.is_set():
             # When the stop of the run cancels this, it stops all instances itself.
             await manager.discard_replacements(self._stop_timeout)
-        if self._stopping.is_set():
-            await anyio.sleep_forever()
-        return Rebuilt(view, names, problems)
+        return None if self._stopping.is_set() else Rebuilt(view, names, problems)
 
     async def _start(
         self,
@@ -127,7 +130,7 @@ class Rebuilder:
         view: SecretSet,
     ) -> list[Problem]:
         """Start new instances, until they have started, one fails, or a stop is requested."""
-        from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (many have none)
+        from hive_boot.lifecycle.instances import Resource  # noqa: PLC0415  (many have none)
 
         context = self._injection_context(view, switch.config).with_resources(manager.replacement)
         resources = []
@@ -136,7 +139,6 @@ class Rebuilder:
             start = context_manager(work, spec.work, lambda: context)
             needs = tuple(key for key in work.dependencies if key in self._bound.resources)
             resources.append(Resource(name, start, needs, spec.timeout))
-        failures: dict[str, BaseException | None] = {}
 
         async def watch() -> None:
             await self._stopping.wait()
@@ -145,13 +147,13 @@ class Rebuilder:
         async with anyio.create_task_group() as group:
             group.start_soon(watch)
             deadline = time.monotonic() + self._startup_timeout
-            failures = await manager.start_replacements(resources, deadline)
+            await manager.start_replacements(resources, deadline)
             group.cancel_scope.cancel()
-        hidden = [each.reveal() for each in switch.values.values()]
-        return [self._problem(name, failure, hidden) for name, failure in failures.items()]
+        failures, values = manager.replacement_failures(), switch.values.values()
+        return [self._problem(name, failure, values) for name, failure in failures.items()]
 
     def _problem(
-        self, name: str, failure: BaseException | None, hidden: list[str | bytes]
+        self, name: str, failure: BaseException | None, values: Iterable[Value]
     ) -> Problem:
         spec = self._bound.resources[name][1]
         if failure is None:
@@ -159,10 +161,12 @@ class Rebuilder:
             return Problem(name, "unavailable", f"could not be rebuilt within {seconds:g} s")
         failure = unwrap_single(failure)
         reason = unavailable_reason(failure, spec.retry_on)
-        text = redact(scrub(reason or describe(failure) + line_of(failure), hidden))
-        return Problem(
-            name, "unavailable" if reason else "rebuild", f"could not be rebuilt: {text}"
+        # Short values too, which no log hides.
+        text = scrub(
+            reason or describe(failure) + line_of(failure), [each.reveal() for each in values]
         )
+        kind: ProblemKind = "unavailable" if reason else "rebuild"
+        return Problem(name, kind, f"could not be rebuilt: {redact(text)}")
 
     def switch(self, rebuilt: Rebuilt) -> None:
         """Use the new instances, and restart the services that have taken an old one."""

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
-    from hive_boot.runtime.declarations import RotationHook
     from hive_boot.runtime.injection import BoundCall, InjectionContext
     from hive_boot.runtime.load_pipeline import LoadPipeline
     from hive_boot.runtime.rebuild import Rebuilder
+    from hive_boot.runtime.specifications import RotationHook
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
@@ -153,6 +153,10 @@ _running_check: contextvars.ContextVar[object] = contextvars.ContextVar(
 """The token of the running reload, which checks and sources inherit, so that they cannot reload."""
 
 
+def _stopped() -> LifecycleError:
+    return LifecycleError("the application stops")
+
+
 class _Request:
     """A caller that waits for the result of a reload."""
 
@@ -160,7 +164,7 @@ class _Request:
         self.now = now
         self.done = anyio.Event()
         self.change: Change | None = None
-        self.failure: Exception | None = LifecycleError("the application stops")
+        self.failure: Exception | None = _stopped()
 
 
 class Reloader:
@@ -221,12 +225,15 @@ class Reloader:
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
         # Slower: a login with a wrong password, repeated, locks an account.
-        self._rebuild_backoff = Backoff(timings.reload_retry_delay, timings.max_rebuild_retry_delay)
+        self._rebuild_backoff = Backoff(
+            timings.rebuild_retry_delay, timings.max_rebuild_retry_delay
+        )
         self._retry_at = math.inf
         # The set that a check rejected last. The same values are not checked again before a retry.
         self._rejected: LoadResult | None = None
         self._crash: tuple[object, ...] = ()
         self._ended = False
+        self._postponed: Sequence[str] = ()
         self.failed_activation: Sequence[Problem] = ()
         self.rejection: Rejection | None = None
         self.failing_sources: list[Problem] = []
@@ -318,6 +325,8 @@ class Reloader:
         if self._host.has_ended:
             message = "secrets are no longer rotated; the log contains the reason"
             raise LifecycleError(message)
+        if self._ended:
+            raise _stopped()
         request = _Request(now=now)
         self._requests.append(request)
         self._wakeup.set()
@@ -342,8 +351,12 @@ class Reloader:
                     with anyio.move_on_after(max(0.0, self._due - time.monotonic())):
                         await self._wakeup.wait()
         finally:
-            for request in self._requests:
-                request.done.set()
+            self._answer_all()
+
+    def _answer_all(self) -> None:
+        """End the wait of all callers: the application stops."""
+        for request in self._requests:
+            request.done.set()
 
     async def _activate_scheduled(self) -> None:
         """Activate pending values when they are due, also while a read or a check is running."""
@@ -452,6 +465,11 @@ class Reloader:
             ProblemsError: a new instance could not start; nothing has changed.
         """
         rebuilt = await self._rebuilder.start(switch)
+        while rebuilt is None:
+            # The stop of the run cancels this task, perhaps after a grace period.
+            self._ended = True
+            self._answer_all()
+            await anyio.sleep_forever()
         if rebuilt.problems:
             raise self._pipeline.build_error(rebuilt.problems, set_in_use=True)
         change = self._store.commit(switch, rebuilt.view)
@@ -469,6 +487,9 @@ class Reloader:
         """
         store = self._store
         async with self._lock:
+            if self.failed_activation:
+                # What is due and fails must not keep another value from being accepted.
+                store.postpone(self._timings.rebuild_retry_delay)
             try:
                 change = await self._rebuild_and_commit(store.plan_acceptance(candidate, now=now))
             except ProblemsError as exc:
@@ -504,8 +525,11 @@ class Reloader:
         """Activate the values that are due, or all pending ones now, and notify the hooks."""
         async with self._lock:
             change = await self._rebuild_and_commit(self._store.plan_activation(now=now))
-        if change is not None:
+        if self.failed_activation and not any(map(self._store.is_pending, self._postponed)):
+            # In use, or replaced by the value that was in use before.
             self.failed_activation = ()
+            self._reset_backoff()
+        if change is not None:
             effects = self._rebuilder.effects(change)
             self.rotation_log.log_activated(change, self._store.declared, effects)
             self.hook_runner.notify(change)
@@ -516,7 +540,7 @@ class Reloader:
         if problems != self.failed_activation:
             log_messages.log_activation_failed(problems, self._store.generation.number)
         self.failed_activation = problems
-        self._store.postpone(self._backoff_for(problems).next_delay())
+        self._postponed = self._store.postpone(self._backoff_for(problems).next_delay())
 
     def _backoff_for(self, problems: Sequence[Problem]) -> Backoff:
         is_rebuild = any(problem.name in self._rebuilder.names for problem in problems)
@@ -528,9 +552,14 @@ class Reloader:
             self.last_read = time.time()
         self.rejection = self._rejected = None
         self._crash = ()
-        self._backoff.reset()
-        self._rebuild_backoff.reset()
+        self._reset_backoff()
         self._retry_at = math.inf
+
+    def _reset_backoff(self) -> None:
+        """Begin again with short delays, except for an activation that still fails."""
+        self._backoff.reset()
+        if not self.failed_activation:
+            self._rebuild_backoff.reset()
 
     def _reject(self, candidate: LoadResult, started: float) -> ProblemsError:
         """Keep the set in use, log each reason once, and schedule a retry if it may help."""
@@ -544,8 +573,7 @@ class Reloader:
         kinds = {problem.kind for problem in problems}
         judged = kinds <= {"check", "config", "rebuild", "unavailable"}
         if is_new or (judged and not self._is_rejected(candidate)):
-            self._backoff.reset()
-            self._rebuild_backoff.reset()
+            self._reset_backoff()
         # Only a check, the factory of the config or a rebuild can have another result for the same
         # values.
         self._rejected = candidate if judged else None

@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions
+    from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
+    from hive_boot.runtime.specifications import BoundFunctions
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.value import Change
@@ -58,6 +59,10 @@ S = TypeVar("S", bound=SecretSet)
 
 
 C = TypeVar("C")
+
+
+# Made once: creating it would take as long as the rest of a lease.
+_NO_LEASE: AbstractContextManager[Callable[[], dict[str, Any]]] = nullcontext(dict)
 
 
 class Run(Generic[S, C]):
@@ -345,13 +350,13 @@ class Run(Generic[S, C]):
         }
         return {**resources, "secrets": self.store.view, "config": self.store.config}
 
-    def lease_for_request(self) -> AbstractContextManager[dict[str, Any]] | None:
+    def lease_for_request(self) -> AbstractContextManager[Callable[[], dict[str, Any]]]:
         """Return a block in which no instance is stopped that is in use.
 
-        It yields the values of the resources that can be rebuilt; None if there are none.
+        It yields a function that returns the values of the resources that can be rebuilt.
         """
         manager, rebuilds = self.runner.resources, self.bound.rebuilds
-        return manager.lease_all(rebuilds) if manager is not None and rebuilds else None
+        return manager.lease_all(rebuilds) if rebuilds and manager else _NO_LEASE
 
     def report_expiry(self) -> dict[str, float]:
         """Return when each TLS certificate in use expires, by name, and log those that are near."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
 from hive_boot._records import Record
+from hive_boot.redaction.opaque import conceal
 from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.value import Change, Secret
 
@@ -81,7 +82,7 @@ class PlannedSwitch(Record):
     @property
     def config(self) -> object:
         """The config that belongs to the values in use after the switch."""
-        return self.content["_config"]
+        return self.content["_config"]()
 
 
 _candidate: ContextVar[tuple[object, Any] | None] = ContextVar("hive_boot_candidate", default=None)
@@ -182,11 +183,13 @@ class Store(Generic[S]):
     @property
     def config(self) -> object:
         """The config that belongs to the values in use; None before the first generation."""
-        return self.view.__dict__.get("_config")
+        config: Callable[[], object] | None = self.view.__dict__.get("_config")
+        return None if config is None else config()
 
     def set_config(self, config: object) -> None:
         """Replace the config that belongs to the values in use."""
-        object.__setattr__(self._view, "__dict__", {**self._view.__dict__, "_config": config})
+        content = {**self._view.__dict__, "_config": conceal(config)}
+        object.__setattr__(self._view, "__dict__", content)
 
     def accept(self, load_result: LoadResult, *, now: bool = False) -> Change | None:
         """Plan and commit in one step: see :meth:`plan_acceptance`."""
@@ -209,7 +212,7 @@ class Store(Generic[S]):
         moment = self._clock()
         if self._first is None:
             first = Generation(1, load_result, moment, time.time())
-            config = self._prepare(load_result.values)
+            config = conceal(self._prepare(load_result.values))
             content = self._content(first, load_result.values, config)
             return PlannedSwitch(first, moment, {}, load_result.values, content, None)
         generation = Generation(self.generation.number + 1, load_result, moment, time.time())
@@ -262,11 +265,11 @@ class Store(Generic[S]):
             object.__setattr__(view, "__dict__", switch.content)
         return switch.change
 
-    def postpone(self, seconds: float) -> None:
-        """Delay the values that are due and could not be activated by some seconds from now."""
-        moment = self._clock()
-        last = self._last_activation
-        self._periods = self._moved(self._periods, last, moment, moment + seconds)
+    def postpone(self, seconds: float) -> list[str]:
+        """Delay values that are due and could not be activated, and return their fields."""
+        moment, before = self._clock(), self._periods
+        self._periods = self._moved(before, self._last_activation, moment, moment + seconds)
+        return [each for each, periods in self._periods.items() if periods != before[each]]
 
     @property
     def next_due(self) -> float:
@@ -287,9 +290,14 @@ class Store(Generic[S]):
     def due(self, attribute: str) -> float | None:
         """Return the seconds until the newest value is activated; None if it is current."""
         moment = self._clock()
-        periods = self._periods.get(attribute, ())
-        later = [period.since for period in periods if period.since > moment]
-        return max(later) - moment if later else None
+        periods = self._periods.get(attribute)
+        left = periods[-1].since - moment if periods else 0.0
+        return left if left > 0 else None
+
+    def is_pending(self, attribute: str) -> bool:
+        """Return whether the newest value of a field has not come into use."""
+        newest = self._periods.get(attribute, ())[-1:]
+        return any(period.since > self._last_activation for period in newest)
 
     def accepted(self, attribute: str) -> tuple[Value, ...]:
         """Return every accepted value of a field, the current one first.
@@ -361,7 +369,7 @@ class Store(Generic[S]):
         change = None
         content: Mapping[str, Any] = self._view.__dict__
         if names or generation is not self.generation:
-            config = self._prepare(current) if names else content["_config"]
+            config = conceal(self._prepare(current)) if names else content["_config"]
             content = self._content(generation, current, config)
         if names:
             replaced, new = ({name: each.get(name) for name in names} for each in (before, current))
@@ -369,9 +377,12 @@ class Store(Generic[S]):
         return PlannedSwitch(generation, moment, all_periods, current, content, change)
 
     def _content(
-        self, generation: Generation, current: Mapping[str, Value], config: object
+        self, generation: Generation, current: Mapping[str, Value], config: Callable[[], object]
     ) -> dict[str, Any]:
-        """Return all attributes of the live set, so that no reader sees a part of a switch."""
+        """Return all attributes of the live set, so that no reader sees a part of a switch.
+
+        The config is concealed, because it may contain values that a traceback would show.
+        """
         values = _complete(self.declared, current)
         # For get_secret(): text secrets by name; None for an absent optional one.
         fields = self._fields.items()

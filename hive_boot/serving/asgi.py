@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from hive_boot.runtime.status import Status
     from hive_boot.serving.endpoints import App, Message, Receive, Scope, Send
+
+    Lease = Callable[[], AbstractContextManager[Callable[[], dict[str, Any]]]]
 
 
 _WEBSOCKET_OPEN = frozenset({"websocket.accept", "websocket.send"})
@@ -261,6 +263,11 @@ _TRY_AGAIN_LATER = 1013
 """WebSocket close code "try again later", registered with the IANA."""
 
 
+def no_lease() -> AbstractContextManager[Callable[[], dict[str, Any]]]:
+    """Return the lease of a request to an application whose resources are never rebuilt."""
+    return nullcontext(dict)
+
+
 class ReadinessMiddleware:
     """ASGI middleware that answers probes, and other requests only when the application serves.
 
@@ -274,8 +281,8 @@ class ReadinessMiddleware:
         state: returns the lifespan state; called for each request.
         phase: returns the state of the run; called for each request. Default: the state in
             ``status()``, which is slower.
-        lease: returns a block for a request, in which the resources that it yields continue;
-            None if no resource is ever rebuilt.
+        lease: returns a block for a request, which yields a function that returns the values of
+            resources; these continue until its end. Default: no resource is ever rebuilt.
     """
 
     def __init__(
@@ -285,7 +292,7 @@ class ReadinessMiddleware:
         state: Callable[[], dict[str, Any]],
         *,
         phase: Callable[[], State] | None = None,
-        lease: Callable[[], AbstractContextManager[dict[str, Any]] | None] = lambda: None,
+        lease: Lease = no_lease,
     ) -> None:
         self._app = app
         self._status = status
@@ -308,16 +315,14 @@ class ReadinessMiddleware:
             return
         if is_http and scope["http_version"].startswith("1"):
             send = self._with_connection_close(send)
-        # A shallow copy of the state for each request: the ASGI specification requires it.
-        # Resources in it may be secret: no local variable may show them in a traceback.
-        scope = {**scope, "state": {**scope.get("state", {}), **self._values()}}
-        lease = self._lease()
-        if lease is None:
-            await self._app(scope, receive, send)
-            return
-        with lease as values:
-            scope["state"].update(values)
-            await self._app(scope, receive, send)
+        with self._lease() as rebuilt:
+            # A shallow copy of the state for each request: the ASGI specification requires it.
+            # Resources in it may be secret: no local variable may show them in a traceback.
+            await self._app(
+                {**scope, "state": {**scope.get("state", {}), **self._values(), **rebuilt()}},
+                receive,
+                send,
+            )
 
     def _accepts_requests(self, phase: State) -> bool:
         # After a failed start the state is STOPPING too, and requests must be rejected.
@@ -469,7 +474,7 @@ class LifespanMiddleware(ReadinessMiddleware):
         status: Callable[[], Status],
         *,
         phase: Callable[[], State] | None = None,
-        lease: Callable[[], AbstractContextManager[dict[str, Any]] | None] = lambda: None,
+        lease: Lease = no_lease,
     ) -> None:
         super().__init__(app, status, lambda: self._lifespan_state, phase=phase, lease=lease)
         self._lifespan = lifespan

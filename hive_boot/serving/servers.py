@@ -26,6 +26,7 @@ from hive_boot.serving.asgi import (
     ProxyHeadersMiddleware,
     ReadinessMiddleware,
     app_lifespan,
+    no_lease,
 )
 
 if TYPE_CHECKING:
@@ -374,10 +375,13 @@ class HttpService:
         self._fd = fd
         self._timings = timings
         self._values: dict[str, Any] = {}
-        self._lease: Callable[[], Any] = lambda: None
-        lease = lambda: self._lease()  # noqa: E731, PLW0108  (the run replaces it)
+        self._lease = no_lease
         self._middleware: App = ReadinessMiddleware(
-            app, status, lambda: self._values, phase=phase, lease=lease
+            app,
+            status,
+            lambda: self._values,
+            phase=phase,
+            lease=lambda: self._lease(),  # noqa: PLW0108  (the run replaces it)
         )
         self._done = anyio.Event()
         self._accepting = anyio.Event()

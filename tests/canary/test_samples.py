@@ -35,8 +35,14 @@ REACHED = [
     "_Known.observe in secrets/global_access.py",
     "LoadPipeline.load_once in runtime/load_pipeline.py",
     "Bootstrap.as_property.<locals>.reveal in bootstrap.py",
-    "Store._activate_due in secrets/store.py",
+    "Store._plan in secrets/store.py",
+    "Store.commit in secrets/store.py",
     "HookRunner.run in runtime/rotation_hooks.py",
+    "Rebuilder.start in runtime/rebuild.py",
+    "Rebuilder.switch in runtime/rebuild.py",
+    "Rebuilder._problem in runtime/rebuild.py",
+    "ResourceManager.switch in lifecycle/resources.py",
+    "ResourceManager.lease in lifecycle/resources.py",
 ]
 """What takes part in a start or a rotation with values from files, variables and ``.env``."""
 

@@ -203,9 +203,10 @@ async def test_readers_in_threads_see_values_and_config_of_one_switch(tmp_path: 
         while not over.is_set():
             # One look at the dictionary that a switch replaces.
             values = vars(secrets)
-            seen.add(values["_config"].dsn)
-            if values["_config"].dsn != URL.format(values["db_password"].reveal()):
-                torn.append(values["_config"].dsn)
+            config: Any = values["_config"]()
+            seen.add(config.dsn)
+            if config.dsn != URL.format(values["db_password"].reveal()):
+                torn.append(config.dsn)
 
     async with boot.running() as secrets:
         thread = threading.Thread(target=read, args=(secrets,))

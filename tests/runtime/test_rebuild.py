@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -10,7 +9,6 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import (
-    Bootstrap,
     Change,
     InvalidSecretsError,
     LifecycleError,
@@ -22,6 +20,7 @@ from hive_boot import (
 )
 from hive_boot.exceptions import UnavailableError
 from tests.fixtures.timings import NEVER, set_timings
+from tests.runtime.rebuilds import Needs, Pool, declared, publish, recording, rotate
 from tests.runtime.rotations import Heard, Log, mounted
 from tests.support import until
 
@@ -31,38 +30,6 @@ if TYPE_CHECKING:
     from hive_boot.testing import MountedVolume
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
-
-
-class Needs(SecretSet):
-    """A password, and a key that no pool uses."""
-
-    db_password: Secret
-    api_key: Secret | None = None
-
-
-class Pool:
-    """A pool that remembers its password and whether it is open."""
-
-    def __init__(self, password: str) -> None:
-        self.password = password
-        self.is_open = True
-
-
-def publish(volume: MountedVolume, password: str, **more: str) -> None:
-    """Publish a password."""
-    volume.publish({"db_password": f"fake-password-{password}", **more})
-
-
-async def rotate(boot: Bootstrap[Any, Any], volume: MountedVolume, password: str) -> Change | None:
-    """Publish a password, and reload."""
-    publish(volume, password)
-    return await boot.reload()
-
-
-def declared(volume: MountedVolume, **options: Any) -> Bootstrap[Needs, Any]:  # noqa: ANN401  (of Bootstrap)
-    """Declare an application that reloads on demand."""
-    publish(volume, "one")
-    return mounted(volume.path, Needs, watch=False, **options)
 
 
 async def test_a_rotation_starts_a_new_instance_before_the_switch(volume: MountedVolume) -> None:
@@ -109,32 +76,6 @@ async def test_a_rotation_starts_a_new_instance_before_the_switch(volume: Mounte
         await until(lambda: not pools[0].is_open)
         assert pools[1].is_open
     assert not pools[1].is_open
-
-
-def recording(boot: Bootstrap[Needs, Any], log: list[str], **options: Any) -> ResourceHandle[Pool]:  # noqa: ANN401  (of the decorator)
-    """Declare a pool that is rebuilt, and that records what happens to it."""
-    options.setdefault("overlap", 0.02)
-
-    @boot.resource(rebuild_on="db_password", **options)
-    async def pool(secrets: Needs) -> AsyncIterator[Pool]:
-        made = Pool(secrets.db_password.reveal())
-        name = made.password.removeprefix("fake-password-")
-        log.append(f"pool {name} starts")
-        if name == "bad":
-            message = f"{made.password} was refused by the server"
-            raise PermissionError(message)
-        if name == "hanging":
-            await anyio.sleep_forever()
-        if name == "absent":
-            raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens")
-        yield made
-        made.is_open = False
-        log.append(f"pool {name} stops")
-        if name == "unstoppable":
-            message = "it does not stop"
-            raise RuntimeError(message)
-
-    return pool
 
 
 async def test_a_failure_before_the_switch_keeps_everything(
@@ -193,7 +134,7 @@ async def test_what_cannot_be_reached_is_unavailable(volume: MountedVolume) -> N
 async def test_a_refused_rebuild_backs_off(volume: MountedVolume) -> None:
     """It is tried again without a change, later each time: servers lock accounts."""
     boot = declared(volume)
-    set_timings(boot, reload_retry_delay=0.01, max_reload_retry_delay=0.01)
+    set_timings(boot, rebuild_retry_delay=0.01, max_reload_retry_delay=0.01)
     log: list[str] = []
     recording(boot, log)
     async with boot.running():
@@ -385,9 +326,12 @@ class Delayed(SecretSet):
     db_password: Secret = secret(activate_after=0.1, accept_old_for=600)
 
 
-async def test_a_rebuild_happens_at_the_activation(volume: MountedVolume) -> None:
+async def test_a_rebuild_happens_at_the_activation(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
     """A failure keeps the value pending and the state degraded, until a retry succeeds."""
     publish(volume, "one")
+    log = Log(caplog)
     boot = mounted(volume.path, Delayed, watch=False)
     seen: list[str] = []
     heard = Heard(boot)
@@ -414,6 +358,8 @@ async def test_a_rebuild_happens_at_the_activation(volume: MountedVolume) -> Non
         assert not boot.status().degraded
         assert [str(each.reveal())[-3:] for each in boot.accepted("db_password")] == ["two", "one"]
     assert seen == ["one", "two", "two"]
+    assert log.verdicts[-1] == ("in-use", 2, ["DB_PASSWORD"])
+    assert "rebuilt: pool; hooks: " in log.rotations[-1].getMessage()
 
 
 async def test_a_rebuild_at_an_activation_cannot_reload(volume: MountedVolume) -> None:
@@ -512,7 +458,7 @@ async def test_an_instance_that_ignores_its_cancellation_blocks_nothing(
     """The rebuild that hangs is refused, and a later rotation is accepted."""
     boot = declared(volume)
     quick = {"old_resource_stop_timeout": 0.05, "resource_cancel_timeout": 0.02}
-    set_timings(boot, reload_retry_delay=NEVER, max_rebuild_retry_delay=NEVER, **quick)
+    set_timings(boot, rebuild_retry_delay=NEVER, max_rebuild_retry_delay=NEVER, **quick)
     release = anyio.Event()
 
     @boot.resource(rebuild_on="db_password", timeout=0.05)
@@ -560,7 +506,7 @@ async def test_an_old_instance_that_hangs_is_cancelled(
 async def test_the_timeline_is_bounded(volume: MountedVolume) -> None:
     """A rebuild that is refused during the whole run leaves nothing behind."""
     boot = declared(volume)
-    set_timings(boot, reload_retry_delay=NEVER)
+    set_timings(boot, rebuild_retry_delay=NEVER, max_rebuild_retry_delay=NEVER)
     log: list[str] = []
     recording(boot, log, overlap=0)
     async with boot.running():

@@ -9,8 +9,9 @@ import pytest
 from tests.fixtures.owned_processes import BACKENDS, ORDERLY, RUN, STOPS, ended, side_by_side
 
 HEAD = """
-import anyio
-from hive_boot import ResourceHandle
+import contextlib
+import anyio.lowlevel
+from hive_boot import LifecycleError, ResourceHandle
 from hive_boot.testing import MountedVolume
 
 class Database(SecretSet):
@@ -20,7 +21,8 @@ class Database(SecretSet):
 volume = MountedVolume("volume")
 volume.publish({"password": "fake-password-1"})
 boot = Bootstrap(
-    Database, secrets_dirs="volume", mode="kubernetes", profile="production", watch=True)
+    Database, secrets_dirs="volume", mode="kubernetes", profile="production", watch=True,
+    shutdown_delay=0)
 
 async def until(condition):
     with anyio.fail_after(30):
@@ -122,13 +124,20 @@ has_ended = False
 async def main(pool: ResourceHandle[str]):
     volume.publish({"password": "fake-password-2"})
     if sys.argv[3] == "grace":
+        for _ in range(2):
+            try:
+                await boot.reload()
+            except LifecycleError:
+                print("no reload")
         await until(lambda: has_ended)
-        print("main ends with", pool.value)
+        for _ in range(50):
+            await anyio.lowlevel.checkpoint()
+        print("main ends with", pool.value, boot.secrets.password.reveal()[-1])
         return
     try:
         await anyio.sleep_forever()
     finally:
-        print("main ends with", pool.value)
+        print("main ends with", pool.value, boot.secrets.password.reveal()[-1])
 """
 
 OVERLAP = """
@@ -156,7 +165,7 @@ async def main(cache: ResourceHandle[str]):
 def _in_the_middle(backend: str, stop: signal.Signals, cwd: Path) -> None:
     process = ended(HEAD + MIDDLE + RUN, backend, str(int(stop)), "", cwd=cwd)
     assert process.code == ORDERLY[stop], process.err
-    assert process.out[:3] == ["pool 1 starts", "pool 2 starts", "main ends with 1"]
+    assert process.out[:3] == ["pool 1 starts", "pool 2 starts", "main ends with 1 1"]
     assert sorted(process.out[3:]) == ["pool 1 stops", "pool 2 stops"]
     assert "ERROR" not in process.err
 
@@ -164,7 +173,8 @@ def _in_the_middle(backend: str, stop: signal.Signals, cwd: Path) -> None:
 def _in_the_middle_with_time(backend: str, stop: signal.Signals, cwd: Path) -> None:
     process = ended(HEAD + MIDDLE + RUN, backend, str(int(stop)), "grace", cwd=cwd)
     assert process.code == ORDERLY[stop], process.err
-    assert process.out[1:] == ["pool 2 starts", "pool 2 stops", "main ends with 1", "pool 1 stops"]
+    end = ["no reload", "no reload", "main ends with 1 1", "pool 1 stops"]
+    assert process.out[1:] == ["pool 2 starts", "pool 2 stops", *end]
 
 
 def _in_an_overlap(backend: str, stop: signal.Signals, cwd: Path) -> None:
@@ -183,3 +193,59 @@ def _in_an_overlap(backend: str, stop: signal.Signals, cwd: Path) -> None:
 def test_a_stop_ends_a_rebuild(scenario: object, tmp_path: Path) -> None:
     """New and old instances stop in order, at once, and the exit status is that of the signal."""
     side_by_side(tmp_path, scenario, product(BACKENDS, STOPS))  # type: ignore[arg-type]
+
+
+SERVED = """
+release = anyio.Event()
+seen = []
+
+@boot.resource(rebuild_on="password", overlap=0.01)
+async def pool(secrets: Database):
+    number = secrets.password.reveal()[-1]
+    is_open = [number]
+    yield is_open
+    is_open.clear()
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        raise RuntimeError
+    used = scope["state"]["pool"]
+    seen.append(used)
+    await release.wait()
+    body = f"{used} {pool.value}".encode()
+    headers = [(b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+@boot.service
+async def client():
+    await until(lambda: boot.status().ready)
+    async with await anyio.connect_unix("socket") as stream:
+        await stream.send(b"GET / HTTP/1.1\\r\\nhost: test\\r\\nconnection: close\\r\\n\\r\\n")
+        await until(lambda: seen)
+        volume.publish({"password": "fake-password-2"})
+        await until(lambda: pool.value == ["2"])
+        await anyio.sleep(0.05)
+        release.set()
+        received = b""
+        with contextlib.suppress(anyio.EndOfStream):
+            while True:
+                received += await stream.receive()
+    await until(lambda: seen == [[]])
+    print(received.decode().splitlines()[-1])
+    boot.stop("it is shown")
+
+boot.serve(app, uds="socket", server=sys.argv[2], backend=backend)
+"""
+
+
+def _served(backend: str, server: str, cwd: Path) -> None:
+    process = ended(HEAD + SERVED, backend, server, cwd=cwd)
+    assert process.code == 0, process.err
+    assert process.out == ["['1'] ['2']"]
+
+
+def test_a_served_request_keeps_its_instance(tmp_path: Path) -> None:
+    """The old instance stops when the last request that was given it has ended."""
+    servers = [("asyncio", "uvicorn"), ("trio", "hypercorn")]
+    side_by_side(tmp_path, _served, servers)

@@ -9,7 +9,7 @@ import pytest
 
 from hive_boot import Bootstrap, ResourceHandle
 from hive_boot.serving.asgi import app_lifespan
-from tests.runtime.test_rebuild import Needs, Pool, declared, recording, rotate
+from tests.runtime.rebuilds import Needs, Pool, declared, recording, rotate
 from tests.support import until
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ async def test_a_bare_lifespan_has_handles(volume: MountedVolume) -> None:
 
 
 async def test_without_rebuilds_the_state_has_values(volume: MountedVolume) -> None:
-    """And a request takes no lease."""
+    """And a request has no other ones."""
     boot: Bootstrap[Needs, Any] = declared(volume)
 
     @boot.resource
@@ -128,4 +128,5 @@ async def test_without_rebuilds_the_state_has_values(volume: MountedVolume) -> N
     async with boot.lifespan(None) as state:
         assert state["pool"] is pool.value
         assert boot._run is not None  # noqa: SLF001
-        assert boot._run.lease_for_request() is None  # noqa: SLF001
+        with boot._run.lease_for_request() as rebuilt:  # noqa: SLF001
+            assert rebuilt() == {}

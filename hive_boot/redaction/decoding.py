@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from html.entities import codepoint2name
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -103,6 +102,8 @@ def _byte_escapes(char: str) -> Iterator[str]:
 
 def _code_escapes(char: str) -> Iterator[str]:
     """Return the forms of a character that escape its code point."""
+    from html.entities import codepoint2name  # noqa: PLC0415  (loaded only where an anchor is found)
+
     code = ord(char)
     utf_16 = char.encode("utf-16-be", "surrogatepass").hex()
     for digits in (utf_16, utf_16.upper()):

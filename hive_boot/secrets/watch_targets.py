@@ -6,11 +6,11 @@ import os
 import re
 from contextlib import suppress
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
 from hive_boot.secrets.sources.directories import MAX_SUBDIRECTORIES, find_subdirectories
+from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -343,7 +343,7 @@ def read_mounts(table: str = MOUNT_TABLE) -> list[Mount]:
         table: the path of a mount table.
     """
     try:
-        raw = Path(table).read_bytes()
+        raw = read_regular_file(table)
     except OSError:
         return []
     # A path is bytes, which need not be UTF-8.

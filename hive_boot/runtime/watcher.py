@@ -42,9 +42,7 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("hive_boot.watching")
 
-
 WatchMode = Literal["inotify", "poll", "down", "off"]
-
 
 NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
 """Values of ``WATCHFILES_FORCE_POLLING`` that do not select polling, as in watchfiles."""
@@ -73,12 +71,13 @@ class FileEvents(Protocol):
     """Notification of changes: by the kernel, or by a poll.
 
     Attributes:
-        lifetime: the seconds after which another kind of notification should be tried.
-        may_lose_events: whether a full queue drops events without a report.
+        lifetime: the seconds after which another kind of notification should be tried. Default:
+            infinite.
+        may_lose_events: whether a full queue drops events without a report. Default False.
     """
 
-    lifetime: float
-    may_lose_events: bool
+    lifetime: float = math.inf
+    may_lose_events: bool = False
 
     async def wait(self, seconds: float) -> Changes:
         """Return the next changes, or none after a time.
@@ -88,6 +87,14 @@ class FileEvents(Protocol):
             RuntimeError: the events have ended.
             ValueError: a name is not UTF-8.
         """
+
+    def take(self) -> Changes:
+        """Return the changes so far, if that is possible without waiting. Default: nothing.
+
+        Raises:
+            OSError: the events have ended.
+        """
+        return NOTHING
 
     def close(self) -> None:
         """Release what the kernel holds. A second call does nothing."""
@@ -106,7 +113,7 @@ _MASK = _MODIFY | _ATTRIB | _CLOSE_WRITE | _REPLACED | _EXCLUDE_UNLINKED
 _BUFFER = 1 << 16
 
 
-class InotifyEvents:
+class InotifyEvents(FileEvents):
     """Kernel events of Linux, received in the event loop without a thread.
 
     The three calls of the C library are made through ctypes, which adds 3 ms to a start. The
@@ -121,9 +128,6 @@ class InotifyEvents:
         AttributeError: the C library has no inotify.
         OSError: no instance (EMFILE) or no watch (ENOSPC) is left, or a path cannot be watched.
     """
-
-    lifetime: float = math.inf
-    may_lose_events = False
 
     def __init__(self, paths: Collection[str]) -> None:
         import ctypes  # noqa: PLC0415  (only with watch=True)
@@ -152,6 +156,10 @@ class InotifyEvents:
         """Return the next changes, or none after a time."""
         with anyio.move_on_after(seconds):
             await anyio.wait_readable(self._descriptor)
+        return self.take()
+
+    def take(self) -> Changes:
+        """Return the changes so far, without waiting."""
         try:
             data = os.read(self._descriptor, _BUFFER)
         except BlockingIOError:
@@ -204,7 +212,6 @@ def _close_in_child() -> None:
 
 os.register_at_fork(after_in_child=_close_in_child)
 
-
 _watched_by: dict[str, int] = {}
 """PID of the process that has used watchfiles first.
 
@@ -212,7 +219,7 @@ A forked child does not use it: it may have inherited a native lock that stays l
 """
 
 
-class WatchfilesEvents:
+class WatchfilesEvents(FileEvents):
     """Kernel events, received through watchfiles, which waits in a thread.
 
     Args:
@@ -226,7 +233,6 @@ class WatchfilesEvents:
         ValueError: a path is not UTF-8.
     """
 
-    lifetime: float = math.inf
     may_lose_events = True
 
     def __init__(self, paths: Collection[str], timings: Timings = DEFAULTS) -> None:
@@ -265,7 +271,7 @@ class WatchfilesEvents:
             self._native.close()
 
 
-class PollEvents:
+class PollEvents(FileEvents):
     """Substitute for events: after each interval, everything may have changed.
 
     Args:
@@ -273,10 +279,8 @@ class PollEvents:
         interval: the seconds between two reports.
     """
 
-    may_lose_events = False
-
     def __init__(self, lifetime: float, interval: float) -> None:
-        self.lifetime: float = lifetime
+        self.lifetime = lifetime
         self._interval = interval
         self._due = time.monotonic() + interval
 
@@ -312,10 +316,8 @@ def open_events(paths: Collection[str], timings: Timings = DEFAULTS) -> FileEven
 _FAILURES = (ImportError, OSError, RuntimeError, ValueError)
 """Exceptions of events that are not available."""
 
-
 _TRIES = 10
 """Maximum number of attempts to watch paths that change at the same moment."""
-
 
 _SHORTEST_PAUSE = 0.001
 """Seconds before the second of several reports without a pause; doubled each time."""
@@ -356,6 +358,10 @@ class Watcher:
         self._last_resync = self._next_resync = 0.0
         self._next_read = time.monotonic() + timings.full_read_interval
         self._writers: dict[str, float] = {}
+        self._received: list[Changes] = []
+        self._is_running = False
+        # A start reads in a thread, and may be cancelled in the event loop.
+        self._lock = threading.Lock()
         self._known_stale: Collection[str] = ()
         self.missed_events: int = 0
         self.pinned: tuple[MountedFile, ...] = ()
@@ -379,9 +385,16 @@ class Watcher:
         Args:
             paths: the paths of files; they may lead through links.
         """
-        return bool(self._writers) and any(
-            os.path.realpath(path) in self._writers for path in paths
-        )
+        self._take_early_events()
+        paths = paths if self._writers else ()
+        return any(os.path.realpath(path) in self._writers for path in paths)
+
+    def _take_early_events(self) -> None:
+        """Find the files that are being written during a start, before :meth:`run` does so."""
+        with self._lock, suppress(*_FAILURES):
+            if self._events is not None and not self._is_running:
+                self._received.append(self._events.take())
+                self._hints(self._received[-1])
 
     def open(self) -> None:
         """Begin to watch, before the first read, in any thread. It blocks."""
@@ -393,6 +406,8 @@ class Watcher:
     async def run(self) -> None:
         """Watch until cancelled."""
         reason = None
+        with self._lock:
+            self._is_running = True
         try:
             while os.getpid() == self._pid:
                 try:
@@ -411,15 +426,15 @@ class Watcher:
 
     def stop(self) -> None:
         """Release the events, also those that another thread is about to open."""
-        self._is_over = True
-        self._is_silent = False
-        self._mode = "off"
+        self._is_over, self._is_silent, self._mode = True, False, "off"
         self._close()
 
     def _close(self) -> None:
-        events, self._events = self._events, None
-        if events is not None:
-            events.close()
+        with self._lock:
+            events, self._events = self._events, None
+            self._received.clear()
+            if events is not None:
+                events.close()
 
     def _log_failure(self, exc: Exception) -> None:
         if self._mode != "down":
@@ -475,11 +490,10 @@ class Watcher:
         began = time.monotonic()
         end = began + events.lifetime
         pauses = Backoff(_SHORTEST_PAUSE, self._timings.event_interval)
-        late = NOTHING
         while (now := time.monotonic()) < end and os.getpid() == self._pid:
             try:
                 seconds = max(0.0, min(end, self._due) - now)
-                changes = late if late.paths else await events.wait(seconds)
+                changes = self._received.pop(0) if self._received else await events.wait(seconds)
                 hints = self._hints(changes)
                 if hints or changes.overflow or time.monotonic() >= self._next_read:
                     self._notify()
@@ -487,15 +501,12 @@ class Watcher:
                     soon = self._last_resync + self._timings.busy_resync_interval
                     self._next_resync = min(self._next_resync, soon)
                 self._had_events |= bool(hints or self._writers or changes.overflow)
-                late = NOTHING
                 may_change_targets = any(
                     self._snapshot.changes_targets(path, changes.paths.get(path)) for path in hints
                 )
                 due = changes.overflow or time.monotonic() >= self._next_resync
-                if may_change_targets or due:
-                    is_same, late = await self._resync(events, hints)
-                    if not is_same:
-                        return None
+                if (may_change_targets or due) and not await self._resync(events, hints):
+                    return None
             except _FAILURES as exc:
                 if time.monotonic() - began > self._timings.watch_stable_interval:
                     self._backoff.reset()
@@ -507,31 +518,26 @@ class Watcher:
                 pauses.reset()
         return None
 
-    async def _resync(self, events: FileEvents, hints: Collection[str]) -> tuple[bool, Changes]:
-        """Compare the signatures, and notify if they differ without an event.
-
-        Returns:
-            Whether the watched paths are the same, and the changes that were received meanwhile.
-        """
-        before, late = self._snapshot, NOTHING
+    async def _resync(self, events: FileEvents, hints: Collection[str]) -> bool:
+        """Notify if signatures differ without an event; return whether the targets are the same."""
+        before = self._snapshot
         now = self._remember(await self._examine(self._take_snapshot))
         # After an event of a target itself, another file may have the same inode.
         is_same = now.roots == before.roots and before.targets.keys().isdisjoint(hints)
         if not hints and not (is_same and now.contents == before.contents):
             # The event of a change may follow the comparison that has found it.
-            late = await events.wait(self._timings.debounce_timeout)
-            if not (self._had_events or self._hints(late)):
+            self._received.append(await events.wait(self._timings.debounce_timeout))
+            if not (self._had_events or self._hints(self._received[-1])):
                 self.missed_events += 1
             self._notify()
         self._had_events = False
-        return is_same, late
+        return is_same
 
     @property
     def _due(self) -> float:
         """When something has to be done without an event, on the monotonic clock."""
-        silence = (
-            min(self._writers.values(), default=math.inf) + self._timings.writer_silence_timeout
-        )
+        last_write = min(self._writers.values(), default=math.inf)
+        silence = last_write + self._timings.writer_silence_timeout
         return min(self._next_resync, self._next_read, silence)
 
     def _hints(self, changes: Changes) -> list[str]:

@@ -22,7 +22,7 @@ import threading
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 
@@ -67,7 +67,7 @@ NOTHING = Changes()
 """The report of a wait without events."""
 
 
-class FileEvents(Protocol):
+class FileEvents:
     """Notification of changes: by the kernel, or by a poll.
 
     Attributes:
@@ -87,6 +87,7 @@ class FileEvents(Protocol):
             RuntimeError: the events have ended.
             ValueError: a name is not UTF-8.
         """
+        raise NotImplementedError
 
     def take(self) -> Changes:
         """Return the changes so far, if that is possible without waiting. Default: nothing.
@@ -97,7 +98,7 @@ class FileEvents(Protocol):
         return NOTHING
 
     def close(self) -> None:
-        """Release what the kernel holds. A second call does nothing."""
+        """Release what the kernel holds. A second call does nothing. Default: it holds nothing."""
 
 
 # https://man7.org/linux/man-pages/man7/inotify.7.html
@@ -292,9 +293,6 @@ class PollEvents(FileEvents):
             return NOTHING
         self._due = time.monotonic() + self._interval
         return Changes(overflow=True)
-
-    def close(self) -> None:
-        """Release nothing: a poll holds nothing open."""
 
 
 def open_events(paths: Collection[str], timings: Timings = DEFAULTS) -> FileEvents:

@@ -155,8 +155,9 @@ def told(
     look: Callable[[], WatchSnapshot],
     events: Callable[[Collection[str], Timings], FileEvents] = open_events,
     timings: Mapping[str, float] | None = None,
+    meanwhile: Callable[[Watcher], object] = lambda _: None,
 ) -> Iterator[Reader]:
-    """Run an application that reads ``path``."""
+    """Run an application that reads ``path``, and call ``meanwhile`` before it is ready."""
     reader = Reader(path)
     waits = {"event_interval": 0.005, **(timings or {})}
     if Kind.name == "poll":
@@ -164,6 +165,7 @@ def told(
     reader.watcher = Watcher(look, reader.tick, events, Timings(**waits))
     reader.watcher.open()
     reader.read()
+    meanwhile(reader.watcher)
     with start_blocking_portal(backend) as portal:
         running = portal.start_task_soon(reader.watcher.run)
         try:
@@ -762,6 +764,24 @@ def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVo
     with told(volume.path / "api_key", look_slowly, timings=QUICK_RESYNC) as reader:
         (volume.generation / "api_key").write_text("fake-1")
         reader.sees("fake-1")
+
+
+@ONLY_INOTIFY
+def test_what_a_start_has_heard_of_is_heard_of_again(place: Path) -> None:
+    """A start takes the events to see who writes; afterwards they count as any others."""
+    path = place / "secrets"
+    file = path / "api_key"
+    PlainDirectory(path).replace("api_key", "fake-0")
+
+    def make_again(watcher: Watcher) -> None:
+        shutil.rmtree(path)
+        PlainDirectory(path).replace("api_key", "fake-1")
+        assert not watcher.is_being_written([str(file)])
+
+    with told(file, look_at(path), timings=EVENTS_ONLY, meanwhile=make_again) as reader:
+        reader.sees("fake-1")
+        PlainDirectory(path).replace("api_key", "fake-2")
+        reader.sees("fake-2")
 
 
 @NOT_POLLED

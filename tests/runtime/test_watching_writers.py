@@ -236,6 +236,21 @@ async def test_a_file_that_is_replaced_does_not_wait_for_the_writer_of_the_old_o
         assert boot.status().generation == 3
 
 
+async def test_a_writer_of_a_file_that_is_gone_delays_nothing(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
+) -> None:
+    """It has the old file open, whose name belongs to another file now, and writes on."""
+    directory = PlainDirectory(memory / "real")
+    directory.replace("api_key", OLD)
+    boot = watched("plain", memory, monkeypatch)
+    async with boot.running():
+        with (directory.path / "api_key").open("ab", buffering=0) as old:
+            directory.replace("api_key", NEW)
+            old.write(b"fake-never-used")
+            await until(uses(boot, NEW))
+    assert waits.count < 20
+
+
 async def test_a_demand_is_refused_while_a_file_is_written(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,32 +117,38 @@ _BUFFER = 1 << 16
 class InotifyEvents(FileEvents):
     """Kernel events of Linux, received in the event loop without a thread.
 
-    The three calls of the C library are made through ctypes, which adds 3 ms to a start. The
-    libraries asyncinotify and inotify_simple make the same calls, but add 15 to 30 ms for enum,
-    pathlib and ctypes.util; the first one works only on asyncio.
+    The calls of the C library are made through ``_ctypes``, because the package ctypes takes 2 ms
+    of a start for what is not needed here. The libraries asyncinotify and inotify_simple make the
+    same calls, but take 15 to 30 ms; the first one works only on asyncio.
 
     Args:
         paths: files, and directories without their subdirectories.
 
     Raises:
-        ImportError: this Python has no ctypes.
-        AttributeError: the C library has no inotify.
+        ImportError: this Python has no ctypes; AttributeError: it has another one.
         OSError: no instance (EMFILE) or no watch (ENOSPC) is left, or a path cannot be watched.
     """
 
     def __init__(self, paths: Collection[str]) -> None:
-        import ctypes  # noqa: PLC0415  (only with watch=True)
+        import _ctypes  # noqa: PLC0415  (only with watch=True)
 
-        libc = ctypes.CDLL(None, use_errno=True)
-        add_watch = libc.inotify_add_watch
+        class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]  # noqa: SLF001  (as in ctypes)
+            _type_ = "i"
+
+        class Function(_ctypes.CFuncPtr):
+            _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+            _restype_ = Int
 
         def checked(result: int, path: str | None = None) -> int:
             if result < 0:
-                code = ctypes.get_errno()
+                code = _ctypes.get_errno()
                 raise OSError(code, os.strerror(code), path)
             return result
 
-        self._descriptor = checked(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        libc = _ctypes.dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]  # None: this program
+        symbol = partial(_ctypes.dlsym, libc)
+        create, add_watch = map(Function, map(symbol, ("inotify_init1", "inotify_add_watch")))
+        self._descriptor = checked(create(os.O_NONBLOCK | os.O_CLOEXEC))
         _open_instances.add(self)
         self._paths: dict[int, str] = {}
         try:
@@ -257,9 +263,10 @@ class WatchfilesEvents(FileEvents):
         return Changes(dict.fromkeys(path for _, path in reported))
 
     def _watch(self, seconds: float) -> object:
-        debounce, step = _ms(self._timings.debounce_timeout), _ms(self._timings.event_interval)
+        waits = (self._timings.debounce_timeout, self._timings.event_interval, seconds)
+        debounce, step, timeout = (max(1, round(each * 1000)) for each in waits)
         try:
-            return self._native.watch(debounce, step, _ms(seconds), self._stop)
+            return self._native.watch(debounce, step, timeout, self._stop)
         finally:
             if self._stop.is_set():
                 self._native.close()
@@ -591,7 +598,3 @@ class Watcher:
     def _notify(self) -> None:
         self._next_read = time.monotonic() + self._timings.full_read_interval
         self._call_reader()
-
-
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

@@ -225,7 +225,8 @@ def _base64_decoded(text: str) -> Iterator[str]:
 
 def _line_passwords(text: str) -> Iterator[str]:
     """Return the passwords of ``user:password`` lines and of ``.pgpass``."""
-    for line in map(str.strip, text.splitlines()):
+    # Without a colon no pattern is compiled, which most starts spare.
+    for line in map(str.strip, text.splitlines() if ":" in text else ()):
         if match := re.fullmatch(_PGPASS, line):
             yield from _unescaped(match[1])
         elif (match := re.fullmatch(_USERINFO, line)) and not re.match(rf"//|{_PORT}", match[1]):
@@ -329,7 +330,7 @@ def _generated_words(text: str) -> list[str]:
 
 def is_word(text: str) -> bool:
     """Return whether a text may be an ordinary word, which longer words contain."""
-    return bool(re.fullmatch(r"[A-Z]?[a-z]{7,14}", text))
+    return text.isalpha() and bool(re.fullmatch(r"[A-Z]?[a-z]{7,14}", text))
 
 
 def is_identifier(text: str) -> bool:

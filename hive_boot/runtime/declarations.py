@@ -147,7 +147,7 @@ def forbid_main_with_serve(main: Work | None) -> None:
         raise DeclarationError(message)
 
 
-_PATH_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_PATH_SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 """A name that a URL contains as it is."""
 
 
@@ -391,7 +391,7 @@ class AppDeclaration:
         def add(function: Work) -> None:
             label = display_name(function) if name is None else name
             require(
-                isinstance(label, str) and _PATH_SEGMENT.fullmatch(label),
+                isinstance(label, str) and re.fullmatch(_PATH_SEGMENT, label),
                 f"A readiness contributor cannot be named {label!r}: its name is part of a "
                 "path. Fix: @boot.readiness(name=...) with letters, digits, '.', '_' and '-'.",
             )

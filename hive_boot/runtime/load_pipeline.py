@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource
 
+    IsBeingWritten = Callable[[Iterable[str]], bool]
+    StartWatching = Callable[[FieldIndex, SourceContext], IsBeingWritten]
+
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {
         *("broken-link", "bundle", "conflict", "directory", "empty", "environment-only"),
@@ -87,6 +90,7 @@ class LoadPipeline:
     source_context: SourceContext | None = None
     custom: Sequence[CustomSource] = ()
     _fifo_reader: FifoReader | None = None  # one for all loads of a start
+    _is_being_written: IsBeingWritten | None = None  # asks the watcher
 
     def __init__(
         self,
@@ -116,7 +120,7 @@ class LoadPipeline:
         self,
         injection_context: Callable[..., InjectionContext],
         *,
-        start_watching: Callable[[FieldIndex, SourceContext], object] | None,
+        start_watching: StartWatching | None,
         before_application_checks: Callable[[LoadResult], Awaitable[None]],
     ) -> tuple[LoadResult, float]:
         """Load and check the first set of a run.
@@ -153,7 +157,7 @@ class LoadPipeline:
 
     def load(
         self,
-        start_watching: Callable[[FieldIndex, SourceContext], object] | None = None,
+        start_watching: StartWatching | None = None,
         *,
         read_fifos: bool = True,
     ) -> LoadResult:
@@ -170,7 +174,8 @@ class LoadPipeline:
             self._fifo_reader = FifoReader(self._declaration.timings.fifo_timeout)
         source_context = self.detect_platform()
         if start_watching is not None:
-            start_watching(self._declaration.field_index, source_context)
+            declared = self._declaration.field_index
+            self._is_being_written = start_watching(declared, source_context)
         return self.hide_values(self._read_with_wait())
 
     def load_once(
@@ -283,11 +288,7 @@ class LoadPipeline:
         return self.source_context
 
     def read(
-        self,
-        *,
-        during_run: bool = False,
-        fifo_reader: FifoReader | None = None,
-        is_being_written: Callable[[Iterable[str]], bool] | None = None,
+        self, *, during_run: bool = False, fifo_reader: FifoReader | None = None
     ) -> LoadResult:
         """Read and validate everything once. It blocks, and may wait for a writer.
 
@@ -295,8 +296,6 @@ class LoadPipeline:
             during_run: whether the application already runs, so that changed files must look the
                 same twice. Default False.
             fifo_reader: reads FIFOs; None to use what an earlier load has read. Default None.
-            is_being_written: returns whether a program has one of these files open, and may write
-                more. Default: nothing is known.
         """
         return load(
             self._declaration.field_index,
@@ -305,7 +304,7 @@ class LoadPipeline:
             overrides=self._declaration.overrides,
             is_reread=during_run,
             quiet_contents=self._quiet_contents,
-            is_being_written=is_being_written,
+            is_being_written=self._is_being_written,
             custom=self.custom,
             fifo_reader=fifo_reader,
         )

@@ -81,19 +81,10 @@ class ReloadReader:
         store: the secrets in use.
         pipeline: the load pipeline.
         timings: the timeouts of a read.
-        is_being_written: returns whether a program has one of these files open, and may write
-            more; None if that is unknown.
     """
 
-    def __init__(
-        self,
-        store: Store[Any],
-        pipeline: LoadPipeline,
-        timings: Timings,
-        is_being_written: Callable[[Iterable[str]], bool] | None = None,
-    ) -> None:
+    def __init__(self, store: Store[Any], pipeline: LoadPipeline, timings: Timings) -> None:
         self._store = store
-        self._is_being_written = is_being_written
         self._pipeline = pipeline
         self._timeout = timings.read_timeout
         self._fifo_timeout = timings.fifo_timeout
@@ -132,11 +123,7 @@ class ReloadReader:
     def _read(self, fifo_reader: FifoReader | None) -> LoadResult:
         self._reading = True
         try:
-            load_result = self._pipeline.read(
-                during_run=True,
-                fifo_reader=fifo_reader,
-                is_being_written=self._is_being_written,
-            )
+            load_result = self._pipeline.read(during_run=True, fifo_reader=fifo_reader)
         finally:
             self._reading = False
         before = self._store.generation.load_result
@@ -213,7 +200,7 @@ class Reloader:
         # A rotation and an activation, from the plan to the switch.
         self._lock = anyio.Lock(fast_acquire=True)
         self._timings = timings
-        self._reader = ReloadReader(store, pipeline, timings, self._is_being_written)
+        self._reader = ReloadReader(store, pipeline, timings)
         self._injection_context = injection_context
         self._set_reload_state = set_reload_state
         self._host = BackgroundTask(self._run, "hive_boot rotation", context, timings)
@@ -259,15 +246,21 @@ class Reloader:
             reasons += [f"{path} is a stale mount" for path in self.watcher.stale]
         return reasons
 
-    def start_watching(self, field_index: FieldIndex, source_context: SourceContext) -> None:
+    def start_watching(
+        self, field_index: FieldIndex, source_context: SourceContext
+    ) -> Callable[[Iterable[str]], bool]:
         """Begin to watch, before the first read, in any thread. It blocks.
 
         What happens until :meth:`start` is noticed then.
+
+        Returns:
+            A function that returns whether a program has one of these files open, and may write
+            more.
         """
         watch_targets = WatchTargets(field_index, source_context)
         if watch_targets.is_empty:
             log_messages.log_nothing_to_watch(source_context.mode)
-            return
+            return self._is_being_written
         watcher = self.watcher = Watcher(
             watch_targets.snapshot, self._schedule, timings=self._timings
         )
@@ -276,6 +269,7 @@ class Reloader:
             # The start was cancelled before the watcher existed.
             watcher.stop()
         log_messages.log_pinned_files(watcher.pinned, source_context.mode)
+        return self._is_being_written
 
     def start(self) -> None:
         """Start the task of the rotations. A second call does nothing."""

@@ -22,7 +22,7 @@ import threading
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 
@@ -42,9 +42,7 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("hive_boot.watching")
 
-
 WatchMode = Literal["inotify", "poll", "down", "off"]
-
 
 NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
 """Values of ``WATCHFILES_FORCE_POLLING`` that do not select polling, as in watchfiles."""
@@ -69,16 +67,17 @@ NOTHING = Changes()
 """The report of a wait without events."""
 
 
-class FileEvents(Protocol):
+class FileEvents:
     """Notification of changes: by the kernel, or by a poll.
 
     Attributes:
-        lifetime: the seconds after which another kind of notification should be tried.
-        may_lose_events: whether a full queue drops events without a report.
+        lifetime: the seconds after which another kind of notification should be tried. Default:
+            infinite.
+        may_lose_events: whether a full queue drops events without a report. Default False.
     """
 
-    lifetime: float
-    may_lose_events: bool
+    lifetime: float = math.inf
+    may_lose_events: bool = False
 
     async def wait(self, seconds: float) -> Changes:
         """Return the next changes, or none after a time.
@@ -88,9 +87,18 @@ class FileEvents(Protocol):
             RuntimeError: the events have ended.
             ValueError: a name is not UTF-8.
         """
+        raise NotImplementedError
+
+    def take(self) -> Changes:
+        """Return the changes so far, if that is possible without waiting. Default: nothing.
+
+        Raises:
+            OSError: the events have ended.
+        """
+        return NOTHING
 
     def close(self) -> None:
-        """Release what the kernel holds. A second call does nothing."""
+        """Release what the kernel holds. A second call does nothing. Default: it holds nothing."""
 
 
 # https://man7.org/linux/man-pages/man7/inotify.7.html
@@ -106,38 +114,41 @@ _MASK = _MODIFY | _ATTRIB | _CLOSE_WRITE | _REPLACED | _EXCLUDE_UNLINKED
 _BUFFER = 1 << 16
 
 
-class InotifyEvents:
+class InotifyEvents(FileEvents):
     """Kernel events of Linux, received in the event loop without a thread.
 
-    The three calls of the C library are made through ctypes, which adds 3 ms to a start. The
-    libraries asyncinotify and inotify_simple make the same calls, but add 15 to 30 ms for enum,
-    pathlib and ctypes.util; the first one works only on asyncio.
+    The calls of the C library are made through ``_ctypes``, because the package ctypes takes 2 ms
+    of a start for what is not needed here. The libraries asyncinotify and inotify_simple make the
+    same calls, but take 15 to 30 ms; the first one works only on asyncio.
 
     Args:
         paths: files, and directories without their subdirectories.
 
     Raises:
-        ImportError: this Python has no ctypes.
-        AttributeError: the C library has no inotify.
+        ImportError: this Python has no ctypes; AttributeError: it has another one.
         OSError: no instance (EMFILE) or no watch (ENOSPC) is left, or a path cannot be watched.
     """
 
-    lifetime: float = math.inf
-    may_lose_events = False
-
     def __init__(self, paths: Collection[str]) -> None:
-        import ctypes  # noqa: PLC0415  (only with watch=True)
+        import _ctypes  # noqa: PLC0415  (only with watch=True)
 
-        libc = ctypes.CDLL(None, use_errno=True)
-        add_watch = libc.inotify_add_watch
+        class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]  # noqa: SLF001  (as in ctypes)
+            _type_ = "i"
+
+        class Function(_ctypes.CFuncPtr):
+            _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+            _restype_ = Int
 
         def checked(result: int, path: str | None = None) -> int:
             if result < 0:
-                code = ctypes.get_errno()
+                code = _ctypes.get_errno()
                 raise OSError(code, os.strerror(code), path)
             return result
 
-        self._descriptor = checked(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        libc = _ctypes.dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]  # None: this program
+        symbol = partial(_ctypes.dlsym, libc)
+        create, add_watch = map(Function, map(symbol, ("inotify_init1", "inotify_add_watch")))
+        self._descriptor = checked(create(os.O_NONBLOCK | os.O_CLOEXEC))
         _open_instances.add(self)
         self._paths: dict[int, str] = {}
         try:
@@ -152,6 +163,10 @@ class InotifyEvents:
         """Return the next changes, or none after a time."""
         with anyio.move_on_after(seconds):
             await anyio.wait_readable(self._descriptor)
+        return self.take()
+
+    def take(self) -> Changes:
+        """Return the changes so far, without waiting."""
         try:
             data = os.read(self._descriptor, _BUFFER)
         except BlockingIOError:
@@ -204,7 +219,6 @@ def _close_in_child() -> None:
 
 os.register_at_fork(after_in_child=_close_in_child)
 
-
 _watched_by: dict[str, int] = {}
 """PID of the process that has used watchfiles first.
 
@@ -212,7 +226,7 @@ A forked child does not use it: it may have inherited a native lock that stays l
 """
 
 
-class WatchfilesEvents:
+class WatchfilesEvents(FileEvents):
     """Kernel events, received through watchfiles, which waits in a thread.
 
     Args:
@@ -226,7 +240,6 @@ class WatchfilesEvents:
         ValueError: a path is not UTF-8.
     """
 
-    lifetime: float = math.inf
     may_lose_events = True
 
     def __init__(self, paths: Collection[str], timings: Timings = DEFAULTS) -> None:
@@ -250,9 +263,10 @@ class WatchfilesEvents:
         return Changes(dict.fromkeys(path for _, path in reported))
 
     def _watch(self, seconds: float) -> object:
-        debounce, step = _ms(self._timings.debounce_timeout), _ms(self._timings.event_interval)
+        waits = (self._timings.debounce_timeout, self._timings.event_interval, seconds)
+        debounce, step, timeout = (max(1, round(each * 1000)) for each in waits)
         try:
-            return self._native.watch(debounce, step, _ms(seconds), self._stop)
+            return self._native.watch(debounce, step, timeout, self._stop)
         finally:
             if self._stop.is_set():
                 self._native.close()
@@ -265,7 +279,7 @@ class WatchfilesEvents:
             self._native.close()
 
 
-class PollEvents:
+class PollEvents(FileEvents):
     """Substitute for events: after each interval, everything may have changed.
 
     Args:
@@ -273,10 +287,8 @@ class PollEvents:
         interval: the seconds between two reports.
     """
 
-    may_lose_events = False
-
     def __init__(self, lifetime: float, interval: float) -> None:
-        self.lifetime: float = lifetime
+        self.lifetime = lifetime
         self._interval = interval
         self._due = time.monotonic() + interval
 
@@ -288,9 +300,6 @@ class PollEvents:
             return NOTHING
         self._due = time.monotonic() + self._interval
         return Changes(overflow=True)
-
-    def close(self) -> None:
-        """Release nothing: a poll holds nothing open."""
 
 
 def open_events(paths: Collection[str], timings: Timings = DEFAULTS) -> FileEvents:
@@ -312,10 +321,8 @@ def open_events(paths: Collection[str], timings: Timings = DEFAULTS) -> FileEven
 _FAILURES = (ImportError, OSError, RuntimeError, ValueError)
 """Exceptions of events that are not available."""
 
-
 _TRIES = 10
 """Maximum number of attempts to watch paths that change at the same moment."""
-
 
 _SHORTEST_PAUSE = 0.001
 """Seconds before the second of several reports without a pause; doubled each time."""
@@ -356,6 +363,10 @@ class Watcher:
         self._last_resync = self._next_resync = 0.0
         self._next_read = time.monotonic() + timings.full_read_interval
         self._writers: dict[str, float] = {}
+        self._received: list[Changes] = []
+        self._is_running = False
+        # A start reads in a thread, and may be cancelled in the event loop.
+        self._lock = threading.Lock()
         self._known_stale: Collection[str] = ()
         self.missed_events: int = 0
         self.pinned: tuple[MountedFile, ...] = ()
@@ -379,9 +390,16 @@ class Watcher:
         Args:
             paths: the paths of files; they may lead through links.
         """
-        return bool(self._writers) and any(
-            os.path.realpath(path) in self._writers for path in paths
-        )
+        self._take_early_events()
+        paths = paths if self._writers else ()
+        return any(os.path.realpath(path) in self._writers for path in paths)
+
+    def _take_early_events(self) -> None:
+        """Find the files that are being written during a start, before :meth:`run` does so."""
+        with self._lock, suppress(*_FAILURES):
+            if self._events is not None and not self._is_running:
+                self._received.append(self._events.take())
+                self._hints(self._received[-1])
 
     def open(self) -> None:
         """Begin to watch, before the first read, in any thread. It blocks."""
@@ -393,6 +411,8 @@ class Watcher:
     async def run(self) -> None:
         """Watch until cancelled."""
         reason = None
+        with self._lock:
+            self._is_running = True
         try:
             while os.getpid() == self._pid:
                 try:
@@ -411,15 +431,15 @@ class Watcher:
 
     def stop(self) -> None:
         """Release the events, also those that another thread is about to open."""
-        self._is_over = True
-        self._is_silent = False
-        self._mode = "off"
+        self._is_over, self._is_silent, self._mode = True, False, "off"
         self._close()
 
     def _close(self) -> None:
-        events, self._events = self._events, None
-        if events is not None:
-            events.close()
+        with self._lock:
+            events, self._events = self._events, None
+            self._received.clear()
+            if events is not None:
+                events.close()
 
     def _log_failure(self, exc: Exception) -> None:
         if self._mode != "down":
@@ -475,11 +495,10 @@ class Watcher:
         began = time.monotonic()
         end = began + events.lifetime
         pauses = Backoff(_SHORTEST_PAUSE, self._timings.event_interval)
-        late = NOTHING
         while (now := time.monotonic()) < end and os.getpid() == self._pid:
             try:
                 seconds = max(0.0, min(end, self._due) - now)
-                changes = late if late.paths else await events.wait(seconds)
+                changes = self._received.pop(0) if self._received else await events.wait(seconds)
                 hints = self._hints(changes)
                 if hints or changes.overflow or time.monotonic() >= self._next_read:
                     self._notify()
@@ -487,15 +506,12 @@ class Watcher:
                     soon = self._last_resync + self._timings.busy_resync_interval
                     self._next_resync = min(self._next_resync, soon)
                 self._had_events |= bool(hints or self._writers or changes.overflow)
-                late = NOTHING
                 may_change_targets = any(
                     self._snapshot.changes_targets(path, changes.paths.get(path)) for path in hints
                 )
                 due = changes.overflow or time.monotonic() >= self._next_resync
-                if may_change_targets or due:
-                    is_same, late = await self._resync(events, hints)
-                    if not is_same:
-                        return None
+                if (may_change_targets or due) and not await self._resync(events, hints):
+                    return None
             except _FAILURES as exc:
                 if time.monotonic() - began > self._timings.watch_stable_interval:
                     self._backoff.reset()
@@ -507,31 +523,26 @@ class Watcher:
                 pauses.reset()
         return None
 
-    async def _resync(self, events: FileEvents, hints: Collection[str]) -> tuple[bool, Changes]:
-        """Compare the signatures, and notify if they differ without an event.
-
-        Returns:
-            Whether the watched paths are the same, and the changes that were received meanwhile.
-        """
-        before, late = self._snapshot, NOTHING
+    async def _resync(self, events: FileEvents, hints: Collection[str]) -> bool:
+        """Notify if signatures differ without an event; return whether the targets are the same."""
+        before = self._snapshot
         now = self._remember(await self._examine(self._take_snapshot))
         # After an event of a target itself, another file may have the same inode.
         is_same = now.roots == before.roots and before.targets.keys().isdisjoint(hints)
         if not hints and not (is_same and now.contents == before.contents):
             # The event of a change may follow the comparison that has found it.
-            late = await events.wait(self._timings.debounce_timeout)
-            if not (self._had_events or self._hints(late)):
+            self._received.append(await events.wait(self._timings.debounce_timeout))
+            if not (self._had_events or self._hints(self._received[-1])):
                 self.missed_events += 1
             self._notify()
         self._had_events = False
-        return is_same, late
+        return is_same
 
     @property
     def _due(self) -> float:
         """When something has to be done without an event, on the monotonic clock."""
-        silence = (
-            min(self._writers.values(), default=math.inf) + self._timings.writer_silence_timeout
-        )
+        last_write = min(self._writers.values(), default=math.inf)
+        silence = last_write + self._timings.writer_silence_timeout
         return min(self._next_resync, self._next_read, silence)
 
     def _hints(self, changes: Changes) -> list[str]:
@@ -587,7 +598,3 @@ class Watcher:
     def _notify(self) -> None:
         self._next_read = time.monotonic() + self._timings.full_read_interval
         self._call_reader()
-
-
-def _ms(seconds: float) -> int:
-    return max(1, round(seconds * 1000))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 import threading
@@ -48,7 +47,7 @@ _log = logging.getLogger("hive_boot")
 
 
 _REFRESH = ReadPolicy(
-    sleep=lambda _: None, settled_age=-math.inf, missing_timeout=0.0, unstable_timeout=0.1
+    sleep=lambda _: None, waits_for_writers=False, missing_timeout=0.0, unstable_timeout=0.1
 )
 """Read policy of a refresh, which never waits: two refreshes that agree replace the waiting."""
 

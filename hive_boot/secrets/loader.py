@@ -350,6 +350,9 @@ class _Loader:
 
     def _read_directories(self) -> None:
         source_context, snapshots = self.source_context, self.builder.snapshots
+        if source_context.directories_setting == "CREDENTIALS_DIRECTORY":
+            # systemd writes all files before it starts the process.
+            self.policy = self.policy.replace(waits_for_writers=False)
         for directory in source_context.directories:
             snapshot = read_directory(directory, self.field_index, self.policy)
             snapshots.append(snapshot)

@@ -6,11 +6,11 @@ import os
 import re
 from contextlib import suppress
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
 from hive_boot.secrets.sources.directories import MAX_SUBDIRECTORIES, find_subdirectories
+from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -203,9 +203,12 @@ class WatchTargets:
         """
         found = {}
         for directory in directories:
-            real = os.path.realpath(directory)
+            # join() once: there may be a thousand names, every few seconds.
+            shown, real = (
+                os.path.join(each, "") for each in (directory, os.path.realpath(directory))
+            )
             for name in [*self._declared_entries(directory), *self._nested]:
-                found[os.path.join(directory, name)] = os.path.join(real, name)
+                found[shown + name] = real + name
         return found
 
     def _declared_entries(self, directory: str) -> dict[str, bool | None]:
@@ -273,9 +276,9 @@ class WatchTargets:
         with suppress(OSError):
             link = os.readlink(os.path.join(directory, _DATA))
         base = directory if link is None else os.path.join(directory, link)
-        names = sorted(self._declared_entries(base))
-        files = [(name, _signature(os.path.join(base, name))) for name in names]
-        below = [_signature(os.path.join(base, name)) for name in self._nested]
+        above = os.path.join(base, "")
+        files = [(name, _signature(above + name)) for name in sorted(self._declared_entries(base))]
+        below = [_signature(above + name) for name in self._nested]
         return link, _signature(base)[:3], tuple(files), tuple(below)
 
 
@@ -343,7 +346,7 @@ def read_mounts(table: str = MOUNT_TABLE) -> list[Mount]:
         table: the path of a mount table.
     """
     try:
-        raw = Path(table).read_bytes()
+        raw = read_regular_file(table)
     except OSError:
         return []
     # A path is bytes, which need not be UTF-8.

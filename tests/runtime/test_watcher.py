@@ -36,11 +36,14 @@ from tests.fixtures.watching import (
     KINDS,
     NOT_POLLED,
     ONCE,
+    ONLY_INOTIFY,
+    ONLY_WATCHFILES,
     PATIENCE,
     Kind,
     each_kind,
     in_memory,
     inotify_instances,
+    parametrize_kinds,
     switch,
     watcher_threads,
 )
@@ -132,7 +135,12 @@ class Reader:
 backend = "asyncio"
 
 
-@pytest.fixture(autouse=True, params=[*KINDS, "inotify on trio"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test with each kind of events that it applies to."""
+    parametrize_kinds(metafunc, [*KINDS, "inotify on trio"])
+
+
+@pytest.fixture(autouse=True)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Use one kind of events."""
     global backend  # noqa: PLW0603  (of the running test)
@@ -147,8 +155,9 @@ def told(
     look: Callable[[], WatchSnapshot],
     events: Callable[[Collection[str], Timings], FileEvents] = open_events,
     timings: Mapping[str, float] | None = None,
+    meanwhile: Callable[[Watcher], object] = lambda _: None,
 ) -> Iterator[Reader]:
-    """Run an application that reads ``path``."""
+    """Run an application that reads ``path``, and call ``meanwhile`` before it is ready."""
     reader = Reader(path)
     waits = {"event_interval": 0.005, **(timings or {})}
     if Kind.name == "poll":
@@ -156,6 +165,7 @@ def told(
     reader.watcher = Watcher(look, reader.tick, events, Timings(**waits))
     reader.watcher.open()
     reader.read()
+    meanwhile(reader.watcher)
     with start_blocking_portal(backend) as portal:
         running = portal.start_task_soon(reader.watcher.run)
         try:
@@ -575,7 +585,7 @@ class DeafEvents(WatchfilesEvents):
         return Changes(paths)
 
 
-@pytest.mark.only("watchfiles")
+@ONLY_WATCHFILES
 def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(memory: Path) -> None:
     """Where much happens a look follows, not a read; what it finds is counted as missed."""
     timings = {**EVENTS_ONLY, "busy_resync_interval": 0.02}
@@ -599,22 +609,20 @@ def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(memory: P
 # By a look.
 
 
-@NOT_POLLED
 def test_a_change_without_an_event_is_found_by_a_look(volume: MountedVolume) -> None:
-    """What is done behind the link, where nobody should, is noticed, and counted as missed."""
+    """A change inside a generation is noticed, and counted as missed where events were expected."""
     assert volume.generation is not None
     hidden = volume.generation / "api_key"
     with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_RESYNC) as reader:
         hidden.write_text("fake-1")
         reader.sees("fake-1")
-        wait_until(lambda: reader.watcher.missed_events)
+        wait_until(lambda: bool(reader.watcher.missed_events) == (Kind.name != "poll"))
         ticks, missed = reader.ticks, reader.watcher.missed_events
         hidden.chmod(0o600)
         wait_until(lambda: reader.ticks > ticks)
-        wait_until(lambda: reader.watcher.missed_events > missed)
+        wait_until(lambda: (reader.watcher.missed_events > missed) == (Kind.name != "poll"))
 
 
-@NOT_POLLED
 def test_what_is_above_the_directory_is_found_by_a_look(memory: Path) -> None:
     """A directory further up is not watched; when it is replaced all the same is noticed."""
     volume = MountedVolume(memory / "a/b/volume")
@@ -624,7 +632,7 @@ def test_what_is_above_the_directory_is_found_by_a_look(memory: Path) -> None:
         reader.sees(None)
         MountedVolume(volume.path).publish({"api_key": "fake-1"})
         reader.sees("fake-1")
-        assert reader.watcher.missed_events
+        assert bool(reader.watcher.missed_events) == (Kind.name != "poll")
         volume.publish({"api_key": "fake-2"})
         reader.sees("fake-2")
 
@@ -758,6 +766,24 @@ def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVo
         reader.sees("fake-1")
 
 
+@ONLY_INOTIFY
+def test_what_a_start_has_heard_of_is_heard_of_again(place: Path) -> None:
+    """A start takes the events to see who writes; afterwards they count as any others."""
+    path = place / "secrets"
+    file = path / "api_key"
+    PlainDirectory(path).replace("api_key", "fake-0")
+
+    def make_again(watcher: Watcher) -> None:
+        shutil.rmtree(path)
+        PlainDirectory(path).replace("api_key", "fake-1")
+        assert not watcher.is_being_written([str(file)])
+
+    with told(file, look_at(path), timings=EVENTS_ONLY, meanwhile=make_again) as reader:
+        reader.sees("fake-1")
+        PlainDirectory(path).replace("api_key", "fake-2")
+        reader.sees("fake-2")
+
+
 @NOT_POLLED
 def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(memory: Path, log: Log) -> None:
     """What cannot be watched is looked for anew at once; nobody polls, and nothing is said."""
@@ -837,7 +863,7 @@ def test_the_variable_that_forces_polling_means_what_it_means_to_watchfiles(
     }
 
 
-@pytest.mark.only("watchfiles")
+@ONLY_WATCHFILES
 def test_who_has_no_watchfiles_polls(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
@@ -890,9 +916,8 @@ def test_who_polls_holds_no_events(volume: MountedVolume) -> None:
     assert alive == []
 
 
-@NOT_POLLED
 def test_a_file_name_that_is_not_utf_8_stops_nothing(memory: Path, log: Log) -> None:
-    """Somebody's file with an odd name ends the events for a moment, and no longer."""
+    """Such a name ends the events of watchfiles for a moment, and nothing else."""
     directory = PlainDirectory(memory / "secrets")
     with told(
         directory.path / "api_key", look_at(directory.path), timings=QUICK_WATCH_RETRIES
@@ -910,20 +935,20 @@ def test_a_file_name_that_is_not_utf_8_stops_nothing(memory: Path, log: Log) -> 
         directory.replace("api_key", "fake-2")
         reader.sees("fake-2")
         assert reader.mode == Kind.mode
-    assert len(log.levels) == (2 if Kind.name == "watchfiles" else 0)
+    expected = {"watchfiles": ["WARNING", "INFO"], "poll": ["WARNING", "WARNING"]}
+    assert log.levels == expected.get(Kind.name, [])
 
 
-@NOT_POLLED
 def test_a_directory_whose_path_is_not_utf_8_is_watched_or_polled(memory: Path) -> None:
     """The library watchfiles cannot be given such a path; reading it can be done all the same."""
     volume = MountedVolume(memory / os.fsdecode(b"caf\xe9"))
     with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_WATCH_RETRIES) as reader:
-        assert reader.mode == ("poll" if Kind.name == "watchfiles" else "inotify")
+        assert reader.mode == ("inotify" if Kind.name == "inotify" else "poll")
         volume.publish({"api_key": "fake-1"})
         reader.sees("fake-1")
 
 
-@pytest.mark.only("watchfiles")
+@ONLY_WATCHFILES
 def test_failures_far_apart_are_each_a_first_one(memory: Path, log: Log) -> None:
     """A watch that had worked for long is begun again at once, however often it has failed."""
     timings = {
@@ -964,7 +989,6 @@ def test_failures_close_together_are_waited_for_longer_and_longer(volume: Mounte
 # What goes wrong.
 
 
-@NOT_POLLED
 def test_a_look_that_fails_is_said_once_and_done_again(volume: MountedVolume, log: Log) -> None:
     """A fault of ours leaves no application deaf."""
     failures = 3
@@ -982,10 +1006,9 @@ def test_a_look_that_fails_is_said_once_and_done_again(volume: MountedVolume, lo
         reader.is_told_by(Kind.mode)
         volume.publish({"api_key": "fake-1"})
         reader.sees("fake-1")
-    assert log.levels == ["ERROR", "INFO"]
+    assert log.levels == ["ERROR", "WARNING" if Kind.name == "poll" else "INFO"]
 
 
-@NOT_POLLED
 def test_while_a_look_fails_nothing_is_said_to_be_watched(volume: MountedVolume) -> None:
     """Who asks is told that changes are not noticed now."""
     timings = {
@@ -1054,7 +1077,7 @@ def native_threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
 
 
-@pytest.mark.only("inotify", "inotify on trio")
+@ONLY_INOTIFY
 def test_inotify_needs_no_thread(volume: MountedVolume) -> None:
     """The loop waits for the events; there is a thread only while files are examined."""
     with told(volume.path / "api_key", look_at(volume.path), timings=EVENTS_ONLY) as reader:
@@ -1064,7 +1087,7 @@ def test_inotify_needs_no_thread(volume: MountedVolume) -> None:
         assert inotify_instances() == 1
 
 
-@pytest.mark.only("inotify")
+@ONCE
 @pytest.mark.parametrize("limit", ["a missing path", "a path that is no text", "many paths"])
 def test_a_watch_that_fails_holds_no_instance(limit: str, tmp_path: Path) -> None:
     """What was opened for the first paths is released when a later one cannot be watched."""

@@ -3,18 +3,27 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import anyio
 import pytest
 
 from hive_boot import Bootstrap, Secret, SecretSet
 from hive_boot.exceptions import ProblemsError
+from hive_boot.runtime.watcher import Watcher
+from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import QUICK_RETRIES, set_timings
 from tests.fixtures.writers import PlainDirectory
 from tests.runtime.rotations import be_impatient
 from tests.support import SETTLED, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
+
+IMPOSSIBLE = PinnedFile.unavailable_reason()
+
+really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 
 OLD, NEW = "fake-old-key-000000", "fake-new-key-111111"
 
@@ -49,10 +58,15 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     return Waits(monkeypatch)
 
 
-def watched(place: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Keys, None]:
+def watched(
+    place: str,
+    directory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    **more: Any,  # noqa: ANN401  (what Bootstrap takes)
+) -> Bootstrap[Keys, None]:
     """Declare an application whose secret is in ``real/key``, which it reads often."""
     real = directory / "real/key"
-    options: dict[str, object] = {"mode": "docker", "secrets_dirs": directory / "secrets"}
+    options: dict[str, Any] = {"mode": "docker", "secrets_dirs": directory / "secrets"}
     (directory / "secrets").mkdir()
     if place == "plain":
         options["secrets_dirs"] = real.parent
@@ -67,7 +81,7 @@ def watched(place: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> Boo
         options["secrets_dirs"] = real
     elif place == "dotenv":
         options = {"mode": "development", "env_file": str(real)}
-    boot = Bootstrap(Keys, watch=True, **options)  # type: ignore[arg-type]
+    boot = Bootstrap(Keys, watch=True, **{**options, **more})
     set_timings(boot, **QUICK_RETRIES, full_read_interval=0.02, writer_silence_timeout=1000.0)
     return boot
 
@@ -109,6 +123,87 @@ async def test_half_of_a_file_is_not_used_while_its_writer_has_it_open(
         assert boot.status().missed_events == 0
 
 
+@really
+async def test_half_of_a_mounted_file_is_not_used_while_its_writer_has_it_open(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
+) -> None:
+    """The writer uses another path than the application, that of the host."""
+    directory = PlainDirectory(memory / "real")
+    directory.replace("api_key", OLD)
+    boot = watched("mounted", memory, monkeypatch)
+    with PinnedFile(memory / "secrets/api_key", memory / "real/api_key"):
+        async with boot.running():
+            with directory.partial_write("api_key", NEW):
+                await until(waits.more_than(20))
+                assert uses(boot, OLD)()
+            await until(uses(boot, NEW))
+
+
+async def test_a_start_that_waits_for_a_file_does_not_use_half_of_it(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
+) -> None:
+    """The start has watched the file since before it existed, and so knows its writer."""
+    directory = PlainDirectory(memory / "real")
+    boot = watched("plain", memory, monkeypatch, wait_for_files=20.0)
+    ready, finished = anyio.Event(), anyio.Event()
+
+    async def run() -> None:
+        async with boot.running():
+            ready.set()
+            await finished.wait()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(run)
+        await until(lambda: watcher_of(boot) is not None)
+        with directory.partial_write("api_key", NEW):
+            await until(waits.more_than(20))
+            assert not ready.is_set()
+        await until(ready.is_set)
+        assert uses(boot, NEW)()
+        directory.replace("api_key", OLD)
+        await until(uses(boot, OLD))
+        assert (boot.status().generation, boot.status().missed_events) == (2, 0)
+        finished.set()
+
+
+def watcher_of(boot: Bootstrap[Keys, None]) -> Watcher | None:
+    """Return the watcher of a run; None before it watches."""
+    reloader = boot._run and boot._run.reloader  # noqa: SLF001  (no public name)
+    watcher = reloader and reloader.watcher
+    return watcher if watcher and watcher.mode == "inotify" else None
+
+
+async def test_a_writer_that_began_before_the_watch_is_not_seen(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
+) -> None:
+    """A limit: half of its file is used, until it writes again."""
+    directory = PlainDirectory(memory / "real")
+    boot = watched("plain", memory, monkeypatch)
+    with ExitStack() as writing:
+        writing.enter_context(directory.partial_write("api_key", NEW * 2))
+        async with boot.running():
+            assert uses(boot, NEW)()
+            assert waits.count == 0
+            writing.close()
+            await until(uses(boot, NEW * 2))
+
+
+async def test_a_writer_that_closes_a_file_in_the_middle_looks_done(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
+) -> None:
+    """A limit: it cannot be told from one that is done. Only a rename has no such moment."""
+    del waits
+    directory = PlainDirectory(memory / "real")
+    directory.replace("api_key", OLD)
+    boot = watched("plain", memory, monkeypatch)
+    async with boot.running():
+        directory.write_in_place("api_key", NEW)
+        await until(uses(boot, NEW))
+        with (directory.path / "api_key").open("a") as file:
+            file.write(NEW)
+        await until(uses(boot, NEW * 2))
+
+
 async def test_a_silent_writer_is_not_waited_for(
     memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
 ) -> None:
@@ -141,6 +236,21 @@ async def test_a_file_that_is_replaced_does_not_wait_for_the_writer_of_the_old_o
         assert boot.status().generation == 3
 
 
+async def test_a_writer_of_a_file_that_is_gone_delays_nothing(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
+) -> None:
+    """It has the old file open, whose name belongs to another file now, and writes on."""
+    directory = PlainDirectory(memory / "real")
+    directory.replace("api_key", OLD)
+    boot = watched("plain", memory, monkeypatch)
+    async with boot.running():
+        with (directory.path / "api_key").open("ab", buffering=0) as old:
+            directory.replace("api_key", NEW)
+            old.write(b"fake-never-used")
+            await until(uses(boot, NEW))
+    assert waits.count < 20
+
+
 async def test_a_demand_is_refused_while_a_file_is_written(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +261,7 @@ async def test_a_demand_is_refused_while_a_file_is_written(
     boot = watched("plain", memory, monkeypatch)
     set_timings(boot, full_read_interval=10_000.0)
     async with boot.running():
-        watcher = boot._run.reloader.watcher  # type: ignore[union-attr]  # noqa: SLF001
+        watcher = watcher_of(boot)
         assert watcher is not None
         with directory.partial_write("api_key", NEW):
             await until(lambda: watcher.is_being_written([str(directory.path / "api_key")]))

@@ -17,6 +17,7 @@ from hive_boot.secrets.sources.files import (
     FileBatch,
     as_declared_type,
     read_files,
+    read_regular_file,
     reading_problem,
 )
 
@@ -39,14 +40,15 @@ class ReadPolicy(Record):
         monotonic: returns the time that limits are measured with.
         sleep: waits in the thread that loads.
         settled_age: a plain file that has not changed for this time is read once, because no
-            program is writing it. Default 2.
-        quiet_interval: the time between two reads of a younger file, which must be equal.
+            program is writing it. Only for time stamps of this kernel. Default 2.
+        quiet_interval: the time between two reads of another file, which must be equal.
             Default 0.3.
         unstable_timeout: a directory that still changes after this time is a problem. Default 10.
         missing_timeout: a missing permission, ``..data`` or link target is a problem after this
             time. Default 2.
         tries: the number of reads of a directory that is replaced during each read. Default 8,
             with pauses of 2 to 100 ms.
+        waits_for_writers: whether a first read waits until no file is being written. Default True.
         is_reread: whether the application already runs. Time stamps then decide nothing: what
             differs from the last quiet read must be the same twice. Default False.
         quiet_contents: the content of each plain directory at the last quiet read of the same
@@ -63,6 +65,7 @@ class ReadPolicy(Record):
     unstable_timeout: float = 10.0
     missing_timeout: float = 2.0
     tries: int = 8
+    waits_for_writers: bool = True
     is_reread: bool = False
     quiet_contents: dict[object, object] | None = None
     is_being_written: Callable[[Iterable[str]], bool] = _is_never_written
@@ -84,6 +87,14 @@ _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 _O_PATH = getattr(os, "O_PATH", 0)
 """Flag of Linux that opens a directory which can be entered but not listed."""
+
+
+_STAMPED_BY_KERNEL = frozenset({b"btrfs", b"ext4", b"overlay", b"ramfs", b"tmpfs", b"xfs"})
+"""File systems whose time stamps are made by this kernel, with the clock of this machine.
+
+A stamp of NFS, CIFS, virtiofs or 9p is made by another machine, and one of FUSE by a program. Their
+clocks may be seconds behind, and a half-written file would look old.
+"""
 
 
 MAX_SUBDIRECTORIES = 1000
@@ -271,9 +282,10 @@ def _read_until_quiet(
     All readers have the same pauses, so many are as fast as one.
     """
     snapshots: dict[int, DirectorySnapshot] = {}
+    devices: dict[int, bool] = {}
 
     def attempts(number: int) -> Generator[float, None, None]:
-        snapshots[number] = yield from _attempts(readers[number], policy)
+        snapshots[number] = yield from _attempts(readers[number], policy, devices)
 
     running = [attempts(number) for number in range(len(readers))]
     while pauses := [pause for each in running if (pause := next(each, None)) is not None]:
@@ -282,9 +294,15 @@ def _read_until_quiet(
 
 
 def _attempts(
-    read_once: Callable[[], DirectorySnapshot], policy: ReadPolicy
+    read_once: Callable[[], DirectorySnapshot], policy: ReadPolicy, devices: dict[int, bool]
 ) -> Generator[float, None, DirectorySnapshot]:
-    """Read until a snapshot is usable; yield the seconds to wait before each further read."""
+    """Read until a snapshot is usable; yield the seconds to wait before each further read.
+
+    Args:
+        read_once: reads once.
+        policy: the clock and its limits.
+        devices: which file systems are known to have time stamps of this kernel, or not.
+    """
     started = policy.monotonic()
     previous = None
     attempt = replaced = 0
@@ -301,7 +319,7 @@ def _attempts(
             yield policy.pause(attempt)
         elif snapshot.volume or snapshot.problem:
             return snapshot
-        elif _is_quiet(snapshot, previous, policy):
+        elif _is_quiet(snapshot, previous, policy, devices):
             if policy.quiet_contents is not None:
                 policy.quiet_contents[snapshot.key] = snapshot.batch.content
             return snapshot
@@ -314,21 +332,47 @@ def _attempts(
 
 
 def _is_quiet(
-    snapshot: DirectorySnapshot, previous: DirectorySnapshot | None, policy: ReadPolicy
+    snapshot: DirectorySnapshot,
+    previous: DirectorySnapshot | None,
+    policy: ReadPolicy,
+    devices: dict[int, bool],
 ) -> bool:
     """Return whether no file is being written, as far as can be known.
 
-    In a first read, old time stamps are enough. Otherwise the content must be that of the previous
-    read, or of the last quiet read of the run.
+    In a first read, old time stamps of this kernel are enough. Otherwise the content must be that
+    of the previous read, or of the last quiet read of the run.
     """
+    if not (policy.is_reread or policy.waits_for_writers):
+        return True
     if policy.is_being_written(snapshot.places):
         return False
-    if not policy.is_reread and policy.is_settled(snapshot.batch.touched):
-        return True
-    content = snapshot.batch.content
+    batch = snapshot.batch
+    if not policy.is_reread and policy.is_settled(batch.touched):
+        for device in batch.devices.keys() - devices:
+            devices[device] = _is_stamped_by_kernel(batch.devices[device])
+        if all(devices[device] for device in batch.devices):
+            return True
+    content = batch.content
     if previous is not None and content == previous.batch.content:
         return True
     return policy.is_reread and content == (policy.quiet_contents or {}).get(snapshot.key)
+
+
+def _is_stamped_by_kernel(path: str) -> bool:
+    """Return whether this kernel makes the time stamps of a file; False if that is unknown."""
+    try:
+        descriptor = os.open(path, _O_PATH | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            # Not st_dev, which btrfs and overlay do not share with their mounts.
+            details = read_regular_file(f"/proc/self/fdinfo/{descriptor}")
+        finally:
+            os.close(descriptor)
+        table = read_regular_file("/proc/self/mountinfo")
+    except OSError:
+        return False
+    number = details.partition(b"mnt_id:\t")[2].partition(b"\n")[0] + b" "
+    mounts = [line for line in table.split(b"\n") if line.startswith(number)]
+    return any(line.partition(b" - ")[2].split(b" ")[0] in _STAMPED_BY_KERNEL for line in mounts)
 
 
 def _has_unstable_inode(path: str) -> bool:
@@ -439,7 +483,8 @@ def _read_members(batch: FileBatch, directory: int, field_index: FieldIndex) -> 
     from hive_boot.secrets.sources.dotenv import add_members  # noqa: PLC0415  (few have a bundle)
 
     for file, targets in field_index.members.items():
-        read = read_files([file], {file: ("", file, True)}, dir_fd=directory)
+        whole = {file: ("", file, True)}
+        read = read_files([file], whole, directory=batch.directory, dir_fd=directory)
         problem = found = read.result("")
         if found is not None and not isinstance(found, ValueProblem):
             add_members(batch, found, targets, f"{file}#")
@@ -448,6 +493,7 @@ def _read_members(batch: FileBatch, directory: int, field_index: FieldIndex) -> 
             for member, target in targets.items():
                 batch.add(f"{file}#{member}", target[0], problem)
         batch.touched = max(batch.touched, read.touched)
+        batch.devices |= read.devices
 
 
 def _has_data_link(root: int) -> bool:

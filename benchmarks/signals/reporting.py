@@ -61,18 +61,18 @@ def describe_environment(subjects: Iterable[Subject]) -> str:
     return f"{python} on {system}: {', '.join(versions)}"
 
 
-def put_between_markers(text: str, table: str) -> str:
-    """Replace the text between the markers.
+def put_between_markers(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
+    """Replace the text between two markers.
 
     Raises:
         ValueError: the text has no markers.
     """
-    before, found_begin, rest = text.partition(BEGIN)
-    _, found_end, after = rest.partition(END)
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
     if not (found_begin and found_end):
-        message = f"The file has no lines {BEGIN!r} and {END!r}."
+        message = f"The file has no lines {begin!r} and {end!r}."
         raise ValueError(message)
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+    return f"{before}{begin}\n\n{table}\n\n{end}{after}"
 
 
 def _cell(answer: Answer | None) -> str:

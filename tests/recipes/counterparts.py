@@ -23,10 +23,12 @@ class Counterpart:
 
     Attributes:
         field: the field whose accepted values show how far the application is.
+        has_one_credential: whether a new credential replaces the old one at once.
         on_the_page: texts of the page, and those of the test.
     """
 
     field = ""
+    has_one_credential = False
 
     def __init__(self) -> None:
         self.on_the_page: dict[str, str] = {}
@@ -36,10 +38,7 @@ class Counterpart:
         return {self.field: f"fake-{self.field}-{number:024d}"}
 
     def create(self, number: int) -> None:
-        """Create a credential, before its file is written."""
-
-    def alter(self, number: int) -> None:
-        """Replace a credential, when the application accepts the new one."""
+        """Create a credential."""
 
     def revoke(self, number: int) -> None:
         """Revoke a credential, when the application uses the next one."""
@@ -95,6 +94,7 @@ class OneRole(Counterpart):
     """A role of PostgreSQL with one password."""
 
     field = "role_password"
+    has_one_credential = True
 
     def __init__(self, databases: Databases) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class OneRole(Counterpart):
         self._refused = databases.refused_logins()
         self.on_the_page = {
             "orders@db/orders": databases.postgresql_url("orders").partition("//")[2],
-            "activate_after=5": "activate_after=0.5",
+            "activate_after=5": "activate_after=60",
         }
         make_role(databases, "orders")
 
@@ -111,12 +111,7 @@ class OneRole(Counterpart):
         return {self.field: password(number)}
 
     def create(self, number: int) -> None:
-        """Set the first password."""
-        if number == 0:
-            self.alter(number)
-
-    def alter(self, number: int) -> None:
-        """Replace the password, which revokes the old one."""
+        """Set the password, which revokes the one before."""
         self._databases.sql(f"ALTER ROLE orders PASSWORD '{password(number)}'")
 
     def verify(self) -> None:
@@ -342,4 +337,4 @@ class Tokens(Counterpart):
     def __init__(self) -> None:
         super().__init__()
         times = "activate_after=120, accept_old_for=3600"
-        self.on_the_page = {times: "activate_after=0.1, accept_old_for=0.5"}
+        self.on_the_page = {times: "activate_after=0.1, accept_old_for=1"}

@@ -12,6 +12,8 @@ from importlib import import_module
 from operator import eq
 from typing import Any
 
+import anyio
+
 from hive_boot import Bootstrap
 from tests.support import until
 
@@ -21,6 +23,9 @@ WORKERS = 8
 RECIPE = import_module(sys.argv[1])
 
 FIELD = sys.argv[2]
+
+ACTIVATE = anyio.Path("activate")
+"""A file that ends every ``activate_after``: the test cannot know how long its steps take."""
 
 boot: Bootstrap[Any, Any] = import_module("app").boot
 
@@ -82,6 +87,9 @@ async def main() -> None:
                 # Calls that have begun before may still use another value.
                 await until(partial(are_complete, calls, tuple(calls)))
                 print("accepted", *(each.reveal() for each in now))  # noqa: T201
+            if await ACTIVATE.exists():
+                await ACTIVATE.unlink()
+                await boot.reload(now=True)
             await asyncio.sleep(0.005)
 
     await asyncio.gather(report(), *(work(worker) for worker in range(WORKERS)))

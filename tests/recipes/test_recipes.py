@@ -98,12 +98,15 @@ def accepted_values(it: Served) -> list[str]:
 
 def rotate(it: Served, volume: MountedVolume, counterpart: Counterpart, number: int) -> None:
     """Replace the credential, and revoke the one before when it is not in use any more."""
-    counterpart.create(number)
+    if not counterpart.has_one_credential:
+        counterpart.create(number)
     values = counterpart.values(number)
     new = values[counterpart.field]
     volume.publish(UNUSED | values)
     it.wait_for(lambda: new in accepted_values(it))
-    counterpart.alter(number)
+    if counterpart.has_one_credential:
+        counterpart.create(number)
+        it.open("activate")
     it.wait_for(lambda: accepted_values(it) == [new])
     counterpart.revoke(number - 1)
 
@@ -126,6 +129,36 @@ def test_no_call_fails(recipe: str, databases: Databases, tmp_path: Path) -> Non
         assert result["calls"] > ROTATIONS
         counterpart.verify()
     assert not it.logged("(WARNING|ERROR|Traceback).*")
+
+
+def test_the_other_order_fails(databases: Databases, tmp_path: Path) -> None:
+    """Connections fail from ``ALTER ROLE`` until the file has been read."""
+    counterpart, volume = OneRole(databases), MountedVolume(tmp_path / "secrets")
+    counterpart.create(0)
+    volume.publish(UNUSED | counterpart.values(0))
+    with running("one_role", counterpart, tmp_path) as it:
+        it.wait_for(lambda: accepted_values(it))
+        counterpart.create(1)
+        refused = databases.refused_logins()
+        it.wait_for(lambda: databases.refused_logins() > refused)
+        rotate(it, volume, counterpart, 1)
+        it.send(signal.SIGTERM)
+        assert it.end() == 0, it.err
+    failures = json.loads(it.out[-1])["failures"]
+    assert failures
+    assert all("password authentication failed" in failure for failure in failures)
+
+
+def test_a_check_of_the_role_refuses_the_new_password(databases: Databases, tmp_path: Path) -> None:
+    """Without ``at="start"`` the check tries a password that is not valid before ``ALTER ROLE``."""
+    counterpart, volume = OneRole(databases), MountedVolume(tmp_path / "secrets")
+    counterpart.on_the_page[', at="start"'] = ""
+    counterpart.create(0)
+    volume.publish(UNUSED | counterpart.values(0))
+    with running("one_role", counterpart, tmp_path) as it:
+        it.wait_for(lambda: accepted_values(it))
+        volume.publish(UNUSED | counterpart.values(1))
+        it.wait_logged("Rotation refused.*database_answers")
 
 
 def test_every_recipe_is_tried() -> None:

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,7 +50,7 @@ class Results(NamedTuple):
         accepted: by object, how many revoked credentials were accepted.
         wrong_logins: how many logins of the service a database has refused unexpectedly.
         early_logins: how many it has refused because the password was not yet valid.
-        slowest: the longest time from writing valid files to their use, in seconds.
+        durations: the seconds from writing valid files to their use.
         exits: the exit statuses of the service.
         seconds: the duration of the run.
     """
@@ -60,7 +61,7 @@ class Results(NamedTuple):
     accepted: dict[str, int]
     wrong_logins: int
     early_logins: int
-    slowest: float
+    durations: list[float]
     exits: list[int]
     seconds: float
 
@@ -140,7 +141,7 @@ def _measure(seconds: float, *, faults: bool) -> Results:
             took = time.monotonic() - began
         results = json.loads(counted)
         tried = issuer.refused, issuer.accepted
-        return Results(number, results, *tried, wrong, early, rounds.slowest, exits, took)
+        return Results(number, results, *tried, wrong, early, rounds.durations, exits, took)
 
 
 def _failures(results: Results) -> Counter[str]:
@@ -157,7 +158,8 @@ def _report(results: Results, *, faults: bool) -> str:
         ("failed requests", len(counted["failed_requests"])),
         ("TLS handshakes", f"{counted['handshakes']:,}"),
         ("failed handshakes", len(counted["failed_handshakes"])),
-        ("slowest rotation, in seconds", f"{results.slowest:.1f}"),
+        ("seconds of a rotation, median", f"{median(results.durations):.2f}"),
+        ("seconds of the slowest rotation", f"{max(results.durations):.2f}"),
         ("logins that a database has refused", results.wrong_logins),
         ("exits of the service", ", ".join(f"{n} with {code}" for code, n in exits.items())),
     ]

@@ -15,7 +15,6 @@ from aiosmtpd.smtp import AuthResult
 from benchmarks.databases import Databases
 from tests.fixtures.certificates import issue, make_certificate
 from tests.fixtures.ports import free_port
-from tests.support import wait_until
 
 
 class Counterpart:
@@ -52,6 +51,17 @@ def password(number: int) -> str:
     return f"fake-password-{number}"
 
 
+WAIT = """
+SET statement_timeout = '20s';
+DO $$ BEGIN
+    WHILE EXISTS (SELECT FROM pg_stat_activity WHERE usename = '{role}') LOOP
+        PERFORM pg_sleep(0.01), pg_stat_clear_snapshot();
+    END LOOP;
+END $$
+"""
+"""Waits until a role has no connection."""
+
+
 class TwoRoles(Counterpart):
     """Roles of PostgreSQL that take turns."""
 
@@ -78,8 +88,7 @@ class TwoRoles(Counterpart):
     def revoke(self, number: int) -> None:
         """Take the password of the old role when none of its connections is left."""
         role = f"orders_{number % 2}"
-        count = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'"  # noqa: S608
-        wait_until(lambda: self._databases.sql(count) == "0")
+        self._databases.sql(WAIT.format(role=role))
         self._databases.sql(f"ALTER ROLE {role} PASSWORD NULL")
         with pytest.raises(RuntimeError):
             self._databases.sql_as(self.values(number)[self.field], "SELECT 1")

@@ -58,6 +58,11 @@ class Databases:
         """Run a command of Redis as its administrator, and return what it prints."""
         return _output(["redis-cli", "-e", "-s", str(self.redis_socket), *command])
 
+    def redis_clients(self, user: str) -> set[str]:
+        """Return the ids of the connections of a user of Redis."""
+        lines = self.redis("CLIENT", "LIST").splitlines()
+        return {line.split()[0] for line in lines if f" user={user} " in line}
+
     def refused_logins(self) -> int:
         """Return how many logins PostgreSQL has refused because of their password."""
         return (self._root / "log").read_text("utf-8").count("password authentication failed")

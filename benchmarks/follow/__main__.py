@@ -48,6 +48,7 @@ class Results(NamedTuple):
         load: the counts of the clients.
         refused: by object, how many revoked credentials were refused.
         accepted: by object, how many revoked credentials were accepted.
+        left: connections of revoked credentials that the service has not closed.
         wrong_logins: how many logins of the service a database has refused unexpectedly.
         early_logins: how many it has refused because the password was not yet valid.
         durations: the seconds from writing valid files to their use.
@@ -59,6 +60,7 @@ class Results(NamedTuple):
     load: dict[str, Any]
     refused: dict[str, int]
     accepted: dict[str, int]
+    left: int
     wrong_logins: int
     early_logins: int
     durations: list[float]
@@ -69,7 +71,8 @@ class Results(NamedTuple):
     def failures(self) -> int:
         """The number of failures of any kind."""
         counted = [len(self.load[name]) for name in self.load if name.startswith("failed")]
-        return sum(counted) + sum(self.accepted.values()) + self.wrong_logins + any(self.exits)
+        others = self.left, self.wrong_logins, any(self.exits)
+        return sum(counted) + sum(self.accepted.values()) + sum(others)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -140,7 +143,7 @@ def _measure(seconds: float, *, faults: bool) -> Results:
             exits = [*rounds.exits, rounds.service.stop()]
             took = time.monotonic() - began
         results = json.loads(counted)
-        tried = issuer.refused, issuer.accepted
+        tried = issuer.refused, issuer.accepted, issuer.left
         return Results(number, results, *tried, wrong, early, rounds.durations, exits, took)
 
 
@@ -160,6 +163,7 @@ def _report(results: Results, *, faults: bool) -> str:
         ("failed handshakes", len(counted["failed_handshakes"])),
         ("seconds of a rotation, median", f"{median(results.durations):.2f}"),
         ("seconds of the slowest rotation", f"{max(results.durations):.2f}"),
+        ("old connections that stay open", results.left),
         ("logins that a database has refused", results.wrong_logins),
         ("exits of the service", ", ".join(f"{n} with {code}" for code, n in exits.items())),
     ]

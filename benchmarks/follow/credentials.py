@@ -26,6 +26,7 @@ OBJECTS = ("PostgreSQL", "Redis", "TLS", "JWT")
 _TABLE = "CREATE TABLE orders (number int)"
 _USER = "orders"
 _UNAUTHORIZED = 401
+_CLOSED_WITHIN = 5.0
 
 
 class Credentials(NamedTuple):
@@ -63,6 +64,7 @@ class Issuer:
         trust: the file with what the clients trust.
         refused: by object, how many revoked credentials were refused.
         accepted: by object, how many revoked credentials were accepted.
+        left: connections of revoked credentials that the service has not closed.
     """
 
     def __init__(self, databases: Databases, directory: Path, port: int) -> None:
@@ -72,6 +74,8 @@ class Issuer:
         self._valid: list[Credentials] = []
         self._revoked: list[str] = []
         self._wrong_logins = 0
+        self._old_clients: set[str] = set()
+        self.left = 0
         self.trust = directory / "trust"
         self.refused = dict.fromkeys(OBJECTS, 0)
         self.accepted = dict.fromkeys(OBJECTS, 0)
@@ -117,6 +121,7 @@ class Issuer:
 
     def grant_others(self, new: Credentials) -> None:
         """Add a password of Redis, and a CA that the clients trust."""
+        self._old_clients = self._databases.redis_clients(_USER)
         self._databases.redis("ACL", "SETUSER", _USER, f">{new.password}")
         self._valid.append(new)
         self._write_trust()
@@ -131,6 +136,10 @@ class Issuer:
 
     def try_revoked(self, old: Credentials) -> None:
         """Try to use revoked credentials, and count which are refused."""
+        deadline = time.monotonic() + _CLOSED_WITHIN
+        while (left := self._connections(old)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        self.left += left
         files = self.files(old)
         with self._counted("PostgreSQL", RuntimeError):
             self._databases.sql_as(files["database_url"], "SELECT 1")
@@ -149,6 +158,12 @@ class Issuer:
             self._wrong_logins += 1
         self._databases.redis("ACL", "LOG", "RESET")
         return self._wrong_logins + self._databases.refused_logins() - self.refused["PostgreSQL"]
+
+    def _connections(self, old: Credentials) -> int:
+        """Return how many connections with revoked credentials are open."""
+        count = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{old.role}'"  # noqa: S608
+        clients = self._databases.redis_clients(_USER) & self._old_clients
+        return int(self._databases.sql(count)) + len(clients)
 
     @contextmanager
     def _counted(self, name: str, refusal: type[Exception]) -> Iterator[None]:

@@ -15,6 +15,7 @@ from aiosmtpd.smtp import AuthResult
 from benchmarks.databases import Databases
 from tests.fixtures.certificates import issue, make_certificate
 from tests.fixtures.ports import free_port
+from tests.support import wait_until
 
 
 class Counterpart:
@@ -143,6 +144,7 @@ class RedisUser(Counterpart):
         super().__init__()
         self._databases = databases
         self.on_the_page = {'"redis_url")': '"redis_url", overlap=0.2)'}
+        self._old_clients: set[str] = set()
         databases.redis("ACL", "SETUSER", "orders", "on", "~*", "+@all")
 
     def values(self, number: int) -> dict[str, str]:
@@ -151,10 +153,12 @@ class RedisUser(Counterpart):
 
     def create(self, number: int) -> None:
         """Add a password."""
+        self._old_clients = self._databases.redis_clients("orders")
         self._databases.redis("ACL", "SETUSER", "orders", f">{password(number)}")
 
     def revoke(self, number: int) -> None:
-        """Remove a password."""
+        """Remove a password when none of the old connections is left."""
+        wait_until(lambda: not self._databases.redis_clients("orders") & self._old_clients)
         self._databases.redis("ACL", "SETUSER", "orders", f"<{password(number)}")
         self.verify()
         with pytest.raises(RuntimeError):

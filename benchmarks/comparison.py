@@ -92,6 +92,20 @@ class Scenario:
     alone: bool = False
 
 
+def put_between_markers(text: str, table: str, begin: str, end: str) -> str:
+    """Replace the text between two markers.
+
+    Raises:
+        ValueError: the text has no markers.
+    """
+    before, found_begin, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found_begin and found_end):
+        message = f"The file has no lines {begin!r} and {end!r}."
+        raise ValueError(message)
+    return f"{before}{begin}\n\n{table}\n\n{end}{after}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """A table of scenarios and subjects.
@@ -150,19 +164,6 @@ class Comparison:
         system = f"{platform.system()} {platform.release().partition('-')[0]}"
         return f"{python} on {system}: {', '.join(versions)}"
 
-    def put_between_markers(self, text: str, table: str) -> str:
-        """Replace the text between the markers.
-
-        Raises:
-            ValueError: the text has no markers.
-        """
-        before, found_begin, rest = text.partition(self.begin)
-        _, found_end, after = rest.partition(self.end)
-        if not (found_begin and found_end):
-            message = f"The file has no lines {self.begin!r} and {self.end!r}."
-            raise ValueError(message)
-        return f"{before}{self.begin}\n\n{table}\n\n{self.end}{after}"
-
     def measure(self) -> dict[tuple[str, str], Answer | None]:
         """Return the answers, which are also printed on stderr."""
         answers: dict[tuple[str, str], Answer | None] = {}
@@ -216,7 +217,9 @@ def run(comparison: Comparison, arguments: Sequence[str]) -> int:
         print(table := selected.markdown(answers))
         if options.write:
             text = options.write.read_text("utf-8")
-            options.write.write_text(comparison.put_between_markers(text, table), "utf-8")
+            options.write.write_text(
+                put_between_markers(text, table, comparison.begin, comparison.end), "utf-8"
+            )
     ours = comparison.subjects[0].name
     found = [answer for (_, name), answer in answers.items() if name == ours]
     return 0 if all(answer is not None and answer.good for answer in found) else 1

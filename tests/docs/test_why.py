@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from benchmarks.comparison import Answer, Comparison
+from benchmarks.comparison import Answer, Comparison, put_between_markers
 from benchmarks.rotations.scenarios import ROTATIONS
 from benchmarks.signals.scenarios import SIGNALS
 from tests.support import ROOT, child_environment
@@ -77,13 +77,14 @@ def test_a_table_takes_the_place_of_the_one_before(comparison: Comparison) -> No
         for subject in comparison.subjects
     }
     new = comparison.markdown(answers)
-    text = comparison.put_between_markers(TEXT, new)
+    markers = comparison.begin, comparison.end
+    text = put_between_markers(TEXT, new, *markers)
     assert text.split(comparison.begin)[0] == TEXT.split(comparison.begin)[0]
     assert text.split(comparison.end)[1] == TEXT.split(comparison.end)[1]
     assert text.count("**yes**: exit 0 \\| fake") == len(answers)
-    assert comparison.put_between_markers(text, new) == text
+    assert put_between_markers(text, new, *markers) == text
     with pytest.raises(ValueError, match="has no lines"):
-        comparison.put_between_markers("nothing", new)
+        put_between_markers("nothing", new, *markers)
 
 
 @pytest.mark.parametrize(

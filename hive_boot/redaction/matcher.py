@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from string import hexdigits
 from sys import maxsize
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -10,7 +11,7 @@ from hive_boot.redaction.decoding import FAR, RUN, find_around, find_escaped
 from hive_boot.redaction.opaque import conceal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 MASK = "***"
 """Replacement of a value."""
@@ -24,8 +25,8 @@ _ANCHOR = 4
 """Maximum number of characters of an anchor."""
 
 
-_MIN_RUN = 4
-"""Minimum number of letters and digits in a row that are searched for in a text of any length."""
+_LONG_RUN = re.compile(f"{RUN.pattern[:-1]}{{{_ANCHOR},}}")
+"""Letters and digits that are searched for in a text of any length."""
 
 
 _SEARCHED = 1 << 14
@@ -47,8 +48,15 @@ The levels of ``logging`` are words in capitals, and the year is in every time s
 """
 
 
+_RARITY = "".join(_RARE)
+
+
 _SAMPLE = 1000
-"""Number of needles that are examined to choose a character."""
+"""Number of needles that are examined to choose the characters."""
+
+
+_SEPARATORS = ":- "
+"""Separators between the bytes of a value in hex."""
 
 
 _BEFORE = 8
@@ -59,8 +67,22 @@ Needles: TypeAlias = "dict[str, list[tuple[int, str]]]"
 """Needles, with the index of their anchor, by the rest of the anchor."""
 
 
+_Key: TypeAlias = "tuple[type[str], str]"
+"""A needle with its class: equal texts of two classes are two needles."""
+
+
+def _key(needle: str) -> _Key:
+    return (type(needle), needle)
+
+
 class Unescaped(str):
     """A needle that is not searched for in escaped form."""
+
+    __slots__ = ()
+
+
+class Hex(str):
+    """The digits of bytes: they are found in either case, and with a separator between bytes."""
 
     __slots__ = ()
 
@@ -82,13 +104,36 @@ def _is_inside_word(text: str, start: int, stop: int) -> bool:
     return text[stop : stop + 1].isalpha() or bool(_LETTER_BEFORE.search(before))
 
 
+class _Group(NamedTuple):
+    """Needles with anchors of one kind.
+
+    Attributes:
+        length: the number of characters of an anchor; 0 without an anchor.
+        characters: a pattern of those behind the first one.
+        limit: the number of characters of a text that are searched.
+    """
+
+    length: int
+    characters: str = "."
+    limit: int = maxsize
+
+
+_ENCODED = _Group(_ANCHOR, "[A-Za-z0-9]")
+"""Needles with a run of letters and digits, which are searched for in escaped form too."""
+
+
+_DIGITS = _Group(_ANCHOR, "[0-9A-Fa-f: -]")
+"""Needles in hex."""
+
+
 class _AnchorIndex:
     """Anchors of one length that begin with the same character.
 
+    Needles are added while other threads search.
+
     Args:
         first: that character.
-        needles: the needles, by the rest of their anchor.
-        limit: the number of characters of a text that are searched.
+        group: the needles that it may have.
 
     Attributes:
         first: that character.
@@ -96,14 +141,30 @@ class _AnchorIndex:
 
     __slots__ = ("_limit", "_open", "first")
 
-    def __init__(self, first: str, needles: Needles, limit: int) -> None:
+    def __init__(self, first: str, group: _Group) -> None:
         self.first: str = first
-        self._limit = limit
-        others = "".join(map(re.escape, sorted(set().union(*needles))))
-        behind = len(next(iter(needles)))
-        follow = f"[{others}]{{{behind}}}" if behind else ""
+        self._limit = group.limit
+        rest = f"{group.characters}{{{group.length - 1}}}"
+        needles: Needles = {}
         # No attribute, and no item of an attribute, leads to a needle.
-        self._open = conceal((re.compile(f"{re.escape(first)}(?=({follow}))"), needles))
+        self._open = conceal((re.compile(f"{re.escape(first)}(?=({rest}))", re.DOTALL), needles))
+
+    def add(self, needle: str, rest: str, index: int) -> None:
+        """Add a needle with an anchor; ``index`` is that of the anchor in the needle."""
+        self._open()[1].setdefault(rest, []).append((index, needle))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no needle."""
+        return not self._open()[1]
+
+    def remove(self, needles: Collection[_Key], rest: str) -> None:
+        """Remove needles with an anchor."""
+        known = self._open()[1]
+        # A search that has begun reads the list before: it would skip a needle of a shorter one.
+        known[rest] = [each for each in known[rest] if _key(each[1]) not in needles]
+        if not known[rest]:
+            del known[rest]
 
     def are_absent(self, text: str) -> bool:
         """Return whether none of the anchors is in ``text``."""
@@ -118,7 +179,9 @@ class _AnchorIndex:
         compared: dict[str, int] = {}
         for match in self._open()[0].finditer(text, 0, self._limit):
             for index, needle in self._open()[1].get(match[1], ()):
-                if isinstance(needle, Unescaped):
+                if isinstance(needle, Hex):
+                    yield from _find_hex(text, match.start(), needle, index)
+                elif isinstance(needle, Unescaped):
                     start = match.start() - index
                     if start >= 0 and text.startswith(needle, start):
                         yield start, start + len(needle)
@@ -131,6 +194,16 @@ class _AnchorIndex:
                         compared[needle] = stop
 
 
+def _find_hex(text: str, place: int, needle: str, index: int) -> Iterator[tuple[int, int]]:
+    """Yield where bytes start and end in a text in which ``index`` of them are before a place."""
+    separator = "" if text[place + 2] in hexdigits else text[place + 2]
+    width = 2 + len(separator)
+    start = place - index * width
+    stop = start + len(needle) // 2 * width - len(separator)
+    if start >= 0 and text[start:stop].replace(separator, "").lower() == needle:
+        yield start, stop
+
+
 class _EscapedIndex:
     """Needles without a letter or a digit, which have no anchor in escaped form."""
 
@@ -138,8 +211,23 @@ class _EscapedIndex:
 
     first = ""
 
-    def __init__(self, needles: list[str]) -> None:
-        self._open = conceal(needles)
+    def __init__(self) -> None:
+        self._open = conceal(list[str]())
+
+    def add(self, needle: str, rest: str, index: int) -> None:
+        """Add a needle; it has no anchor."""
+        del rest, index
+        self._open().append(needle)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no needle."""
+        return not self._open()
+
+    def remove(self, needles: Collection[_Key], rest: str) -> None:
+        """Remove needles."""
+        del rest
+        self._open = conceal([each for each in self._open() if _key(each) not in needles])
 
     def are_absent(self, text: str) -> bool:
         """Return whether none of the needles is in ``text``."""
@@ -151,6 +239,118 @@ class _EscapedIndex:
             yield from find_escaped(text[:_SEARCHED], needle)
 
 
+_Index: TypeAlias = _AnchorIndex | _EscapedIndex
+
+
+class _NeedleIndex:
+    """All needles of a matcher; they are added and removed while other threads search.
+
+    Args:
+        needles: the first needles, for which few and rare characters are chosen.
+
+    Attributes:
+        searches: the indexes in which a text is looked up.
+    """
+
+    __slots__ = ("_counts", "_groups", "searches")
+
+    def __init__(self, needles: Sequence[str]) -> None:
+        self.searches: tuple[_Index, ...] = ()
+        self._counts = conceal(dict[_Key, int]())
+        heads: dict[_Group, set[str]] = {}
+        for text in filter(None, needles[:: len(needles) // _SAMPLE + 1]):
+            for group, needle, runs in _searches(text):
+                heads.setdefault(group, set()).add(_head(needle, group, runs))
+        self._groups: dict[_Group, list[_Index]] = {
+            group: [_AnchorIndex(first, group) for first in _choose_anchor_chars(texts)]
+            for group, texts in heads.items()
+            if group.length
+        }
+        self.add(needles)
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Add needles; one that is added twice has to be removed twice."""
+        counts = self._counts()
+        for text in filter(None, texts):
+            key = _key(text)
+            counts[key] = count = counts.get(key, 0) + 1
+            for index, needle, rest, at in self._places(text) if count == 1 else ():
+                index.add(needle, rest, at)
+        self._publish()
+
+    def remove(self, texts: Iterable[str]) -> None:
+        """Remove needles that were added."""
+        counts = self._counts()
+        gone: dict[tuple[_Index, str], set[_Key]] = {}
+        for text in filter(None, texts):
+            key = _key(text)
+            counts[key] -= 1
+            if not counts[key]:
+                del counts[key]
+                for index, needle, rest, _ in self._places(text):
+                    gone.setdefault((index, rest), set()).add(_key(needle))
+        for (index, rest), needles in gone.items():
+            index.remove(needles, rest)
+        self._publish()
+
+    def _places(self, text: str) -> Iterable[tuple[_Index, str, str, int]]:
+        """Return the indexes of a needle, each with the needle, its anchor, and where that is.
+
+        They are the same as long as the needle is there: it belongs to the first index of a group
+        that it can belong to, and new indexes are the last.
+        """
+        if isinstance(text, Hex):
+            return self._hex_places(text)
+        if type(text) is str and len(text) >= _ANCHOR:
+            # This is what the rest does, for nearly all needles, and in less time.
+            end = min(len(text), _HEAD) - _ANCHOR + 1
+            for index in self._groups.get(_ENCODED, ()):
+                at = text.find(index.first, 0, end)
+                while at >= 0:
+                    anchor = text[at : at + _ANCHOR]
+                    if anchor.isalnum() and anchor.isascii():
+                        return ((index, text, anchor[1:], at),)
+                    at = text.find(index.first, at + 1, end)
+        found = []
+        for group, needle, runs in _searches(text):
+            index, at = self._place(group, needle, runs)
+            found.append((index, needle, needle[at + 1 : at + group.length], at))
+        return found
+
+    def _place(
+        self, group: _Group, needle: str, runs: Iterable[tuple[int, int]]
+    ) -> tuple[_Index, int]:
+        """Return the index of a needle in a group, and where its anchor is."""
+        indexes = self._groups.setdefault(group, [])
+        behind = group.length - 1
+        for index in indexes:
+            for start, end in runs:
+                if (at := needle.find(index.first, start, end - behind)) >= 0:
+                    return index, at
+        first = min(_head(needle, group, runs), key=_rarity)
+        indexes.append(_AnchorIndex(first, group) if group.length else _EscapedIndex())
+        return self._place(group, needle, runs)
+
+    def _hex_places(self, digits: Hex) -> Iterator[tuple[_Index, str, str, int]]:
+        """Yield the same for each way to write bytes; where an anchor is, is counted in bytes."""
+        ((group, firsts, runs),) = _searches(digits)
+        index, at = self._place(group, firsts, runs)
+        anchor = digits[2 * at : 2 * at + _ANCHOR]
+        for written in (anchor,) if anchor.isdigit() else (anchor, anchor.upper()):
+            if written[0] != index.first:
+                index, _ = self._place(group, written, [(0, _ANCHOR)])
+            yield index, digits, written[1:], at
+            for separator in _SEPARATORS:
+                yield index, digits, f"{written[1]}{separator}{written[2]}", at
+
+    def _publish(self) -> None:
+        """Make the indexes visible to searches; those of the longest anchors are the first."""
+        for group, indexes in self._groups.items():
+            self._groups[group] = [each for each in indexes if not each.is_empty]
+        groups = sorted(self._groups, reverse=True)
+        self.searches = tuple(index for group in groups for index in self._groups[group])
+
+
 class Matcher:
     """Finds needles in texts, escaped or not, and replaces them.
 
@@ -159,18 +359,34 @@ class Matcher:
             ignored. Two threads may call it at the same time.
     """
 
-    __slots__ = ("_indexes", "_needles")
+    __slots__ = ("_built", "_index", "_needles")
 
     def __init__(self, needles: Callable[[], Iterable[str]]) -> None:
         self._needles = needles
-        self._indexes: tuple[_AnchorIndex | _EscapedIndex, ...] | None = None
+        self._built: dict[str, _NeedleIndex] = {}
+        self._index: _NeedleIndex | None = None
+
+    @property
+    def is_built(self) -> bool:
+        """Whether a text was examined."""
+        return self._index is not None
+
+    def build(self) -> _NeedleIndex:
+        """Return the index of the needles, which the first call creates."""
+        if self._index is None:
+            # Of two threads that create one, both use the one that is added to later.
+            self._index = self._built.setdefault("index", _NeedleIndex([*self._needles()]))
+        return self._index
+
+    def update(self, *, added: Iterable[str], removed: Iterable[str]) -> None:
+        """Add and remove needles of a matcher that is built; the added ones are found at once."""
+        index = self.build()
+        index.add(added)
+        index.remove(removed)
 
     def is_clean(self, text: str) -> bool:
         """Return whether a text has no needle; it is called for every log line."""
-        indexes = self._indexes
-        if indexes is None:
-            indexes = self._indexes = _build_indexes(self._needles())
-        for index in indexes:
+        for index in (self._index or self.build()).searches:
             if index.first in text and not index.are_absent(text):
                 for _ in index.spans(text):
                     return False
@@ -184,75 +400,43 @@ class Matcher:
         if self.is_clean(text):
             return text
         kept, end = [], 0
-        indexes = self._indexes or ()
-        for start, stop in sorted(span for each in indexes for span in each.spans(text)):
+        searches = self.build().searches
+        for start, stop in sorted(span for each in searches for span in each.spans(text)):
             if start >= end:
                 kept += [text[end:start], MASK]
             end = max(end, stop)
         return "".join([*kept, text[end:]])
 
 
-class _Group(NamedTuple):
-    """Needles with anchors of one length.
-
-    Attributes:
-        length: the number of characters of an anchor.
-        limit: the number of characters of a text that are searched.
-    """
-
-    length: int
-    limit: int = maxsize
-
-
-def _build_indexes(texts: Iterable[str]) -> tuple[_AnchorIndex | _EscapedIndex, ...]:
-    """Choose an anchor for each needle."""
-    groups: dict[_Group, dict[str, list[tuple[int, int]]]] = {}
-    for text in filter(None, texts):
-        for group, needle, runs in _searches(text):
-            groups.setdefault(group, {})[needle] = runs
-    indexes: list[_AnchorIndex | _EscapedIndex] = []
-    for group, needles in sorted(groups.items(), reverse=True):
-        if group.length:
-            indexes += _choose_anchors(needles, group)
-        else:
-            indexes.append(_EscapedIndex(list(needles)))
-    return tuple(indexes)
-
-
 def _searches(needle: str) -> Iterator[tuple[_Group, str, list[tuple[int, int]]]]:
     """Yield where the anchor of a needle may start and end, for each search that finds it."""
+    if isinstance(needle, Hex):
+        # The first digit of each byte but the last, which ends the anchor of the one before.
+        firsts = needle[: min(_HEAD, len(needle) - 2) : 2]
+        yield _DIGITS, firsts, [(0, len(firsts) + _ANCHOR - 1)]
+        return
     if isinstance(needle, Unescaped):
-        length = min(_ANCHOR, len(needle))
-        yield _Group(length), needle, [(0, min(len(needle), _HEAD))]
+        yield _Group(min(_ANCHOR, len(needle))), needle, [(0, min(len(needle), _HEAD))]
         return
     for end in (_HEAD, len(needle)):
-        runs = [match.span() for match in RUN.finditer(needle, 0, end)]
-        longest = max((end - start for start, end in runs), default=0)
-        if longest >= _MIN_RUN:
-            break
-    else:
-        yield from _searches(Unescaped(needle))
-    length = min(_ANCHOR, longest)
-    limit = maxsize if longest >= _MIN_RUN else _SEARCHED
-    yield _Group(length, limit), needle, [run for run in runs if run[1] - run[0] >= length]
+        if runs := [match.span() for match in _LONG_RUN.finditer(needle, 0, end)]:
+            yield _ENCODED, needle, runs
+            return
+    yield from _searches(Unescaped(needle))
+    runs = [match.span() for match in RUN.finditer(needle)] or [(0, 0)]
+    longest = max(end - start for start, end in runs)
+    runs = [(start, end) for start, end in runs if end - start == longest]
+    yield _Group(longest, _ENCODED.characters, _SEARCHED), needle, runs
 
 
-def _choose_anchors(
-    needles: dict[str, list[tuple[int, int]]], group: _Group
-) -> Iterator[_AnchorIndex]:
-    behind = group.length - 1
-    heads = {
-        needle: "".join([needle[start : end - behind] for start, end in runs])
-        for needle, runs in needles.items()
-    }
-    rare = _choose_anchor_chars(set(heads.values()))
-    found: dict[str, Needles] = {first: {} for first in rare}
-    for needle, head in heads.items():
-        first = next(filter(head.__contains__, rare))
-        places = (needle.find(first, start, end - behind) for start, end in needles[needle])
-        at = next(place for place in places if place >= 0)
-        found[first].setdefault(needle[at + 1 : at + group.length], []).append((at, needle))
-    return (_AnchorIndex(first, anchors, group.limit) for first, anchors in found.items())
+def _head(needle: str, group: _Group, runs: Iterable[tuple[int, int]]) -> str:
+    """Return the characters of a needle with which its anchor may begin."""
+    return "".join([needle[start : end - group.length + 1] for start, end in runs])
+
+
+def _rarity(char: str) -> tuple[int, str]:
+    at = _RARITY.find(char)
+    return (at if at >= 0 else len(_RARITY), char)
 
 
 def _choose_anchor_chars(texts: set[str]) -> list[str]:
@@ -262,8 +446,7 @@ def _choose_anchor_chars(texts: set[str]) -> list[str]:
     for characters in (*_RARE, sorted(set().union(*texts))):
         most = True
         while left and most:
-            sample = left[:_SAMPLE]
-            counts = {each: sum([each in text for text in sample]) for each in characters}
+            counts = {each: sum([each in text for text in left]) for each in characters}
             best = max(counts, key=counts.__getitem__)
             most = counts[best] > 0
             if most:

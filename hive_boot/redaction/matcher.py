@@ -41,10 +41,11 @@ _LARGE = 1 << 16
 """Maximum number of characters of a text whose anchors are collected in a list."""
 
 
-_RARE = ("ZQXJKVYM~^`|", "7zqxj;$@!#&*?+<>\\", "HSPWGUBF98%}{][)(kvw", "6543210LDCRTANOIE")
+_RARE = ("ZQXJKVY~^`|", "7zqxj;$@!#&*?+<>\\", "HSPWGUBF98%}{][)(kvwM", "6543210LDCRTANOIE")
 """Characters that are rare in log lines, the rarest first. All others are common.
 
-The levels of ``logging`` are words in capitals, and the year is in every time stamp.
+The levels of ``logging`` are words in capitals, the year is in every time stamp, and many records
+are of the MainThread.
 """
 
 
@@ -53,6 +54,17 @@ _RARITY = "".join(_RARE)
 
 _SAMPLE = 1000
 """Number of needles that are examined to choose the characters."""
+
+
+_WHOLE = 16
+"""Maximum number of needles that a text is searched for by their anchors, not by a character."""
+
+
+_WORTH_RARE, _WORTH = 2, 6
+"""Number of needles that are worth a character, one of the rarest or another one.
+
+Many lines have another character, and then it has to be examined what is behind it.
+"""
 
 
 _SEPARATORS = ":- "
@@ -65,6 +77,10 @@ _BEFORE = 8
 
 Needles: TypeAlias = "dict[str, list[tuple[int, str]]]"
 """Needles, with the index of their anchor, by the rest of the anchor."""
+
+
+Head: TypeAlias = "str | frozenset[str]"
+"""What the anchor of a needle may begin with: its characters, or its bytes in hex."""
 
 
 _Key: TypeAlias = "tuple[type[str], str]"
@@ -127,16 +143,16 @@ _DIGITS = _Group(_ANCHOR, "[0-9A-Fa-f: -]")
 
 
 class _AnchorIndex:
-    """Anchors of one length that begin with the same character.
+    """Anchors of one length that begin with the same character, or one anchor.
 
     Needles are added while other threads search.
 
     Args:
-        first: that character.
+        first: that character, or the anchor.
         group: the needles that it may have.
 
     Attributes:
-        first: that character.
+        first: that character, or the anchor.
     """
 
     __slots__ = ("_limit", "_open", "first")
@@ -144,10 +160,12 @@ class _AnchorIndex:
     def __init__(self, first: str, group: _Group) -> None:
         self.first: str = first
         self._limit = group.limit
-        rest = f"{group.characters}{{{group.length - 1}}}"
+        rest = f"{group.characters}{{{group.length - len(first)}}}"
+        # Anchors may overlap, so only the first character is taken.
+        pattern = f"{re.escape(first[0])}(?={re.escape(first[1:])}({rest}))"
         needles: Needles = {}
         # No attribute, and no item of an attribute, leads to a needle.
-        self._open = conceal((re.compile(f"{re.escape(first)}(?=({rest}))", re.DOTALL), needles))
+        self._open = conceal((re.compile(pattern, re.DOTALL), needles))
 
     def add(self, needle: str, rest: str, index: int) -> None:
         """Add a needle with an anchor; ``index`` is that of the anchor in the needle."""
@@ -157,6 +175,12 @@ class _AnchorIndex:
     def is_empty(self) -> bool:
         """Whether there is no needle."""
         return not self._open()[1]
+
+    @property
+    def beginning(self) -> str:
+        """What all anchors begin with: fewer lines have a whole anchor than its first character."""
+        known = self._open()[1]
+        return self.first + next(iter(known)) if len(known) == 1 else self.first
 
     def remove(self, needles: Collection[_Key], rest: str) -> None:
         """Remove needles with an anchor."""
@@ -209,7 +233,7 @@ class _EscapedIndex:
 
     __slots__ = ("_open",)
 
-    first = ""
+    first = beginning = ""
 
     def __init__(self) -> None:
         self._open = conceal(list[str]())
@@ -249,20 +273,27 @@ class _NeedleIndex:
         needles: the first needles, for which few and rare characters are chosen.
 
     Attributes:
-        searches: the indexes in which a text is looked up.
+        searches: the indexes in which a text is looked up, if it has what is before them.
     """
 
     __slots__ = ("_counts", "_groups", "searches")
 
     def __init__(self, needles: Sequence[str]) -> None:
-        self.searches: tuple[_Index, ...] = ()
+        self.searches: tuple[tuple[str, _Index], ...] = ()
         self._counts = conceal(dict[_Key, int]())
-        heads: dict[_Group, set[str]] = {}
-        for text in filter(None, needles[:: len(needles) // _SAMPLE + 1]):
+        heads: dict[_Group, set[Head]] = {}
+        for text in filter(None, needles):
+            if isinstance(text, Hex):
+                pairs = [text[at : at + 2] for at in range(0, min(len(text) - 2, _HEAD), 2)]
+                heads.setdefault(_DIGITS, set()).add(frozenset(pairs))
+                continue
             for group, needle, runs in _searches(text):
                 heads.setdefault(group, set()).add(_head(needle, group, runs))
         self._groups: dict[_Group, list[_Index]] = {
-            group: [_AnchorIndex(first, group) for first in _choose_anchor_chars(texts)]
+            group: [
+                _AnchorIndex(first, group)
+                for first in _choose_beginnings(texts, _WHOLE if group is _ENCODED else 0)
+            ]
             for group, texts in heads.items()
             if group.length
         }
@@ -303,18 +334,19 @@ class _NeedleIndex:
             return self._hex_places(text)
         if type(text) is str and len(text) >= _ANCHOR:
             # This is what the rest does, for nearly all needles, and in less time.
-            end = min(len(text), _HEAD) - _ANCHOR + 1
+            end = min(len(text), _HEAD) - _ANCHOR
             for index in self._groups.get(_ENCODED, ()):
-                at = text.find(index.first, 0, end)
+                last = end + len(index.first)
+                at = text.find(index.first, 0, last)
                 while at >= 0:
                     anchor = text[at : at + _ANCHOR]
                     if anchor.isalnum() and anchor.isascii():
-                        return ((index, text, anchor[1:], at),)
-                    at = text.find(index.first, at + 1, end)
+                        return ((index, text, anchor[len(index.first) :], at),)
+                    at = text.find(index.first, at + 1, last)
         found = []
         for group, needle, runs in _searches(text):
             index, at = self._place(group, needle, runs)
-            found.append((index, needle, needle[at + 1 : at + group.length], at))
+            found.append((index, needle, needle[at + len(index.first) : at + group.length], at))
         return found
 
     def _place(
@@ -322,33 +354,42 @@ class _NeedleIndex:
     ) -> tuple[_Index, int]:
         """Return the index of a needle in a group, and where its anchor is."""
         indexes = self._groups.setdefault(group, [])
-        behind = group.length - 1
         for index in indexes:
+            behind = group.length - len(index.first)
             for start, end in runs:
                 if (at := needle.find(index.first, start, end - behind)) >= 0:
                     return index, at
-        first = min(_head(needle, group, runs), key=_rarity)
+        first = min(_head(needle, group, runs), key=_rarity) if group is not _DIGITS else needle[:2]
+        if group is _ENCODED and sum(len(index.first) > 1 for index in indexes) < _WHOLE:
+            # Most lines have a character, and hardly any has an anchor: it costs next to nothing.
+            places = (needle.find(first, start, end - _ANCHOR + 1) for start, end in runs)
+            at = next(place for place in places if place >= 0)
+            first = needle[at : at + _ANCHOR]
         indexes.append(_AnchorIndex(first, group) if group.length else _EscapedIndex())
         return self._place(group, needle, runs)
 
     def _hex_places(self, digits: Hex) -> Iterator[tuple[_Index, str, str, int]]:
         """Yield the same for each way to write bytes; where an anchor is, is counted in bytes."""
-        ((group, firsts, runs),) = _searches(digits)
-        index, at = self._place(group, firsts, runs)
-        anchor = digits[2 * at : 2 * at + _ANCHOR]
+        end = min(len(digits) - 2, _HEAD)
+        places = (_find_byte(digits, each.first, end) for each in self._groups.get(_DIGITS, ()))
+        at = next((place for place in places if place >= 0), None)
+        if at is None:
+            at = next(
+                (place for place in range(0, end, 2) if digits[place : place + 2].isdigit()), 0
+            )
+        anchor = digits[at : at + _ANCHOR]
         for written in (anchor,) if anchor.isdigit() else (anchor, anchor.upper()):
-            if written[0] != index.first:
-                index, _ = self._place(group, written, [(0, _ANCHOR)])
-            yield index, digits, written[1:], at
-            for separator in _SEPARATORS:
-                yield index, digits, f"{written[1]}{separator}{written[2]}", at
+            index, _ = self._place(_DIGITS, written, [(0, _ANCHOR)])
+            for rest in (written[2:], *[f"{separator}{written[2]}" for separator in _SEPARATORS]):
+                yield index, digits, rest, at // 2
 
     def _publish(self) -> None:
         """Make the indexes visible to searches; those of the longest anchors are the first."""
         for group, indexes in self._groups.items():
             self._groups[group] = [each for each in indexes if not each.is_empty]
         groups = sorted(self._groups, reverse=True)
-        self.searches = tuple(index for group in groups for index in self._groups[group])
+        ordered = [each for group in groups for each in self._groups[group]]
+        self.searches = tuple((each.beginning, each) for each in ordered)
 
 
 class Matcher:
@@ -386,8 +427,8 @@ class Matcher:
 
     def is_clean(self, text: str) -> bool:
         """Return whether a text has no needle; it is called for every log line."""
-        for index in (self._index or self.build()).searches:
-            if index.first in text and not index.are_absent(text):
+        for first, index in (self._index or self.build()).searches:
+            if first in text and not index.are_absent(text):
                 for _ in index.spans(text):
                     return False
         return True
@@ -401,7 +442,7 @@ class Matcher:
             return text
         kept, end = [], 0
         searches = self.build().searches
-        for start, stop in sorted(span for each in searches for span in each.spans(text)):
+        for start, stop in sorted(span for _, each in searches for span in each.spans(text)):
             if start >= end:
                 kept += [text[end:start], MASK]
             end = max(end, stop)
@@ -410,11 +451,6 @@ class Matcher:
 
 def _searches(needle: str) -> Iterator[tuple[_Group, str, list[tuple[int, int]]]]:
     """Yield where the anchor of a needle may start and end, for each search that finds it."""
-    if isinstance(needle, Hex):
-        # The first digit of each byte but the last, which ends the anchor of the one before.
-        firsts = needle[: min(_HEAD, len(needle) - 2) : 2]
-        yield _DIGITS, firsts, [(0, len(firsts) + _ANCHOR - 1)]
-        return
     if isinstance(needle, Unescaped):
         yield _Group(min(_ANCHOR, len(needle))), needle, [(0, min(len(needle), _HEAD))]
         return
@@ -429,6 +465,14 @@ def _searches(needle: str) -> Iterator[tuple[_Group, str, list[tuple[int, int]]]
     yield _Group(longest, _ENCODED.characters, _SEARCHED), needle, runs
 
 
+def _find_byte(digits: str, byte: str, end: int) -> int:
+    """Return where a byte is in hex digits, or -1."""
+    at = digits.find(byte, 0, end)
+    while at > 0 and at % 2:
+        at = digits.find(byte, at + 1, end)
+    return at
+
+
 def _head(needle: str, group: _Group, runs: Iterable[tuple[int, int]]) -> str:
     """Return the characters of a needle with which its anchor may begin."""
     return "".join([needle[start : end - group.length + 1] for start, end in runs])
@@ -439,17 +483,26 @@ def _rarity(char: str) -> tuple[int, str]:
     return (at if at >= 0 else len(_RARITY), char)
 
 
-def _choose_anchor_chars(texts: set[str]) -> list[str]:
-    """Choose few and rare characters, so that each of ``texts`` has one of them."""
+def _choose_beginnings(texts: set[Head], whole: int) -> list[str]:
+    """Choose few and rare beginnings, so that all of ``texts`` but some have one of them.
+
+    Args:
+        texts: what the anchors may begin with.
+        whole: the number of texts that may be left.
+    """
     left = list(texts)
     chosen = []
-    for characters in (*_RARE, sorted(set().union(*texts))):
-        most = True
-        while left and most:
-            counts = {each: sum([each in text for text in left]) for each in characters}
-            best = max(counts, key=counts.__getitem__)
-            most = counts[best] > 0
-            if most:
-                chosen.append(best)
-                left = [text for text in left if best not in text]
+    every = sorted(set().union(*texts))
+    # Two decimal digits are the same in either case.
+    decimal = [each for each in every if len(each) > 1 and each.isdigit()]
+    for beginnings in (*_RARE, decimal, every):
+        worth = _WORTH_RARE if beginnings is _RARE[0] else _WORTH
+        while left:
+            sample = left[:_SAMPLE]
+            counts = {each: sum([each in text for text in sample]) for each in beginnings}
+            best = max(counts, key=counts.__getitem__, default="")
+            if not counts.get(best) or (len(left) <= whole and counts[best] < worth):
+                break
+            chosen.append(best)
+            left = [text for text in left if best not in text]
     return chosen

@@ -76,7 +76,7 @@ def _replace_matcher(*, at_once: bool = False) -> None:
     before, _values = _values, dict.fromkeys(value for _, owned in _owned for value in owned)
     known, values = matcher, _values
     gone = [value for value in before if value not in values]
-    if known is not None and known.is_built and values:
+    if values and known is not None and known.is_built:
         added = [value for value in values if value not in before]
         known.update(added=_forms(added), removed=_forms(gone))
     else:

@@ -313,7 +313,7 @@ def test_a_search_that_has_begun_skips_no_needle() -> None:
     needles = [f"fake-Zebra-{number:04}" for number in range(200)]
     matcher = Matcher(lambda: needles)
     matcher.build()
-    (spans,) = [index.spans(needles[150]) for index in matcher.build().searches]
+    (spans,) = [index.spans(needles[150]) for _, index in matcher.build().searches]
     first, _, *others = needles
     matcher.update(added=(), removed=[first])
 

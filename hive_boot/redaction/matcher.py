@@ -52,8 +52,12 @@ are of the MainThread.
 _RARITY = "".join(_RARE)
 
 
-_SAMPLE = 1000
-"""Number of needles that are examined to choose the characters."""
+_EXAMINED = 8000
+"""Number of needles that have to have one of the chosen characters; others often have one too."""
+
+
+_SAMPLE = 300
+"""Number of needles that are counted to choose the next character."""
 
 
 _WHOLE = 16
@@ -186,7 +190,10 @@ class _AnchorIndex:
         """Remove needles with an anchor."""
         known = self._open()[1]
         # A search that has begun reads the list before: it would skip a needle of a shorter one.
-        known[rest] = [each for each in known[rest] if _key(each[1]) not in needles]
+        texts = {text for _, text in needles}
+        known[rest] = [
+            each for each in known[rest] if each[1] not in texts or _key(each[1]) not in needles
+        ]
         if not known[rest]:
             del known[rest]
 
@@ -281,21 +288,23 @@ class _NeedleIndex:
     def __init__(self, needles: Sequence[str]) -> None:
         self.searches: tuple[tuple[str, _Index], ...] = ()
         self._counts = conceal(dict[_Key, int]())
-        heads: dict[_Group, set[Head]] = {}
-        for text in filter(None, needles):
-            if isinstance(text, Hex):
-                pairs = [text[at : at + 2] for at in range(0, min(len(text) - 2, _HEAD), 2)]
-                heads.setdefault(_DIGITS, set()).add(frozenset(pairs))
-                continue
-            for group, needle, runs in _searches(text):
-                heads.setdefault(group, set()).add(_head(needle, group, runs))
+        examined = needles[:: len(needles) // _EXAMINED + 1]
+        heads = {
+            "".join([run[: 1 - _ANCHOR] for run in _LONG_RUN.findall(each, 0, _HEAD)])
+            for each in examined
+            if type(each) is str
+        }
+        pairs = {
+            frozenset(each[at : at + 2] for at in range(0, min(len(each) - 2, _HEAD), 2))
+            for each in examined
+            if type(each) is Hex
+        }
         self._groups: dict[_Group, list[_Index]] = {
-            group: [
-                _AnchorIndex(first, group)
-                for first in _choose_beginnings(texts, _WHOLE if group is _ENCODED else 0)
-            ]
-            for group, texts in heads.items()
-            if group.length
+            group: [_AnchorIndex(first, group) for first in beginnings]
+            for group, beginnings in (
+                (_ENCODED, _choose_beginnings(heads, _WHOLE)),
+                (_DIGITS, _choose_beginnings(pairs, 0)),
+            )
         }
         self.add(needles)
 
@@ -483,7 +492,7 @@ def _rarity(char: str) -> tuple[int, str]:
     return (at if at >= 0 else len(_RARITY), char)
 
 
-def _choose_beginnings(texts: set[Head], whole: int) -> list[str]:
+def _choose_beginnings(texts: Collection[Head], whole: int) -> list[str]:
     """Choose few and rare beginnings, so that all of ``texts`` but some have one of them.
 
     Args:

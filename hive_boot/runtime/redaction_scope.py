@@ -103,7 +103,7 @@ def _newest(values: list[Value]) -> list[Value]:
     newest: list[Value] = []
     lengths = {True: 0, False: 0}
     for value in reversed(values[-_KEPT:]):
-        is_long = (length := _length([value])) > _LONG
+        is_long = (length := len(value.reveal())) > _LONG
         is_first = not lengths[is_long]
         lengths[is_long] += length
         if is_first or lengths[is_long] <= _KEPT_LENGTH:

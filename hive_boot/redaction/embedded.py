@@ -396,7 +396,7 @@ def _leaves(text: str) -> tuple[list[tuple[str, str]], set[str], list[str]]:
     """Return the long texts in a document with their names, and the names of all its members.
 
     A value that is not a document is the only text, without a name. A URL with a password is not
-    among the texts: its password is in a list of its own, and the rest is not secret.
+    among the texts: its password is in a separate list, and the rest is not secret.
     """
     leaves: list[tuple[str, str]] = []
     names: set[str] = set()

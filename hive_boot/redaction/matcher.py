@@ -84,7 +84,7 @@ Needles: TypeAlias = "dict[str, list[tuple[int, str]]]"
 
 
 Head: TypeAlias = "str | frozenset[str]"
-"""What the anchor of a needle may begin with: its characters, or its bytes in hex."""
+"""Beginnings that the anchor of a needle may have: its characters, or its bytes in hex."""
 
 
 _Key: TypeAlias = "tuple[type[str], str]"
@@ -182,7 +182,7 @@ class _AnchorIndex:
 
     @property
     def beginning(self) -> str:
-        """What all anchors begin with: fewer lines have a whole anchor than its first character."""
+        """Beginning of all anchors: fewer lines have a whole anchor than its first character."""
         known = self._open()[1]
         return self.first + next(iter(known)) if len(known) == 1 else self.first
 

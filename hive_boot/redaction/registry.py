@@ -45,7 +45,7 @@ _values: dict[Revealable, None] = {}
 
 
 _forms_of: Callable[[], dict[Revealable, tuple[str, ...]]] = conceal({})
-"""Returns the forms of each value, which are kept as long as the value."""
+"""Returns the forms of each value that the matcher finds, so that they are made once."""
 
 
 def register(owner: object, values: Iterable[Revealable], *, at_once: bool = False) -> None:

@@ -43,6 +43,9 @@ FAR = 256
 A value that repeats itself would otherwise be compared from each of its repetitions on.
 """
 
+_CHUNK = 32
+"""Characters that are split into tokens at a time."""
+
 _SURROGATES = re.compile("[\udc80-\udcff]")
 
 _LAST_BYTE = 0xFF
@@ -150,6 +153,16 @@ def _step_twice(text: str, places: set[int], char: str, *, back: bool) -> set[in
     return found
 
 
+def _tokens(value: str, *, back: bool) -> Iterator[str]:
+    """Yield the runs and the other characters of a value; few of them are needed mostly."""
+    if not back:
+        for match in _TOKEN.finditer(value):
+            yield match[0]
+    else:
+        for end in range(len(value), 0, -_CHUNK):
+            yield from reversed(_TOKEN.findall(value[max(0, end - _CHUNK) : end]))
+
+
 def _walk(
     text: str, place: int, value: str, step: Callable[..., set[int]], *, back: bool
 ) -> tuple[set[int], int]:
@@ -158,8 +171,7 @@ def _walk(
     The second result is the place up to which the text has the value.
     """
     places = {place}
-    tokens = (match[0] for match in _TOKEN.finditer(value))
-    for token in reversed(list(tokens)) if back else tokens:
+    for token in _tokens(value, back=back):
         found: set[int] = set()
         if RUN.match(token):
             length = -len(token) if back else len(token)

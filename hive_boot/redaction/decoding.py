@@ -139,9 +139,20 @@ def _step(text: str, places: set[int], char: str, *, back: bool) -> set[int]:
     return found
 
 
+@lru_cache(maxsize=1024)
+def _edges(char: str, *, back: bool) -> frozenset[str]:
+    """Return the characters that one which may be escaped twice begins with; ends if ``back``."""
+    once = _escapes(char).tries[back].keys() - {""}
+    return frozenset(edge for each in once for edge in _escapes(each).tries[back])
+
+
 def _step_twice(text: str, places: set[int], char: str, *, back: bool) -> set[int]:
     """Return the same for a character that may be escaped twice."""
     found: set[int] = set()
+    edges = _edges(char, back=back)
+    places = {each for each in places if text[each - back : each - back + 1] in edges}
+    if not places:
+        return found
     todo = [(places, _escapes(char).tries[back])]
     while todo:
         reached, node = todo.pop()
@@ -183,6 +194,11 @@ def _walk(
             }
         if not found:
             found = places
+            if not back and len(token) > 1:
+                # Each escape of a letter or a digit begins with another character.
+                pieces = [text[each : each + len(token)] for each in places]
+                if all(piece.isalnum() and piece.isascii() for piece in pieces):
+                    return set(), max(places)
             for char in reversed(token) if back else token:
                 found = step(text, found, char, back=back)
         if not found:
@@ -210,12 +226,13 @@ def find_around(text: str, place: int, value: str, index: int) -> tuple[int, int
     if text.startswith(value, start):
         return start, start + len(value), True
     reached = place
+    starts: set[int] = set()
     for step in (_step, _step_twice):
         near = max(0, start - _BEFORE), reached + _BEFORE
         if step is _step_twice and not _MARKER.search(text, *near):
             break
         # A repeated value ends at its first characters, not after all of its length.
-        starts, _ = _walk(text, place, value[:index], step, back=True)
+        starts = starts or _walk(text, place, value[:index], step, back=True)[0]
         if starts:
             ends, reached = _walk(text, place, value[index:], step, back=False)
             if ends:

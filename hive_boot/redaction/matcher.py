@@ -71,6 +71,17 @@ Many lines have another character, and then it has to be examined what is behind
 """
 
 
+_CROWDED = 16
+"""Number of needles with the same anchor from which on another anchor is preferred.
+
+All of them are compared where a text has the anchor, such as the word that all values begin with.
+"""
+
+
+_GENERATED = re.compile(r"(?=[A-Za-z]{0,3}\d)[A-Za-z0-9]{4}")
+"""An anchor that is hardly a word."""
+
+
 _SEPARATORS = ":- "
 """Separators between the bytes of a value in hex."""
 
@@ -180,6 +191,10 @@ class _AnchorIndex:
         """Whether there is no needle."""
         return not self._open()[1]
 
+    def count(self, rest: str) -> int:
+        """Return the number of needles with an anchor."""
+        return len(self._open()[1].get(rest, ()))
+
     @property
     def beginning(self) -> str:
         """Beginning of all anchors: fewer lines have a whole anchor than its first character."""
@@ -245,6 +260,11 @@ class _EscapedIndex:
     def __init__(self) -> None:
         self._open = conceal(list[str]())
 
+    def count(self, rest: str) -> int:
+        """Return the number of needles."""
+        del rest
+        return len(self._open())
+
     def add(self, needle: str, rest: str, index: int) -> None:
         """Add a needle; it has no anchor."""
         del rest, index
@@ -273,6 +293,10 @@ class _EscapedIndex:
 _Index: TypeAlias = _AnchorIndex | _EscapedIndex
 
 
+_Place: TypeAlias = tuple[_Index, str, str, int]
+"""The index of a needle, the needle, the rest of its anchor, and where that is in the needle."""
+
+
 class _NeedleIndex:
     """All needles of a matcher; they are added and removed while other threads search.
 
@@ -283,11 +307,11 @@ class _NeedleIndex:
         searches: the indexes in which a text is looked up, if it has what is before them.
     """
 
-    __slots__ = ("_counts", "_groups", "searches")
+    __slots__ = ("_groups", "_known", "searches")
 
     def __init__(self, needles: Sequence[str]) -> None:
         self.searches: tuple[tuple[str, _Index], ...] = ()
-        self._counts = conceal(dict[_Key, int]())
+        self._known = conceal(dict[_Key, tuple[int, list[_Place]]]())
         examined = needles[:: len(needles) // _EXAMINED + 1]
         heads = {
             "".join([run[: 1 - _ANCHOR] for run in _LONG_RUN.findall(each, 0, _HEAD)])
@@ -310,48 +334,53 @@ class _NeedleIndex:
 
     def add(self, texts: Iterable[str]) -> None:
         """Add needles; one that is added twice has to be removed twice."""
-        counts = self._counts()
+        known = self._known()
         for text in filter(None, texts):
             key = _key(text)
-            counts[key] = count = counts.get(key, 0) + 1
-            for index, needle, rest, at in self._places(text) if count == 1 else ():
+            count, places = known.get(key) or (0, [*self._places(text)])
+            known[key] = (count + 1, places)
+            for index, needle, rest, at in places if not count else ():
                 index.add(needle, rest, at)
         self._publish()
 
     def remove(self, texts: Iterable[str]) -> None:
         """Remove needles that were added."""
-        counts = self._counts()
+        known = self._known()
         gone: dict[tuple[_Index, str], set[_Key]] = {}
         for text in filter(None, texts):
             key = _key(text)
-            counts[key] -= 1
-            if not counts[key]:
-                del counts[key]
-                for index, needle, rest, _ in self._places(text):
+            count, places = known.pop(key)
+            if count > 1:
+                known[key] = (count - 1, places)
+            else:
+                for index, needle, rest, _ in places:
                     gone.setdefault((index, rest), set()).add(_key(needle))
         for (index, rest), needles in gone.items():
             index.remove(needles, rest)
         self._publish()
 
-    def _places(self, text: str) -> Iterable[tuple[_Index, str, str, int]]:
-        """Return the indexes of a needle, each with the needle, its anchor, and where that is.
-
-        They are the same as long as the needle is there: it belongs to the first index of a group
-        that it can belong to, and new indexes are the last.
-        """
+    def _places(self, text: str) -> Iterable[_Place]:
+        """Return where a needle belongs."""
         if isinstance(text, Hex):
             return self._hex_places(text)
         if type(text) is str and len(text) >= _ANCHOR:
             # This is what the rest does, for nearly all needles, and in less time.
             end = min(len(text), _HEAD) - _ANCHOR
+            crowded: dict[int, _Place] = {}
             for index in self._groups.get(_ENCODED, ()):
                 last = end + len(index.first)
                 at = text.find(index.first, 0, last)
                 while at >= 0:
                     anchor = text[at : at + _ANCHOR]
                     if anchor.isalnum() and anchor.isascii():
-                        return ((index, text, anchor[len(index.first) :], at),)
+                        rest = anchor[len(index.first) :]
+                        shared = index.count(rest)
+                        if shared < _CROWDED:
+                            return ((index, text, rest, at),)
+                        crowded[shared] = (index, text, rest, at)
                     at = text.find(index.first, at + 1, last)
+            if crowded:
+                return (self._distinctive_place(text) or crowded[min(crowded)],)
         found = []
         for group, needle, runs in _searches(text):
             index, at = self._place(group, needle, runs)
@@ -373,11 +402,21 @@ class _NeedleIndex:
             # Most lines have a character, and hardly any has an anchor: it costs next to nothing.
             places = (needle.find(first, start, end - _ANCHOR + 1) for start, end in runs)
             at = next(place for place in places if place >= 0)
-            first = needle[at : at + _ANCHOR]
+            generated = _GENERATED.search(needle, 0, _HEAD)
+            first = generated[0] if generated else needle[at : at + _ANCHOR]
         indexes.append(_AnchorIndex(first, group) if group.length else _EscapedIndex())
         return self._place(group, needle, runs)
 
-    def _hex_places(self, digits: Hex) -> Iterator[tuple[_Index, str, str, int]]:
+    def _distinctive_place(self, text: str) -> _Place | None:
+        """Return a place with an anchor that no other needle has; None if there are many such."""
+        indexes = self._groups[_ENCODED]
+        match = _GENERATED.search(text, 0, _HEAD)
+        if match is None or sum(len(index.first) > 1 for index in indexes) >= 2 * _WHOLE:
+            return None
+        indexes.append(_AnchorIndex(match[0], _ENCODED))
+        return indexes[-1], text, "", match.start()
+
+    def _hex_places(self, digits: Hex) -> Iterator[_Place]:
         """Yield the same for each way to write bytes; where an anchor is, is counted in bytes."""
         end = min(len(digits) - 2, _HEAD)
         places = (_find_byte(digits, each.first, end) for each in self._groups.get(_DIGITS, ()))

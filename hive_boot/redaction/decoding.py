@@ -43,6 +43,9 @@ FAR = 256
 A value that repeats itself would otherwise be compared from each of its repetitions on.
 """
 
+_CHUNK = 32
+"""Characters that are split into tokens at a time."""
+
 _SURROGATES = "[\udc80-\udcff]"
 
 _LAST_BYTE = 0xFF
@@ -130,11 +133,21 @@ def _step(text: str, places: set[int], char: str, *, back: bool) -> set[int]:
     return found
 
 
+@lru_cache(maxsize=1024)
+def _edges(char: str, *, back: bool) -> frozenset[str]:
+    """Return the characters that one which may be escaped twice begins with; ends if ``back``."""
+    once = _escapes(char).tries[back].keys() - {""}
+    return frozenset(edge for each in once for edge in _escapes(each).tries[back])
+
+
 def _step_twice(text: str, places: set[int], char: str, *, back: bool) -> set[int]:
     """Return the same for a character that may be escaped twice."""
     found: set[int] = set()
-    *_, tries = _escapes(char)
-    todo = [(places, tries[back])]
+    edges = _edges(char, back=back)
+    places = {each for each in places if text[each - back : each - back + 1] in edges}
+    if not places:
+        return found
+    todo = [(places, _escapes(char).tries[back])]
     while todo:
         reached, node = todo.pop()
         for each, rest in node.items():
@@ -145,6 +158,16 @@ def _step_twice(text: str, places: set[int], char: str, *, back: bool) -> set[in
     return found
 
 
+def _tokens(value: str, *, back: bool) -> Iterator[str]:
+    """Yield the runs and the other characters of a value; few of them are needed mostly."""
+    if not back:
+        for match in re.finditer(_PIECE, value):
+            yield match[0]
+    else:
+        for end in range(len(value), 0, -_CHUNK):
+            yield from reversed(re.findall(_PIECE, value[max(0, end - _CHUNK) : end]))
+
+
 def _walk(
     text: str, place: int, value: str, step: Callable[..., set[int]], *, back: bool
 ) -> tuple[set[int], int]:
@@ -153,8 +176,7 @@ def _walk(
     The second result is the place up to which the text has the value.
     """
     places = {place}
-    tokens = (match[0] for match in re.finditer(_PIECE, value))
-    for token in reversed(list(tokens)) if back else tokens:
+    for token in _tokens(value, back=back):
         found: set[int] = set()
         if RUN.match(token):
             length = -len(token) if back else len(token)
@@ -166,6 +188,11 @@ def _walk(
             }
         if not found:
             found = places
+            if not back and len(token) > 1:
+                # Each escape of a letter or a digit begins with another character.
+                pieces = [text[each : each + len(token)] for each in places]
+                if all(piece.isalnum() and piece.isascii() for piece in pieces):
+                    return set(), max(places)
             for char in reversed(token) if back else token:
                 found = step(text, found, char, back=back)
         if not found:
@@ -193,12 +220,13 @@ def find_around(text: str, place: int, value: str, index: int) -> tuple[int, int
     if text.startswith(value, start):
         return start, start + len(value), True
     reached = place
+    starts: set[int] = set()
     for step in (_step, _step_twice):
         near = text[max(0, start - _BEFORE) : reached + _BEFORE]
         if step is _step_twice and not re.search(_MARKER, near):
             break
         # A repeated value ends at its first characters, not after all of its length.
-        starts, _ = _walk(text, place, value[:index], step, back=True)
+        starts = starts or _walk(text, place, value[:index], step, back=True)[0]
         if starts:
             ends, reached = _walk(text, place, value[index:], step, back=False)
             if ends:

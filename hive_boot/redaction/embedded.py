@@ -8,6 +8,7 @@ possessive, or has a maximum.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction.matcher import MIN_LENGTH
@@ -28,6 +29,10 @@ _SENSITIVE = (
     r"|(?:key|auth|sig|pin|otp|salt|-team)s?$"
 )
 """Pattern in the name of a member, a setting or a parameter whose value is a secret."""
+
+
+_PLAINLY_SENSITIVE = r"(?i)(?:password|passwd|passphrase|pwd|secret|token)$"
+"""End of the names whose value is always a secret, and not a number or a switch."""
 
 
 _PUBLIC = (
@@ -60,6 +65,14 @@ _IDENTIFIER = rf"(?:[a-z]{{2,12}}://)?/?{_LABEL}(?:[./]{_LABEL})*/?(?::\d{{1,5}}
 """Ordinary words, a host, a path. A passphrase has more words, a generated text other ones."""
 
 
+_URL = r"\w++://[^\s,]*@[^\s,]*"
+_PLAIN_URL = (
+    r"(?!http)[a-z][a-z0-9+.-]{1,20}+://[\w.-]{0,64}+:([\w.~-]{8,})@[\w.:-]++(?:/[\w./-]*+)?"
+    r"(?:\?([\w.=&-]*+))?"
+)
+"""URL with a password, and with no character that could be escaped or end the password."""
+
+
 _PORT = r"\d{1,5}(?:[/?#]|$)"
 """Port after the host of a URL, which is not a password."""
 
@@ -90,6 +103,10 @@ _REST_OF_PAIRS = r"(?:[A-Z][a-z]+ )?[\s;,&{}]*"
 
 _SEPARATOR = r"""[=>]|["']\s*+:|:(?:\s|$)"""
 """Separator in a pair and in a line; most texts of a document have none."""
+
+
+_STRUCTURE = r"""[\s=>:@"{\[]|%20"""
+"""Pattern in every value that has a secret inside; a generated key often has none of it."""
 
 
 _LINE = r"""(?:(?:-|export)\s++)*+["']?([\w./@-]{1,80}+)["']?\s*+(?:=>?|:(?=\s|$))\s*+(.*)"""
@@ -163,6 +180,8 @@ class _Object(list[tuple[str, Any]]):
 
 def embedded_secrets(text: str) -> Iterator[str]:
     """Return the secrets inside a value, also as a server decodes them from a URL."""
+    if not re.search(_STRUCTURE, text):
+        return
     for part in dict.fromkeys(_parts(text)):
         # A program may strip the white space at the ends of a password.
         for each in {part, part.strip()}:
@@ -172,9 +191,10 @@ def embedded_secrets(text: str) -> Iterator[str]:
 
 def _parts(text: str) -> Iterator[str]:
     """Return the secrets of any length inside a value."""
-    leaves, names = _leaves(text)
+    leaves, names, of_urls = _leaves(text)
     inside = [list(passwords(leaf)) for _, leaf in leaves]
-    beside_secret = any(inside) or any(re.search(_SENSITIVE, name) for name in names)
+    beside_secret = any(inside) or bool(of_urls) or any(map(_is_sensitive, names))
+    yield from of_urls
     yield from (
         name
         for name in names
@@ -248,6 +268,15 @@ def passwords(text: str) -> Iterator[str]:
                 yield from _address_passwords(piece)
     if re.search(r"\s|%20", text):
         yield from _credentials(text)
+
+
+def has_short_password(text: str) -> bool:
+    """Return whether a password in a value is too short to be searched for by itself."""
+    pairs = re.finditer(_PAIR, text) if re.search(_SEPARATOR, text) else ()
+    named = [_values(match) for match in pairs if re.search(_PLAINLY_SENSITIVE, match[1])]
+    in_urls = [{password} for url in re.findall(_URL, text) for password in _address_passwords(url)]
+    # Of the values that a pair may have, the longest one is the value or more.
+    return any(0 < max(map(len, each)) < MIN_LENGTH for each in [*named, *in_urls])
 
 
 def _credentials(text: str) -> Iterator[str]:
@@ -330,7 +359,7 @@ def _generated_words(text: str) -> list[str]:
 
 def is_word(text: str) -> bool:
     """Return whether a text may be an ordinary word, which longer words contain."""
-    return text.isalpha() and bool(re.fullmatch(r"[A-Z]?[a-z]{7,14}", text))
+    return len(text) < MIN_LINE and bool(re.fullmatch(r"[A-Z]?[a-z]{7,14}", text))
 
 
 def is_identifier(text: str) -> bool:
@@ -359,13 +388,21 @@ def _is_public(name: str, leaf: str, *, beside_secret: bool) -> bool:
     return beside_secret and is_identifier(leaf)
 
 
-def _leaves(text: str) -> tuple[list[tuple[str, str]], set[str]]:
+@lru_cache(maxsize=256)
+def _is_sensitive(name: str) -> bool:
+    return bool(re.search(_SENSITIVE, name))
+
+
+def _leaves(text: str) -> tuple[list[tuple[str, str]], set[str], list[str]]:
     """Return the long texts in a document with their names, and the names of all its members.
 
-    A value that is not a document is the only text, without a name.
+    A value that is not a document is the only text, without a name. A URL with a password is not
+    among the texts: its password is in a separate list, and the rest is not secret.
     """
     leaves: list[tuple[str, str]] = []
     names: set[str] = set()
+    of_urls: list[str] = []
+    plain_url = re.compile(_PLAIN_URL).fullmatch
     todo: list[tuple[str, Any, int]] = [("", text, 0)]
     while todo:
         name, member, depth = todo.pop()
@@ -376,8 +413,10 @@ def _leaves(text: str) -> tuple[list[tuple[str, str]], set[str]]:
             todo += [(name, each, depth) for each in member]
         elif not isinstance(member, str) or len(member) < MIN_LENGTH:
             continue
+        elif member is not text and (match := plain_url(member)) and not _has_secret(match[2]):
+            of_urls.append(match[1])
         elif isinstance(member, _Number):
-            if re.search(_SENSITIVE, name):
+            if _is_sensitive(name):
                 leaves.append((name, str(member)))
         else:
             members = _members(member)
@@ -386,7 +425,12 @@ def _leaves(text: str) -> tuple[list[tuple[str, str]], set[str]]:
                 todo += [(*pair, depth + 1) for pair in _settings(member)]
             if depth or name or not members:
                 leaves.append((name, member))
-    return leaves, names
+    return leaves, names, of_urls
+
+
+def _has_secret(query: str | None) -> bool:
+    """Return whether the query of a URL has the name of a secret."""
+    return any(_is_sensitive(pair.partition("=")[0]) for pair in (query or "").split("&"))
 
 
 def _members(text: str) -> list[Any]:

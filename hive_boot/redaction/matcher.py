@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from string import hexdigits
 from sys import maxsize
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -10,7 +11,7 @@ from hive_boot.redaction.decoding import FAR, RUN, find_around, find_escaped
 from hive_boot.redaction.opaque import conceal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 MASK = "***"
 """Replacement of a value."""
@@ -24,8 +25,8 @@ _ANCHOR = 4
 """Maximum number of characters of an anchor."""
 
 
-_MIN_RUN = 4
-"""Minimum number of letters and digits in a row that are searched for in a text of any length."""
+_LONG_RUN = re.compile(f"{RUN.pattern[:-1]}{{{_ANCHOR},}}")
+"""Letters and digits that are searched for in a text of any length."""
 
 
 _SEARCHED = 1 << 14
@@ -40,15 +41,49 @@ _LARGE = 1 << 16
 """Maximum number of characters of a text whose anchors are collected in a list."""
 
 
-_RARE = ("ZQXJKVYM~^`|", "7zqxj;$@!#&*?+<>\\", "HSPWGUBF98%}{][)(kvw", "6543210LDCRTANOIE")
+_RARE = ("ZQXJKVY~^`|", "7zqxj;$@!#&*?+<>\\", "HSPWGUBF98%}{][)(kvwM", "6543210LDCRTANOIE")
 """Characters that are rare in log lines, the rarest first. All others are common.
 
-The levels of ``logging`` are words in capitals, and the year is in every time stamp.
+The levels of ``logging`` are words in capitals, the year is in every time stamp, and many records
+are of the MainThread.
 """
 
 
-_SAMPLE = 1000
-"""Number of needles that are examined to choose a character."""
+_RARITY = "".join(_RARE)
+
+
+_EXAMINED = 8000
+"""Number of needles that have to have one of the chosen characters; others often have one too."""
+
+
+_SAMPLE = 300
+"""Number of needles that are counted to choose the next character."""
+
+
+_WHOLE = 16
+"""Maximum number of needles that a text is searched for by their anchors, not by a character."""
+
+
+_WORTH_RARE, _WORTH = 2, 6
+"""Number of needles that are worth a character, one of the rarest or another one.
+
+Many lines have another character, and then it has to be examined what is behind it.
+"""
+
+
+_CROWDED = 16
+"""Number of needles with the same anchor from which on another anchor is preferred.
+
+All of them are compared where a text has the anchor, such as the word that all values begin with.
+"""
+
+
+_GENERATED = re.compile(r"(?=[A-Za-z]{0,3}\d)[A-Za-z0-9]{4}")
+"""An anchor that is hardly a word."""
+
+
+_SEPARATORS = ":- "
+"""Separators between the bytes of a value in hex."""
 
 
 _BEFORE = 8
@@ -59,8 +94,26 @@ Needles: TypeAlias = "dict[str, list[tuple[int, str]]]"
 """Needles, with the index of their anchor, by the rest of the anchor."""
 
 
+Head: TypeAlias = "str | frozenset[str]"
+"""Beginnings that the anchor of a needle may have: its characters, or its bytes in hex."""
+
+
+_Key: TypeAlias = "tuple[type[str], str]"
+"""A needle with its class: equal texts of two classes are two needles."""
+
+
+def _key(needle: str) -> _Key:
+    return (type(needle), needle)
+
+
 class Unescaped(str):
     """A needle that is not searched for in escaped form."""
+
+    __slots__ = ()
+
+
+class Hex(str):
+    """The digits of bytes: they are found in either case, and with a separator between bytes."""
 
     __slots__ = ()
 
@@ -82,28 +135,82 @@ def _is_inside_word(text: str, start: int, stop: int) -> bool:
     return text[stop : stop + 1].isalpha() or bool(_LETTER_BEFORE.search(before))
 
 
-class _AnchorIndex:
-    """Anchors of one length that begin with the same character.
-
-    Args:
-        first: that character.
-        needles: the needles, by the rest of their anchor.
-        limit: the number of characters of a text that are searched.
+class _Group(NamedTuple):
+    """Needles with anchors of one kind.
 
     Attributes:
-        first: that character.
+        length: the number of characters of an anchor; 0 without an anchor.
+        characters: a pattern of those behind the first one.
+        limit: the number of characters of a text that are searched.
+    """
+
+    length: int
+    characters: str = "."
+    limit: int = maxsize
+
+
+_ENCODED = _Group(_ANCHOR, "[A-Za-z0-9]")
+"""Needles with a run of letters and digits, which are searched for in escaped form too."""
+
+
+_DIGITS = _Group(_ANCHOR, "[0-9A-Fa-f: -]")
+"""Needles in hex."""
+
+
+class _AnchorIndex:
+    """Anchors of one length that begin with the same character, or one anchor.
+
+    Needles are added while other threads search.
+
+    Args:
+        first: that character, or the anchor.
+        group: the needles that it may have.
+
+    Attributes:
+        first: that character, or the anchor.
     """
 
     __slots__ = ("_limit", "_open", "first")
 
-    def __init__(self, first: str, needles: Needles, limit: int) -> None:
+    def __init__(self, first: str, group: _Group) -> None:
         self.first: str = first
-        self._limit = limit
-        others = "".join(map(re.escape, sorted(set().union(*needles))))
-        behind = len(next(iter(needles)))
-        follow = f"[{others}]{{{behind}}}" if behind else ""
+        self._limit = group.limit
+        rest = f"{group.characters}{{{group.length - len(first)}}}"
+        # Anchors may overlap, so only the first character is taken.
+        pattern = f"{re.escape(first[0])}(?={re.escape(first[1:])}({rest}))"
+        needles: Needles = {}
         # No attribute, and no item of an attribute, leads to a needle.
-        self._open = conceal((re.compile(f"{re.escape(first)}(?=({follow}))"), needles))
+        self._open = conceal((re.compile(pattern, re.DOTALL), needles))
+
+    def add(self, needle: str, rest: str, index: int) -> None:
+        """Add a needle with an anchor; ``index`` is that of the anchor in the needle."""
+        self._open()[1].setdefault(rest, []).append((index, needle))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no needle."""
+        return not self._open()[1]
+
+    def count(self, rest: str) -> int:
+        """Return the number of needles with an anchor."""
+        return len(self._open()[1].get(rest, ()))
+
+    @property
+    def beginning(self) -> str:
+        """Beginning of all anchors: fewer lines have a whole anchor than its first character."""
+        known = self._open()[1]
+        return self.first + next(iter(known)) if len(known) == 1 else self.first
+
+    def remove(self, needles: Collection[_Key], rest: str) -> None:
+        """Remove needles with an anchor."""
+        known = self._open()[1]
+        # A search that has begun reads the list before: it would skip a needle of a shorter one.
+        texts = {text for _, text in needles}
+        known[rest] = [
+            each for each in known[rest] if each[1] not in texts or _key(each[1]) not in needles
+        ]
+        if not known[rest]:
+            del known[rest]
 
     def are_absent(self, text: str) -> bool:
         """Return whether none of the anchors is in ``text``."""
@@ -118,7 +225,9 @@ class _AnchorIndex:
         compared: dict[str, int] = {}
         for match in self._open()[0].finditer(text, 0, self._limit):
             for index, needle in self._open()[1].get(match[1], ()):
-                if isinstance(needle, Unescaped):
+                if isinstance(needle, Hex):
+                    yield from _find_hex(text, match.start(), needle, index)
+                elif isinstance(needle, Unescaped):
                     start = match.start() - index
                     if start >= 0 and text.startswith(needle, start):
                         yield start, start + len(needle)
@@ -131,15 +240,45 @@ class _AnchorIndex:
                         compared[needle] = stop
 
 
+def _find_hex(text: str, place: int, needle: str, index: int) -> Iterator[tuple[int, int]]:
+    """Yield where bytes start and end in a text in which ``index`` of them are before a place."""
+    separator = "" if text[place + 2] in hexdigits else text[place + 2]
+    width = 2 + len(separator)
+    start = place - index * width
+    stop = start + len(needle) // 2 * width - len(separator)
+    if start >= 0 and text[start:stop].replace(separator, "").lower() == needle:
+        yield start, stop
+
+
 class _EscapedIndex:
     """Needles without a letter or a digit, which have no anchor in escaped form."""
 
     __slots__ = ("_open",)
 
-    first = ""
+    first = beginning = ""
 
-    def __init__(self, needles: list[str]) -> None:
-        self._open = conceal(needles)
+    def __init__(self) -> None:
+        self._open = conceal(list[str]())
+
+    def count(self, rest: str) -> int:
+        """Return the number of needles."""
+        del rest
+        return len(self._open())
+
+    def add(self, needle: str, rest: str, index: int) -> None:
+        """Add a needle; it has no anchor."""
+        del rest, index
+        self._open().append(needle)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no needle."""
+        return not self._open()
+
+    def remove(self, needles: Collection[_Key], rest: str) -> None:
+        """Remove needles."""
+        del rest
+        self._open = conceal([each for each in self._open() if _key(each) not in needles])
 
     def are_absent(self, text: str) -> bool:
         """Return whether none of the needles is in ``text``."""
@@ -151,6 +290,156 @@ class _EscapedIndex:
             yield from find_escaped(text[:_SEARCHED], needle)
 
 
+_Index: TypeAlias = _AnchorIndex | _EscapedIndex
+
+
+_Place: TypeAlias = tuple[_Index, str, str, int]
+"""The index of a needle, the needle, the rest of its anchor, and where that is in the needle."""
+
+
+class _NeedleIndex:
+    """All needles of a matcher; they are added and removed while other threads search.
+
+    Args:
+        needles: the first needles, for which few and rare characters are chosen.
+
+    Attributes:
+        searches: the indexes in which a text is looked up, if it has what is before them.
+    """
+
+    __slots__ = ("_groups", "_known", "searches")
+
+    def __init__(self, needles: Sequence[str]) -> None:
+        self.searches: tuple[tuple[str, _Index], ...] = ()
+        self._known = conceal(dict[_Key, tuple[int, list[_Place]]]())
+        examined = needles[:: len(needles) // _EXAMINED + 1]
+        heads = {
+            "".join([run[: 1 - _ANCHOR] for run in _LONG_RUN.findall(each, 0, _HEAD)])
+            for each in examined
+            if type(each) is str
+        }
+        pairs = {
+            frozenset(each[at : at + 2] for at in range(0, min(len(each) - 2, _HEAD), 2))
+            for each in examined
+            if type(each) is Hex
+        }
+        self._groups: dict[_Group, list[_Index]] = {
+            group: [_AnchorIndex(first, group) for first in beginnings]
+            for group, beginnings in (
+                (_ENCODED, _choose_beginnings(heads, _WHOLE)),
+                (_DIGITS, _choose_beginnings(pairs, 0)),
+            )
+        }
+        self.add(needles)
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Add needles; one that is added twice has to be removed twice."""
+        known = self._known()
+        for text in filter(None, texts):
+            key = _key(text)
+            count, places = known.get(key) or (0, [*self._places(text)])
+            known[key] = (count + 1, places)
+            for index, needle, rest, at in places if not count else ():
+                index.add(needle, rest, at)
+        self._publish()
+
+    def remove(self, texts: Iterable[str]) -> None:
+        """Remove needles that were added."""
+        known = self._known()
+        gone: dict[tuple[_Index, str], set[_Key]] = {}
+        for text in filter(None, texts):
+            key = _key(text)
+            count, places = known.pop(key)
+            if count > 1:
+                known[key] = (count - 1, places)
+            else:
+                for index, needle, rest, _ in places:
+                    gone.setdefault((index, rest), set()).add(_key(needle))
+        for (index, rest), needles in gone.items():
+            index.remove(needles, rest)
+        self._publish()
+
+    def _places(self, text: str) -> Iterable[_Place]:
+        """Return where a needle belongs."""
+        if isinstance(text, Hex):
+            return self._hex_places(text)
+        if type(text) is str and len(text) >= _ANCHOR:
+            # This is what the rest does, for nearly all needles, and in less time.
+            end = min(len(text), _HEAD) - _ANCHOR
+            crowded: dict[int, _Place] = {}
+            for index in self._groups.get(_ENCODED, ()):
+                last = end + len(index.first)
+                at = text.find(index.first, 0, last)
+                while at >= 0:
+                    anchor = text[at : at + _ANCHOR]
+                    if anchor.isalnum() and anchor.isascii():
+                        rest = anchor[len(index.first) :]
+                        shared = index.count(rest)
+                        if shared < _CROWDED:
+                            return ((index, text, rest, at),)
+                        crowded[shared] = (index, text, rest, at)
+                    at = text.find(index.first, at + 1, last)
+            if crowded:
+                return (self._distinctive_place(text) or crowded[min(crowded)],)
+        found = []
+        for group, needle, runs in _searches(text):
+            index, at = self._place(group, needle, runs)
+            found.append((index, needle, needle[at + len(index.first) : at + group.length], at))
+        return found
+
+    def _place(
+        self, group: _Group, needle: str, runs: Iterable[tuple[int, int]]
+    ) -> tuple[_Index, int]:
+        """Return the index of a needle in a group, and where its anchor is."""
+        indexes = self._groups.setdefault(group, [])
+        for index in indexes:
+            behind = group.length - len(index.first)
+            for start, end in runs:
+                if (at := needle.find(index.first, start, end - behind)) >= 0:
+                    return index, at
+        first = min(_head(needle, group, runs), key=_rarity) if group is not _DIGITS else needle[:2]
+        if group is _ENCODED and sum(len(index.first) > 1 for index in indexes) < _WHOLE:
+            # Most lines have a character, and hardly any has an anchor: it costs next to nothing.
+            places = (needle.find(first, start, end - _ANCHOR + 1) for start, end in runs)
+            at = next(place for place in places if place >= 0)
+            generated = _GENERATED.search(needle, 0, _HEAD)
+            first = generated[0] if generated else needle[at : at + _ANCHOR]
+        indexes.append(_AnchorIndex(first, group) if group.length else _EscapedIndex())
+        return self._place(group, needle, runs)
+
+    def _distinctive_place(self, text: str) -> _Place | None:
+        """Return a place with an anchor that no other needle has; None if there are many such."""
+        indexes = self._groups[_ENCODED]
+        match = _GENERATED.search(text, 0, _HEAD)
+        if match is None or sum(len(index.first) > 1 for index in indexes) >= 2 * _WHOLE:
+            return None
+        indexes.append(_AnchorIndex(match[0], _ENCODED))
+        return indexes[-1], text, "", match.start()
+
+    def _hex_places(self, digits: Hex) -> Iterator[_Place]:
+        """Yield the same for each way to write bytes; where an anchor is, is counted in bytes."""
+        end = min(len(digits) - 2, _HEAD)
+        places = (_find_byte(digits, each.first, end) for each in self._groups.get(_DIGITS, ()))
+        at = next((place for place in places if place >= 0), None)
+        if at is None:
+            at = next(
+                (place for place in range(0, end, 2) if digits[place : place + 2].isdigit()), 0
+            )
+        anchor = digits[at : at + _ANCHOR]
+        for written in (anchor,) if anchor.isdigit() else (anchor, anchor.upper()):
+            index, _ = self._place(_DIGITS, written, [(0, _ANCHOR)])
+            for rest in (written[2:], *[f"{separator}{written[2]}" for separator in _SEPARATORS]):
+                yield index, digits, rest, at // 2
+
+    def _publish(self) -> None:
+        """Make the indexes visible to searches; those of the longest anchors are the first."""
+        for group, indexes in self._groups.items():
+            self._groups[group] = [each for each in indexes if not each.is_empty]
+        groups = sorted(self._groups, reverse=True)
+        ordered = [each for group in groups for each in self._groups[group]]
+        self.searches = tuple((each.beginning, each) for each in ordered)
+
+
 class Matcher:
     """Finds needles in texts, escaped or not, and replaces them.
 
@@ -159,19 +448,35 @@ class Matcher:
             ignored. Two threads may call it at the same time.
     """
 
-    __slots__ = ("_indexes", "_needles")
+    __slots__ = ("_built", "_index", "_needles")
 
     def __init__(self, needles: Callable[[], Iterable[str]]) -> None:
         self._needles = needles
-        self._indexes: tuple[_AnchorIndex | _EscapedIndex, ...] | None = None
+        self._built: dict[str, _NeedleIndex] = {}
+        self._index: _NeedleIndex | None = None
+
+    @property
+    def is_built(self) -> bool:
+        """Whether a text was examined."""
+        return self._index is not None
+
+    def build(self) -> _NeedleIndex:
+        """Return the index of the needles, which the first call creates."""
+        if self._index is None:
+            # Of two threads that create one, both use the one that is added to later.
+            self._index = self._built.setdefault("index", _NeedleIndex([*self._needles()]))
+        return self._index
+
+    def update(self, *, added: Iterable[str], removed: Iterable[str]) -> None:
+        """Add and remove needles of a matcher that is built; the added ones are found at once."""
+        index = self.build()
+        index.add(added)
+        index.remove(removed)
 
     def is_clean(self, text: str) -> bool:
         """Return whether a text has no needle; it is called for every log line."""
-        indexes = self._indexes
-        if indexes is None:
-            indexes = self._indexes = _build_indexes(self._needles())
-        for index in indexes:
-            if index.first in text and not index.are_absent(text):
+        for first, index in (self._index or self.build()).searches:
+            if first in text and not index.are_absent(text):
                 for _ in index.spans(text):
                     return False
         return True
@@ -184,89 +489,68 @@ class Matcher:
         if self.is_clean(text):
             return text
         kept, end = [], 0
-        indexes = self._indexes or ()
-        for start, stop in sorted(span for each in indexes for span in each.spans(text)):
+        searches = self.build().searches
+        for start, stop in sorted(span for _, each in searches for span in each.spans(text)):
             if start >= end:
                 kept += [text[end:start], MASK]
             end = max(end, stop)
         return "".join([*kept, text[end:]])
 
 
-class _Group(NamedTuple):
-    """Needles with anchors of one length.
-
-    Attributes:
-        length: the number of characters of an anchor.
-        limit: the number of characters of a text that are searched.
-    """
-
-    length: int
-    limit: int = maxsize
-
-
-def _build_indexes(texts: Iterable[str]) -> tuple[_AnchorIndex | _EscapedIndex, ...]:
-    """Choose an anchor for each needle."""
-    groups: dict[_Group, dict[str, list[tuple[int, int]]]] = {}
-    for text in filter(None, texts):
-        for group, needle, runs in _searches(text):
-            groups.setdefault(group, {})[needle] = runs
-    indexes: list[_AnchorIndex | _EscapedIndex] = []
-    for group, needles in sorted(groups.items(), reverse=True):
-        if group.length:
-            indexes += _choose_anchors(needles, group)
-        else:
-            indexes.append(_EscapedIndex(list(needles)))
-    return tuple(indexes)
-
-
 def _searches(needle: str) -> Iterator[tuple[_Group, str, list[tuple[int, int]]]]:
     """Yield where the anchor of a needle may start and end, for each search that finds it."""
     if isinstance(needle, Unescaped):
-        length = min(_ANCHOR, len(needle))
-        yield _Group(length), needle, [(0, min(len(needle), _HEAD))]
+        yield _Group(min(_ANCHOR, len(needle))), needle, [(0, min(len(needle), _HEAD))]
         return
     for end in (_HEAD, len(needle)):
-        runs = [match.span() for match in RUN.finditer(needle, 0, end)]
-        longest = max((end - start for start, end in runs), default=0)
-        if longest >= _MIN_RUN:
-            break
-    else:
-        yield from _searches(Unescaped(needle))
-    length = min(_ANCHOR, longest)
-    limit = maxsize if longest >= _MIN_RUN else _SEARCHED
-    yield _Group(length, limit), needle, [run for run in runs if run[1] - run[0] >= length]
+        if runs := [match.span() for match in _LONG_RUN.finditer(needle, 0, end)]:
+            yield _ENCODED, needle, runs
+            return
+    yield from _searches(Unescaped(needle))
+    runs = [match.span() for match in RUN.finditer(needle)] or [(0, 0)]
+    longest = max(end - start for start, end in runs)
+    runs = [(start, end) for start, end in runs if end - start == longest]
+    yield _Group(longest, _ENCODED.characters, _SEARCHED), needle, runs
 
 
-def _choose_anchors(
-    needles: dict[str, list[tuple[int, int]]], group: _Group
-) -> Iterator[_AnchorIndex]:
-    behind = group.length - 1
-    heads = {
-        needle: "".join([needle[start : end - behind] for start, end in runs])
-        for needle, runs in needles.items()
-    }
-    rare = _choose_anchor_chars(set(heads.values()))
-    found: dict[str, Needles] = {first: {} for first in rare}
-    for needle, head in heads.items():
-        first = next(filter(head.__contains__, rare))
-        places = (needle.find(first, start, end - behind) for start, end in needles[needle])
-        at = next(place for place in places if place >= 0)
-        found[first].setdefault(needle[at + 1 : at + group.length], []).append((at, needle))
-    return (_AnchorIndex(first, anchors, group.limit) for first, anchors in found.items())
+def _find_byte(digits: str, byte: str, end: int) -> int:
+    """Return where a byte is in hex digits, or -1."""
+    at = digits.find(byte, 0, end)
+    while at > 0 and at % 2:
+        at = digits.find(byte, at + 1, end)
+    return at
 
 
-def _choose_anchor_chars(texts: set[str]) -> list[str]:
-    """Choose few and rare characters, so that each of ``texts`` has one of them."""
+def _head(needle: str, group: _Group, runs: Iterable[tuple[int, int]]) -> str:
+    """Return the characters of a needle with which its anchor may begin."""
+    return "".join([needle[start : end - group.length + 1] for start, end in runs])
+
+
+def _rarity(char: str) -> tuple[int, str]:
+    at = _RARITY.find(char)
+    return (at if at >= 0 else len(_RARITY), char)
+
+
+def _choose_beginnings(texts: Collection[Head], whole: int) -> list[str]:
+    """Choose few and rare beginnings, so that all of ``texts`` but some have one of them.
+
+    Args:
+        texts: what the anchors may begin with.
+        whole: the number of texts that may be left.
+    """
     left = list(texts)
     chosen = []
-    for characters in (*_RARE, sorted(set().union(*texts))):
-        most = True
-        while left and most:
+    every = sorted(set().union(*texts))
+    # Two decimal digits are the same in either case.
+    decimal = [each for each in every if len(each) > 1 and each.isdigit()]
+    for beginnings in (*_RARE, decimal, every):
+        worth = _WORTH_RARE if beginnings is _RARE[0] else _WORTH
+        while left:
             sample = left[:_SAMPLE]
-            counts = {each: sum([each in text for text in sample]) for each in characters}
-            best = max(counts, key=counts.__getitem__)
-            most = counts[best] > 0
-            if most:
-                chosen.append(best)
-                left = [text for text in left if best not in text]
+            counts = {each: sum([each in text for text in sample]) for each in beginnings}
+            best = max(counts, key=counts.__getitem__, default="")
+            if not counts.get(best) or (len(left) <= whole and counts[best] < worth):
+                break
+            chosen.append(best)
+            left = [text for text in left if best not in text]
     return chosen

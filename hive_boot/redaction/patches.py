@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction import registry
+from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.redaction.registry import (
     REDACTION_FAILED,
     format_redacted_traceback,
@@ -165,6 +166,10 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
         if self.formatter is not plain or type(record) is not usual:
             if is_plain := _is_plain(self.formatter):
                 plain = self.formatter
+            elif switch.on and type(record) is usual and (texts := _simple_texts(record)):
+                written = before(self, record)
+                if type(written) is str and _are_clean(written, texts):
+                    return written
             record = _formatted_record(record, is_plain=is_plain) if switch.on else record
         written = before(self, record)
         matcher = registry.matcher
@@ -180,6 +185,40 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
             return REDACTION_FAILED
 
     return format
+
+
+def _simple_texts(record: logging.LogRecord) -> list[str] | None:
+    """Return the texts of a record that has only texts and numbers; None for any other record."""
+    if record.exc_info or record.exc_text or record.stack_info:
+        return None
+    values: list[object] = [record.msg]
+    values += record.args if type(record.args) is tuple else (record.args,)
+    if len(record.__dict__) > len(_ATTRIBUTES):
+        extra = [item for item in record.__dict__.items() if item[0] not in _ATTRIBUTES]
+        values += [each for item in extra for each in item]
+    texts = []
+    for value in values:
+        if type(value) is str:
+            texts.append(value)
+        elif type(value) not in _NUMBERS:
+            return None
+    return texts
+
+
+def _are_clean(written: str, texts: list[str]) -> bool:
+    """Return whether a text has no secret, and neither have those of which it shows a part."""
+    hidden = [text for text in texts if len(text) >= MIN_LENGTH and text not in written]
+    matcher = registry.matcher
+    try:
+        return matcher is None or matcher.is_clean("\n".join([written, *hidden]))
+    except Exception:  # noqa: BLE001  (then the record is redacted before it is formatted)
+        return False
+
+
+_NUMBERS = frozenset({int, float, bool, type(None)})
+
+
+_ATTRIBUTES = logging.makeLogRecord({}).__dict__.keys()
 
 
 def handle_error(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:

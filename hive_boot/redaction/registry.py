@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hive_boot._output import write_stderr
 from hive_boot.exceptions import BootError
-from hive_boot.redaction.matcher import MIN_LENGTH, Matcher
+from hive_boot.redaction.matcher import MIN_LENGTH, Matcher, Word
+from hive_boot.redaction.opaque import conceal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
     class Revealable(Protocol):
@@ -37,6 +38,14 @@ _owned: list[tuple[object, tuple[Revealable, ...]]] = []
 
 matcher: Matcher | None = None
 """The matcher of the hidden values; None while there are none."""
+
+
+_values: dict[Revealable, None] = {}
+"""The values that the matcher finds."""
+
+
+_forms_of: Callable[[], dict[Revealable, tuple[str, ...]]] = conceal({})
+"""Returns the forms of each value that the matcher finds, so that they are made once."""
 
 
 def register(owner: object, values: Iterable[Revealable], *, at_once: bool = False) -> None:
@@ -62,18 +71,32 @@ def unregister(owner: object) -> None:
 
 
 def _replace_matcher(*, at_once: bool = False) -> None:
-    global matcher  # noqa: PLW0603  (one for the process)
-    values = tuple(value for _, owned in _owned for value in owned)
-    new = Matcher(lambda: _forms(values)) if values else None
-    if new is not None and at_once:
-        new.is_clean("")  # the first search builds the matcher
-    matcher = new
+    """Replace the matcher; one that is built takes new values, and drops those that are gone."""
+    global matcher, _values  # noqa: PLW0603  (one for the process)
+    before, _values = _values, dict.fromkeys(value for _, owned in _owned for value in owned)
+    known, values = matcher, _values
+    gone = [value for value in before if value not in values]
+    if values and known is not None and known.is_built:
+        added = [value for value in values if value not in before]
+        known.update(added=_forms(added), removed=_forms(gone))
+    else:
+        new = Matcher(lambda: _forms(values)) if values else None
+        if new is not None and at_once:
+            new.build()
+        matcher = new
+    for value in gone:
+        _forms_of().pop(value, None)
 
 
-def _forms(values: Iterable[Revealable]) -> set[str]:
+def _forms(values: Iterable[Revealable]) -> Iterator[str]:
     from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (most starts log nothing)
 
-    return {form for value in values for form in encoded_variants(value.reveal(), MIN_LENGTH)}
+    cache = _forms_of()
+    for value in values:
+        forms = cache.get(value)
+        if forms is None:
+            forms = cache[value] = tuple(encoded_variants(value.reveal(), MIN_LENGTH))
+        yield from forms
 
 
 def redact(value: T) -> T:
@@ -110,10 +133,11 @@ def redact(value: T) -> T:
 
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
-    """Return a text with the given values replaced by ``***``, short values too."""
+    """Return a text with the given values replaced by ``***``, short values and words too."""
     from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (most starts log nothing)
 
-    return Matcher(lambda: {form for value in values for form in encoded_variants(value)}).scrub(
+    forms = {form for value in values for form in encoded_variants(value)}
+    return Matcher(lambda: (str(each) if type(each) is Word else each for each in forms)).scrub(
         text
     )
 

@@ -11,7 +11,7 @@ from reprlib import repr as cut
 from typing import TYPE_CHECKING
 
 from hive_boot.redaction.embedded import MIN_LINE, distinctive_lines, embedded_secrets, is_word
-from hive_boot.redaction.matcher import Unescaped, Word
+from hive_boot.redaction.matcher import Hex, Unescaped, Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,10 +53,11 @@ def encoded_variants(value: str | bytes, shortest: int = 1) -> set[str]:
     """
     if len(value.strip()) < shortest:
         return set()
-    found = {form for part in {value, value.strip()} for form in _encodings(part)}
+    whole = {value.strip()} if len(value) > _LONG else {value, value.strip()}
+    found = {form for part in whole for form in _encodings(part)}
     for text in _decodings(value):
         found.update(_plain_variants(text))
-    for text in _texts(value):
+    for text in {each.strip() for each in _texts(value)}:
         parts = set(embedded_secrets(text))
         for part in parts.union(distinctive_lines(text)):
             found.update(_plain_variants(part))
@@ -97,7 +98,7 @@ def _plain_variants(text: str) -> Iterator[str]:
         from unicodedata import normalize  # noqa: PLC0415  (loaded only for values that need it)
 
         yield from (normalize("NFC", text), normalize("NFD", text))
-    if _HEX.fullmatch(text):
+    if len(text) >= MIN_LINE and _HEX.fullmatch(text):
         for written in (text, text.replace("-", "")):
             yield from (written.lower(), written.upper())
 
@@ -119,10 +120,8 @@ def _truncated_variants(text: str) -> Iterator[str]:
 def _encodings(value: str | bytes) -> Iterator[str]:
     """Return a value in hex, and in base64 at each of the three offsets in a longer text."""
     raw = _bytes(value)
-    yield from map(Unescaped, (raw.hex(), raw.hex().upper()))
-    for separator in ":- " if len(raw) <= _LONG else "":
-        written = raw.hex(separator)
-        yield from map(Unescaped, (written, written.upper()))
+    digits = raw.hex()
+    yield from (Hex(digits),) if len(raw) > 1 else (Unescaped(digits), Unescaped(digits.upper()))
     for offset in range(3):
         encoded = b2a_base64(bytes(offset) + raw, newline=False).decode()
         # A character of base64 encodes 6 bits: those that also encode bits of a neighbour are cut.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.redaction.opaque import _OpaqueIterator, conceal
 from hive_boot.secrets.load_result import LoadWarning
-from hive_boot.secrets.value import SecretBytes, misuse_warnings
+from hive_boot.secrets.value import misuse_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,7 +103,7 @@ def _newest(values: list[Value]) -> list[Value]:
     newest: list[Value] = []
     lengths = {True: 0, False: 0}
     for value in reversed(values[-_KEPT:]):
-        is_long = (length := _length([value])) > _LONG
+        is_long = (length := len(value.reveal())) > _LONG
         is_first = not lengths[is_long]
         lengths[is_long] += length
         if is_first or lengths[is_long] <= _KEPT_LENGTH:
@@ -116,10 +117,11 @@ def _length(values: Iterable[Value]) -> int:
 
 def _is_redactable(value: Value) -> bool:
     """Return whether a value, and a password in it, is long enough to be searched for."""
-    if len(value.reveal().strip()) < MIN_LENGTH:
+    text = value.reveal()
+    if len(text.strip()) < MIN_LENGTH:
         return False
-    if isinstance(value, SecretBytes) or "://" not in value.reveal():
+    if isinstance(text, bytes) or len(text) > _LAZY_LENGTH or not re.search("[=:]", text):
         return True
-    from hive_boot.redaction.embedded import passwords  # noqa: PLC0415  (few values are a URL)
+    from hive_boot.redaction.embedded import has_short_password  # noqa: PLC0415  (few values have one)
 
-    return min(map(len, passwords(value.reveal())), default=MIN_LENGTH) >= MIN_LENGTH
+    return not has_short_password(text)

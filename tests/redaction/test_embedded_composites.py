@@ -24,6 +24,11 @@ COMPOSITES: dict[str, tuple[str, str, str]] = {
         "fake-0123\\",
         "orders_prod",
     ),
+    "a doubled quote and a backslash before the last one": (
+        'Server=db;Password="fake;01""23\\";Database="orders_prod"',
+        'fake;01"23\\',
+        "orders_prod",
+    ),
     "digits and a slash": ("app:29/fake+0123/x@tcp(db.internal:3306)/o", "29/fake+0123/x", "app"),
     "blanks in a URL": ("postgres://app:fake pass 0123@db.internal/o", "fake pass 0123", "app"),
     "libpq quoted": (

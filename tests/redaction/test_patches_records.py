@@ -14,6 +14,7 @@ from pathlib import PurePosixPath
 from queue import SimpleQueue
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -226,6 +227,50 @@ def test_a_formatter_that_shortens_gets_a_redacted_message() -> None:
             log.error("for %s", argument)
             assert VALUE[:4] not in stream.getvalue()
             assert MASK in stream.getvalue()
+
+
+class Beginnings(logging.Formatter):
+    """A formatter that shows the beginning of each text in a record."""
+
+    calls = 0
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the beginnings."""
+        self.calls += 1
+        texts = [record.msg, record.getMessage(), *(record.args or ()), getattr(record, "user", "")]
+        return " ".join(str(each)[:9] for each in texts)
+
+
+@pytest.mark.usefixtures("redaction")
+def test_no_beginning_of_a_value_is_shown() -> None:
+    """A formatter that shortens texts gets a record of texts and numbers without the value."""
+    cases: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((VALUE,), {}),
+        (("for %s", VALUE), {}),
+        (("for %d of %s", 7, VALUE), {}),
+        (("for %s", "user"), {"user": VALUE}),
+        (("for %s", "user"), {"user": VALUE, "count": 7, "ratio": 0.5, "is_new": None}),
+        (("for %s", quote(f"{VALUE}/{VALUE}", safe="-")), {}),
+    ]
+    for arguments, extra in cases:
+        with case(arguments, extra):
+            log, stream = new_log(), StringIO()
+            log.addHandler(formatted_by(Beginnings(), stream))
+            log.error(*arguments, extra=extra)
+            assert VALUE[:6] not in stream.getvalue()
+            assert MASK in stream.getvalue()
+
+
+@pytest.mark.usefixtures("redaction")
+def test_a_record_without_a_value_is_formatted_once() -> None:
+    """A formatter of an application gets the record itself, and its text is written unchanged."""
+    log, stream, formatter = new_log(), StringIO(), Beginnings()
+    log.addHandler(formatted_by(formatter, stream))
+
+    log.error("for %s: %d of %s", "a user", 7, "a number of them", extra={"user": "somebody"})
+
+    assert formatter.calls == 1
+    assert stream.getvalue() == "for %s: % for a use a user 7 a number  somebody\n"
 
 
 @pytest.mark.usefixtures("redaction")

@@ -181,7 +181,7 @@ def _stray_characters(plain: str) -> Iterator[tuple[str, str, str]]:
 
 
 _FIXES: Mapping[WarningKind, str] = {
-    "short-value": f"rotate to {MIN_LENGTH} characters or more; inside a URL, the password counts",
+    "short-value": f"rotate to {MIN_LENGTH} characters or more; in a URL, the password counts",
     "environment-copy": "remove the variable where the service is started: manifest, unit or shell",
     "overridden": "remove one of the two; a variable may be left from another shell",
     "placeholder": "set the real value, or secret(allow_placeholder=True)",

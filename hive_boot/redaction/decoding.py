@@ -43,6 +43,12 @@ FAR = 256
 A value that repeats itself would otherwise be compared from each of its repetitions on.
 """
 
+_AHEAD = 17
+"""Characters that are compared before any is decoded."""
+
+_NO_ESCAPE = re.compile("[A-Za-z0-9_-]*")
+"""Characters with which no escape begins."""
+
 _CHUNK = 32
 """Characters that are split into tokens at a time."""
 
@@ -219,6 +225,11 @@ def find_around(text: str, place: int, value: str, index: int) -> tuple[int, int
         return place, place, False
     if text.startswith(value, start):
         return start, start + len(value), True
+    expected = value[index + 1 : index + _AHEAD]
+    ahead = text[place + 1 : place + 1 + len(expected)]
+    # A value without a letter or a digit may begin with an escape.
+    if ahead != expected and RUN.match(text, place) and _NO_ESCAPE.fullmatch(ahead):
+        return place, place, False
     reached = place
     starts: set[int] = set()
     for step in (_step, _step_twice):

@@ -9,7 +9,7 @@ from textwrap import wrap
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.matcher import MASK
@@ -113,6 +113,7 @@ def test_a_very_large_value_is_found() -> None:
 
 @settings(deadline=None)
 @given(st.text(min_size=8, max_size=30).filter(lambda value: len(value.strip()) >= 8))
+@example("\U0002ebe1::::::\x1b")
 def test_no_value_is_shown_by_what_python_writes(value: str) -> None:
     """Any value at all is found where repr, JSON, hex and a URL have it."""
     raw = value.encode("utf-8", "surrogatepass")

@@ -142,8 +142,8 @@ def _step(text: str, places: set[int], char: str, *, back: bool) -> set[int]:
 @lru_cache(maxsize=1024)
 def _edges(char: str, *, back: bool) -> frozenset[str]:
     """Return the characters that one which may be escaped twice begins with; ends if ``back``."""
-    once = _escapes(char).tries[back].keys() - {""}
-    return frozenset(edge for each in once for edge in _escapes(each).tries[back])
+    once = _escapes(char)[2][back].keys() - {""}
+    return frozenset(edge for each in once for edge in _escapes(each)[2][back])
 
 
 def _step_twice(text: str, places: set[int], char: str, *, back: bool) -> set[int]:
@@ -153,7 +153,7 @@ def _step_twice(text: str, places: set[int], char: str, *, back: bool) -> set[in
     places = {each for each in places if text[each - back : each - back + 1] in edges}
     if not places:
         return found
-    todo = [(places, _escapes(char).tries[back])]
+    todo = [(places, _escapes(char)[2][back])]
     while todo:
         reached, node = todo.pop()
         for each, rest in node.items():

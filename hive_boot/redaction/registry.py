@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import traceback
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
+
+
+_EXAMINED = 1 << 14
+"""Number of characters up to which a value is examined for short passwords."""
 
 
 _lock = threading.RLock()
@@ -97,6 +102,20 @@ def _forms(values: Iterable[Revealable]) -> Iterator[str]:
         if forms is None:
             forms = cache[value] = tuple(encoded_variants(value.reveal(), MIN_LENGTH))
         yield from forms
+
+
+def is_searchable(text: str | bytes) -> bool:
+    """Return whether a value, and a password in it, is long enough to be searched for.
+
+    A long text is not examined for passwords.
+    """
+    if len(text.strip()) < MIN_LENGTH:
+        return False
+    if isinstance(text, bytes) or len(text) > _EXAMINED or not re.search("[=:]", text):
+        return True
+    from hive_boot.redaction.embedded import has_short_password  # noqa: PLC0415  (few values have one)
+
+    return not has_short_password(text)
 
 
 def redact(value: T) -> T:

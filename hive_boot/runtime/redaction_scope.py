@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.redaction.opaque import _OpaqueIterator, conceal
+from hive_boot.redaction.registry import is_searchable
 from hive_boot.secrets.load_result import LoadWarning
 from hive_boot.secrets.value import misuse_warnings
 
@@ -71,7 +70,7 @@ class RedactionScope:
             for field in field_index.all_fields
             if (value := load_result.values.get(field.attribute)) is not None
             and value.reveal() not in public
-            and not _is_redactable(value)
+            and not is_searchable(value.reveal())
         ]
         return (LoadWarning("short-value", tuple(short)),) if short else ()
 
@@ -113,15 +112,3 @@ def _newest(values: list[Value]) -> list[Value]:
 
 def _length(values: Iterable[Value]) -> int:
     return sum(len(value.reveal()) for value in values)
-
-
-def _is_redactable(value: Value) -> bool:
-    """Return whether a value, and a password in it, is long enough to be searched for."""
-    text = value.reveal()
-    if len(text.strip()) < MIN_LENGTH:
-        return False
-    if isinstance(text, bytes) or len(text) > _LAZY_LENGTH or not re.search("[=:]", text):
-        return True
-    from hive_boot.redaction.embedded import has_short_password  # noqa: PLC0415  (few values have one)
-
-    return not has_short_password(text)

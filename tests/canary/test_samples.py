@@ -27,7 +27,6 @@ REACHED = [
     "_Expander._value in secrets/sources/dotenv.py",
     "_reject_invalid in secrets/validation.py",
     "FieldCheck.call in secrets/validation.py",
-    "_is_redactable in runtime/redaction_scope.py",
     "RedactionScope.unset_environ in runtime/redaction_scope.py",
     "_Opaque.__eq__ in secrets/value.py",
     "require_secret in secrets/global_access.py",

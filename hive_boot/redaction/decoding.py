@@ -194,9 +194,12 @@ def _walk(
             }
         if not found:
             found = places
-            if not back and len(token) > 1:
+            if len(token) > 1:
                 # Each escape of a letter or a digit begins with another character.
-                pieces = [text[each : each + len(token)] for each in places]
+                if back:
+                    pieces = [text[max(0, each - len(token) - _BEFORE) : each] for each in places]
+                else:
+                    pieces = [text[each : each + len(token)] for each in places]
                 if all(piece.isalnum() and piece.isascii() for piece in pieces):
                     return set(), max(places)
             for char in reversed(token) if back else token:

@@ -38,7 +38,7 @@ Boot = Bootstrap[Any, Any]
 
 log = logging.getLogger("app")
 
-PATIENCE = 20
+PATIENCE = 60
 """Seconds after which what is waited for has failed."""
 
 

@@ -337,7 +337,8 @@ def test_both_servers_log_requests_and_trust_proxies_alike(
             scope = client.get("/?page=2", headers=headers).json()
             assert scope["client"] == [ADDRESS, 0]
             assert (scope["scheme"], scope["root_path"]) == ("https", "/api")
-        line = it.wait_logged(rf"^INFO {server}\.access: {re.escape(ADDRESS)}.*")
+            # hypercorn logs no status if the client closes the connection before.
+            line = it.wait_logged(rf"^INFO {server}\.access: {re.escape(ADDRESS)}.*")
         assert " 200" in line
         it.send(signal.SIGTERM)
         it.wait_told("exit 0")

@@ -30,7 +30,7 @@ pip_install := $(python) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test coverage test-containers test-frameworks test-restarts check manifests bench soak format clean
+.PHONY: help install run test coverage test-containers test-frameworks test-restarts test-recipes check manifests bench soak format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
@@ -66,6 +66,10 @@ test-frameworks: $(frameworks_installed) ## run the programs of docs/frameworks.
 # On Debian's PostgreSQL and Redis, which run in a temporary directory.
 test-restarts: $(installed) ## restart a service fifty times under load
 	$(python) -m pytest -o faulthandler_timeout=400 tests/restarts $(ARGS)
+
+# On the same servers, and with an SMTP server and an HTTPS server of the tests.
+test-recipes: $(installed) ## run docs/recipes.md through ten rotations each under load
+	$(python) -m pytest -n $(workers) tests/recipes $(ARGS)
 
 check: $(installed) ## check style, format, types, imports and spelling
 	$(python) -m ruff check .

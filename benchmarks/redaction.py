@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -34,7 +35,29 @@ _MESSAGE = (
 _ARGUMENTS = [("demo", number % 90, 200, "2") for number in range(_LINES)]
 _TEXTS = [_MESSAGE % arguments for arguments in _ARGUMENTS]
 
+_ACCESS = '%s - "%s %s HTTP/%s" %d'
+_QUERY = "/orders/%d?q=caf%%C3%%A9%%20a%%2Fb&next=%%2Forders%%3Fpage%%3D%d&sort=created_at"
+_REQUESTS = [
+    (f"192.0.2.7:{51_000 + number % 1_000}", "GET", _QUERY % (number, number % 9), "1.1", 200)
+    for number in range(_LINES)
+]
+
 _log = logging.getLogger("benchmarks.redaction")
+
+
+class _JsonFormatter(logging.Formatter):
+    """Formats a record as a line of JSON, as services do whose logs a program reads."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a JSON document."""
+        document = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            "thread": record.threadName,
+        }
+        return json.dumps(document)
 
 
 def measure(base: Path) -> Table:
@@ -53,6 +76,8 @@ def measure(base: Path) -> Table:
         ("with arguments", _log_arguments, plain),
         ("a text, time stamped", _log_texts, stamped),
         ("with arguments, time stamped", _log_arguments, stamped),
+        ("an access line with %", _log_requests, stamped),
+        ("a line of JSON", _log_arguments, _JsonFormatter()),
     )
     with _null_handler() as handler:
         for count, bound in BOUNDS.items():
@@ -95,6 +120,11 @@ def _log_texts() -> None:
 def _log_arguments() -> None:
     for arguments in _ARGUMENTS:
         _log.info(_MESSAGE, *arguments)
+
+
+def _log_requests() -> None:
+    for arguments in _REQUESTS:
+        _log.info(_ACCESS, *arguments)
 
 
 def _per_line(log_lines: Callable[[], None]) -> Measure:

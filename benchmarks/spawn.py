@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 BOUND = 1.2
-"""Maximum ratio of a start with eight secrets to a bare ``anyio.run``, on asyncio."""
+"""Maximum ratio of a start with eight secrets to a bare ``anyio.run``."""
 
-_ROUNDS = 40
+_ROUNDS = {"asyncio": 40, "trio": 20}
 _PEER_ROUNDS = 6
 
 _FLOOR = """\
@@ -49,26 +49,25 @@ def measure(base: Path) -> Table:
         f"spawn: a no-op application with {len(HIVE)} secrets, docker mode, spawn to exit",
         (
             "floor: the whole process of a bare anyio.run of a no-op, without secrets.",
-            "to ready: until main is called; with watch, the floor imports watchfiles too.",
+            "to ready: until main is called; the floor is the same with watch and without.",
         ),
     )
     directory = base / "secrets"
     write_directory(directory, HIVE)
     wait_until_settled(directory)
     start = InterpreterTimer(base, {"HIVE_BOOT_SECRETS_DIR": str(directory)})
-    for backend, bound in (("asyncio", BOUND), ("trio", None)):
+    for backend, rounds in _ROUNDS.items():
         if backend == "trio" and installed("trio") is None:
             table.add_missing(backend, MISSING)
             continue
-        rounds = _ROUNDS if bound else _ROUNDS // 3
         bare = _FLOOR.format(backend=backend, main=_NOTHING)
         floor = start.measure(bare)
         ours = start.measure(_OURS.format(backend=backend, main=_NOTHING, watch=False))
         figures = alternate({"floor": floor, "ours": ours}, rounds)
-        table.add(f"{backend}: hive_boot", figures, "ours", "floor", bound)
-        for watch, imports in ((False, _IMPORTS), (True, f"{_IMPORTS}import watchfiles\n")):
+        table.add(f"{backend}: hive_boot", figures, "ours", "floor", BOUND)
+        for watch in (False, True):
             to_ready = {
-                "floor": imports + _FLOOR.format(backend=backend, main=_EXIT),
+                "floor": _IMPORTS + _FLOOR.format(backend=backend, main=_EXIT),
                 "ours": _IMPORTS + _OURS.format(backend=backend, main=_EXIT, watch=watch),
             }
             sides = {
@@ -77,7 +76,7 @@ def measure(base: Path) -> Table:
             }
             figures = alternate(sides, rounds)
             label = f"{backend}: hive_boot, watch={watch}, to ready"
-            table.add(label, figures, "ours", "floor", bound)
+            table.add(label, figures, "ours", "floor", BOUND)
         for peer in PEERS:
             theirs = start.measure(f"{peer.imports}\n{peer.program}{bare}")
             measure_peer = partial(alternate, {"floor": floor, "peer": theirs}, _PEER_ROUNDS)

@@ -46,22 +46,16 @@ class Timings(Record):
     retry.
 
     Attributes:
-        event_interval: between two polls of the event queue of watchfiles: a shorter one lowers
-            the latency and adds idle work.
-        debounce_timeout: a stream of events without a pause is reported after this time.
-        watcher_heartbeat_interval: between two heartbeats of the watcher thread.
+        event_interval: between two reads of the event queue while many events arrive. In
+            watchfiles also while none arrive.
+        debounce_timeout: a stream of events without a pause is reported after this time; also the
+            wait for the event of a change that a comparison has found.
         resync_interval: between two comparisons of the identities and signatures of all files.
-        busy_resync_interval: the same while events arrive, which limits the cost of comparing
-            many files.
+        busy_resync_interval: the same while events arrive in watchfiles, which can lose some.
         full_read_interval: between two reads of all files.
         poll_interval: between two reads of all files while there are no events.
-        watcher_start_timeout: the start waits this long for the watcher.
-        watcher_stop_timeout: for the end of the watcher thread.
-        watcher_silence_timeout: without a heartbeat, after which the watcher thread is
-            considered hung, most likely in a file system.
-        watcher_answer_timeout: for a heartbeat after such a silence: a process that was stopped by
-            a signal was silent too.
-        watcher_check_interval: between two checks of the watcher thread.
+        watcher_silence_timeout: for a comparison, after which a file system is considered hung.
+        writer_silence_timeout: after the last write into a file that its writer has not closed.
         watch_retry_delay: before a failed watch is retried.
         max_watch_retry_delay: the longest of these delays.
         watch_stable_interval: a watch that worked for longer resets the delay.
@@ -72,6 +66,8 @@ class Timings(Record):
         source_timeout: for one answer of a custom source in a reload, which files wait for.
         reload_retry_delay: before a failed read or check of a rotation is retried.
         max_reload_retry_delay: the longest of these delays.
+        rebuild_retry_delay: before a failed rebuild is retried.
+        max_rebuild_retry_delay: the longest of these delays.
         check_retry_delay: before a check, a resource or a source of a start that was not
             available is retried. Shortened at random, down to half of it.
         max_check_retry_delay: the longest of these delays.
@@ -84,6 +80,7 @@ class Timings(Record):
         service_stable_interval: a restarted service that runs for longer has recovered.
         cancel_retry_interval: between two attempts to cancel a task in a shielded scope.
         resource_cancel_timeout: for the end of a cancelled resource.
+        old_resource_stop_timeout: for the stop of an instance that a rebuild has replaced.
         task_cancel_timeout: for the end of a cancelled task of hive_boot.
         kubernetes_shutdown_delay: between the first signal and the stop, under `serve` in
             kubernetes mode: load balancers route requests to a stopping pod for a while.
@@ -107,16 +104,12 @@ class Timings(Record):
 
     event_interval: float = 0.025
     debounce_timeout: float = 0.1
-    watcher_heartbeat_interval: float = 1.0
     resync_interval: float = 5.0
     busy_resync_interval: float = 1.0
     full_read_interval: float = 60.0
     poll_interval: float = 2.0
-    watcher_start_timeout: float = 5.0
-    watcher_stop_timeout: float = 2.0
     watcher_silence_timeout: float = 20.0
-    watcher_answer_timeout: float = 0.2
-    watcher_check_interval: float = 15.0
+    writer_silence_timeout: float = 5.0
     watch_retry_delay: float = 0.1
     max_watch_retry_delay: float = 30.0
     watch_stable_interval: float = 30.0
@@ -127,6 +120,8 @@ class Timings(Record):
     source_timeout: float = 10.0
     reload_retry_delay: float = 1.0
     max_reload_retry_delay: float = 5.0
+    rebuild_retry_delay: float = 1.0
+    max_rebuild_retry_delay: float = 60.0
     check_retry_delay: float = 0.1
     max_check_retry_delay: float = 5.0
     hook_retry_delay: float = 1.0
@@ -137,6 +132,7 @@ class Timings(Record):
     service_stable_interval: float = 5.0
     cancel_retry_interval: float = 0.02
     resource_cancel_timeout: float = 0.5
+    old_resource_stop_timeout: float = 30.0
     task_cancel_timeout: float = 5.0
     kubernetes_shutdown_delay: float = 5.0
     handler_check_delay: float = 0.1

@@ -15,25 +15,24 @@ from hive_boot.runtime.declarations import (
     forbid_main_with_serve,
     forbid_unknown_options,
     validate_backend,
-    validate_seconds,
 )
-from hive_boot.runtime.injection import Injectables, bind
+from hive_boot.runtime.injection import Injectables
 from hive_boot.secrets import global_access
 from hive_boot.secrets.platform import Mode, SourceOptions, StrPath, StrPaths
 from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from typing import Concatenate, Self, TypeAlias
 
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.lifecycle.services import RestartPolicy
-    from hive_boot.runtime.declarations import CheckMoment
     from hive_boot.runtime.load_pipeline import DryRunResult
     from hive_boot.runtime.loaded import LoadedApplication
     from hive_boot.runtime.run import Listener, Run
+    from hive_boot.runtime.specifications import CheckMoment
     from hive_boot.runtime.status import Status
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.store import Store
@@ -170,6 +169,7 @@ class Bootstrap(Generic[S, C]):
             shutdown_timeout=shutdown_timeout,
             finish_tasks=finish_tasks,
         )
+        self._handles: dict[str, ResourceHandle[Any]] = {}
         global_access.declare(self._declaration)
 
     def __class_getitem__(cls, parameters: Any) -> Any:  # noqa: ANN401  (the signature of Generic)
@@ -242,10 +242,25 @@ class Bootstrap(Generic[S, C]):
     ) -> ResourceHandle[T]: ...
     @overload
     def resource(
-        self, /, *, timeout: float | None = None, retry_on: RetryOn = (), after: After = ()
+        self,
+        /,
+        *,
+        timeout: float | None = None,
+        retry_on: RetryOn = (),
+        after: After = (),
+        rebuild_on: str | Sequence[str] = (),
+        overlap: float = 30,
     ) -> ResourceDecorator: ...
-    def resource(
-        self, function: Any = None, /, *, timeout: Any = None, retry_on: Any = (), after: Any = ()
+    def resource(  # noqa: PLR0913  (public keyword arguments, all optional)
+        self,
+        function: Any = None,
+        /,
+        *,
+        timeout: float | None = None,
+        retry_on: RetryOn = (),
+        after: After = (),
+        rebuild_on: str | Sequence[str] = (),
+        overlap: float = 30,
     ) -> Any:
         """Register a resource, which is started before main and stopped after it.
 
@@ -267,6 +282,12 @@ class Bootstrap(Generic[S, C]):
                 ``psycopg.OperationalError``. Default: none.
             after: resources whose values it does not take, and that start before it and stop
                 after it: a handle, a name, or a list of them. Default: none.
+            rebuild_on: fields, by attribute or declared name. Before new values of them are used,
+                a new instance is started with them, also of each resource that takes the value;
+                a failure refuses the rotation. Not for what can exist only once, such as a port:
+                take a :class:`ResourceHandle` there. Default: none.
+            overlap: seconds for which the old instance continues after the switch; up to ten
+                times as long while a request or a ``use()`` block uses it. Default 30.
 
         Returns:
             A handle: ``handle.value`` is the running value, ``handle.fn`` the function.
@@ -275,12 +296,18 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: the function is not async, a resource or service of this name is
                 already registered, or an argument is invalid.
         """
-        if timeout is not None:
-            validate_seconds("timeout=", timeout)
+        add = self._declaration.resource_decorator(
+            timeout=timeout,
+            retry_on=retry_on,
+            after=after,
+            rebuild_on=rebuild_on,
+            overlap=overlap,
+        )
 
         def register(function: Callable[..., Any]) -> ResourceHandle[Any]:
-            self._declaration.add_resource(function, timeout, retry_on, after)
-            return ResourceHandle(function, self)
+            add(function)
+            handle = self._handles[function.__name__] = ResourceHandle(function, self)
+            return handle
 
         return register if function is None else register(function)
 
@@ -493,7 +520,8 @@ class Bootstrap(Generic[S, C]):
             port: the port; 0 selects a free one. Default 8000.
             uds: the path of a Unix socket to listen on, instead of host and port. Default None.
             fd: the descriptor of a bound stream socket to take over instead. Default None.
-            tls: the fields of the certificate chain and of its key. Default None: plain HTTP.
+            tls: the fields of the certificate chain and of its key; each connection uses the pair
+                in use. Default None: plain HTTP.
             server: ``uvicorn``, on asyncio only, or ``hypercorn``. Default ``uvicorn``.
             backend: as for :meth:`run`. Default ``asyncio``.
             server_options: options of ``uvicorn.Config`` or ``hypercorn.Config``; for both also
@@ -507,7 +535,6 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
         from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
 
-        more_checks: list[Any] = []
         serving = HttpService(
             app,
             host,
@@ -525,10 +552,9 @@ class Bootstrap(Generic[S, C]):
             forbid_main_with_serve(self._declaration.main)
             serving.select_server(server, backend, server_options)
             if tls is not None:
-                from hive_boot.tls import ServerCertificate  # noqa: PLC0415  (few serve TLS)
+                from hive_boot.tls import serving_context  # noqa: PLC0415  (few serve TLS)
 
-                serving.certificate = ServerCertificate(self._declaration, tls)
-                more_checks.append(serving.certificate.check)
+                serving.tls = serving_context(self, tls)
             return serving.wait_until_stopped
 
         self._forbid_start_in_inspection("serve")
@@ -536,7 +562,6 @@ class Bootstrap(Generic[S, C]):
             self._running,
             listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
             asgi_component=serving.lifespan,
-            more_checks=more_checks,
         )
         raise SystemExit(run_process(resolve_serving, start, backend))
 
@@ -583,7 +608,7 @@ class Bootstrap(Generic[S, C]):
 
         Returns:
             A context manager, whose value is for ``request.state``: the live secrets, the settings,
-            and the resources by name.
+            and the resources by name, or the handles of those that can be rebuilt.
 
         Raises:
             InvalidSecretsError: secrets or settings are invalid: the server does not serve.
@@ -710,7 +735,13 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
 
         validate_asgi(app)
-        return LifespanMiddleware(app, self.lifespan, self.status, phase=lambda: self._state)
+        return LifespanMiddleware(
+            app,
+            self.lifespan,
+            self.status,
+            phase=lambda: self._state,
+            lease=lambda: self._run.lease_for_request(),  # type: ignore[union-attr]  # noqa: PLW0108  (of the current run)
+        )
 
     @property
     def probes(self) -> App:
@@ -761,7 +792,8 @@ class Bootstrap(Generic[S, C]):
 
         Under :meth:`run` and :meth:`serve` it is set at the first signal, inside another server
         when the lifespan ends, and in :meth:`running` at the end of the block. It stays set until
-        the next start. ``is_set()`` may be called in any thread.
+        the next start. In a service it is also set when the service is restarted, because a
+        resource that it takes was rebuilt. ``is_set()`` may be called in any thread.
 
         Raises:
             LifecycleError: the application has never been started.
@@ -769,7 +801,11 @@ class Bootstrap(Generic[S, C]):
         if self._stopping is None:
             message = f"{self!r} has not been started, so nothing can be stopping."
             raise LifecycleError(message)
-        return self._stopping
+        from hive_boot.lifecycle.services import ServiceStop  # noqa: PLC0415  (it needs a loop)
+
+        of_service = ServiceStop.current.get()
+        is_ours = of_service is not None and of_service.run is self._stopping
+        return of_service if of_service is not None and is_ours else self._stopping
 
     def stop(self, reason: str) -> None:
         """Request a stop, as the first signal does. A second request does nothing.
@@ -840,7 +876,8 @@ class Bootstrap(Generic[S, C]):
             raise IllegalTransitionError(self._run.state, "start", self._run.how_to_share)
         more.setdefault("listeners", self._listeners())
         more["view"] = None if self._loaded_store is None else self._loaded_store.view
-        run = self._run = Run(self._declaration, self._injectables(), self, **more)
+        injectables = self._injectables()
+        run = self._run = Run(self._declaration, injectables, self, self._handles, **more)
         self._stopping = run.shutdown.stopping
         on_run_created(run)
         try:
@@ -884,6 +921,9 @@ class Bootstrap(Generic[S, C]):
             raise global_access.not_running(self, f"The resource {resource!r} of {self!r}")
         return self._run.resource_value(resource)
 
+    def _lease(self, resource: str) -> AbstractContextManager[Any]:
+        return self._current().lease(resource)
+
     def _unload(self, *, keep_redacting: bool) -> None:
         """Undo :meth:`load`."""
         if self._loaded is not None:
@@ -912,7 +952,7 @@ class Bootstrap(Generic[S, C]):
         if main is None:
             message = f"{self!r} has no main function. Decorate an `async def` with @boot.main."
             raise DeclarationError(message)
-        call_main = bind(main, self._injectables())
+        call_main = self._declaration.bind_main(main, self._injectables())
         return lambda run: call_main(run.injection_context())
 
     def _listeners(self, *, is_worker: bool = False) -> Sequence[tuple[str, Listener]]:

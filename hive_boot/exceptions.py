@@ -38,6 +38,7 @@ ProblemKind = Literal[
     "directory",
     "setting",
     "config",
+    "rebuild",
     "source",
     "unavailable",
 ]

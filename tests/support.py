@@ -31,7 +31,7 @@ from hive_boot.secrets.sources.files import FileBatch, SourceHit
 
 ROOT = Path(__file__).parent.parent
 
-SETTLED = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.2)
+SETTLED = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.2, quiet_interval=0.01)
 """Read policy whose wall clock is one hour ahead, so that new files count as settled."""
 
 

@@ -131,6 +131,7 @@ LIFE = [
     "hive_boot.runtime.process",
     "hive_boot.runtime.run",
     "hive_boot.lifecycle.forced_exit",
+    "hive_boot.lifecycle.instances",
     "hive_boot.lifecycle.resources",
     "hive_boot.lifecycle.runner",
     "hive_boot.lifecycle.services",
@@ -225,7 +226,7 @@ ROTATION = [
     "hive_boot.runtime.reload",
     "hive_boot.runtime.reload",
     "hive_boot.secrets.watch_targets",
-    "hive_boot.secrets.watcher",
+    "hive_boot.runtime.watcher",
 ]
 """What only an application that rotates needs."""
 
@@ -261,7 +262,7 @@ def test_a_start_that_watches_loads_the_watcher_as_well(mounted: str) -> None:
     """Where changes are taken up, what sees them is loaded: the test above would notice it."""
     source = STARTED.format(watch=True)
     loaded = loaded_after(source, *ROTATION, HIVE_BOOT_SECRETS_DIR=mounted)
-    assert loaded == {"anyio", "asyncio", "watchfiles", *ROTATION}
+    assert loaded == {"anyio", "asyncio", *ROTATION}
 
 
 def test_a_start_in_development_loads_the_parser_as_well(tmp_path: Path) -> None:

@@ -5,24 +5,23 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.comparison import Answer
+from benchmarks.processes import START_TIMEOUT, Child, End, free_port
 from benchmarks.signals.probes import (
     BackgroundRequest,
     Notifications,
     RepeatedRequests,
-    free_port,
     get,
     wait_until_served,
 )
-from benchmarks.signals.processes import START_TIMEOUT, Child, End
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.signals.subjects import Subject
+    from benchmarks.comparison import Subject
 
 KILL_AFTER = 15.0
 """Seconds after which a process is killed, and counts as one that does not end."""
@@ -38,23 +37,6 @@ _NOTICE_TIMEOUT = 5.0
 _ROUTED = 1.0
 _OK = 200
 _REPORTED = ("cache cannot stop", "queue cannot stop")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """The result of a scenario for a subject.
-
-    Attributes:
-        good: whether the answer to its question is yes.
-        seen: the observation.
-    """
-
-    good: bool
-    seen: str
-
-    def __str__(self) -> str:
-        """Return the answer as text."""
-        return f"{'yes' if self.good else 'no'}: {self.seen}"
 
 
 class Measurement:

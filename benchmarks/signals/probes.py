@@ -20,14 +20,6 @@ _TIMEOUT = 20.0
 _DATAGRAM = 4096
 
 
-def free_port() -> int:
-    """Return a port on which nothing listens."""
-    with socket.socket() as sock:
-        sock.bind((_HOST, 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def get(port: int, path: str = "/", timeout: float = _SHORT_TIMEOUT) -> int | None:
     """Send a request on a new connection.
 

@@ -7,9 +7,9 @@ is the observation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmarks.comparison import Comparison, Scenario
 from benchmarks.signals.measurements import (
     Measurement,
     crash_in_the_background,
@@ -27,33 +27,10 @@ from benchmarks.signals.measurements import (
     stop_with_children,
     stop_with_trouble,
 )
+from benchmarks.signals.subjects import SUBJECTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from benchmarks.signals.measurements import Answer
-    from benchmarks.signals.subjects import Subject
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    """A scenario.
-
-    Attributes:
-        name: its name on the command line, and for the applications.
-        title: the event.
-        question: the desired behaviour, as a question.
-        measure: produces the event and returns the answer.
-    """
-
-    name: str
-    title: str
-    question: str
-    measure: Callable[[Measurement], Answer]
-
-    def run(self, subject: Subject) -> Answer:
-        """Measure a subject."""
-        return self.measure(Measurement(subject, self.name))
+    from collections.abc import Sequence
 
 
 SCENARIOS: Sequence[Scenario] = (
@@ -148,4 +125,8 @@ SCENARIOS: Sequence[Scenario] = (
         question="Does it stop what it started, and end in time without an error?",
         measure=stop_at_thread_limit,
     ),
+)
+
+SIGNALS = Comparison(
+    name="signals", scenarios=SCENARIOS, subjects=SUBJECTS, measurement=Measurement
 )

@@ -2,45 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from benchmarks.peers import installed
+from benchmarks.comparison import Subject
 from benchmarks.signals.apps import __name__ as _apps
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """A library or a server that runs the application.
-
-    Attributes:
-        name: its name in the table.
-        distributions: the required distributions.
-        command: the arguments of Python that start the application; ``{port}`` is its port.
-    """
-
-    name: str
-    distributions: Sequence[str]
-    command: Sequence[str]
-
-    @property
-    def versions(self) -> str:
-        """The installed versions of the distributions."""
-        return ", ".join(f"{name} {installed(name) or 'missing'}" for name in self.distributions)
-
-    @property
-    def is_installed(self) -> bool:
-        """Whether all distributions are installed."""
-        return all(installed(name) for name in self.distributions)
-
-    def arguments(self, port: int) -> list[str]:
-        """Return the command line."""
-        return [sys.executable, "-u", *(part.format(port=port) for part in self.command)]
-
 
 OURS = Subject(
     name="hive_boot",

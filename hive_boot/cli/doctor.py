@@ -53,6 +53,7 @@ CHECKS: tuple[Callable[[DoctorContext], Iterable[Finding]], ...] = (
     configuration.container_env_copies,
     configuration.load_warnings,
     configuration.stray_characters,
+    configuration.ordinary_words,
     configuration.near_names,
     change_detection.watch_limits,
     change_detection.file_systems_without_events,
@@ -60,6 +61,7 @@ CHECKS: tuple[Callable[[DoctorContext], Iterable[Finding]], ...] = (
     configuration.platform_mismatch,
     configuration.used_env_fallback,
     configuration.hooks_without_watch,
+    configuration.resources_on_old_values,
 )
 
 _STYLES: dict[Severity, str] = {"error": "red", "warning": "yellow", "note": "dim"}
@@ -118,6 +120,7 @@ def run(arguments: Namespace) -> int:
         host=HostEnvironment(),
         manifests=manifests,
         user_id=os.geteuid(),
+        rebuilds={name: each.fields for name, each in result.rebuilds.items()},
     )
     findings = [finding for check in CHECKS for finding in check(context)]
     findings.sort(key=lambda finding: [*_STYLES].index(finding.severity))

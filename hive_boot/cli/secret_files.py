@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import ChainMap
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.files import Value, ValueOrProblem
 
-_NO_WAITING = ReadPolicy(wall=lambda: time.time() + 3600, missing_timeout=0.0)
-"""Disables waiting: the clock is one hour ahead, so that a new file is old enough to be read."""
+_NO_WAITING = ReadPolicy(waits_for_writers=False, missing_timeout=0.0)
+"""Read policy that waits neither for a writer nor for a file."""
 
 _NO_SOURCES = SourceContext(
     mode="environment",

@@ -24,13 +24,14 @@ from hive_boot.redaction.registry import locate_failure
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
+    from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor, ReadinessMonitor
-    from hive_boot.lifecycle.resources import Resource, ResourceManager
+    from hive_boot.lifecycle.resources import ResourceManager
     from hive_boot.lifecycle.services import SupervisedTask, TaskSupervisor
     from hive_boot.lifecycle.shutdown import ShutdownController
     from hive_boot.lifecycle.states import StateMachine
@@ -184,6 +185,12 @@ class Runner:
                 self._timings,
             )
             self.services.start(self._context)
+
+    def restart_services(self, labels: Collection[str]) -> dict[str, anyio.Event]:
+        """Start services again, and return the end of the current run of each, by label."""
+        if self.services is None or self._group is None:
+            return {}
+        return self.services.restart(labels, self._group)
 
     def report_failure(self, kind: str, name: str, failure: BaseException) -> None:
         """Log the failure of a resource, service, listener or hook; the first one ends the run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -17,13 +18,14 @@ from hive_boot.lifecycle.tasks import (
     CancellableBlock,
     add_note,
     call_on_stop,
+    exclude_from_loop_end,
     is_cancellation,
     log_event,
 )
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Sequence
     from typing import Any
 
     from anyio.abc import TaskGroup
@@ -57,10 +59,42 @@ class SupervisedTask(Record):
     on_stop: Callable[[], object] | None = None
 
 
+class ServiceStop:
+    """Event that is set when the run stops, or when one service of it is restarted.
+
+    Args:
+        run: set when the run stops.
+    """
+
+    current: ContextVar[ServiceStop | None] = ContextVar("hive_boot_service_stop", default=None)
+    """The event of the service that has started the current task; None elsewhere."""
+
+    def __init__(self, run: anyio.Event) -> None:
+        self.run: anyio.Event = run
+        self.restart: anyio.Event = anyio.Event()
+
+    def is_set(self) -> bool:
+        """Return whether the service should stop."""
+        return self.run.is_set() or self.restart.is_set()
+
+    async def wait(self) -> None:
+        """Wait until the service should stop."""
+
+        async def wait(event: anyio.Event) -> None:
+            await event.wait()
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait, self.run)
+            group.start_soon(wait, self.restart)
+
+
 class _ServiceState:
     """State of one service in one run.
 
     Attributes:
+        stopping: the event of the current run of the service.
+        ended: set at the end of the current run of the service.
         task: runs the service, and restarts it.
         block: the current run of the service, which can be cancelled; None between two runs.
         is_failing: whether it has failed, and has not recovered yet.
@@ -70,8 +104,10 @@ class _ServiceState:
     block: CancellableBlock | None = None
     is_failing = False
 
-    def __init__(self, service: SupervisedTask) -> None:
+    def __init__(self, service: SupervisedTask, stopping: anyio.Event) -> None:
         self.service = service
+        self.stopping = ServiceStop(stopping)
+        self.ended = anyio.Event()
 
 
 class TaskSupervisor:
@@ -97,7 +133,7 @@ class TaskSupervisor:
         stopping: anyio.Event,
         timings: Timings = DEFAULTS,
     ) -> None:
-        self._all = [_ServiceState(service) for service in services]
+        self._all = [_ServiceState(service, stopping) for service in services]
         self._timeline = timeline
         self._on_give_up = on_give_up
         self._timings = timings
@@ -141,6 +177,37 @@ class TaskSupervisor:
                 self._timings,
             )
             state.task.start()
+
+    def restart(self, labels: Collection[str], group: TaskGroup) -> dict[str, anyio.Event]:
+        """Start services again, which should take new values; those that have ended stay so.
+
+        Args:
+            labels: the services.
+            group: the task group that waits for their grace periods.
+
+        Returns:
+            The end of the current run of each service, by label.
+        """
+        ends = {}
+        for state in self._running():
+            if state.service.label in labels and state.block is not None:
+                ends[state.service.label] = state.ended
+                if not state.stopping.restart.is_set():
+                    state.stopping.restart.set()
+                    group.start_soon(self._end_run, state, state.block)
+        return ends
+
+    async def _end_run(self, state: _ServiceState, block: CancellableBlock) -> None:
+        """Ask the current run of a service to stop, and cancel it after the grace period."""
+        exclude_from_loop_end()
+        service, ended = state.service, state.ended
+        with anyio.move_on_after(service.grace_period):
+            async with anyio.create_task_group() as group:
+                if service.on_stop is not None:
+                    group.start_soon(call_on_stop, service.on_stop, f"the service {service.label}")
+                await ended.wait()
+        if not ended.is_set():
+            block.cancel()
 
     async def stop(self, requested_at: float, deadline: float, share: float) -> list[str]:
         """Cancel each service after its grace period, and wait until they have ended.
@@ -211,6 +278,11 @@ class TaskSupervisor:
             failure = await self._run_once(state)
             if self._stopping.is_set():
                 return
+            if state.stopping.restart.is_set():
+                level = logging.INFO if failure is None else logging.ERROR
+                text = "The service %s is restarted with the new values"
+                log_event(level, text, service.label, exc_info=failure)
+                continue
             now = time.monotonic()
             if now - began > service.restart_window:
                 backoff.reset()
@@ -242,6 +314,8 @@ class TaskSupervisor:
         service, label = state.service, state.service.label
         step = self._timeline.begin(label, "service")
         outcome: StepOutcome = "cancelled"
+        state.stopping, state.ended = ServiceStop(self._stopping), anyio.Event()
+        ServiceStop.current.set(state.stopping)
         block = state.block = CancellableBlock(self._timings)
         recovery = BackgroundTask(partial(self._recover, state), f"recovery of {label}")
         if state.is_failing:
@@ -259,6 +333,7 @@ class TaskSupervisor:
                 outcome = "done"
         finally:
             state.block = None
+            state.ended.set()
             self._timeline.end(step, outcome)
             await recovery.stop()
         if failure is not None and self._stopping.is_set():

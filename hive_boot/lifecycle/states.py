@@ -74,8 +74,8 @@ class TimelineEntry(Record):
     waits_for: tuple[str, ...] = ()
 
 
-_MAX_SERVICE_STEPS = 200
-"""Number of service runs in the timeline: a failing service is restarted during the whole run."""
+_MAX_REPEATED_STEPS = 200
+"""Number of service runs, and of checks, in the timeline: both repeat during the whole run."""
 
 
 class Timeline:
@@ -115,10 +115,15 @@ class Timeline:
         outcome: StepOutcome = "running" if waits_for is None else "waiting"
         entry = TimelineEntry(name, kind, self.elapsed, None, outcome, waits_for or ())
         self._steps[number] = entry
-        services = [each for each, step in self._steps.items() if step.kind == "service"]
-        if len(services) > _MAX_SERVICE_STEPS:
-            del self._steps[services[0]]
+        repeated = [each for each, step in self._steps.items() if step.kind == kind]
+        if kind in {"service", "check"} and len(repeated) > _MAX_REPEATED_STEPS:
+            del self._steps[repeated[0]]
         return number
+
+    def forget(self, *numbers: int) -> None:
+        """Remove the steps of an instance that a rebuild has replaced, if they exist."""
+        for number in numbers:
+            self._steps.pop(number, None)
 
     def resume(self, number: int) -> None:
         """Record that a step which was waiting begins now."""

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -256,18 +256,30 @@ _ANYIO_FILES = tuple(
 def open_tasks() -> set[asyncio.Task[Any]]:
     """Return the tasks of the running asyncio loop that other code has started and that are open.
 
-    They are the tasks besides the current one, those of hive_boot, and those that anyio has
-    created: the main task, and those in task groups, which do not outlive their group. Always
-    empty on trio.
+    They are the tasks besides the current one, those of hive_boot, those that anyio has created
+    (the main task, and those in task groups, which do not outlive their group), and those in which
+    asyncio waits for the TLS handshake of a client. Always empty on trio.
     """
     _, asyncio = _asyncio_loop()
     if asyncio is None:
         return set()
     return {
         task
-        for task in asyncio.all_tasks() - {asyncio.current_task()}
+        for task in asyncio.all_tasks() - {asyncio.current_task()} - handshakes().keys()
         if not _was_created_by_anyio(task)
     }
+
+
+def handshakes() -> dict[asyncio.Task[Any], object]:
+    """Return the tasks in which asyncio waits for the TLS handshakes of clients; none on trio.
+
+    Returns:
+        The SSL contexts of the servers, by these tasks; None for a connection without TLS.
+    """
+    _, asyncio = _asyncio_loop()
+    tasks = set() if asyncio is None else asyncio.all_tasks()
+    accepting = [each for each in tasks if task_name(each).endswith("._accept_connection2")]
+    return {each: each.get_coro().cr_frame.f_locals.get("sslcontext") for each in accepting}
 
 
 def _was_created_by_anyio(task: asyncio.Task[Any]) -> bool:
@@ -284,6 +296,18 @@ async def wait_for_tasks(tasks: set[asyncio.Task[Any]], seconds: float) -> None:
 def task_name(task: asyncio.Task[Any]) -> str:
     """Return the name of the coroutine of a task, for a message."""
     return getattr(task.get_coro(), "__qualname__", task.get_name())
+
+
+@contextmanager
+def end_of_block(leases: set[anyio.Event]) -> Iterator[None]:
+    """Add an event for the block, which is set at its end."""
+    end = anyio.Event()
+    leases.add(end)
+    try:
+        yield
+    finally:
+        leases.discard(end)
+        end.set()
 
 
 class BackgroundTask:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 import sys
 import threading
@@ -26,9 +27,14 @@ PATCHED_FUNCTIONS: tuple[tuple[Any, str, str], ...] = (
     (threading, "excepthook", "thread_excepthook"),
     (sys, "unraisablehook", "unraisablehook"),
     (traceback, "print_exception", "print_exception"),
+    (traceback.TracebackException, "print", "print_report"),
+    ("asyncio.base_tasks", "print", "print_of_task"),
     (warnings, "formatwarning", "format_warning"),
 )
-"""Owner and name of each patched function; name of the function in `patches` that wraps it."""
+"""Owner and name of each patched function; name of the function in `patches` that wraps it.
+
+An owner that is a text is a module, which is patched once it is imported.
+"""
 
 
 def load_wrapper(name: str) -> Callable[..., Any]:
@@ -55,7 +61,8 @@ class _PatchedFunction:
     def __init__(self, owner: Any, name: str, factory: str) -> None:  # noqa: ANN401  (a module or a class)
         self._owner, self._name, self._factory = owner, name, factory
         self._inherited = name not in vars(owner)
-        self.before: Any = getattr(owner, name)
+        # A module may call a builtin function, which its attribute hides.
+        self.before: Any = getattr(owner, name, None) or getattr(builtins, name)
         # A library that wrapped our wrapper may have reinstalled it after undo(): wrap the
         # original instead.
         while (earlier := getattr(self.before, _OWNER_ATTRIBUTE, None)) and earlier.is_retired(
@@ -96,7 +103,7 @@ class _PatchedFunction:
     def undo(self) -> None:
         """Disable the wrapper, and restore the original if the wrapper is the outermost one."""
         self.switch.on = False
-        if getattr(self._owner, self._name) is not self._wrapper:
+        if getattr(self._owner, self._name, None) is not self._wrapper:
             return
         if self._inherited:
             delattr(self._owner, self._name)
@@ -108,8 +115,8 @@ _open: list[Redaction] = []
 """The open redactions."""
 
 
-_wrapped: list[_PatchedFunction] = []
-"""The patched functions; empty while no redaction is open."""
+_wrapped: dict[tuple[Any, str, str], _PatchedFunction] = {}
+"""The patched functions, by their entries; empty while no redaction is open."""
 
 
 class Redaction:
@@ -127,8 +134,10 @@ class Redaction:
         with registry.lock():
             lingering = [each for each in _open if each.kept_until_exit]
             _open.append(self)
-            if not _wrapped:
-                _wrapped.extend(_PatchedFunction(*entry) for entry in PATCHED_FUNCTIONS)
+            for entry in PATCHED_FUNCTIONS:
+                owner = sys.modules.get(entry[0]) if isinstance(entry[0], str) else entry[0]
+                if owner is not None and entry not in _wrapped:
+                    _wrapped[entry] = _PatchedFunction(owner, *entry[1:])
             for each in lingering:
                 each.close()
 
@@ -163,4 +172,4 @@ class Redaction:
             _open.remove(self)
             registry.unregister(self)
             while _wrapped and not _open:
-                _wrapped.pop().undo()
+                _wrapped.popitem()[1].undo()

@@ -6,15 +6,18 @@ imported when a patched function is called for the first time while there are hi
 
 from __future__ import annotations
 
+import builtins
 import logging
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from io import StringIO
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.redaction import registry
+from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.redaction.registry import (
     REDACTION_FAILED,
     format_redacted_traceback,
@@ -25,8 +28,11 @@ from hive_boot.redaction.registry import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TextIO
 
+    from hive_boot.redaction.matcher import Matcher
     from hive_boot.redaction.registry import EnabledFlag
+    from hive_boot.redaction.scrub import Others
 
 _LOGGERS = frozenset({logging.Logger, logging.RootLogger})
 """Classes of loggers that pass a record to handlers and do nothing else with it."""
@@ -37,7 +43,7 @@ _PLAIN = frozenset({logging.StreamHandler, logging.FileHandler, type(logging.las
 
 
 def call_handlers(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
-    """Redact a record for code that the other wrappers do not cover.
+    """Redact a record for code that the other wrappers do not cover, when that code reads it.
 
     This is a logger of another class, a handler with its own ``handle`` or ``filter``, and
     another library's wrapper of this function.
@@ -53,7 +59,7 @@ def call_handlers(before: Callable[..., None], switch: EnabledFlag) -> Callable[
         ) and switch.on:
             covered = handlers.check_covered() and type(self) in _LOGGERS
             if not covered or logging.Logger.callHandlers is not callHandlers:
-                _redact_record_in_place(record)
+                _defer_redaction(record)
         try:
             before(self, record)
         except BaseException:
@@ -123,43 +129,48 @@ def _is_stdlib_logging(function: Callable[..., Any]) -> bool:
 
 
 def handler_filter(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
-    """Redact a record for a handler that uses more of it than the text that Python formats.
+    """Redact a record for a handler that uses more of it than the text of `format`.
 
     A handler calls its filter directly before ``emit``, and filters may have added secrets to
     the record. This runs for every log record.
     """
-    # The formatter that was last found to be plain; None, no formatter, is plain too.
-    plain: logging.Formatter | None = None
 
     def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
-        nonlocal plain
         try:
             passed = before(self, record)
         except BaseException:
             _redact_record_in_place(record)
             raise
         if passed and switch.on:
-            formatter = self.formatter
-            if formatter is not plain and _is_plain(formatter):
-                plain = formatter
             own = self.__dict__
-            if (
-                formatter is not plain
-                or type(self) not in _PLAIN
-                or "emit" in own
-                or "format" in own
-            ):
+            if type(self) not in _PLAIN or "emit" in own or "format" in own:
                 # Since Python 3.12 a filter may return another record.
-                _redact_record_in_place(passed if isinstance(passed, logging.LogRecord) else record)
+                _defer_redaction(passed if isinstance(passed, logging.LogRecord) else record)
         return passed
 
     return filter
 
 
 def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
-    """Redact the formatted text of a record. This runs for every log record."""
+    """Redact the formatted text of a record. This runs for every log record.
+
+    The objects in a record are converted to text by the formatter only: a conversion may be
+    expensive, such as a query of an object of a database.
+    """
+    # The formatter that was last found to be plain; None, no formatter, is plain too.
+    plain: logging.Formatter | None = None
+    usual = logging.LogRecord
 
     def format(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
+        nonlocal plain
+        if self.formatter is not plain or type(record) is not usual:
+            if is_plain := _is_plain(self.formatter):
+                plain = self.formatter
+            elif switch.on and type(record) is usual and (texts := _simple_texts(record)):
+                written = before(self, record)
+                if type(written) is str and _are_clean(written, texts):
+                    return written
+            record = _formatted_record(record, is_plain=is_plain) if switch.on else record
         written = before(self, record)
         matcher = registry.matcher
         if matcher is None or not switch.on:
@@ -167,11 +178,47 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
         try:
             if type(written) is str and matcher.is_clean(written):
                 return written
-            return registry.redact(written)
+            from hive_boot.redaction.scrub import redact_structure  # noqa: PLC0415  (most starts redact nothing)
+
+            return redact_structure(written, matcher, others="convert")
         except Exception:  # noqa: BLE001  (the text must not be written unredacted)
             return REDACTION_FAILED
 
     return format
+
+
+def _simple_texts(record: logging.LogRecord) -> list[str] | None:
+    """Return the texts of a record that has only texts and numbers; None for any other record."""
+    if record.exc_info or record.exc_text or record.stack_info:
+        return None
+    values: list[object] = [record.msg]
+    values += record.args if type(record.args) is tuple else (record.args,)
+    if len(record.__dict__) > len(_ATTRIBUTES):
+        extra = [item for item in record.__dict__.items() if item[0] not in _ATTRIBUTES]
+        values += [each for item in extra for each in item]
+    texts = []
+    for value in values:
+        if type(value) is str:
+            texts.append(value)
+        elif type(value) not in _NUMBERS:
+            return None
+    return texts
+
+
+def _are_clean(written: str, texts: list[str]) -> bool:
+    """Return whether a text has no secret, and neither have those of which it shows a part."""
+    hidden = [text for text in texts if len(text) >= MIN_LENGTH and text not in written]
+    matcher = registry.matcher
+    try:
+        return matcher is None or matcher.is_clean("\n".join([written, *hidden]))
+    except Exception:  # noqa: BLE001  (then the record is redacted before it is formatted)
+        return False
+
+
+_NUMBERS = frozenset({int, float, bool, type(None)})
+
+
+_ATTRIBUTES = logging.makeLogRecord({}).__dict__.keys()
 
 
 def handle_error(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
@@ -221,20 +268,140 @@ def _is_plain(formatter: logging.Formatter | None) -> bool:
     return ")." not in written and ":." not in written
 
 
-def _redact_record_in_place(record: logging.LogRecord) -> None:
-    """Remove the hidden values from a record; if that fails, replace its whole content."""
+def _get_message(record: Any) -> str:  # noqa: ANN401  (its class is created below)
+    """Return the redacted message of a record: its `getMessage`."""
+    try:
+        text: str = type(record).matcher.scrub(_original(record).getMessage())
+    except Exception:  # noqa: BLE001  (code of the application runs here)
+        _redact_record_in_place(record)
+        return record.getMessage()  # type: ignore[no-any-return]
+    return text
+
+
+def _get_attribute(record: Any, name: str) -> Any:  # noqa: ANN401  (any attribute)
+    """Redact a record before its content is read: its `__getattribute__`."""
+    if name not in _WITHOUT_VALUES:
+        _redact_record_in_place(record)
+        return getattr(record, name)
+    return object.__getattribute__(record, name)
+
+
+def _reduce(record: Any, protocol: Any) -> Any:  # noqa: ANN401  (pickle's)
+    """Redact a record before it is copied or pickled: its `__reduce_ex__`."""
+    _redact_record_in_place(record)
+    return record.__reduce_ex__(protocol)
+
+
+_WITHOUT_VALUES = frozenset(
+    {
+        *("__class__", "getMessage", "name"),
+        *("created", "filename", "funcName", "levelname", "levelno", "lineno", "module", "msecs"),
+        *("pathname", "process", "processName", "relativeCreated", "thread", "threadName"),
+    }
+)
+"""Attributes that are read without redaction: logging itself sets them."""
+
+
+_MESSAGE = {"getMessage": _get_message}
+"""Methods of a record whose message is redacted when it is made."""
+
+
+_DEFERRED = {**_MESSAGE, "__getattribute__": _get_attribute, "__reduce_ex__": _reduce}
+"""Methods of a record that is redacted when a handler reads its content.
+
+Most handlers ignore most records, by their level, and the texts of the objects in a record may be
+expensive.
+"""
+
+
+_set = object.__setattr__
+"""Assigns an attribute of a record, whatever its class does with an assignment."""
+
+
+_classes: dict[tuple[type, bool], Any] = {}
+"""The classes with these methods, by the original class and by whether it is deferred."""
+
+
+def _class_with(methods: dict[str, Any], record: logging.LogRecord, matcher: Matcher) -> type:
+    """Return the class of a record with other methods; this may fail for unusual classes."""
+    kind = _original_class(record)
+    key = (kind, methods is _DEFERRED)
+    created: Any = _classes.get(key)
+    if created is None or created.matcher is not matcher:
+        names = {"__module__": kind.__module__, "__slots__": (), "original": kind}
+        created = type(kind.__name__, (kind,), {**names, **methods, "matcher": matcher})
+        _classes[key] = created
+    return created  # type: ignore[no-any-return]
+
+
+def _original_class(record: logging.LogRecord) -> type[logging.LogRecord]:
+    kind = type(record)
+    return vars(kind).get("original", kind) if "matcher" in vars(kind) else kind
+
+
+def _original(record: logging.LogRecord) -> logging.LogRecord:
+    """Return a record of the original class that shares the attributes of ``record``."""
+    same = object.__new__(_original_class(record))
+    _set(same, "__dict__", object.__getattribute__(record, "__dict__"))
+    return same
+
+
+def _defer_redaction(record: logging.LogRecord) -> None:
+    """Redact a record when its content is read; at once if its class does not allow that."""
     matcher = registry.matcher
     if matcher is None:
         return
     try:
+        if matcher.is_clean(record.name):
+            _set(record, "__class__", _class_with(_DEFERRED, record, matcher))
+            return
+    except Exception:  # noqa: BLE001, S110  (code of the application runs here)
+        pass
+    _redact_record_in_place(record)
+
+
+def _formatted_record(record: logging.LogRecord, *, is_plain: bool) -> logging.LogRecord:
+    """Return the record for a formatter, whose text is redacted afterwards.
+
+    A formatter that is not plain may shorten or escape the texts, so they are redacted before.
+    """
+    matcher = registry.matcher
+    original = record if type(record) is logging.LogRecord else _original(record)
+    if matcher is None or is_plain:
+        return original
+    redacted = _redacted(original, matcher, others="keep")
+    with suppress(Exception):  # then the message is made of redacted texts
+        _set(redacted, "__class__", _class_with(_MESSAGE, redacted, matcher))
+    return redacted
+
+
+def _redact_record_in_place(record: logging.LogRecord) -> None:
+    """Remove the hidden values from a record; if that fails, replace its whole content."""
+    matcher = vars(type(record)).get("matcher", registry.matcher)
+    if matcher is not None:
+        # Another thread that reads the record finds all of its content as it was, or redacted.
+        redacted = _redacted(_original(record), matcher)
+        _set(record, "__dict__", redacted.__dict__)
+        if type(record) is not type(redacted):
+            _set(record, "__class__", type(redacted))
+
+
+def _redacted(
+    record: logging.LogRecord, matcher: Matcher, *, others: Others = "convert"
+) -> logging.LogRecord:
+    """Return a copy of a record without the hidden values."""
+    redacted = object.__new__(type(record))
+    _set(redacted, "__dict__", dict(record.__dict__))
+    try:
         from hive_boot.redaction.scrub import redact_record  # noqa: PLC0415  (most starts redact nothing)
 
-        redact_record(record, matcher)
+        redact_record(redacted, matcher, others=others)
     except Exception:  # noqa: BLE001  (the record must not be written unredacted)
-        for name in record.__dict__.keys() - logging.makeLogRecord({}).__dict__.keys():
-            del record.__dict__[name]
-        record.msg, record.args = REDACTION_FAILED, ()
-        record.exc_info = record.exc_text = record.stack_info = None
+        for name in redacted.__dict__.keys() - logging.makeLogRecord({}).__dict__.keys():
+            del redacted.__dict__[name]
+        redacted.msg, redacted.args = REDACTION_FAILED, ()
+        redacted.exc_info = redacted.exc_text = redacted.stack_info = None
+    return redacted
 
 
 def excepthook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
@@ -336,6 +503,30 @@ def print_exception(before: Callable[..., None], switch: EnabledFlag) -> Callabl
         print(redact_safely(written.getvalue()), file=sys.stderr if file is None else file, end="")
 
     return print_exception
+
+
+def print_report(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
+    """Redact a traceback that a program has made itself: `TracebackException.print`."""
+
+    def print(  # noqa: A001  (its name)
+        self: traceback.TracebackException, *, file: TextIO | None = None, chain: bool = True
+    ) -> None:
+        written = StringIO()
+        before(self, file=written, chain=chain)
+        text = written.getvalue()
+        file = sys.stderr if file is None else file
+        builtins.print(redact_safely(text) if switch.on else text, file=file, end="")
+
+    return print
+
+
+def print_of_task(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
+    """Redact the lines of `asyncio.Task.print_stack`: its stack, or the failure of the task."""
+
+    def print(*values: object, **kwargs: Any) -> None:  # noqa: A001, ANN401  (those of print)
+        before(*(redact_safely(str(each)) if switch.on else each for each in values), **kwargs)
+
+    return print
 
 
 def format_warning(before: Callable[..., str], switch: EnabledFlag) -> Callable[..., str]:

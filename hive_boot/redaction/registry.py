@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 import traceback
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hive_boot._output import write_stderr
 from hive_boot.exceptions import BootError
-from hive_boot.redaction.matcher import MIN_LENGTH, Matcher
+from hive_boot.redaction.matcher import MIN_LENGTH, Matcher, Word
+from hive_boot.redaction.opaque import conceal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
+    from types import FrameType
 
     class Revealable(Protocol):
         """An object whose plain value only ``reveal()`` returns."""
@@ -27,6 +30,10 @@ T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
 
+_EXAMINED = 1 << 14
+"""Number of characters up to which a value is examined for short passwords."""
+
+
 _lock = threading.RLock()
 
 
@@ -36,6 +43,14 @@ _owned: list[tuple[object, tuple[Revealable, ...]]] = []
 
 matcher: Matcher | None = None
 """The matcher of the hidden values; None while there are none."""
+
+
+_values: dict[Revealable, None] = {}
+"""The values that the matcher finds."""
+
+
+_forms_of: Callable[[], dict[Revealable, tuple[str, ...]]] = conceal({})
+"""Returns the forms of each value that the matcher finds, so that they are made once."""
 
 
 def register(owner: object, values: Iterable[Revealable], *, at_once: bool = False) -> None:
@@ -61,18 +76,46 @@ def unregister(owner: object) -> None:
 
 
 def _replace_matcher(*, at_once: bool = False) -> None:
-    global matcher  # noqa: PLW0603  (one for the process)
-    values = tuple(value for _, owned in _owned for value in owned)
-    new = Matcher(lambda: _forms(values)) if values else None
-    if new is not None and at_once:
-        new.is_clean("")  # the first search builds the matcher
-    matcher = new
+    """Replace the matcher; one that is built takes new values, and drops those that are gone."""
+    global matcher, _values  # noqa: PLW0603  (one for the process)
+    before, _values = _values, dict.fromkeys(value for _, owned in _owned for value in owned)
+    known, values = matcher, _values
+    gone = [value for value in before if value not in values]
+    if values and known is not None and known.is_built:
+        added = [value for value in values if value not in before]
+        known.update(added=_forms(added), removed=_forms(gone))
+    else:
+        new = Matcher(lambda: _forms(values)) if values else None
+        if new is not None and at_once:
+            new.build()
+        matcher = new
+    for value in gone:
+        _forms_of().pop(value, None)
 
 
-def _forms(values: Iterable[Revealable]) -> set[str]:
+def _forms(values: Iterable[Revealable]) -> Iterator[str]:
     from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (most starts log nothing)
 
-    return {form for value in values for form in encoded_variants(value.reveal(), MIN_LENGTH)}
+    cache = _forms_of()
+    for value in values:
+        forms = cache.get(value)
+        if forms is None:
+            forms = cache[value] = tuple(encoded_variants(value.reveal(), MIN_LENGTH))
+        yield from forms
+
+
+def is_searchable(text: str | bytes) -> bool:
+    """Return whether a value, and a password in it, is long enough to be searched for.
+
+    A long text is not examined for passwords.
+    """
+    if len(text.strip()) < MIN_LENGTH:
+        return False
+    if isinstance(text, bytes) or len(text) > _EXAMINED or not re.search("[=:]", text):
+        return True
+    from hive_boot.redaction.embedded import has_short_password  # noqa: PLC0415  (few values have one)
+
+    return not has_short_password(text)
 
 
 def redact(value: T) -> T:
@@ -82,27 +125,38 @@ def redact(value: T) -> T:
     output: an error tracker, a logger outside ``logging``, a file.
 
     Args:
-        value: a str, bytes, or a dict, list, tuple or set of them, nested to any depth.
-            Other objects in it are not changed.
+        value: text, bytes, a number, an exception, a URL or a path, or a mapping, sequence or set
+            of them, nested to any depth. Mappings include headers and the attributes of spans.
 
     Returns:
-        A redacted copy; ``value`` itself if it contains no secret or no application runs.
+        A redacted copy of the same class, or a dict, list, set or str if that class cannot be
+        created with the redacted content; ``value`` itself if it contains no secret or no
+        application runs.
+
+    Raises:
+        TypeError: ``value`` is, or contains, an object of another kind.
     """
     # Read once: another thread may set the global to None between two reads.
     known = matcher
-    if known is None:
-        return value
-    from hive_boot.redaction.scrub import redact_structure  # noqa: PLC0415  (most starts redact nothing)
+    if isinstance(value, str):
+        text: Any = value if known is None else known.scrub(value)
+        return text  # type: ignore[no-any-return]
+    from hive_boot.redaction import scrub as scrubbing  # noqa: PLC0415  (most starts redact nothing)
 
-    redacted: T = redact_structure(value, known)
+    if known is None:
+        # An object that cannot be handled is an error in tests without a run too.
+        scrubbing.collect_texts(value, others="raise")
+        return value
+    redacted: T = scrubbing.redact_structure(value, known, others="raise")
     return redacted
 
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
-    """Return a text with the given values replaced by ``***``, short values too."""
+    """Return a text with the given values replaced by ``***``, short values and words too."""
     from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (most starts log nothing)
 
-    return Matcher(lambda: {form for value in values for form in encoded_variants(value)}).scrub(
+    forms = {form for value in values for form in encoded_variants(value)}
+    return Matcher(lambda: (str(each) if type(each) is Word else each for each in forms)).scrub(
         text
     )
 
@@ -205,14 +259,27 @@ def format_location(exc: BaseException) -> str:
 def locate_failure(exc: BaseException) -> str:
     """Return ``app.py:42 in connect``, the innermost line of the application; may be empty."""
     frames = _application_frames(exc)
-    own = [each for each in frames if not any(path in each.filename for path in _LIBRARIES)]
+    own = [each for each in frames if not _is_library(each.filename)]
     for frame in (own or frames)[-1:]:
         return f"{frame.filename}:{frame.lineno} in {frame.name}"
     return ""
 
 
-_LIBRARIES = (os.__file__.removesuffix("os.py"), "site-packages", "dist-packages")
-"""Parts of the paths of modules that are not those of the application."""
+_LIBRARIES = (
+    *(os.__file__.removesuffix("os.py"), "site-packages", "dist-packages"),
+    *("<frozen ", " generated "),
+)
+"""Parts of the paths of modules that are not those of the application, or of generated code."""
+
+
+def _is_library(file: str) -> bool:
+    return any(path in file for path in _LIBRARIES)
+
+
+def first_frame_outside(caller: FrameType) -> FrameType:
+    """Return the first frame of no library, from ``caller`` outwards, or else ``caller``."""
+    frames = (frame for frame, _ in traceback.walk_stack(caller))
+    return next((each for each in frames if not _is_library(each.f_code.co_filename)), caller)
 
 
 def drop_frames(exc: E) -> E:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import sys
+from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast, overload
 
 from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.runtime.injection import context_manager
@@ -15,11 +16,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from typing import Never
 
+    from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor
-    from hive_boot.lifecycle.resources import Resource
     from hive_boot.lifecycle.services import SupervisedTask
-    from hive_boot.runtime.declarations import BoundFunctions
     from hive_boot.runtime.injection import BoundCall, InjectionContext
+    from hive_boot.runtime.specifications import BoundFunctions
 
 T = TypeVar("T")
 
@@ -47,8 +48,21 @@ class ResourceHandle(Generic[T]):
         Raises:
             LifecycleError: the resource is not running.
         """
-        value: T = self._boot._resource_value(self.name)  # noqa: SLF001  (same library)
-        return value
+        # No local variable: a traceback may show it.
+        return cast("T", self._boot._resource_value(self.name))  # noqa: SLF001  (same library)
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[T]:
+        """Use the running value in an ``async with`` block, during which it is not stopped.
+
+        After a rebuild the instance of the block continues until the end of the block, up to ten
+        times as long as ``overlap``.
+
+        Raises:
+            LifecycleError: the resource is not running.
+        """
+        with self._boot._lease(self.name):  # noqa: SLF001  (same library)
+            yield self.value
 
     async def __call__(self) -> T:
         """Return the running value of the resource.
@@ -117,7 +131,7 @@ def build_components(
     """
     resources, services, contributors = [], [], []
     if bound.resources or asgi_component is not None:
-        from hive_boot.lifecycle.resources import Resource  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle.instances import Resource  # noqa: PLC0415  (it needs a loop)
 
         for name, (work, spec) in bound.resources.items():
             manager = context_manager(work, spec.work, injection_context)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakSet
 
-from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError
 from hive_boot.runtime.injection import (
     BoundCall,
     Injectables,
+    Rebuild,
     bind,
     display_name,
     is_async,
@@ -19,6 +20,14 @@ from hive_boot.runtime.injection import (
     require,
     require_async,
     start_order,
+)
+from hive_boot.runtime.specifications import (
+    BoundFunctions,
+    CheckSpec,
+    ContributorSpec,
+    ResourceSpec,
+    RotationHook,
+    TaskSpec,
 )
 from hive_boot.secrets.secret_set import SecretSet
 
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.services import RestartPolicy
     from hive_boot.runtime.config import ConfigFactory
     from hive_boot.runtime.injection import Work
+    from hive_boot.runtime.specifications import CheckMoment, LiveCertificate
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.platform import SourceOptions
     from hive_boot.secrets.sources.external import Source
@@ -137,115 +147,8 @@ def forbid_main_with_serve(main: Work | None) -> None:
         raise DeclarationError(message)
 
 
-_PATH_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_PATH_SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 """A name that a URL contains as it is."""
-
-
-class RotationHook(Record):
-    """Function that is called after a rotation.
-
-    Attributes:
-        work: the function.
-        names: the fields whose change causes a call; empty for all fields.
-        timeout: seconds for one call.
-    """
-
-    work: Work
-    names: frozenset[str]
-    timeout: float
-
-
-CheckMoment = Literal["always", "start", "rotation"]
-"""When a check of the application is called: at a start, at a rotation, or at both."""
-
-
-class CheckSpec(Record):
-    """Check of the application: accepts or refuses a candidate.
-
-    Attributes:
-        work: the function.
-        names: the fields whose change causes a call in a rotation; empty for all fields.
-        timeout: seconds for one call; None for the rest of ``startup_timeout``.
-        retry_on: further exceptions which mean that something outside could not be reached.
-        at: when it is called.
-    """
-
-    work: Work
-    names: frozenset[str]
-    timeout: float | None
-    retry_on: tuple[type[Exception], ...] = ()
-    at: CheckMoment = "always"
-
-
-class ResourceSpec(Record):
-    """Declared resource.
-
-    Attributes:
-        work: the function.
-        timeout: the limit of its start, and the limit of its stop, in seconds; infinite if only
-            the limits of the whole startup and the whole shutdown apply.
-        retry_on: further exceptions which mean that something outside could not be reached.
-        after: resources that start before it and stop after it, by handle or name.
-    """
-
-    work: Work
-    timeout: float
-    retry_on: tuple[type[Exception], ...]
-    after: object
-
-
-class TaskSpec(Record):
-    """Declared service.
-
-    Attributes:
-        work: the function.
-        restart: when the service is started again.
-        max_restarts: the maximum number of restarts within ``restart_window``.
-        restart_window: the period in which restarts are counted, in seconds.
-        grace_period: seconds between the request to stop and the cancellation.
-        on_stop: called when a stop is requested; None without.
-    """
-
-    work: Work
-    restart: RestartPolicy
-    max_restarts: int
-    restart_window: float
-    grace_period: float
-    on_stop: Callable[[], object] | None
-
-
-class ContributorSpec(Record):
-    """Declared readiness contributor.
-
-    Attributes:
-        work: the function.
-        name: the name, also in the path of its endpoint.
-        interval: seconds between the end of a call and the next one.
-        timeout: seconds for one call.
-    """
-
-    work: Work
-    name: str
-    interval: float
-    timeout: float
-
-
-class BoundFunctions(Record):
-    """Declared functions, each with its specification and the source of its arguments.
-
-    Attributes:
-        resources: the resources in start order, by name.
-        services: the services.
-        hooks: the rotation hooks.
-        checks: the checks.
-        contributors: the readiness contributors.
-    """
-
-    resources: Mapping[str, tuple[BoundCall, ResourceSpec]]
-    services: Sequence[tuple[BoundCall, TaskSpec]]
-    hooks: Sequence[tuple[BoundCall, RotationHook]]
-    checks: Sequence[tuple[BoundCall, CheckSpec]]
-    contributors: Sequence[tuple[BoundCall, ContributorSpec]]
 
 
 class AppDeclaration:
@@ -268,6 +171,7 @@ class AppDeclaration:
         resources: the resources, by name.
         services: the services, in the order of the declaration.
         contributors: the readiness contributors, in the order of the declaration.
+        certificates: the TLS contexts that exist, also those that a run has created.
         overrides: values of a test, by attribute, that take precedence over every source; None
             makes a secret absent.
         stand_ins: values of a test, by the name of the resource that they replace.
@@ -338,6 +242,7 @@ class AppDeclaration:
         self.resources: dict[str, ResourceSpec] = {}
         self.services: list[TaskSpec] = []
         self.contributors: list[ContributorSpec] = []
+        self.certificates: WeakSet[LiveCertificate] = WeakSet()
         self.overrides: Mapping[str, Value | None] = {}
         self.stand_ins: Mapping[str, object] = {}
 
@@ -385,10 +290,33 @@ class AppDeclaration:
 
         return _decorator("@boot.main", add)
 
-    def add_resource(
-        self, function: Work, timeout: float | None, retry_on: object, after: object
-    ) -> None:
-        """Add a resource: an async generator, or an ``async def``."""
+    def resource_decorator(
+        self,
+        *,
+        timeout: float | None,
+        retry_on: object,
+        after: object,
+        rebuild_on: object,
+        overlap: float,
+    ) -> Callable[[Work], None]:
+        """Return a function that adds a resource."""
+        if timeout is not None:
+            validate_seconds("timeout=", timeout)
+        validate_seconds("overlap=", overlap, allow_zero=True)
+        fields: Any = [rebuild_on] if isinstance(rebuild_on, str) else rebuild_on
+        require(
+            isinstance(fields, list | tuple), "rebuild_on= must be the name of a field or a list."
+        )
+        limit, retried = timeout or math.inf, _exception_types(retry_on)
+        options = limit, retried, after, self.resolve_field_names(fields), overlap
+
+        def add(function: Work) -> None:
+            self.resources[self._resource_name(function)] = ResourceSpec(function, *options)
+
+        return add
+
+    def _resource_name(self, function: Work) -> str:
+        """Return the name of a new resource: an async generator, or an ``async def``."""
         if not is_generator(function):
             require_async("@boot.resource", function)
         name = getattr(function, "__name__", "")
@@ -397,8 +325,7 @@ class AppDeclaration:
         message = f"A resource cannot have the reserved name {name!r}. Fix: rename it."
         require(name not in {"secrets", "config", "boot"}, message)
         self._require_unique_name(name)
-        retried = _exception_types(retry_on)
-        self.resources[name] = ResourceSpec(function, timeout or math.inf, retried, after)
+        return name
 
     def _require_unique_name(self, name: str) -> None:
         """Raise if a resource or a service has this name: messages and the status show only it."""
@@ -464,7 +391,7 @@ class AppDeclaration:
         def add(function: Work) -> None:
             label = display_name(function) if name is None else name
             require(
-                isinstance(label, str) and _PATH_SEGMENT.fullmatch(label),
+                isinstance(label, str) and re.fullmatch(_PATH_SEGMENT, label),
                 f"A readiness contributor cannot be named {label!r}: its name is part of a "
                 "path. Fix: @boot.readiness(name=...) with letters, digits, '.', '_' and '-'.",
             )
@@ -488,15 +415,31 @@ class AppDeclaration:
         without_resources = Injectables(injectables.types)  # they start after the checks
         checks = [(bind(each.work, without_resources), each) for each in self.checks]
         if not resources:
-            return BoundFunctions({}, (), (), checks, ())
+            return BoundFunctions({}, {}, (), (), checks, ())
+        bound = self._bind_resources(injectables)
         return BoundFunctions(
-            resources=self._bind_resources(injectables),
+            resources=bound,
+            rebuilds=_rebuilds(bound),
             services=[(bind(each.work, injectables), each) for each in self.services],
             # The first parameter of a hook receives the change.
             hooks=[(bind(each.work, injectables, first=1), each) for each in self.hooks],
             checks=checks,
             contributors=[(bind(each.work, injectables), each) for each in self.contributors],
         )
+
+    def bind_main(self, main: Work, injectables: Injectables) -> BoundCall:
+        """Resolve the parameters of main; raise DeclarationError if one would become stale."""
+        call = bind(main, injectables)
+        if any(each.rebuild_on for each in self.resources.values()):
+            rebuilt = call.by_value & _rebuilds(self._bind_resources(injectables)).keys()
+            for name in sorted(rebuilt):
+                message = (
+                    f"{call.display_name}() takes the value of the resource {name}, which is "
+                    f"rebuilt while main runs. Fix: annotate the parameter {name} as "
+                    f"ResourceHandle[...], and read {name}.value where it is needed."
+                )
+                raise DeclarationError(message)
+        return call
 
     def _bind_resources(
         self, injectables: Injectables
@@ -518,10 +461,24 @@ def _require_unused(name: str, kinds: Mapping[str, str]) -> None:
         raise DeclarationError(message)
 
 
+def _rebuilds(bound: Mapping[str, tuple[BoundCall, ResourceSpec]]) -> dict[str, Rebuild]:
+    """Return when each resource is rebuilt; those that never are left out."""
+    rebuilds: dict[str, Rebuild] = {}
+    for name, (work, spec) in bound.items():
+        taken = [
+            rebuilds[need] for need in work.dependencies if need in work.by_value & rebuilds.keys()
+        ]
+        fields = spec.rebuild_on.union(*(each.fields for each in taken))
+        overlaps = [spec.overlap] if spec.rebuild_on else [each.overlap for each in taken]
+        if fields:
+            rebuilds[name] = Rebuild(fields, max(overlaps))
+    return rebuilds
+
+
 def _stand_in(value: object) -> ResourceSpec:
     """Return a resource that has a value of a test, and needs nothing."""
 
     async def stand_in() -> object:
         return value
 
-    return ResourceSpec(stand_in, math.inf, (), ())
+    return ResourceSpec(stand_in)

@@ -25,11 +25,28 @@ class Injectables(Record):
 
     Attributes:
         types: the key of each object, by its type.
-        resources: the names of the resources, which are also their keys.
+        resources: the names of the resources, which are also the keys of their values. A handle
+            has the key ``<name>.handle``.
     """
 
     types: Mapping[type, str]
     resources: Collection[str] = ()
+
+
+_HANDLE = ".handle"
+"""End of the key of a handle, which no name of a resource has."""
+
+
+class Rebuild(Record):
+    """When a resource is rebuilt: because of its ``rebuild_on``, or of a value that it takes.
+
+    Attributes:
+        fields: the attributes whose changes rebuild it.
+        overlap: seconds for which the old instance continues.
+    """
+
+    fields: frozenset[str]
+    overlap: float
 
 
 class InjectionContext:
@@ -42,6 +59,10 @@ class InjectionContext:
     ) -> None:
         self._known = known
         self._resource = resource
+
+    def with_resources(self, resource: Callable[[str], object]) -> InjectionContext:
+        """Return the same values with other resources."""
+        return InjectionContext(self._known, resource)
 
     def __getitem__(self, key: str) -> object:
         if key in self._known or self._resource is None:
@@ -109,16 +130,20 @@ class BoundCall:
         after: the keys of further dependencies, of which the function takes no value.
 
     Attributes:
-        dependencies: the keys of all parameters and of ``after``, each once.
+        dependencies: the keys of all parameters and of ``after``, each once; the key of a
+            resource also for its handle.
+        by_value: the keys of the parameters that receive a value and not a handle.
         display_name: the name of the function for messages.
     """
 
-    __slots__ = ("_function", "_keys", "dependencies", "display_name")
+    __slots__ = ("_function", "_keys", "by_value", "dependencies", "display_name")
 
     def __init__(self, function: Work, keys: Mapping[str, str], after: Sequence[str] = ()) -> None:
         self._function = function
         self._keys = keys
-        self.dependencies: tuple[str, ...] = tuple(dict.fromkeys([*keys.values(), *after]))
+        names = [key.removesuffix(_HANDLE) for key in keys.values()]
+        self.dependencies: tuple[str, ...] = tuple(dict.fromkeys([*names, *after]))
+        self.by_value: frozenset[str] = frozenset(keys.values())
         self.display_name: str = display_name(function)
 
     def __call__(self, context: InjectionContext, *first: object) -> Any:  # noqa: ANN401  (as the function returns)
@@ -156,7 +181,8 @@ def resolve_parameters(
 ) -> dict[str, str]:
     """Resolve each parameter of ``function`` to an injection key, before anything runs.
 
-    A parameter receives the resource of its name, or else the object whose type is its
+    A parameter receives the resource of its name (its handle, if the annotation is
+    ``ResourceHandle``), or else the object whose type is its
     annotation or derives from it. When an annotation cannot be evaluated (an import under
     ``TYPE_CHECKING``), the last name in it is compared with the names of the types.
     Parameters with a default are not filled.
@@ -185,6 +211,8 @@ def resolve_parameters(
         key: str | None = parameter.name
         if key not in injectables.resources:
             key = match_type(function, parameter.annotation, injectables.types)
+        elif is_handle(function, parameter.annotation):
+            key = f"{key}{_HANDLE}"
         if key is None or parameter.kind.name == "POSITIONAL_ONLY":
             raise DeclarationError(_unresolved_message(function, parameter, injectables))
         keys[parameter.name] = key
@@ -249,6 +277,35 @@ def match_type(
             ):
                 return key
     return None
+
+
+def is_handle(function: Callable[..., Any], annotation: object) -> bool:
+    """Return whether an annotation of a function is ``ResourceHandle``, also without import."""
+    meant = evaluate_annotation(function, annotation)
+    return "ResourceHandle" in {meant, getattr(meant, "__name__", "")}
+
+
+def fields_read(function: Callable[..., Any], declared: type[Any]) -> frozenset[str]:
+    """Return the attributes of the fields whose values a function reads when it is called.
+
+    They are found in its code. What a function inside it reads is left out: it reads later.
+    """
+    import inspect  # noqa: PLC0415  (a bare declaration has no function)
+
+    function = inspect.unwrap(without_partial(function))
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return frozenset()
+    names, parameters = {*code.co_names}, inspect.signature(function).parameters.values()
+    has_secrets = "secrets" in names or any(
+        match_type(function, each.annotation, {declared: "secrets"}) for each in parameters
+    )
+    has_access = names & {"get_secret", "require_secret"}
+    return frozenset(
+        attribute
+        for attribute, field in declared._field_index.fields.items()  # noqa: SLF001  (same library)
+        if (has_secrets and attribute in names) or (has_access and field.name in code.co_consts)
+    )
 
 
 def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:

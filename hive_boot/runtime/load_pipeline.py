@@ -23,22 +23,36 @@ from hive_boot.exceptions import (
 from hive_boot.lifecycle.signals import stop_requested
 from hive_boot.lifecycle.states import Timeline
 from hive_boot.runtime import log_messages
-from hive_boot.runtime.injection import BoundCall, Injectables, InjectionContext, bind
+from hive_boot.runtime.injection import BoundCall, Injectables, InjectionContext
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, detect
 from hive_boot.secrets.sources.files import FifoReader, Value
 from hive_boot.secrets.store import Store, make_set
+from hive_boot.secrets.value import misuse_warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+    from collections.abc import (
+        Awaitable,
+        Callable,
+        Collection,
+        Coroutine,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
 
     from hive_boot.runtime.checks import CheckCall
-    from hive_boot.runtime.declarations import AppDeclaration, CheckSpec
+    from hive_boot.runtime.declarations import AppDeclaration
+    from hive_boot.runtime.injection import Rebuild
+    from hive_boot.runtime.specifications import CheckSpec
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource
+
+    IsBeingWritten = Callable[[Iterable[str]], bool]
+    StartWatching = Callable[[FieldIndex, SourceContext], IsBeingWritten]
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {
@@ -76,6 +90,7 @@ class LoadPipeline:
     source_context: SourceContext | None = None
     custom: Sequence[CustomSource] = ()
     _fifo_reader: FifoReader | None = None  # one for all loads of a start
+    _is_being_written: IsBeingWritten | None = None  # asks the watcher
 
     def __init__(
         self,
@@ -85,7 +100,7 @@ class LoadPipeline:
         redaction: RedactionScope,
     ) -> None:
         self._declaration = declaration
-        self._checks = checks
+        self._declared_checks = checks
         self._timeline = timeline
         self._redaction = redaction
         self._declared: type[Any] = declaration.declared
@@ -93,6 +108,7 @@ class LoadPipeline:
         self._takes_secrets = getattr(declaration.config_factory, "takes_secrets", False)
         self._config: object = None
         self._config_set: Any = make_set(self._declared, {})
+        self._quiet_contents: dict[object, object] = {}
         self._checking: set[tuple[str, Value]] = set()
         self._waiting_stopped = threading.Event()
         if declaration.sources:
@@ -104,7 +120,7 @@ class LoadPipeline:
         self,
         injection_context: Callable[..., InjectionContext],
         *,
-        start_watching: Callable[[FieldIndex, SourceContext], object] | None,
+        start_watching: StartWatching | None,
         before_application_checks: Callable[[LoadResult], Awaitable[None]],
     ) -> tuple[LoadResult, float]:
         """Load and check the first set of a run.
@@ -141,7 +157,7 @@ class LoadPipeline:
 
     def load(
         self,
-        start_watching: Callable[[FieldIndex, SourceContext], object] | None = None,
+        start_watching: StartWatching | None = None,
         *,
         read_fifos: bool = True,
     ) -> LoadResult:
@@ -158,7 +174,8 @@ class LoadPipeline:
             self._fifo_reader = FifoReader(self._declaration.timings.fifo_timeout)
         source_context = self.detect_platform()
         if start_watching is not None:
-            start_watching(self._declaration.field_index, source_context)
+            declared = self._declaration.field_index
+            self._is_being_written = start_watching(declared, source_context)
         return self.hide_values(self._read_with_wait())
 
     def load_once(
@@ -243,7 +260,10 @@ class LoadPipeline:
         if before_application_checks is not None:
             await before_application_checks(result)
         if calls := self._application_checks(result, candidate, changed_fields, injection_context):
-            result = result.with_problems(await run(calls))
+            # Two TLS contexts of one certificate have the same problem.
+            problems = await run(calls)
+            once = [each for at, each in enumerate(problems) if each not in problems[:at]]
+            result = result.with_problems(once)
         return result
 
     def detect_platform(self) -> SourceContext:
@@ -263,6 +283,8 @@ class LoadPipeline:
             except InvalidSecretsError as exc:
                 raise self.build_error(exc.problems) from None
             log_messages.log_source_context(self.source_context)
+            is_lenient = self.source_context.profile in {"development", "test"}
+            misuse_warnings.are_enabled = is_lenient
         return self.source_context
 
     def read(
@@ -271,8 +293,8 @@ class LoadPipeline:
         """Read and validate everything once. It blocks, and may wait for a writer.
 
         Args:
-            during_run: whether the application already runs, so that a file that was just
-                removed may be waited for. Default False.
+            during_run: whether the application already runs, so that changed files must look the
+                same twice. Default False.
             fifo_reader: reads FIFOs; None to use what an earlier load has read. Default None.
         """
         return load(
@@ -280,7 +302,9 @@ class LoadPipeline:
             self.detect_platform(),
             declaration=self._declaration.name,
             overrides=self._declaration.overrides,
-            recheck_recent_directories=during_run,
+            is_reread=during_run,
+            quiet_contents=self._quiet_contents,
+            is_being_written=self._is_being_written,
             custom=self.custom,
             fifo_reader=fifo_reader,
         )
@@ -330,6 +354,17 @@ class LoadPipeline:
             accepted: the values that are accepted now, whatever was read.
         """
         return result.with_warnings(self._redaction.register_values(result, accepted))
+
+    def report_expiry(self) -> dict[str, float]:
+        """Return when each TLS certificate in use expires, by name, and log those that are near."""
+        certificates = list(self._declaration.certificates)
+        return {name: at for each in certificates for name, at in each.report_expiry().items()}
+
+    @property
+    def _checks(self) -> list[tuple[BoundCall, CheckSpec]]:
+        """The checks of the application, and of the TLS contexts that exist now."""
+        certificates = list(self._declaration.certificates)
+        return [*self._declared_checks, *(each.check for each in certificates)]
 
     def stop_waiting(self) -> None:
         """Stop waiting for files, because the start was cancelled."""
@@ -485,10 +520,12 @@ class DryRunResult(Record):
     Attributes:
         load_result: the values, with every problem.
         error: the error that a start would end with; None if a start would accept the set.
+        rebuilds: when each resource is rebuilt, by name.
     """
 
     load_result: LoadResult
     error: ProblemsError | None
+    rebuilds: Mapping[str, Rebuild]
 
 
 def dry_run(
@@ -512,7 +549,7 @@ def dry_run(
     """
     bound = declaration.bind(injectables)
     if declaration.main is not None:
-        bind(declaration.main, injectables)
+        declaration.bind_main(declaration.main, injectables)
     redaction = RedactionScope()
     pipeline = LoadPipeline(declaration, bound.checks, Timeline(), redaction)
 
@@ -542,7 +579,7 @@ def dry_run(
     finally:
         redaction.stop(keep_redacting=True)
     error = pipeline.build_error(result.problems, result.report_notes) if result.problems else None
-    return DryRunResult(result, error)
+    return DryRunResult(result, error, bound.rebuilds)
 
 
 def _run_without_loop(coroutine: Coroutine[Any, Any, LoadResult]) -> LoadResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import time
@@ -237,6 +238,23 @@ def log_warnings(warnings: Iterable[LoadWarning]) -> None:
         _log(logging.WARNING, "%s", warning_text(warning))
 
 
+def log_certificate_expiry(name: str, expires: float, left: float) -> None:
+    """Log that a certificate expires soon, or has expired.
+
+    Args:
+        name: the name of its field.
+        expires: the end of its validity, in seconds since the epoch.
+        left: seconds until then.
+    """
+    at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(expires))
+    if left <= 0:
+        _log(logging.ERROR, "The certificate %s has expired: it was valid until %s", name, at)
+    else:
+        days = math.ceil(left / 86400)
+        unit = "day" if days == 1 else "days"
+        _log(logging.WARNING, "The certificate %s expires in %d %s, at %s", name, days, unit, at)
+
+
 def log_check_failed(problem: Problem, seconds: float) -> None:
     """Log that a check or a source could not be reached, and when it is retried."""
     text = "%s %s; retry in %.1f s"
@@ -318,10 +336,10 @@ def log_hook_recovered(display_name: str, generation: int) -> None:
 
 
 def log_watch_state(*, is_down: bool) -> None:
-    """Log that the watcher thread hangs or has ended, or that it works again."""
+    """Log that the watcher waits for a file system that does not answer, or works again."""
     text = "Changes of secrets are noticed again"
     if is_down:
-        text = "Changes of secrets are not noticed: the watcher thread hangs or has ended"
+        text = "Changes of secrets are not noticed: a file system does not answer"
     _log(logging.ERROR if is_down else logging.INFO, text)
 
 
@@ -367,6 +385,10 @@ def _join(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
+def _effects(effects: Mapping[str, Sequence[str]]) -> list[str]:
+    return [f"{effect}: {_join(names)}" for effect, names in effects.items() if names]
+
+
 _MAX_ROTATIONS = 20
 """Maximum number of rotations in the status."""
 
@@ -387,7 +409,12 @@ class RotationLog:
         self.latest: deque[dict[str, Any]] = deque(maxlen=_MAX_ROTATIONS)
 
     def log_accepted(
-        self, names: Sequence[str], generation: int, seconds: float, waiting: Mapping[str, float]
+        self,
+        names: Sequence[str],
+        generation: int,
+        seconds: float,
+        waiting: Mapping[str, float],
+        effects: Mapping[str, Sequence[str]],
     ) -> None:
         """Log that a candidate was accepted.
 
@@ -397,31 +424,34 @@ class RotationLog:
             seconds: the time from the start of the read to the swap.
             waiting: the seconds until the activation of each changed secret with
                 ``activate_after``.
+            effects: the functions that the change concerns, by its effect on them.
         """
         later = [f"{name} takes effect in {due:.0f} s" for name, due in waiting.items()]
-        text = "; ".join([f"Rotated {_join(names)}: generation {generation}", *later])
+        rotated = f"Rotated {_join(names)}: generation {generation}"
+        text = "; ".join([rotated, *later, *_effects(effects)])
         self._record("accepted", names, generation, seconds, "%s", text)
 
-    def log_activated(self, change: Change, declared: type[SecretSet]) -> None:
+    def log_activated(
+        self, change: Change, declared: type[SecretSet], effects: Mapping[str, Sequence[str]]
+    ) -> None:
         """Log that pending values are in use now."""
         fields = declared._field_index.fields  # noqa: SLF001  (same package)
         names = [fields[name].name for name in change.names]
-        text = "Activated %s: generation %d"
-        self._record("in-use", names, change.generation, 0.0, text, _join(names), change.generation)
+        activated = f"Activated {_join(names)}: generation {change.generation}"
+        text = "; ".join([activated, *_effects(effects)])
+        self._record("in-use", names, change.generation, 0.0, "%s", text)
 
     def log_rejection(self, problems: Sequence[Problem], generation: int, seconds: float) -> None:
         """Log why a candidate was refused, and which generation stays in use."""
         names = list(dict.fromkeys(problem.name for problem in problems))
         text = "Rotation refused, generation %d stays in use: %s"
-        self._record(
-            "refused", names, generation + 1, seconds, text, generation, _reasons(problems)
-        )
+        self._record("refused", names, None, seconds, text, generation, _reasons(problems))
 
     def _record(
         self,
         verdict: RotationOutcome,
         names: Sequence[str],
-        generation: int,
+        generation: int | None,
         seconds: float,
         text: str,
         *args: object,

@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.redaction.opaque import _OpaqueIterator, conceal
+from hive_boot.redaction.registry import is_searchable
 from hive_boot.secrets.load_result import LoadWarning
-from hive_boot.secrets.value import SecretBytes
+from hive_boot.secrets.value import misuse_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,10 @@ _KEPT = 1000
 """Maximum number of values that stay hidden after they were rotated out or rejected."""
 
 _KEPT_LENGTH = 1 << 16
-"""Maximum number of their characters in total."""
+"""Maximum number of their characters in total; of long ones there is one more."""
+
+_LONG = 1 << 12
+"""Number of characters from which on a value is long, and does not push out shorter ones."""
 
 _LAZY_LENGTH = 1 << 14
 """The total of characters from which the search is prepared before the first log line."""
@@ -67,7 +70,7 @@ class RedactionScope:
             for field in field_index.all_fields
             if (value := load_result.values.get(field.attribute)) is not None
             and value.reveal() not in public
-            and not _is_redactable(value)
+            and not is_searchable(value.reveal())
         ]
         return (LoadWarning("short-value", tuple(short)),) if short else ()
 
@@ -78,7 +81,7 @@ class RedactionScope:
         self._removed = _OpaqueIterator({name: os.environ.pop(name) for name in names}).__next__
 
     def stop(self, *, keep_redacting: bool) -> None:
-        """Restore the variables, and stop redacting.
+        """Restore the variables, and stop redacting and warning of misused secrets.
 
         Args:
             keep_redacting: continue to redact, because a failure has not been reported yet.
@@ -87,31 +90,25 @@ class RedactionScope:
             os.environ.setdefault(name, self._removed()[name])
         self._removed = conceal(dict[str, str]())
         self._hidden = {}
+        misuse_warnings.are_enabled = False
         self._redaction.close(linger=keep_redacting)
 
 
 def _newest(values: list[Value]) -> list[Value]:
-    """Return the newest values that stay hidden, in their order, and always the last one."""
+    """Return the newest values that stay hidden, in their order, and always the last ones.
+
+    Long values and shorter ones are counted separately.
+    """
     newest: list[Value] = []
-    length = 0
+    lengths = {True: 0, False: 0}
     for value in reversed(values[-_KEPT:]):
-        length += _length([value])
-        if newest and length > _KEPT_LENGTH:
-            break
-        newest.append(value)
+        is_long = (length := len(value.reveal())) > _LONG
+        is_first = not lengths[is_long]
+        lengths[is_long] += length
+        if is_first or lengths[is_long] <= _KEPT_LENGTH:
+            newest.append(value)
     return newest[::-1]
 
 
 def _length(values: Iterable[Value]) -> int:
     return sum(len(value.reveal()) for value in values)
-
-
-def _is_redactable(value: Value) -> bool:
-    """Return whether a value, and a password in it, is long enough to be searched for."""
-    if len(value.reveal().strip()) < MIN_LENGTH:
-        return False
-    if isinstance(value, SecretBytes) or "://" not in value.reveal():
-        return True
-    from hive_boot.redaction.variants import passwords  # noqa: PLC0415  (few values are a URL)
-
-    return min(map(len, passwords(value.reveal())), default=MIN_LENGTH) >= MIN_LENGTH

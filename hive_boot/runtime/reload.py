@@ -28,30 +28,31 @@ from hive_boot.lifecycle.tasks import (
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
 from hive_boot.runtime.rotation_hooks import HookRunner
+from hive_boot.runtime.watcher import Watcher
 from hive_boot.secrets.load_result import find_lost_sources
 from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.store import changed_fields
 from hive_boot.secrets.watch_targets import WatchTargets
-from hive_boot.secrets.watcher import Watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
-    from hive_boot.runtime.declarations import RotationHook
     from hive_boot.runtime.injection import BoundCall, InjectionContext
     from hive_boot.runtime.load_pipeline import LoadPipeline
+    from hive_boot.runtime.rebuild import Rebuilder
+    from hive_boot.runtime.specifications import RotationHook
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
-    from hive_boot.secrets.store import Store
+    from hive_boot.secrets.store import PlannedSwitch, Store
     from hive_boot.secrets.value import Change
 
 RETRYABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {
-        *("broken-link", "check", "config", "conflict", "directory", "not-a-file", "unavailable"),
-        *("unreadable", "unstable"),
+        *("broken-link", "check", "config", "conflict", "directory", "not-a-file", "rebuild"),
+        *("unavailable", "unreadable", "unstable"),
     }
 )
 """The kinds of problems that may end without a change of the sources, and are retried."""
@@ -61,89 +62,16 @@ class Rejection(Record):
     """A candidate that was rejected; the set before it stays in use.
 
     Attributes:
-        generation: the number that it would have had.
         causes: the name and the kind of each problem; the name is that of a secret, a directory or
             a check.
     """
 
-    generation: int
     causes: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
         """Return the names of the problems, each with its kind."""
         causes = dict.fromkeys(map(" ".join, self.causes))
-        return f"generation {self.generation} was refused: {', '.join(causes)}"
-
-
-class WatchSupervisor:
-    """Owner of the watcher of one run.
-
-    Args:
-        request_reload: called, in any thread, when a source may have changed.
-        timings: the intervals of the watcher and of its health check.
-
-    Attributes:
-        watcher: the watcher; None without one.
-    """
-
-    watcher: Watcher | None = None
-
-    def __init__(self, request_reload: Callable[[], None], timings: Timings) -> None:
-        self._hint = request_reload
-        self._timings = timings
-        self._known_stale: tuple[str, ...] = ()
-        self._was_down = self._is_over = False
-
-    def start(self, field_index: FieldIndex, source_context: SourceContext) -> None:
-        """Start the watcher, before the first read. It blocks for a moment."""
-        watch_targets = WatchTargets(field_index, source_context)
-        if watch_targets.is_empty:
-            log_messages.log_nothing_to_watch(source_context.mode)
-            return
-        watcher = self.watcher = Watcher(watch_targets.snapshot, self._hint, timings=self._timings)
-        watcher.start()
-        if self._is_over:
-            # The start was cancelled before the watcher existed.
-            watcher.stop()
-        log_messages.log_pinned_files(watcher.pinned, source_context.mode)
-
-    @property
-    def due(self) -> float:
-        """The time of the next health check, on the monotonic clock; infinite without a watcher."""
-        # A thread that hangs cannot report it, so its health is polled.
-        interval = math.inf if self.watcher is None else self._timings.watcher_check_interval
-        return time.monotonic() + interval
-
-    @property
-    def is_down(self) -> bool:
-        """Whether changes are not noticed, because the watcher thread hangs or has ended."""
-        return self.watcher is not None and self.watcher.mode == "down"
-
-    @property
-    def stale(self) -> tuple[str, ...]:
-        """The mounted files that were replaced at their origin."""
-        pinned = () if self.watcher is None else self.watcher.pinned
-        return tuple(pin.path for pin in pinned if pin.stale)
-
-    def check_health(self) -> None:
-        """Log when the watcher hangs or has recovered, and when a mount has become stale."""
-        is_down, stale = self.is_down, self.stale
-        if is_down != self._was_down:
-            log_messages.log_watch_state(is_down=is_down)
-        log_messages.log_stale_mounts([path for path in stale if path not in self._known_stale])
-        self._was_down, self._known_stale = is_down, stale
-
-    def stop(self) -> None:
-        """Stop the watcher."""
-        self._is_over = True
-        if self.watcher is not None:
-            self.watcher.stop()
-
-    async def join(self) -> None:
-        """Wait until the thread has ended, up to a timeout."""
-        if self.watcher is not None:
-            with anyio.move_on_after(self._timings.watcher_stop_timeout, shield=True):
-                await run_in_daemon_thread(self.watcher.join, "hive_boot end of watch")
+        return f"the candidate was refused: {', '.join(causes)}"
 
 
 class ReloadReader:
@@ -212,6 +140,10 @@ _running_check: contextvars.ContextVar[object] = contextvars.ContextVar(
 """The token of the running reload, which checks and sources inherit, so that they cannot reload."""
 
 
+def _stopped() -> LifecycleError:
+    return LifecycleError("the application stops")
+
+
 class _Request:
     """A caller that waits for the result of a reload."""
 
@@ -219,7 +151,7 @@ class _Request:
         self.now = now
         self.done = anyio.Event()
         self.change: Change | None = None
-        self.failure: Exception | None = LifecycleError("the application stops")
+        self.failure: Exception | None = _stopped()
 
 
 class Reloader:
@@ -229,6 +161,7 @@ class Reloader:
         store: the secrets in use.
         pipeline: the load pipeline.
         hooks: the rotation hooks with their bound functions.
+        rebuilder: makes new instances of the resources that follow a change.
         injection_context: returns the arguments for hooks, and for checks, with the candidate.
         set_reload_state: changes the state of the run to RELOADING and back to READY.
         on_exit: called with the name of a hook that ends the application, and what it has raised.
@@ -242,9 +175,11 @@ class Reloader:
         last_read: when the sources were last read without a problem, on the wall clock; 0
             before.
         hook_runner: calls the rotation hooks.
-        watch_supervisor: the owner of the watcher.
+        watcher: the watcher; None without one.
         rotation_log: the latest rotations.
     """
+
+    watcher: Watcher | None = None
 
     def __init__(  # noqa: PLR0913  (the parts of a run that a rotation touches)
         self,
@@ -252,6 +187,7 @@ class Reloader:
         pipeline: LoadPipeline,
         hooks: Sequence[tuple[BoundCall, RotationHook]],
         *,
+        rebuilder: Rebuilder,
         injection_context: Callable[..., InjectionContext],
         set_reload_state: Callable[[State], None],
         on_exit: Callable[[str, BaseException], object],
@@ -260,6 +196,10 @@ class Reloader:
     ) -> None:
         self._store = store
         self._pipeline = pipeline
+        self._rebuilder = rebuilder
+        # A rotation and an activation, from the plan to the switch.
+        self._lock = anyio.Lock(fast_acquire=True)
+        self._timings = timings
         self._reader = ReloadReader(store, pipeline, timings)
         self._injection_context = injection_context
         self._set_reload_state = set_reload_state
@@ -271,18 +211,22 @@ class Reloader:
         self._check_token: object = None
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
+        # Slower: a login with a wrong password, repeated, locks an account.
+        self._rebuild_backoff = Backoff(
+            timings.rebuild_retry_delay, timings.max_rebuild_retry_delay
+        )
         self._retry_at = math.inf
         # The set that a check rejected last. The same values are not checked again before a retry.
         self._rejected: LoadResult | None = None
         self._crash: tuple[object, ...] = ()
         self._ended = False
+        self._postponed: Sequence[str] = ()
         self.failed_activation: Sequence[Problem] = ()
         self.rejection: Rejection | None = None
         self.failing_sources: list[Problem] = []
         self.last_read: float = 0.0
         self.rotation_log: RotationLog = RotationLog()
         self.hook_runner: HookRunner = HookRunner(hooks, injection_context, on_exit, timings)
-        self.watch_supervisor: WatchSupervisor = WatchSupervisor(self.request_reload, timings)
 
     @property
     def reasons(self) -> list[str]:
@@ -296,7 +240,36 @@ class Reloader:
         if self._host.has_ended and not self._ended:
             reasons.append("secrets are not rotated any more: the log contains the reason")
         reasons += [f"the hook {label} fails" for label in self.hook_runner.failing]
-        return reasons + [f"{path} is a stale mount" for path in self.watch_supervisor.stale]
+        if self.watcher is not None:
+            if self.watcher.mode == "down":
+                reasons.append("changes of secrets are not noticed")
+            reasons += [f"{path} is a stale mount" for path in self.watcher.stale]
+        return reasons
+
+    def start_watching(
+        self, field_index: FieldIndex, source_context: SourceContext
+    ) -> Callable[[Iterable[str]], bool]:
+        """Begin to watch, before the first read, in any thread. It blocks.
+
+        What happens until :meth:`start` is noticed then.
+
+        Returns:
+            A function that returns whether a program has one of these files open, and may write
+            more.
+        """
+        watch_targets = WatchTargets(field_index, source_context)
+        if watch_targets.is_empty:
+            log_messages.log_nothing_to_watch(source_context.mode)
+            return self._is_being_written
+        watcher = self.watcher = Watcher(
+            watch_targets.snapshot, self._schedule, timings=self._timings
+        )
+        watcher.open()
+        if self._ended:
+            # The start was cancelled before the watcher existed.
+            watcher.stop()
+        log_messages.log_pinned_files(watcher.pinned, source_context.mode)
+        return self._is_being_written
 
     def start(self) -> None:
         """Start the task of the rotations. A second call does nothing."""
@@ -305,14 +278,17 @@ class Reloader:
     async def stop(self) -> None:
         """Stop the task of the rotations and the watcher."""
         self._ended = True
-        self.watch_supervisor.stop()
         await self._host.stop()
-        await self.watch_supervisor.join()
+        if self.watcher is not None:
+            self.watcher.stop()
 
     def abandon(self) -> None:
         """Release the task in a forked child, without stopping the one of the parent."""
         self._host.abandon()
-        self.watch_supervisor.watcher = None
+        self.watcher = None
+
+    def _is_being_written(self, paths: Iterable[str]) -> bool:
+        return self.watcher is not None and self.watcher.is_being_written(paths)
 
     def request_reload(self, *, on_demand: bool = False) -> None:
         """Request a reload from any thread or signal handler, because a source may have changed.
@@ -337,9 +313,14 @@ class Reloader:
         if self._check_token is not None and _running_check.get() is self._check_token:
             message = "a check or a source cannot reload, because the reload waits for it"
             raise LifecycleError(message)
+        if self._store.is_rebuilding:
+            message = "a rebuild cannot reload, because the reload waits for it"
+            raise LifecycleError(message)
         if self._host.has_ended:
             message = "secrets are no longer rotated; the log contains the reason"
             raise LifecycleError(message)
+        if self._ended:
+            raise _stopped()
         request = _Request(now=now)
         self._requests.append(request)
         self._wakeup.set()
@@ -354,17 +335,22 @@ class Reloader:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.hook_runner.run)
                 group.start_soon(self._activate_scheduled)
+                if self.watcher is not None:
+                    group.start_soon(self.watcher.run)
                 while True:
                     self._wakeup = anyio.Event()
                     if self._due <= time.monotonic():
                         await self._handle_requests()
-                    self.watch_supervisor.check_health()
-                    due = min(self._due, self.watch_supervisor.due)
-                    with anyio.move_on_after(max(0.0, due - time.monotonic())):
+                    self._pipeline.report_expiry()
+                    with anyio.move_on_after(max(0.0, self._due - time.monotonic())):
                         await self._wakeup.wait()
         finally:
-            for request in self._requests:
-                request.done.set()
+            self._answer_all()
+
+    def _answer_all(self) -> None:
+        """End the wait of all callers: the application stops."""
+        for request in self._requests:
+            request.done.set()
 
     async def _activate_scheduled(self) -> None:
         """Activate pending values when they are due, also while a read or a check is running."""
@@ -372,7 +358,7 @@ class Reloader:
         while True:
             self._accepted = anyio.Event()
             try:
-                self._activate()
+                await self._activate()
             except ProblemsError as exc:
                 self._postpone_activation(exc.problems)
             with anyio.move_on_after(max(0.0, self._store.next_due - time.monotonic())):
@@ -439,7 +425,7 @@ class Reloader:
         changed = changed_fields(candidate, self._store.generation.load_result)
         if not candidate.problems:
             if not changed:
-                return self._keep(now=now)
+                return await self._keep(now=now)
             if self._is_rejected(candidate) and not (is_retry or on_demand):
                 return None
         self._set_reload_state(State.RELOADING)
@@ -449,19 +435,16 @@ class Reloader:
             )
         if candidate.problems:
             raise self._reject(candidate, started)
-        change = self._swap(candidate, changed, started, now=now)
-        if change is not None:
-            self.hook_runner.notify(change)
-        return change
+        return await self._swap(candidate, changed, started, now=now)
 
-    def _keep(self, *, now: bool) -> Change | None:
+    async def _keep(self, *, now: bool) -> Change | None:
         """Keep the accepted set, because the sources contain the same values."""
         if self.rejection is not None:
             log_messages.log_recovered(self._store.generation.number)
         self._record_success()
         if not now:
             return None
-        change = self._activate(now=True)
+        change = await self._activate(now=True)
         self._accepted.set()
         return change
 
@@ -469,20 +452,42 @@ class Reloader:
         """Return whether a check has rejected the same values last time."""
         return self._rejected is not None and not changed_fields(candidate, self._rejected)
 
-    def _swap(
-        self, candidate: LoadResult, changed: Sequence[str], started: float, *, now: bool
-    ) -> Change | None:
-        """Accept the candidate, and return the change of the values in use.
+    async def _rebuild_and_commit(self, switch: PlannedSwitch) -> Change | None:
+        """Rebuild what follows a switch, and then switch values, config and handles in one step.
 
         Raises:
-            ProblemsError: the config of the values in use could not be built. Some of the values
-                are pending, so these values are not the candidate.
+            ProblemsError: a new instance could not start; nothing has changed.
+        """
+        rebuilt = await self._rebuilder.start(switch)
+        while rebuilt is None:
+            # The stop of the run cancels this task, perhaps after a grace period.
+            self._ended = True
+            self._answer_all()
+            await anyio.sleep_forever()
+        if rebuilt.problems:
+            raise self._pipeline.build_error(rebuilt.problems, set_in_use=True)
+        change = self._store.commit(switch, rebuilt.view)
+        self._rebuilder.switch(rebuilt)
+        return change
+
+    async def _swap(
+        self, candidate: LoadResult, changed: Sequence[str], started: float, *, now: bool
+    ) -> Change | None:
+        """Accept the candidate, notify the hooks, and return the change of the values in use.
+
+        Raises:
+            ProblemsError: the config of the values in use could not be built (some of the values
+                are pending, so these values are not the candidate), or a rebuild has failed.
         """
         store = self._store
-        try:
-            change = store.accept(candidate, now=now)
-        except ProblemsError as exc:
-            raise self._reject(candidate.with_problems(exc.problems), started) from None
+        async with self._lock:
+            if self.failed_activation:
+                # What is due and fails must not keep another value from being accepted.
+                store.postpone(self._timings.rebuild_retry_delay)
+            try:
+                change = await self._rebuild_and_commit(store.plan_acceptance(candidate, now=now))
+            except ProblemsError as exc:
+                raise self._reject(candidate.with_problems(exc.problems), started) from None
         self._accepted.set()
         self._record_success()
         fields = [candidate.field_index.by_attribute[each] for each in changed]
@@ -491,8 +496,11 @@ class Reloader:
         }
         seconds = time.perf_counter() - started
         names = [field.name for field in fields]
-        self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting)
+        effects = self._rebuilder.effects(change)
+        self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting, effects)
         self._pipeline.log_warnings(candidate)
+        if change is not None:
+            self.hook_runner.notify(change)
         return change
 
     def _reject_crash(self, exc: Exception, started: float) -> ProblemsError:
@@ -507,12 +515,17 @@ class Reloader:
             source.due = max(source.due, self._retry_at)
         return failure
 
-    def _activate(self, *, now: bool = False) -> Change | None:
+    async def _activate(self, *, now: bool = False) -> Change | None:
         """Activate the values that are due, or all pending ones now, and notify the hooks."""
-        change = self._store.advance(now=now)
-        if change is not None:
+        async with self._lock:
+            change = await self._rebuild_and_commit(self._store.plan_activation(now=now))
+        if self.failed_activation and not any(map(self._store.is_pending, self._postponed)):
+            # In use, or replaced by the value that was in use before.
             self.failed_activation = ()
-            self.rotation_log.log_activated(change, self._store.declared)
+            self._reset_backoff()
+        if change is not None:
+            effects = self._rebuilder.effects(change)
+            self.rotation_log.log_activated(change, self._store.declared, effects)
             self.hook_runner.notify(change)
         return change
 
@@ -521,7 +534,11 @@ class Reloader:
         if problems != self.failed_activation:
             log_messages.log_activation_failed(problems, self._store.generation.number)
         self.failed_activation = problems
-        self._store.postpone(self._backoff.next_delay())
+        self._postponed = self._store.postpone(self._backoff_for(problems).next_delay())
+
+    def _backoff_for(self, problems: Sequence[Problem]) -> Backoff:
+        is_rebuild = any(problem.name in self._rebuilder.names for problem in problems)
+        return self._rebuild_backoff if is_rebuild else self._backoff
 
     def _record_success(self) -> None:
         """Record that the sources contain the accepted values."""
@@ -529,25 +546,32 @@ class Reloader:
             self.last_read = time.time()
         self.rejection = self._rejected = None
         self._crash = ()
-        self._backoff.reset()
+        self._reset_backoff()
         self._retry_at = math.inf
+
+    def _reset_backoff(self) -> None:
+        """Begin again with short delays, except for an activation that still fails."""
+        self._backoff.reset()
+        if not self.failed_activation:
+            self._rebuild_backoff.reset()
 
     def _reject(self, candidate: LoadResult, started: float) -> ProblemsError:
         """Keep the set in use, log each reason once, and schedule a retry if it may help."""
         number = self._store.generation.number
         problems = candidate.problems
         causes = tuple((problem.name, problem.kind) for problem in problems)
-        before, self.rejection = self.rejection, Rejection(number + 1, causes)
+        before, self.rejection = self.rejection, Rejection(causes)
         is_new = self.rejection != before
         if is_new:
             self.rotation_log.log_rejection(problems, number, time.perf_counter() - started)
         kinds = {problem.kind for problem in problems}
-        judged = kinds <= {"check", "config", "unavailable"}
+        judged = kinds <= {"check", "config", "rebuild", "unavailable"}
         if is_new or (judged and not self._is_rejected(candidate)):
-            self._backoff.reset()
-        # Only a check, or the factory of the config, can have another result for the same values.
+            self._reset_backoff()
+        # Only a check, the factory of the config or a rebuild can have another result for the same
+        # values.
         self._rejected = candidate if judged else None
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:
-            self._retry_at = time.monotonic() + self._backoff.next_delay()
+            self._retry_at = time.monotonic() + self._backoff_for(problems).next_delay()
         return self._pipeline.build_error(problems, candidate.report_notes, set_in_use=True)

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 import warnings
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
@@ -41,12 +41,13 @@ from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from hive_boot.runtime.declarations import AppDeclaration, BoundFunctions, CheckSpec
-    from hive_boot.runtime.injection import BoundCall, Injectables
+    from hive_boot.runtime.declarations import AppDeclaration
+    from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
+    from hive_boot.runtime.specifications import BoundFunctions
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.value import Change
@@ -60,6 +61,10 @@ S = TypeVar("S", bound=SecretSet)
 C = TypeVar("C")
 
 
+# Made once: creating it would take as long as the rest of a lease.
+_NO_LEASE: AbstractContextManager[Callable[[], dict[str, Any]]] = nullcontext(dict)
+
+
 class Run(Generic[S, C]):
     """One run of an application: everything that its start creates.
 
@@ -67,6 +72,7 @@ class Run(Generic[S, C]):
         declaration: everything declared on the Bootstrap.
         injectables: the objects that parameters of declared functions can receive.
         boot: the Bootstrap, for functions with a parameter for it.
+        handles: the handles of the resources, by name.
         listeners: the HTTP listeners by name, open from before the first load until the end.
         asgi_component: the last resource, started after all others: the ASGI application that
             the run serves; None if it serves none.
@@ -77,7 +83,6 @@ class Run(Generic[S, C]):
         describe_main: returns the line at which main waits; empty when it has ended.
         view: the live secrets of ``boot.load()``, which this run takes over; None without.
         resources: whether resources, services and hooks are part of the run. Default True.
-        more_checks: checks that an entry point adds to those of the application.
 
     Attributes:
         reloader: loads the secrets again; None until it is needed.
@@ -97,6 +102,7 @@ class Run(Generic[S, C]):
         declaration: AppDeclaration,
         injectables: Injectables,
         boot: object,
+        handles: Mapping[str, object],
         *,
         listeners: Sequence[tuple[str, Listener]] = (),
         asgi_component: AsgiComponent | None = None,
@@ -105,10 +111,10 @@ class Run(Generic[S, C]):
         describe_main: Callable[[], Sequence[str]] = tuple,
         view: S | None = None,
         resources: bool = True,
-        more_checks: Sequence[tuple[BoundCall, CheckSpec]] = (),
     ) -> None:
         self._declaration = declaration
         self._boot = boot
+        self._handles = handles
         self._listeners = listeners
         self._owns_process = describe_pending is not None
         self._has_asgi_component = asgi_component is not None
@@ -140,7 +146,7 @@ class Run(Generic[S, C]):
         self._redaction = RedactionScope()
         self._pipeline: LoadPipeline = LoadPipeline(
             declaration,
-            [*self.bound.checks, *more_checks],
+            self.bound.checks,
             self.states.timeline,
             self._redaction,
         )
@@ -172,7 +178,7 @@ class Run(Generic[S, C]):
         self.states.transition(State.LOADING)
         start_watching = None
         if self._declaration.watch:
-            start_watching = self._get_reloader().watch_supervisor.start
+            start_watching = self._get_reloader().start_watching
         load_result, deadline = await self._pipeline.start(
             self.injection_context,
             start_watching=start_watching,
@@ -247,7 +253,7 @@ class Run(Generic[S, C]):
         self._pipeline.stop_waiting()
         try:
             if self.is_orphaned:
-                # A forked child, or another loop, has neither the tasks nor the watcher thread.
+                # A forked child, or another loop, has none of the tasks.
                 if self.reloader is not None:
                     self.reloader.abandon()
                 runner.abandon()
@@ -334,9 +340,27 @@ class Run(Generic[S, C]):
 
     @property
     def request_state(self) -> dict[str, Any]:
-        """Content of ``request.state``: the secrets, the settings, the resources by name."""
-        resources = {name: self.resource_value(name) for name in self.bound.resources}
+        """Content of ``request.state``: the secrets, the settings, the resources by name.
+
+        Of a resource that can be rebuilt it has the handle.
+        """
+        resources = {
+            name: self._handles[name] if name in self.bound.rebuilds else self.resource_value(name)
+            for name in self.bound.resources
+        }
         return {**resources, "secrets": self.store.view, "config": self.store.config}
+
+    def lease_for_request(self) -> AbstractContextManager[Callable[[], dict[str, Any]]]:
+        """Return a block in which no instance is stopped that is in use.
+
+        It yields a function that returns the values of the resources that can be rebuilt.
+        """
+        manager, rebuilds = self.runner.resources, self.bound.rebuilds
+        return manager.lease_all(rebuilds) if rebuilds and manager else _NO_LEASE
+
+    def report_expiry(self) -> dict[str, float]:
+        """Return when each TLS certificate in use expires, by name, and log those that are near."""
+        return self._pipeline.report_expiry()
 
     @property
     def source_context(self) -> SourceContext | None:
@@ -389,6 +413,7 @@ class Run(Generic[S, C]):
             "secrets": self.store.view if secrets is None else secrets,
             "config": self.store.config if config is None else config,
             "boot": self._boot,
+            **{f"{name}.handle": handle for name, handle in self._handles.items()},
         }
         return InjectionContext(known, self.resource_value)
 
@@ -402,6 +427,12 @@ class Run(Generic[S, C]):
             message = f"The resource {resource} is not running."
             raise LifecycleError(message)
         return self.runner.resources.value(resource)
+
+    def lease(self, resource: str) -> AbstractContextManager[Any]:
+        """Return a block for which an instance is not stopped, and which yields its value."""
+        if self.runner.resources is None:
+            return nullcontext(self.resource_value(resource))  # which raises
+        return self.runner.resources.lease(resource)
 
     async def reload(self, *, now: bool) -> Change | None:
         """Load everything again now.
@@ -432,13 +463,24 @@ class Run(Generic[S, C]):
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
         if self.reloader is None:
+            from hive_boot.runtime.rebuild import Rebuilder  # noqa: PLC0415  (many never rotate)
             from hive_boot.runtime.reload import Reloader  # noqa: PLC0415  (many never rotate)
 
+            rebuilder = Rebuilder(
+                self.store,
+                self.bound,
+                self.runner,
+                stopping=self.shutdown.stopping,
+                injection_context=self.injection_context,
+                startup_timeout=self._declaration.startup_timeout,
+                stop_timeout=self._declaration.timings.old_resource_stop_timeout,
+            )
             self.reloader = Reloader(
                 self.store,
                 self._pipeline,
                 self.bound.hooks,
                 injection_context=self.injection_context,
+                rebuilder=rebuilder,
                 set_reload_state=self.set_reload_state,
                 on_exit=partial(self.runner.report_failure, "rotation hook"),
                 context=self._context,

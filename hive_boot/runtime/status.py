@@ -25,7 +25,7 @@ class RotationStatus:
 
     Attributes:
         at: the end of the rotation, in seconds since the epoch.
-        generation: the number of the set.
+        generation: the number of the set; None for a candidate that was refused.
         verdict: ``accepted``, ``refused``, or ``in-use`` when a value with an
             ``activate_after`` came into use.
         names: the secrets that changed, or that caused the rejection.
@@ -33,7 +33,7 @@ class RotationStatus:
     """
 
     at: float
-    generation: int
+    generation: int | None
     verdict: RotationOutcome
     names: tuple[str, ...]
     duration: float
@@ -90,8 +90,7 @@ class Status:
             epoch; 0 before the first.
         last_change: when a set was accepted last, in seconds since the epoch; 0 before the
             first.
-        rejected: the number of the set that was rejected last; 0 when the current content
-            of the sources is accepted.
+        rejected: whether the current content of the sources, the candidate, was rejected.
         rejected_names: the causes of that rejection: secrets, directories, a check.
         watcher: how changes are noticed: ``inotify``, by kernel events; ``poll``, by a read
             every 2 s; ``down``, not at all at this moment; ``off``, nothing is watched.
@@ -108,6 +107,8 @@ class Status:
         failing_services: the services that have failed and have not recovered yet.
         completed_services: the services that have returned and are not started again.
         contributors: every readiness contributor.
+        certificates: when the certificate of each TLS context expires, in seconds since the epoch,
+            by the name of its field.
         failed: the resource, service or rotation hook that ends the application; empty for none.
         timeline: every step of the run, with its start, its end and its outcome.
         forked: whether this process was forked from the process that started the
@@ -128,7 +129,7 @@ class Status:
     generation: int = 0
     last_read: float = 0.0
     last_change: float = 0.0
-    rejected: int = 0
+    rejected: bool = False
     rejected_names: tuple[str, ...] = ()
     watcher: Literal["inotify", "poll", "down", "off"] = "off"
     missed_events: int = 0
@@ -142,6 +143,7 @@ class Status:
     failing_services: tuple[str, ...] = ()
     completed_services: tuple[str, ...] = ()
     contributors: tuple[ContributorStatus, ...] = ()
+    certificates: Mapping[str, float] = field(default_factory=dict)
     failed: str = ""
     timeline: tuple[TimelineEntry, ...] = ()
     forked: bool = False
@@ -156,7 +158,12 @@ def build_status(run: Run[Any, Any]) -> Status:
     completed = failing
     if runner.services is not None:
         failing, completed = runner.services.failing, tuple(runner.services.completed)
+    certificates = run.report_expiry()
     reasons = _reasons(run, failing, contributors)
+    now = time.time()
+    reasons += tuple(
+        f"the certificate {name} has expired" for name, at in certificates.items() if at <= now
+    )
     known: dict[str, Any] = {
         "state": run.state,
         "ready": run.ready and all(each.passing for each in contributors),
@@ -168,6 +175,7 @@ def build_status(run: Run[Any, Any]) -> Status:
         "failing_services": failing,
         "completed_services": completed,
         "contributors": contributors,
+        "certificates": certificates,
         "failed": runner.failed,
         "timeline": run.states.timeline.steps,
         "forked": run.forked,
@@ -197,11 +205,11 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
         known["hook_failures"] = reloader.hook_runner.failures
         known["rotations"] = tuple(RotationStatus(**each) for each in reloader.rotation_log.latest)
         known["rotations_total"] = dict(reloader.rotation_log.totals)
-        known["stale"] = reloader.watch_supervisor.stale
         if (rejection := reloader.rejection) is not None:
-            known["rejected"] = rejection.generation
+            known["rejected"] = True
             known["rejected_names"] = tuple(name for name, _ in rejection.causes)
-        if (watcher := reloader.watch_supervisor.watcher) is not None:
+        if (watcher := reloader.watcher) is not None:
+            known["stale"] = watcher.stale
             known["watcher"] = "off" if run.forked else watcher.mode
             known["missed_events"] = watcher.missed_events
             known["pinned"] = tuple(pin.path for pin in watcher.pinned)
@@ -220,8 +228,6 @@ def _reasons(
     ]
     if (reloader := run.reloader) is not None:
         reasons += reloader.reasons
-        if reloader.watch_supervisor.is_down and not run.forked:
-            reasons.append("changes of secrets are not noticed")
     return tuple(reasons)
 
 

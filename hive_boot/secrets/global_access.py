@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -30,7 +29,7 @@ from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from hive_boot.secrets.store import Store
@@ -48,7 +47,7 @@ _log = logging.getLogger("hive_boot")
 
 
 _REFRESH = ReadPolicy(
-    sleep=lambda _: None, settled_age=-math.inf, missing_timeout=0.0, unstable_timeout=0.1
+    sleep=lambda _: None, waits_for_writers=False, missing_timeout=0.0, unstable_timeout=0.1
 )
 """Read policy of a refresh, which never waits: two refreshes that agree replace the waiting."""
 
@@ -230,6 +229,10 @@ _view: Any = None
 """The live secrets of the running or loaded application; None without one, and with several."""
 
 
+_rebuilds = 0
+"""The number of rebuilds that have not reached their switch."""
+
+
 def declare(declaration: Any) -> None:  # noqa: ANN401  (an AppDeclaration, of a higher layer)
     """Register an application, whose options the standalone store uses if there is no other."""
     global _default  # noqa: PLW0603  (one per process)
@@ -254,7 +257,33 @@ def unregister(store: Store[Any]) -> None:
 def _update_view() -> None:
     global _view  # noqa: PLW0603  (keeps get_secret() fast)
     active = _running or _loaded
-    _view = active[0].view if len(active) == 1 else None
+    _view = None
+    if len(active) == 1:
+        _view = _ViewsInContext(active[0]) if _rebuilds else active[0].view
+
+
+class _ViewsInContext:
+    """Live secrets, as each task sees them: a task of a rebuild has the values after it."""
+
+    def __init__(self, store: Store[Any]) -> None:
+        self._store = store
+
+    @property
+    def __dict__(self) -> Any:  # type: ignore[override]  # noqa: ANN401  (as of the set)
+        return self._store.view.__dict__
+
+
+@contextmanager
+def views_in_context() -> Iterator[None]:
+    """Set ``get_secret`` to use the live secrets of the calling task, which takes longer."""
+    global _rebuilds  # noqa: PLW0603  (keeps get_secret() fast)
+    _rebuilds += 1
+    _update_view()
+    try:
+        yield
+    finally:
+        _rebuilds -= 1
+        _update_view()
 
 
 def _renew_locks() -> None:
@@ -349,6 +378,10 @@ def has_secret(name: str) -> bool:
         raise
 
 
+def _declared_set() -> type[Any]:
+    return (_running or _loaded)[0].declared
+
+
 def _undeclared(name: str) -> DeclarationError:
     from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
 
@@ -356,7 +389,7 @@ def _undeclared(name: str) -> DeclarationError:
         wanted = undeclared_field(name)
     except DeclarationError as exc:
         return exc.with_traceback(None)
-    declared = type(_view)
+    declared = _declared_set()
     fields = {field.name: field for field in declared._field_index.fields.values()}  # noqa: SLF001  (internal to the package)
     if name in fields:
         return _is_bytes(fields[name])
@@ -380,7 +413,7 @@ def _hint(name: str) -> str:
         field, source_context, declaration = store.field(name), store.source_context(), ""
     else:
         load_result = _view.__dict__["_generation"].load_result
-        source_context, declaration = load_result.source_context, type(_view).__name__
+        source_context, declaration = load_result.source_context, _declared_set().__name__
         field = load_result.field_index.by_variable[name]
     fix = fix_hints.how_to_provide(field, source_context, declaration).fix
     file = fix_hints.first_file(field, source_context)

@@ -33,7 +33,7 @@ from hive_boot.secrets.validation import validate
 from hive_boot.secrets.value import Secret, value_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
@@ -53,7 +53,9 @@ def load(  # noqa: PLR0913  (all that it depends on)
     declaration: str = "",
     policy: ReadPolicy | None = None,
     overrides: Mapping[str, Value | None] | None = None,
-    recheck_recent_directories: bool = False,
+    is_reread: bool = False,
+    quiet_contents: dict[object, object] | None = None,
+    is_being_written: Callable[[Iterable[str]], bool] | None = None,
     custom: Sequence[CustomSource] = (),
     fifo_reader: FifoReader | None = None,
 ) -> LoadResult:
@@ -66,14 +68,19 @@ def load(  # noqa: PLR0913  (all that it depends on)
         policy: the clock and its limits.
         overrides: values that take precedence over every source, by attribute; None makes a
             secret absent.
-        recheck_recent_directories: whether to wait for a file that was just removed. Default
-            False.
+        is_reread: whether the application already runs. Default False.
+        quiet_contents: what the loads of one run remember of its plain directories; None to forget
+            it. Default None.
+        is_being_written: returns whether a program has one of these files open, and may write
+            more. Default: nothing is known.
         custom: the sources of the application. They are not asked: their last good answers are
             used for what nothing else provides. Default: none.
         fifo_reader: reads FIFOs; None to use only what an earlier load of this process has read.
             Default None.
     """
-    policy = (policy or ReadPolicy()).replace(recheck_recent_directories=recheck_recent_directories)
+    policy = (policy or ReadPolicy()).replace(is_reread=is_reread, quiet_contents=quiet_contents)
+    if is_being_written is not None:
+        policy = policy.replace(is_being_written=is_being_written)
     for _ in range(policy.tries):
         parents = _real_parents(field_index, source_context)
         builder = LoadResultBuilder(field_index, source_context, declaration)
@@ -142,6 +149,7 @@ class _Loader:
         variables = self.source_context.variables()
         self._read_variables("environment", "the environment", variables)
         if self.source_context.env_files:
+            self._wait_for_env_files()
             self._read_env_files()
         if os.path.exists(ignored := self.source_context.ignored_env_file):
             self.builder.notes.append(LoadNote("env-file", locations=(ignored,)))
@@ -181,6 +189,15 @@ class _Loader:
                     if required:
                         builder.problems.append(source.describe(required, "it was not asked"))
             left = [each for each in left if source.results.get(each.name, EMPTY) is EMPTY]
+
+    def _wait_for_env_files(self) -> None:
+        """Wait until no ``.env`` file is being written; a start does not wait for an editor."""
+        if self.policy.is_reread:
+            # A FIFO must not be opened twice.
+            files = list(filter(os.path.isfile, self.source_context.env_files))
+            if why := read_paths(files, self.policy).problem:
+                problem = Problem(", ".join(files), why.kind, why.message, fix=why.fix)
+                self.builder.problems.append(problem)
 
     def _read_env_files(self) -> None:
         from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
@@ -333,6 +350,9 @@ class _Loader:
 
     def _read_directories(self) -> None:
         source_context, snapshots = self.source_context, self.builder.snapshots
+        if source_context.directories_setting == "CREDENTIALS_DIRECTORY":
+            # systemd writes all files before it starts the process.
+            self.policy = self.policy.replace(waits_for_writers=False)
         for directory in source_context.directories:
             snapshot = read_directory(directory, self.field_index, self.policy)
             snapshots.append(snapshot)

@@ -168,7 +168,7 @@ DEVELOPMENT_CONTAINERS = ("CODESPACES", "GITPOD_WORKSPACE_ID", "REMOTE_CONTAINER
 """Variables of development containers: Codespaces, Gitpod, Dev Containers of an editor, DevPod."""
 
 
-_DESKTOP_UNIT = re.compile(r"user@.+|app-.+(?:@.+|-\d+)\.service")
+_DESKTOP_UNIT = r"user@.+|app-.+(?:@.+|-\d+)\.service"
 """Names of the manager of a user, and of the units in which desktops start applications.
 
 https://systemd.io/DESKTOP_ENVIRONMENTS/
@@ -518,7 +518,7 @@ def _service_unit(host: HostEnvironment) -> str:
         text = file.read(65_536).decode("utf-8", "replace")
     for path in re.findall(r"^\d+:(?:name=systemd)?:(.*)$", text, re.MULTILINE):
         unit: str = (re.findall(r"[\w:.\\@-]+\.(?:service|scope)(?=/|$)", path) or [""])[-1]
-        of_desktop = "/user@" in path and _DESKTOP_UNIT.fullmatch(unit)
+        of_desktop = "/user@" in path and re.fullmatch(_DESKTOP_UNIT, unit)
         if unit.endswith(".service") and not of_desktop:
             return unit
     return ""

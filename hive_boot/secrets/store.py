@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from weakref import WeakSet
 
 from hive_boot._records import Record
+from hive_boot.redaction.opaque import conceal
 from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.value import Change, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.files import Value
@@ -56,6 +60,35 @@ _Periods = dict[str, tuple[ValuePeriod, ...]]
 """The periods of each field that has changed, the oldest first, by attribute."""
 
 
+class PlannedSwitch(Record):
+    """A switch to other values, from its plan to :meth:`Store.commit`.
+
+    Attributes:
+        generation: the last accepted generation after the switch.
+        moment: the time of the plan, on the monotonic clock.
+        periods: the periods of all values after the switch.
+        values: the values in use after the switch.
+        content: what the attributes of the live set are after the switch.
+        change: the change of the values in use; None without one.
+    """
+
+    generation: Generation
+    moment: float
+    periods: _Periods
+    values: Mapping[str, Value]
+    content: Mapping[str, Any]
+    change: Change | None
+
+    @property
+    def config(self) -> object:
+        """The config that belongs to the values in use after the switch."""
+        return self.content["_config"]()
+
+
+_candidate: ContextVar[tuple[object, Any] | None] = ContextVar("hive_boot_candidate", default=None)
+"""The store and the live set of the rebuild that has started the current task."""
+
+
 def make_set(declared: type[S], values: Mapping[str, Value]) -> S:
     """Return an immutable set of ``values``; the fields without a value are None."""
     pinned = declared.__new__(declared)
@@ -85,9 +118,7 @@ class Store(Generic[S]):
         view: the live set of an earlier store, which continues with the values of this one.
             Default: a new one.
 
-    Attributes:
-        view: the live set, which always has the values in use. A new one has no values until
-            the first generation is accepted.
+    A new live set has no values until the first generation is accepted.
     """
 
     def __init__(
@@ -100,7 +131,9 @@ class Store(Generic[S]):
     ) -> None:
         self.declared = declared
         self._fields = declared._field_index.fields  # noqa: SLF001  (internal to the package)
-        self.view = declared.__new__(declared) if view is None else view
+        self._view = declared.__new__(declared) if view is None else view
+        # Further live sets, one of each rebuild, as long as the application uses them.
+        self._views: WeakSet[S] = WeakSet([self._view])
         self._clock = clock
         self._prepare = prepare
         self._first: Generation | None = None
@@ -111,6 +144,32 @@ class Store(Generic[S]):
         self._periods: _Periods = {}
 
     @property
+    def view(self) -> S:
+        """The live set, which has the values in use; in a rebuild, those after the switch."""
+        candidate = _candidate.get()
+        return self._view if candidate is None or candidate[0] is not self else candidate[1]
+
+    @property
+    def is_rebuilding(self) -> bool:
+        """Whether the caller is a task of a rebuild that has not reached its switch."""
+        return self.view not in self._views
+
+    @contextmanager
+    def candidate(self, switch: PlannedSwitch) -> Iterator[S]:
+        """Show the values after the switch to the tasks that are started in the block.
+
+        Yields:
+            The set that they receive, which becomes live at the switch.
+        """
+        view = self.declared.__new__(self.declared)
+        object.__setattr__(view, "__dict__", dict(switch.content))
+        token = _candidate.set((self, view))
+        try:
+            yield view
+        finally:
+            _candidate.reset(token)
+
+    @property
     def is_filled(self) -> bool:
         """Whether a set has been accepted."""
         return self._first is not None
@@ -118,40 +177,47 @@ class Store(Generic[S]):
     @property
     def generation(self) -> Generation:
         """The last accepted generation. A field with ``activate_after`` may still be pending."""
-        generation: Generation = self.view.__dict__["_generation"]
+        generation: Generation = self._view.__dict__["_generation"]
         return generation
 
     @property
     def config(self) -> object:
         """The config that belongs to the values in use; None before the first generation."""
-        return self.view.__dict__.get("_config")
+        config: Callable[[], object] | None = self.view.__dict__.get("_config")
+        return None if config is None else config()
 
     def set_config(self, config: object) -> None:
         """Replace the config that belongs to the values in use."""
-        object.__setattr__(self.view, "__dict__", {**self.view.__dict__, "_config": config})
+        content = {**self._view.__dict__, "_config": conceal(config)}
+        object.__setattr__(self._view, "__dict__", content)
 
     def accept(self, load_result: LoadResult, *, now: bool = False) -> Change | None:
-        """Accept a loaded set, and activate its fields that have no ``activate_after``.
+        """Plan and commit in one step: see :meth:`plan_acceptance`."""
+        return self.commit(self.plan_acceptance(load_result, now=now))
+
+    def advance(self, *, now: bool = False) -> Change | None:
+        """Plan and commit in one step: see :meth:`plan_activation`."""
+        return self.commit(self.plan_activation(now=now))
+
+    def plan_acceptance(self, load_result: LoadResult, *, now: bool = False) -> PlannedSwitch:
+        """Plan to accept a loaded set, and to activate its fields without ``activate_after``.
 
         Args:
             load_result: the loaded set.
             now: whether to activate all fields at once, including pending ones. Default False.
 
-        Returns:
-            The change of the values in use; None without one, and for the first generation.
-
         Raises:
-            Exception: the config could not be prepared; nothing has changed.
+            Exception: the config could not be prepared.
         """
         moment = self._clock()
         if self._first is None:
-            config = self._prepare(load_result.values)
-            self._first = Generation(1, load_result, moment, time.time())
-            self._publish(self._first, load_result.values, config)
-            return None
+            first = Generation(1, load_result, moment, time.time())
+            config = conceal(self._prepare(load_result.values))
+            content = self._content(first, load_result.values, config)
+            return PlannedSwitch(first, moment, {}, load_result.values, content, None)
         generation = Generation(self.generation.number + 1, load_result, moment, time.time())
         changed = changed_fields(load_result, self.generation.load_result)
-        all_periods = self._moved(moment, math.inf, moment) if now else dict(self._periods)
+        all_periods = self._periods_at(moment, now=now)
         for attribute in changed:
             field = load_result.field_index.by_attribute[attribute]
             since = moment + (0.0 if now else field.activate_after)
@@ -159,28 +225,51 @@ class Store(Generic[S]):
             last = last.replace(until=since + field.accept_old_for)
             period = ValuePeriod(load_result.values.get(attribute), generation.number, since)
             all_periods[attribute] = (*before, last, period)
-        return self._activate_due(generation, moment, all_periods)
+        return self._plan(generation, moment, all_periods)
 
-    def advance(self, *, now: bool = False) -> Change | None:
-        """Activate the values that are due, and drop those that are no longer accepted.
+    def plan_activation(self, *, now: bool = False) -> PlannedSwitch:
+        """Plan to activate the values that are due, and to drop those no longer accepted.
 
         Args:
             now: whether to activate all pending values at once. Default False.
 
-        Returns:
-            The change of the values in use; None without one.
-
         Raises:
-            Exception: the config could not be prepared; nothing has changed.
+            Exception: the config could not be prepared.
         """
         moment = self._clock()
-        all_periods = self._moved(moment, math.inf, moment) if now else dict(self._periods)
-        return self._activate_due(self.generation, moment, all_periods)
+        return self._plan(self.generation, moment, self._periods_at(moment, now=now))
 
-    def postpone(self, seconds: float) -> None:
-        """Delay the values that are due and could not be activated by some seconds from now."""
-        moment = self._clock()
-        self._periods = self._moved(self._last_activation, moment, moment + seconds)
+    def commit(self, switch: PlannedSwitch, rebuilt: S | None = None) -> Change | None:
+        """Use the values of a plan. Nothing else may be committed between both.
+
+        Args:
+            switch: the plan.
+            rebuilt: the set of a rebuild, which becomes live. With it, ``accept_old_for`` of the
+                values that are replaced starts now, and not at the time of the plan.
+
+        Returns:
+            The change of the values in use; None without one, and for the first generation.
+        """
+        periods = switch.periods
+        if rebuilt is not None:
+            self._views.add(rebuilt)
+            last = self._last_activation
+            periods = self._moved(periods, last, switch.moment, self._clock())
+        if self._first is None:
+            self._first = switch.generation
+        # A period that became due during a rebuild is later than the plan, and next_due has it.
+        self._last_activation = switch.moment
+        self._periods = periods
+        self._current = switch.values
+        for view in self._views:
+            object.__setattr__(view, "__dict__", switch.content)
+        return switch.change
+
+    def postpone(self, seconds: float) -> list[str]:
+        """Delay values that are due and could not be activated, and return their fields."""
+        moment, before = self._clock(), self._periods
+        self._periods = self._moved(before, self._last_activation, moment, moment + seconds)
+        return [each for each, periods in self._periods.items() if periods != before[each]]
 
     @property
     def next_due(self) -> float:
@@ -201,9 +290,14 @@ class Store(Generic[S]):
     def due(self, attribute: str) -> float | None:
         """Return the seconds until the newest value is activated; None if it is current."""
         moment = self._clock()
-        periods = self._periods.get(attribute, ())
-        later = [period.since for period in periods if period.since > moment]
-        return max(later) - moment if later else None
+        periods = self._periods.get(attribute)
+        left = periods[-1].since - moment if periods else 0.0
+        return left if left > 0 else None
+
+    def is_pending(self, attribute: str) -> bool:
+        """Return whether the newest value of a field has not come into use."""
+        newest = self._periods.get(attribute, ())[-1:]
+        return any(period.since > self._last_activation for period in newest)
 
     def accepted(self, attribute: str) -> tuple[Value, ...]:
         """Return every accepted value of a field, the current one first.
@@ -216,7 +310,8 @@ class Store(Generic[S]):
         current = self.view.__dict__[attribute]
         periods = reversed(self._periods.get(attribute, ()))
         others = [period.value for period in periods if period.until > moment]
-        found = [current, *others, self._current.get(f"{attribute}.previous")]
+        in_use = self._view.__dict__[attribute]  # in a rebuild, the current one comes after it
+        found = [current, in_use, *others, self._current.get(f"{attribute}.previous")]
         return tuple(dict.fromkeys(value for value in found if value is not None))
 
     def all_accepted_values(self) -> list[Value]:
@@ -224,19 +319,25 @@ class Store(Generic[S]):
         others = [period.value for periods in list(self._periods.values()) for period in periods]
         return [*self._current.values(), *(value for value in others if value is not None)]
 
-    def _moved(self, after: float, until: float, since: float) -> _Periods:
-        """Return the periods, in which those that start after ``after`` start at ``since``.
+    def _periods_at(self, moment: float, *, now: bool) -> _Periods:
+        """Return the periods, in which pending ones start at ``moment`` if ``now``."""
+        periods = self._periods
+        return self._moved(periods, moment, math.inf, moment) if now else dict(periods)
+
+    def _moved(self, known: _Periods, after: float, until: float, since: float) -> _Periods:
+        """Return periods, in which those that start after ``after`` start at ``since``.
 
         The ``accept_old_for`` of the values that they replace starts at the same time.
 
         Args:
+            known: the periods.
             after: periods that start until then are not moved.
             until: periods that start later are not moved.
             since: the new start.
         """
         fields = self.generation.load_result.field_index.by_attribute
         all_periods = {}
-        for attribute, periods in self._periods.items():
+        for attribute, periods in known.items():
             moved = list(periods)
             for number, period in enumerate(periods):
                 if number and after < period.since <= until:
@@ -246,10 +347,8 @@ class Store(Generic[S]):
             all_periods[attribute] = tuple(moved)
         return all_periods
 
-    def _activate_due(
-        self, generation: Generation, moment: float, all_periods: _Periods
-    ) -> Change | None:
-        """Publish the values that are current at ``moment``, and drop periods that are over."""
+    def _plan(self, generation: Generation, moment: float, all_periods: _Periods) -> PlannedSwitch:
+        """Plan the values that are current at ``moment``, without the periods that are over."""
         current = dict(self._current)
         numbers: dict[str, int] = {}
         for attribute, periods in all_periods.items():
@@ -267,29 +366,30 @@ class Store(Generic[S]):
                 current[attribute] = now.value
         before = self._current
         names = tuple(each for each in self._fields if not _is_same(before, current, each))
-        config = self._prepare(current) if names else self.config
-        self._last_activation = moment
-        self._periods = all_periods
+        change = None
+        content: Mapping[str, Any] = self._view.__dict__
         if names or generation is not self.generation:
-            self._publish(generation, current, config)
-        if not names:
-            return None
-        replaced, new = ({name: each.get(name) for name in names} for each in (before, current))
-        return Change(names, replaced, new, max(numbers[name] for name in names))
+            config = conceal(self._prepare(current)) if names else content["_config"]
+            content = self._content(generation, current, config)
+        if names:
+            replaced, new = ({name: each.get(name) for name in names} for each in (before, current))
+            change = Change(names, replaced, new, max(numbers[name] for name in names))
+        return PlannedSwitch(generation, moment, all_periods, current, content, change)
 
-    def _publish(
-        self, generation: Generation, current: Mapping[str, Value], config: object
-    ) -> None:
-        """Publish values and config in one assignment, so that no reader sees a part of them."""
+    def _content(
+        self, generation: Generation, current: Mapping[str, Value], config: Callable[[], object]
+    ) -> dict[str, Any]:
+        """Return all attributes of the live set, so that no reader sees a part of a switch.
+
+        The config is concealed, because it may contain values that a traceback would show.
+        """
         values = _complete(self.declared, current)
         # For get_secret(): text secrets by name; None for an absent optional one.
         fields = self._fields.items()
         by_name = {each.name: values[key] for key, each in fields if each.kind is Secret}
         pinned = make_set(self.declared, current)
         kept = {"_generation": generation, "_config": config}
-        values |= {**kept, "_by_name": by_name, "_pinned": pinned}
-        self._current = current
-        object.__setattr__(self.view, "__dict__", values)
+        return {**values, **kept, "_by_name": by_name, "_pinned": pinned}
 
 
 def _complete(declared: type[SecretSet], values: Mapping[str, Value]) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import warnings
 from collections.abc import Callable  # noqa: TC003  (typing.get_type_hints() needs it)
 from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar, final
 
@@ -18,6 +20,44 @@ Plain = TypeVar("Plain", str, bytes)
 
 
 _SALT = os.urandom(16)
+
+
+_DISPLAYS = frozenset({"logging", "loguru", "rich", "structlog"})
+"""Packages that format an object only to show it."""
+
+
+_CONVERTERS = frozenset({"psycopg", "sqlalchemy", "urllib"})
+"""Packages that accept any object, and send its ``str`` to a server."""
+
+
+class _MisuseWarnings:
+    """Warnings of a secret that is used as if it were its plain value.
+
+    Attributes:
+        are_enabled: whether an application runs in the development or the test profile.
+        reported: the call sites that were reported, each by file and line.
+    """
+
+    def __init__(self) -> None:
+        self.are_enabled = False
+        self.reported: set[tuple[str, int]] = set()
+
+    def report(self, name: str, problem: str) -> None:
+        """Warn once for each call site of the operation on a secret that calls this method."""
+        caller = sys._getframe(2)  # noqa: SLF001  (there is no public way to a frame)
+        if caller.f_globals.get("__name__", "").partition(".")[0] in _DISPLAYS:
+            return
+        from hive_boot.redaction.registry import first_frame_outside  # noqa: PLC0415  (for mistakes only)
+
+        site = first_frame_outside(caller)
+        line = (site.f_code.co_filename, site.f_lineno)
+        if line not in self.reported:
+            self.reported.add(line)
+            text = f"{problem}. Fix: use .reveal() of {name} to get the plain value."
+            warnings.warn_explicit(text, UserWarning, *line)
+
+
+misuse_warnings: _MisuseWarnings = _MisuseWarnings()
 
 
 class _Opaque(Generic[Plain]):
@@ -71,6 +111,9 @@ class _Opaque(Generic[Plain]):
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
+            if misuse_warnings.are_enabled and isinstance(other, str | bytes):
+                problem = f"{self!r} is compared with a {type(other).__name__}, and never equals it"
+                misuse_warnings.report(self._name, problem)
             return NotImplemented
         return _is_equal(self._open, other._open)
 
@@ -80,9 +123,17 @@ class _Opaque(Generic[Plain]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r}, '***')"
 
-    __str__ = __repr__
+    def __str__(self) -> str:
+        if misuse_warnings.are_enabled:
+            caller = sys._getframe(1)  # noqa: SLF001  (there is no public way to a frame)
+            package = caller.f_globals.get("__name__", "").partition(".")[0]
+            if package in _CONVERTERS:
+                misuse_warnings.report(self._name, f"{package} received {self!r} as a text")
+        return repr(self)
 
     def __format__(self, spec: str, /) -> str:
+        if misuse_warnings.are_enabled:
+            misuse_warnings.report(self._name, f"{self!r} is formatted into a text")
         return repr(self)
 
     def __copy__(self) -> Self:

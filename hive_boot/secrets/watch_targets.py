@@ -6,11 +6,11 @@ import os
 import re
 from contextlib import suppress
 from operator import attrgetter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
 from hive_boot.secrets.sources.directories import MAX_SUBDIRECTORIES, find_subdirectories
+from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -111,8 +111,8 @@ class WatchSnapshot(Record):
 
     Attributes:
         targets: the paths to watch, each with the names of interest in it; None for all names.
-        secret_directories: the targets that are mounted directories of secrets. Names that
-            begin with two dots are of interest there too.
+        secret_directories: the targets that are mounted directories of secrets. Their
+            subdirectories and ``..data`` are of interest too.
         roots: the identities of the targets; if they differ, a new watch is needed.
         contents: the signatures of the declared files, whose content is not read.
         pinned: the declared files that are mount points.
@@ -124,25 +124,34 @@ class WatchSnapshot(Record):
     contents: tuple[object, ...]
     pinned: tuple[MountedFile, ...]
 
-    def is_relevant(self, path: str) -> bool:
-        """Return whether an event at ``path`` may concern a declared secret."""
+    def is_relevant(self, path: str, is_directory: bool | None = None) -> bool:  # noqa: FBT001  (an attribute of the path)
+        """Return whether an event at ``path`` may concern a declared secret.
+
+        Args:
+            path: the path.
+            is_directory: whether it is a directory; None if that is unknown.
+        """
         if path in self.secret_directories or self.targets.get(path, _NONE) is None:
             return True
         above, name = os.path.split(path)
         names = self.targets.get(above, _NONE)
         if names is None or name in names:
             return True
+        if above not in self.secret_directories or name.startswith("."):
+            return name == _DATA and above in self.secret_directories
         # A subdirectory with any name may hold secrets.
-        is_entry = above in self.secret_directories
-        return is_entry and (name.startswith("..") or os.path.isdir(path))
+        return os.path.isdir(path) if is_directory is None else is_directory
 
-    def is_sibling(self, path: str) -> bool:
-        """Return whether ``path`` is an entry of a directory of secrets."""
-        return os.path.dirname(path) in self.secret_directories
+    def changes_targets(self, path: str, is_directory: bool | None = None) -> bool:  # noqa: FBT001  (an attribute of the path)
+        """Return whether an event at a relevant path may change the paths to watch.
 
-    def changes_targets(self, path: str) -> bool:
-        """Return whether an event at ``path`` may change the paths to watch."""
-        return path in self.targets or os.path.dirname(path) not in self.secret_directories
+        Args:
+            path: the path.
+            is_directory: whether it is a directory; None if that is unknown.
+        """
+        if path in self.targets or os.path.dirname(path) not in self.secret_directories:
+            return True
+        return os.path.isdir(path) if is_directory is None else is_directory
 
 
 class WatchTargets:
@@ -194,9 +203,12 @@ class WatchTargets:
         """
         found = {}
         for directory in directories:
-            real = os.path.realpath(directory)
+            # join() once: there may be a thousand names, every few seconds.
+            shown, real = (
+                os.path.join(each, "") for each in (directory, os.path.realpath(directory))
+            )
             for name in [*self._declared_entries(directory), *self._nested]:
-                found[os.path.join(directory, name)] = os.path.join(real, name)
+                found[shown + name] = real + name
         return found
 
     def _declared_entries(self, directory: str) -> dict[str, bool | None]:
@@ -264,9 +276,9 @@ class WatchTargets:
         with suppress(OSError):
             link = os.readlink(os.path.join(directory, _DATA))
         base = directory if link is None else os.path.join(directory, link)
-        names = sorted(self._declared_entries(base))
-        files = [(name, _signature(os.path.join(base, name))) for name in names]
-        below = [_signature(os.path.join(base, name)) for name in self._nested]
+        above = os.path.join(base, "")
+        files = [(name, _signature(above + name)) for name in sorted(self._declared_entries(base))]
+        below = [_signature(above + name) for name in self._nested]
         return link, _signature(base)[:3], tuple(files), tuple(below)
 
 
@@ -334,7 +346,7 @@ def read_mounts(table: str = MOUNT_TABLE) -> list[Mount]:
         table: the path of a mount table.
     """
     try:
-        raw = Path(table).read_bytes()
+        raw = read_regular_file(table)
     except OSError:
         return []
     # A path is bytes, which need not be UTF-8.

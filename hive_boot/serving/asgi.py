@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +31,14 @@ from hive_boot.serving.endpoints import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from anyio.abc import TaskGroup
 
     from hive_boot.runtime.status import Status
     from hive_boot.serving.endpoints import App, Message, Receive, Scope, Send
+
+    Lease = Callable[[], AbstractContextManager[Callable[[], dict[str, Any]]]]
 
 
 _WEBSOCKET_OPEN = frozenset({"websocket.accept", "websocket.send"})
@@ -261,6 +263,11 @@ _TRY_AGAIN_LATER = 1013
 """WebSocket close code "try again later", registered with the IANA."""
 
 
+def no_lease() -> AbstractContextManager[Callable[[], dict[str, Any]]]:
+    """Return the lease of a request to an application whose resources are never rebuilt."""
+    return nullcontext(dict)
+
+
 class ReadinessMiddleware:
     """ASGI middleware that answers probes, and other requests only when the application serves.
 
@@ -274,6 +281,8 @@ class ReadinessMiddleware:
         state: returns the lifespan state; called for each request.
         phase: returns the state of the run; called for each request. Default: the state in
             ``status()``, which is slower.
+        lease: returns a block for a request, which yields a function that returns the values of
+            resources; these continue until its end. Default: no resource is ever rebuilt.
     """
 
     def __init__(
@@ -283,10 +292,12 @@ class ReadinessMiddleware:
         state: Callable[[], dict[str, Any]],
         *,
         phase: Callable[[], State] | None = None,
+        lease: Lease = no_lease,
     ) -> None:
         self._app = app
         self._status = status
         self._values = state
+        self._lease = lease
         self._phase = phase or (lambda: status().state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -304,11 +315,14 @@ class ReadinessMiddleware:
             return
         if is_http and scope["http_version"].startswith("1"):
             send = self._with_connection_close(send)
-        # A shallow copy of the state for each request: the ASGI specification requires it.
-        # Resources in it may be secret: no local variable may show them in a traceback.
-        await self._app(
-            {**scope, "state": {**scope.get("state", {}), **self._values()}}, receive, send
-        )
+        with self._lease() as rebuilt:
+            # A shallow copy of the state for each request: the ASGI specification requires it.
+            # Resources in it may be secret: no local variable may show them in a traceback.
+            await self._app(
+                {**scope, "state": {**scope.get("state", {}), **self._values(), **rebuilt()}},
+                receive,
+                send,
+            )
 
     def _accepts_requests(self, phase: State) -> bool:
         # After a failed start the state is STOPPING too, and requests must be rejected.
@@ -450,6 +464,7 @@ class LifespanMiddleware(ReadinessMiddleware):
         lifespan: returns the context of a run, which yields the lifespan state.
         status: returns the status of the application.
         phase: as for :class:`ReadinessMiddleware`.
+        lease: as for :class:`ReadinessMiddleware`.
     """
 
     def __init__(
@@ -459,8 +474,9 @@ class LifespanMiddleware(ReadinessMiddleware):
         status: Callable[[], Status],
         *,
         phase: Callable[[], State] | None = None,
+        lease: Lease = no_lease,
     ) -> None:
-        super().__init__(app, status, lambda: self._lifespan_state, phase=phase)
+        super().__init__(app, status, lambda: self._lifespan_state, phase=phase, lease=lease)
         self._lifespan = lifespan
         self._lifespan_state: dict[str, Any] = {}
         self._has_logged = False

@@ -233,6 +233,7 @@ def describe(status: Status) -> dict[str, Any]:
         "mode": status.mode,
         "profile": status.profile,
         "generation": status.generation,
+        "certificates": dict(status.certificates),
         "uptime": round(status.uptime, 3),
     }
 

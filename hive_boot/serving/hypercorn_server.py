@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
 from hypercorn.config import Config, Sockets
 from hypercorn.logging import Logger
+
+from hive_boot.lifecycle.tasks import handshakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +20,10 @@ if TYPE_CHECKING:
     from hypercorn.typing import ResponseSummary, WWWScope
 
     from hive_boot.serving.endpoints import App
+
+
+_HANDSHAKE_TIMEOUT = 0.5
+"""Seconds that a shutdown waits for the TLS handshakes of clients; on trio until its end."""
 
 
 class _Logger(Logger):
@@ -92,6 +99,9 @@ class HypercornServer(Config):
             # hypercorn calls this function when it accepts connections.
             self._on_started()
             await self._stopping.wait()
+            if backend == "asyncio" and self._context is not None:
+                seconds = min(_HANDSHAKE_TIMEOUT, self.graceful_timeout)
+                asyncio.get_running_loop().call_later(seconds, self._end_handshakes)
 
         self._sock = sock
         await serve(self._app, self, shutdown_trigger=wait, mode="asgi")  # type: ignore[arg-type]
@@ -100,6 +110,12 @@ class HypercornServer(Config):
         """Close the listening sockets, and limit the shutdown in seconds."""
         self.graceful_timeout = seconds
         self._stopping.set()
+
+    def _end_handshakes(self) -> None:
+        """Close connections whose handshake has not ended, for which asyncio.Server waits."""
+        for task, context in handshakes().items():
+            if context is self._context:
+                task.cancel()
 
     @property
     def ssl_enabled(self) -> bool:

@@ -5,6 +5,7 @@ prometheus-client is optional: this module is imported at the first scrape.
 
 from __future__ import annotations
 
+from copy import copy
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 
+from hive_boot.redaction.registry import redact
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from prometheus_client.core import Metric
+    from prometheus_client.core import Metric, Sample
 
     from hive_boot.runtime.status import Status
 
@@ -60,6 +63,8 @@ def _labelled(status: Status) -> Iterator[tuple[_Family, str, str, str, Mapping[
     yield counter, "rotations", "Rotations by result.", "result", counts
     text = "Failed calls of a rotation hook."
     yield counter, "hook_failures", text, "hook", status.hook_failures
+    text = "When the certificate of a TLS context expires."
+    yield gauge, "certificate_expiry_timestamp_seconds", text, "secret", status.certificates
     passing = {each.name: each.passing for each in status.contributors}
     text = "Whether a readiness contributor lets /readyz answer 200."
     yield gauge, "readiness_passing", text, "contributor", passing
@@ -82,6 +87,8 @@ def _gauges(status: Status) -> Iterator[tuple[str, str, float]]:
 def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
     """Return the metrics of the application and of the process's default registry.
 
+    Hidden values in labels are replaced by ``***``.
+
     Args:
         status: the status of the application.
         accept: the ``Accept`` header of the scrape, which selects the format.
@@ -94,5 +101,38 @@ def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
     names = {metric.name for metric in own}
     # The application may have registered a Collector in the default registry too.
     others = [metric for metric in REGISTRY.collect() if metric.name not in names]
-    registry: Any = SimpleNamespace(collect=lambda: own + others)
+    shown = _redact_labels(own + others)
+    registry: Any = SimpleNamespace(collect=lambda: shown)
     return content_type, encode(registry)
+
+
+def _redact_labels(metrics: list[Metric]) -> list[Metric]:
+    """Return the metrics without hidden values in labels, such as the path of a request."""
+    samples = [sample for metric in metrics for sample in metric.samples]
+    sets = [sample.labels for sample in samples]
+    sets += [sample.exemplar.labels for sample in samples if sample.exemplar]
+    labels = [label for each in sets for label in each.values()]
+    text = "\n".join(map(str, labels))
+    return metrics if redact(text) is text else [_redacted(metric) for metric in metrics]
+
+
+def _redacted(metric: Metric) -> Metric:
+    """Return a copy of a metric with redacted labels.
+
+    Series that have the same labels then are added up, because Prometheus refuses duplicates.
+    """
+    found: dict[object, Sample] = {}
+    for sample in metric.samples:
+        labels = redact(sample.labels)
+        exemplar = sample.exemplar
+        if exemplar:
+            exemplar = exemplar._replace(labels=redact(exemplar.labels))
+        key = (sample.name, frozenset(labels.items()), str(sample.timestamp))
+        value = sample.value
+        if key in found:
+            # The time of creation is that of the first series.
+            value = found[key].value + (0 if sample.name.endswith("_created") else value)
+        found[key] = sample._replace(labels=labels, exemplar=exemplar, value=value)
+    shown = copy(metric)
+    shown.samples = list(found.values())
+    return shown

@@ -26,6 +26,7 @@ from hive_boot.serving.asgi import (
     ProxyHeadersMiddleware,
     ReadinessMiddleware,
     app_lifespan,
+    no_lease,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from hive_boot.serving.endpoints import App
     from hive_boot.serving.hypercorn_server import HypercornServer
     from hive_boot.serving.uvicorn_server import UvicornServer
-    from hive_boot.tls import ServerCertificate
+    from hive_boot.tls import LiveContext
 
 BACKLOG = 2048
 """Maximum number of connections that wait to be accepted; the kernel may allow fewer."""
@@ -350,10 +351,10 @@ class HttpService:
         timings: how long the server may take to end.
 
     Attributes:
-        certificate: the certificate for TLS; None for plain HTTP.
+        tls: the context for TLS; None for plain HTTP.
     """
 
-    certificate: ServerCertificate | None = None
+    tls: LiveContext | None = None
     _server: HttpServer
 
     def __init__(  # noqa: PLR0913  (the address, and functions of the run)
@@ -374,7 +375,14 @@ class HttpService:
         self._fd = fd
         self._timings = timings
         self._values: dict[str, Any] = {}
-        self._middleware: App = ReadinessMiddleware(app, status, lambda: self._values, phase=phase)
+        self._lease = no_lease
+        self._middleware: App = ReadinessMiddleware(
+            app,
+            status,
+            lambda: self._values,
+            phase=phase,
+            lease=lambda: self._lease(),  # noqa: PLW0108  (the run replaces it)
+        )
         self._done = anyio.Event()
         self._accepting = anyio.Event()
 
@@ -411,12 +419,11 @@ class HttpService:
         try:
             with fallback_handler(*self._server.access_loggers):
                 status: Any = task_status
-                context = None
-                if self.certificate is not None:
+                if self.tls is not None:
                     task_status.started()
                     status = SimpleNamespace(started=self._accepting.set)
-                    context = await self.certificate.wait()
-                await self._server.serve(self._middleware, sock, context, task_status=status)
+                    await self.tls.wait()
+                await self._server.serve(self._middleware, sock, self.tls, task_status=status)
         finally:
             sock.close()
             self._done.set()
@@ -431,7 +438,7 @@ class HttpService:
         if not isinstance(name, tuple):
             return f"unix:{os.fsdecode(name)}"
         host, port = name[:2]
-        scheme = "http" if self.certificate is None else "https"
+        scheme = "http" if self.tls is None else "https"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     @asynccontextmanager
@@ -441,9 +448,9 @@ class HttpService:
         Raises:
             LifecycleError: the application reported that its startup or shutdown failed.
         """
-        if self.certificate is not None:
+        if self.tls is not None:
             await self._accepting.wait()
-        self._values = run.request_state
+        self._values, self._lease = run.request_state, run.lease_for_request
         async with app_lifespan(self._app, self._values):
             yield
 

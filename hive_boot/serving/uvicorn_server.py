@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import uvicorn
 
+from hive_boot.lifecycle.tasks import handshakes
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from socket import socket
@@ -109,11 +111,19 @@ class UvicornServer(uvicorn.Server):
 
         uvicorn closes them at once, and their clients get an error. Go's net/http waits for up to
         5 s: https://pkg.go.dev/net/http#Server.Shutdown
+
+        Clients whose TLS handshake has not ended then are disconnected: from Python 3.12 on the
+        end of an asyncio server waits for them.
         """
         seconds = min(_FIRST_REQUEST_TIMEOUT, self.config.timeout_graceful_shutdown or 0)
         connections = self.server_state.connections
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while any(getattr(each, "cycle", each) is None for each in connections):  # noqa: ASYNC110  (uvicorn has no event for it)
+                while self.config.ssl in handshakes().values() or any(  # noqa: ASYNC110  (uvicorn has no event for it)
+                    getattr(each, "cycle", each) is None for each in connections
+                ):
                     await asyncio.sleep(0.01)
+        for task, context in handshakes().items():
+            if context is self.config.ssl:
+                task.cancel()
         await super().shutdown(sockets)

@@ -15,6 +15,7 @@ from tests.canary.canaries import ENVIRONMENT
 from tests.canary.programs import lives
 from tests.canary.programs.declared import Canaries
 from tests.canary.programs.lives import HANDLES, declare, holding
+from tests.canary.programs.telling import plainly
 from tests.canary.test_frames import InjectedError, search
 
 pytestmark = pytest.mark.anyio
@@ -70,7 +71,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401, ARG
     """Fail, with all that requests and lifespans are given."""
     if scope["type"] == "lifespan":
         await receive()
-    await fail(scope["state"]["plain"])
+    await fail(f"{scope['state']['plain']} {scope['state']['rebuilt']}")
 
 
 async def nothing(*_: object) -> Any:  # noqa: ANN401  (as above)
@@ -85,13 +86,20 @@ async def test_a_served_application_that_fails() -> None:
     """Parts whose values are plain are given to requests and lifespans, and no frame shows them."""
     boot = Bootstrap(Canaries)
     holding(boot)
+
+    @boot.resource(rebuild_on="jwt_secret")
+    async def rebuilt(secrets: Canaries) -> str:
+        return plainly(secrets)
+
     async with boot.running():
         run = boot._run  # noqa: SLF001  (what a server's side is given)
         assert run is not None
         with pytest.raises(InjectedError) as lifespan:
             async with app_lifespan(app, run.request_state):
                 pass
-        gate = ReadinessMiddleware(app, boot.status, lambda: run.request_state)
+        gate = ReadinessMiddleware(
+            app, boot.status, lambda: run.request_state, lease=run.lease_for_request
+        )
         with pytest.raises(InjectedError) as request:
             await InFlightRequests(gate)(dict(REQUEST), nothing, nothing)
     for error in (lifespan.value, request.value):

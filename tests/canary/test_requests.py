@@ -50,7 +50,7 @@ def serving(
 ) -> Iterator[tuple[Service, httpx2.Client]]:
     """Serve, and collect what was written when it is over."""
     with started(home, *arguments, **variables) as service:
-        with httpx2.Client(base_url=service.url) as client:
+        with httpx2.Client(base_url=service.url, timeout=60) as client:
             yield service, client
         service.stop()
     outputs.add("stdout or stderr", service.output)

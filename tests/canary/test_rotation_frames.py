@@ -20,12 +20,17 @@ from hive_boot.secrets.store import Store
 from hive_boot.testing import MountedVolume
 from tests.canary.canaries import CANARIES, Canary, make
 from tests.canary.programs.declared import Canaries
+from tests.canary.programs.lives import OddError
+from tests.canary.programs.telling import plainly
 from tests.canary.test_frames import fail, search
 
 pytestmark = pytest.mark.anyio
 
 LATER = [make(canary.name) for canary in CANARIES]
 """What the secrets become."""
+
+FIRST = next(canary.value for canary in CANARIES if canary.name == "PASSPHRASE")
+"""What one of them is at first."""
 
 FAULTS: dict[str, tuple[object, str]] = {
     "open": (os, "open"),
@@ -37,7 +42,7 @@ FAULTS: dict[str, tuple[object, str]] = {
     "compare": (reload, "changed_fields"),
     "cover": (RedactionScope, "register_values"),
     "make a set": (store, "make_set"),
-    "accept": (Store, "accept"),
+    "accept": (Store, "plan_acceptance"),
     "tell": (rotation_hooks.HookRunner, "notify"),
 }
 """What can be made to fail deep inside a rotation."""
@@ -87,4 +92,30 @@ async def test_a_rotation_that_breaks(
                 patch.setattr(*FAULTS[fault], fail)
                 with pytest.raises(BootError) as caught:
                     await boot.reload()
+    assert search(caught.value, *told, canaries=[*CANARIES, *LATER])
+
+
+async def test_a_rebuild_that_fails(tmp_path: Path) -> None:
+    """Its error holds the new values; the problem, the log and our frames hold none of them."""
+    volume = MountedVolume(tmp_path / "volume")
+    volume.publish(files(CANARIES))
+    boot = Bootstrap(Canaries, mode="kubernetes", secrets_dirs=volume.path)
+    fields = [*Canaries._field_index.fields]  # noqa: SLF001  (what is declared)
+
+    @boot.resource(rebuild_on=fields)
+    async def pool(secrets: Canaries) -> str:
+        if str(secrets.passphrase and secrets.passphrase.reveal()) != FIRST:
+            raise OddError(plainly(secrets))
+        return plainly(secrets)
+
+    @boot.resource
+    async def user(pool: str) -> str:
+        return pool
+
+    with tracked() as told:
+        async with boot.running():
+            volume.publish(files(LATER))
+            with pytest.raises(BootError) as caught:
+                await boot.reload()
+    assert "OddError" in str(caught.value)
     assert search(caught.value, *told, canaries=[*CANARIES, *LATER])

@@ -42,7 +42,7 @@ TOLD = {
         "JWT_SECRET has 30 characters",
         "is empty, but contained secrets that are in use",
         "is not UTF-8",
-        "generation 2 was refused: ",
+        "the candidate was refused: ",
     ],
     "hooks": [
         "The rotation hook 'hook, plain' failed for generation 2: ValueError: ",
@@ -58,7 +58,6 @@ TOLD = {
         "inotify is not available: WATCHFILES_FORCE_POLLING is set",
         "The secrets are watched by inotify again",
         "watcher='poll'",
-        "Watcher._watch: {",
     ],
     "threads": ["FieldCheck.call: {", "no answer within 1 s"],
     "broken": ["OddError"],

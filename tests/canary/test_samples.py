@@ -27,7 +27,6 @@ REACHED = [
     "_Expander._value in secrets/sources/dotenv.py",
     "_reject_invalid in secrets/validation.py",
     "FieldCheck.call in secrets/validation.py",
-    "_is_redactable in runtime/redaction_scope.py",
     "RedactionScope.unset_environ in runtime/redaction_scope.py",
     "_Opaque.__eq__ in secrets/value.py",
     "require_secret in secrets/global_access.py",
@@ -35,8 +34,14 @@ REACHED = [
     "_Known.observe in secrets/global_access.py",
     "LoadPipeline.load_once in runtime/load_pipeline.py",
     "Bootstrap.as_property.<locals>.reveal in bootstrap.py",
-    "Store._activate_due in secrets/store.py",
+    "Store._plan in secrets/store.py",
+    "Store.commit in secrets/store.py",
     "HookRunner.run in runtime/rotation_hooks.py",
+    "Rebuilder.start in runtime/rebuild.py",
+    "Rebuilder.switch in runtime/rebuild.py",
+    "Rebuilder._problem in runtime/rebuild.py",
+    "ResourceManager.switch in lifecycle/resources.py",
+    "ResourceManager.lease in lifecycle/resources.py",
 ]
 """What takes part in a start or a rotation with values from files, variables and ``.env``."""
 

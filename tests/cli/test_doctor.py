@@ -313,3 +313,40 @@ def test_it_runs_on_a_real_machine(tmp_path: Path) -> None:
     assert done.returncode in {0, 1}, done.stderr
     assert done.stderr == ""
     assert "Traceback" not in done.stdout
+
+
+FOLLOWING = """
+from hive_boot import Bootstrap, Secret, SecretSet
+
+class Needs(SecretSet):
+    '''Secrets of the application.'''
+    api_key: Secret
+
+boot = Bootstrap(Needs, watch=True)
+
+@boot.resource(rebuild_on="api_key")
+async def pool(secrets: Needs) -> str:
+    return secrets.api_key.reveal()
+
+@boot.resource
+async def cache(pool: str, secrets: Needs) -> str:
+    return pool + secrets.api_key.reveal()
+
+@boot.resource
+async def mailer(secrets: Needs) -> str:
+    return secrets.api_key.reveal()
+"""
+
+
+def test_a_resource_that_does_not_follow_is_named(
+    machine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the secret that it reads; one that is rebuilt with what it takes is not."""
+    write(machine / "run/secrets/api_key", "fake-value-of-the-key")
+    write(machine / "cwd/following_app.py", FOLLOWING)
+
+    assert main(["doctor", "following_app:boot", "--json"]) == 1
+
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    found = [(each["kind"], each["names"]) for each in findings]
+    assert found == [("no-rebuild", ["API_KEY", "mailer"])]

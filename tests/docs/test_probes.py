@@ -186,7 +186,11 @@ def test_the_names_are_right() -> None:
     """The page has exactly the existing paths, metrics with labels, and fields."""
     assert set(re.findall(r"^\| `(/[\w.]+)` \|", TEXT, re.MULTILINE)) == set(PATHS)
     shown = dict(re.findall(r"^\| `(hive_boot_\w+)(?:\{(\w+)\})?` \|", TEXT, re.MULTILINE))
-    status = Status(hook_failures={"reconnect": 0}, contributors=(ContributorStatus("broker"),))
+    status = Status(
+        hook_failures={"reconnect": 0},
+        contributors=(ContributorStatus("broker"),),
+        certificates={"TLS_CRT": 1.0},
+    )
     there = {
         sample.name: "".join(sample.labels)
         for family in text_string_to_metric_families(expose(status)[1].decode())

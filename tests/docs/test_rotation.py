@@ -103,6 +103,28 @@ anyio.run(main)
 """
 
 
+REBUILT = """
+from hive_boot import InvalidSecretsError
+from pools import main, orders, pool
+
+async def run():
+    async with boot.running() as secrets:
+        await main(orders)
+        before = pool.value
+        volume.publish({**FIRST, "DB_PASSWORD": "fake-revoked"})
+        await until(lambda: boot.status().rejected_names == ("pool",))
+        assert pool.value is orders.value is before
+        volume.publish({**FIRST, "DB_PASSWORD": "fake-password-2"})
+        await until(lambda: secrets.db_password.matches("fake-password-2"))
+        assert pool.value is orders.value is not before
+        assert await pool.value.query() == "fake-password-2"
+        assert before.is_open
+        await until(lambda: not before.is_open)
+
+anyio.run(run)
+"""
+
+
 @pytest.fixture
 def workplace(tmp_path: Path) -> Path:
     """Return a directory that contains the Python blocks of the page."""
@@ -125,7 +147,8 @@ def run(source: str, workplace: Path) -> tuple[str, str]:
 
 def test_every_block_is_tried() -> None:
     """Every block is covered by a test of this module."""
-    assert PYTHON.keys() == {"app.py", "pair.py", "checked.py", "settings.py", "tokens.py"}
+    names = {"app.py", "pair.py", "checked.py", "pools.py", "settings.py", "tokens.py"}
+    assert PYTHON.keys() == names
     assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(PYTHON)
     assert len(LOGGED) == 2
 
@@ -134,7 +157,7 @@ def test_a_rotation_and_a_refusal(workplace: Path) -> None:
     """New values are used and announced; bad ones are rejected, named, and logged as shown."""
     printed, logged = run(ROTATE, workplace)
     assert "generation 2 brought db_password" in printed
-    assert "reasons: generation 3 was refused: DB_PASSWORD length" in printed
+    assert "reasons: the candidate was refused: DB_PASSWORD length" in printed
     assert "pair: c k" in printed
     for line in LOGGED:
         assert line in logged.splitlines()
@@ -143,6 +166,13 @@ def test_a_rotation_and_a_refusal(workplace: Path) -> None:
 def test_a_check_of_the_application(workplace: Path) -> None:
     """A value that a check of the application rejects is not used."""
     run(CHECKED, workplace)
+
+
+def test_resources_that_follow(workplace: Path) -> None:
+    """A refused password keeps the pool; a good one brings a new pool, and what is built on it."""
+    printed, logged = run(REBUILT, workplace)
+    assert "True" in printed
+    assert "pool could not be rebuilt: PermissionError" in logged
 
 
 def test_settings_that_contain_secrets(workplace: Path) -> None:

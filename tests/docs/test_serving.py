@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from hive_boot._timings import DEFAULTS
 from hive_boot.serving.servers import HttpServer
 from hive_boot.testing import MountedVolume
 from tests.docs.reading import python_files, read_page, write_files
-from tests.fixtures.certificates import make_certificate
+from tests.fixtures.certificates import common_name, issue, make_certificate
 from tests.fixtures.ports import free_port
 from tests.serving.served import Served, asked, under
 from tests.support import run_child
@@ -137,6 +138,48 @@ def test_the_program_serves_tls(tmp_path: Path) -> None:
         assert it.end() == 0, it.err
 
 
+FACTORY = """
+import sys
+import uvicorn
+from mutual import boot, server_tls
+
+tls = {"ssl_context_factory": lambda config, default: server_tls}
+uvicorn.run(boot.asgi(boot.probes), port=PORT, log_level="warning", **tls)
+"""
+
+
+@pytest.mark.parametrize("module", ["mutual", "factory"])
+def test_the_contexts_of_the_page_follow(module: str, tmp_path: Path) -> None:
+    """A plain server with a client of httpx, and uvicorn as the owner of the process."""
+    port = free_port()
+    ca, _ = make_certificate(tmp_path, "ca")
+    pairs = [issue(tmp_path, name, "ca") for name in ("one", "two")]
+    volume = MountedVolume(tmp_path / "secrets")
+    volume.publish({"tls_crt": pairs[0][0], "tls_key": pairs[0][1], "tls_ca": ca})
+    sources = {**PYTHON, "factory.py": FACTORY.replace("PORT", "8444")}
+    files = {name: text.replace("8444", str(port)) for name, text in sources.items()}
+    mounted = {"HIVE_BOOT_MODE": "docker", "HIVE_BOOT_SECRETS_DIR": str(volume.path)}
+    trusted = ssl.create_default_context(cadata=ca)
+
+    def shown() -> str | None:
+        try:
+            plain = socket.create_connection(("127.0.0.1", port), timeout=30)
+        except ConnectionRefusedError:
+            return None
+        with plain, trusted.wrap_socket(plain, server_hostname="localhost") as tls:
+            return common_name(tls)
+
+    with under(module, cwd=write_files(tmp_path, files), **mounted) as it:
+        it.wait_for(lambda: shown() == "one")
+        if module == "mutual":
+            it.wait_told("hi")
+        volume.publish({"tls_crt": pairs[1][0], "tls_key": pairs[1][1], "tls_ca": ca})
+        it.wait_for(lambda: shown() == "two")
+        it.send(signal.SIGTERM)
+        it.end()
+    assert not it.logged("Traceback"), it.err
+
+
 def test_the_test_enters_the_client(tmp_path: Path) -> None:
     """The page's test passes with the required secret, and fails with the report without it."""
     cwd = write_files(tmp_path, {name: text.replace("8081", "0") for name, text in PYTHON.items()})
@@ -159,4 +202,5 @@ def test_names_and_numbers_are_true() -> None:
         HttpServer(server, "asyncio", options=options)
     with pytest.raises(DeclarationError, match="access_log"):
         HttpServer("uvicorn", "asyncio", options={"acess_log": False})
+    assert f"{DEFAULTS.full_read_interval:g} s while files are watched" in TEXT
     assert f"within {DEFAULTS.probe_port_retry_delay:g} seconds" in TEXT

@@ -1,4 +1,4 @@
-"""The table in docs/why.md and the script that measures it."""
+"""The tables in docs/why.md and the scripts that measure them."""
 
 import json
 import re
@@ -7,39 +7,50 @@ import sys
 
 import pytest
 
-from benchmarks.signals import reporting
-from benchmarks.signals.measurements import Answer
-from benchmarks.signals.scenarios import SCENARIOS
-from benchmarks.signals.subjects import OURS, SUBJECTS
+from benchmarks.comparison import Answer, Comparison, put_between_markers
+from benchmarks.rotations.scenarios import ROTATIONS
+from benchmarks.signals.scenarios import SIGNALS
 from tests.support import ROOT, child_environment
 
 TEXT = (ROOT / "docs" / "why.md").read_text("utf-8")
+COMPARISONS = pytest.mark.parametrize(
+    "comparison", [SIGNALS, ROTATIONS], ids=lambda each: each.name
+)
 
 
-def table() -> list[list[str]]:
+def measured(comparison: Comparison) -> str:
+    """Return the text between the markers of a table."""
+    return TEXT.split(comparison.begin)[1].split(comparison.end)[0]
+
+
+def table(comparison: Comparison) -> list[list[str]]:
     """Return the rows of the measured table, without the separator row."""
-    measured = TEXT.split(reporting.BEGIN)[1].split(reporting.END)[0]
-    rows = [line for line in measured.splitlines() if line.startswith("|")]
+    rows = [line for line in measured(comparison).splitlines() if line.startswith("|")]
     return [
         [cell.strip() for cell in row.strip("|").split(" | ")] for row in rows if "---" not in row
     ]
 
 
-def test_the_moments_are_those_of_the_script() -> None:
-    """The table has each of the fifteen scenarios, in order, with its question."""
-    moments = [row[0] for row in table()[1:]]
-    assert len(moments) == 15
-    assert [re.findall(r"\(`([\w-]+)`\)", moment) for moment in moments] == [
-        [scenario.name] for scenario in SCENARIOS
+def test_the_moments_are_as_many_as_the_page_names() -> None:
+    """There are fifteen scenarios of signals and ten of rotations."""
+    assert len(SIGNALS.scenarios) == 15
+    assert len(ROTATIONS.scenarios) == 10
+
+
+@COMPARISONS
+def test_the_moments_are_those_of_the_script(comparison: Comparison) -> None:
+    """The table has each of the scenarios, in order, with its question."""
+    assert [row[0] for row in table(comparison)[1:]] == [
+        f"**{scenario.title}** (`{scenario.name}`). {scenario.question}"
+        for scenario in comparison.scenarios
     ]
-    for moment, scenario in zip(moments, SCENARIOS, strict=True):
-        assert moment == f"**{scenario.title}** (`{scenario.name}`). {scenario.question}"
 
 
-def test_each_subject_has_its_column() -> None:
+@COMPARISONS
+def test_each_subject_has_its_column(comparison: Comparison) -> None:
     """Every subject has a column, and no cell is empty or unmeasured."""
-    head, *rows = table()
-    assert [cell.strip() for cell in head[1:]] == [subject.name for subject in SUBJECTS]
+    head, *rows = table(comparison)
+    assert head[1:] == [subject.name for subject in comparison.subjects]
     for row in rows:
         assert len(row) == len(head)
         for cell in row[1:]:
@@ -47,36 +58,44 @@ def test_each_subject_has_its_column() -> None:
             assert "not measured" not in cell
 
 
-def test_the_versions_are_listed() -> None:
+@COMPARISONS
+def test_the_versions_are_listed(comparison: Comparison) -> None:
     """The page has the measured versions and the command."""
-    measured = TEXT.split(reporting.BEGIN)[1]
-    for subject in SUBJECTS:
+    for subject in comparison.subjects:
         for name in subject.distributions:
-            assert re.search(rf"\b{re.escape(name)} \d[\w.]*", measured), name
-    assert "python -m benchmarks.signals --write docs/why.md" in TEXT
+            version = rf"\b{re.escape(name)} \d[\w.]*"
+            assert re.search(version, measured(comparison)), name
+    assert f"python -m benchmarks.{comparison.name} --write docs/why.md" in TEXT
 
 
-def test_a_table_takes_the_place_of_the_one_before() -> None:
+@COMPARISONS
+def test_a_table_takes_the_place_of_the_one_before(comparison: Comparison) -> None:
     """A new measurement changes only the text between the markers."""
     answers = {
-        (scenario.name, subject.name): Answer(good=True, seen="exit 0")
-        for scenario in SCENARIOS
-        for subject in SUBJECTS
+        (scenario.name, subject.name): Answer(good=True, seen="exit 0 | fake")
+        for scenario in comparison.scenarios
+        for subject in comparison.subjects
     }
-    new = reporting.markdown(SCENARIOS, SUBJECTS, answers)
-    text = reporting.put_between_markers(TEXT, new)
-    assert text.split(reporting.BEGIN)[0] == TEXT.split(reporting.BEGIN)[0]
-    assert text.split(reporting.END)[1] == TEXT.split(reporting.END)[1]
-    assert text.count("**yes**: exit 0") == len(answers)
-    assert reporting.put_between_markers(text, new) == text
+    new = comparison.markdown(answers)
+    markers = comparison.begin, comparison.end
+    text = put_between_markers(TEXT, new, *markers)
+    assert text.split(comparison.begin)[0] == TEXT.split(comparison.begin)[0]
+    assert text.split(comparison.end)[1] == TEXT.split(comparison.end)[1]
+    assert text.count("**yes**: exit 0 \\| fake") == len(answers)
+    assert put_between_markers(text, new, *markers) == text
     with pytest.raises(ValueError, match="has no lines"):
-        reporting.put_between_markers("nothing", new)
+        put_between_markers("nothing", new, *markers)
 
 
-def test_the_script_runs() -> None:
+@pytest.mark.parametrize(
+    ("comparison", "moments"),
+    [(SIGNALS, ["ready", "stops-fail"]), (ROTATIONS, ["swap"])],
+    ids=["signals", "rotations"],
+)
+def test_the_script_runs(comparison: Comparison, moments: list[str]) -> None:
     """The script reproduces the answers of hive_boot."""
-    moments = ["ready", "stops-fail"]
-    command = ["-m", "benchmarks.signals", "--subject", OURS.name, "--json"]
+    ours = comparison.subjects[0].name
+    command = ["-m", f"benchmarks.{comparison.name}", "--subject", ours, "--json"]
     command += [f"--only={moment}" for moment in moments]
     child = subprocess.run(
         [sys.executable, *command],
@@ -90,6 +109,6 @@ def test_the_script_runs() -> None:
     )
     scenarios = json.loads(child.stdout)["scenarios"]
     for moment in moments:
-        found = scenarios[moment][OURS.name]
+        found = scenarios[moment][ours]
         assert found["good"], found["seen"]
     assert child.returncode == 0, child.stderr

@@ -12,7 +12,8 @@ import anyio.abc
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import LifecycleError
-from hive_boot.lifecycle.resources import Resource, ResourceManager
+from hive_boot.lifecycle.instances import Resource
+from hive_boot.lifecycle.resources import ResourceManager
 from hive_boot.lifecycle.states import Timeline
 
 Act = Callable[[], Coroutine[Any, Any, object]]

@@ -5,7 +5,7 @@ import contextvars
 import anyio
 
 from hive_boot._timings import DEFAULTS, Timings
-from hive_boot.lifecycle.resources import Resource
+from hive_boot.lifecycle.instances import Resource
 from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.services import SupervisedTask
 from hive_boot.lifecycle.shutdown import ShutdownController

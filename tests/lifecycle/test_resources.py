@@ -14,8 +14,8 @@ import pytest
 
 from hive_boot import LifecycleError, ShutdownTimeoutError, StartupError
 from hive_boot._timings import Timings
-from hive_boot.lifecycle import resources as room
-from hive_boot.lifecycle.resources import Resource
+from hive_boot.lifecycle import instances, resources
+from hive_boot.lifecycle.instances import Resource
 from hive_boot.runtime.injection import start_order
 from tests.lifecycle.components import LONG, Diary, Life, enduring, raising
 from tests.support import until
@@ -341,7 +341,8 @@ async def test_the_first_of_those_that_hang_is_to_blame(
 ) -> None:
     """When the time of the whole is over, it is who has begun first, and not who waits."""
     clock = Clock()
-    monkeypatch.setattr(room, "time", clock)
+    monkeypatch.setattr(resources, "time", clock)
+    monkeypatch.setattr(instances, "time", clock)
 
     async def let_time_pass() -> None:
         await until(lambda: "cache starts" in diary)
@@ -368,7 +369,7 @@ async def test_a_start_that_cannot_be_cancelled_is_named(
     diary: Diary, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who hangs in its start and swallows the cancellation holds up the end, not the others."""
-    monkeypatch.setattr(room, "STOP_BUDGET_SHARE", 0.01)
+    monkeypatch.setattr(instances, "STOP_BUDGET_SHARE", 0.01)
     gate = anyio.Event()
     hung = diary.part("api", "pool", start=enduring(gate), timeout=SHORT)
     async with Life(diary.part("pool"), hung) as life:
@@ -529,7 +530,7 @@ async def test_those_below_one_that_hangs_have_their_share(
     diary: Diary, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What swallows its cancellation is named, and what it needs stops in peace all the same."""
-    monkeypatch.setattr(room, "STOP_BUDGET_SHARE", 0.01)
+    monkeypatch.setattr(instances, "STOP_BUDGET_SHARE", 0.01)
     gate = anyio.Event()
 
     async def take_a_moment() -> None:

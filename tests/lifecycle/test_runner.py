@@ -16,7 +16,7 @@ import pytest
 
 from hive_boot import IllegalTransitionError, LifecycleError, ShutdownTimeoutError, StartupError
 from hive_boot._timings import Timings
-from hive_boot.lifecycle.resources import Resource
+from hive_boot.lifecycle.instances import Resource
 from hive_boot.lifecycle.services import RestartPolicy, SupervisedTask
 from hive_boot.lifecycle.states import State
 from tests.fixtures.systemd import listening, notify_path, received

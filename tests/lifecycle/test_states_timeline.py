@@ -78,7 +78,7 @@ def test_steps_stand_in_the_order_of_their_beginning() -> None:
 
 def test_a_service_that_fails_for_years_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the runs of services the last ones are remembered, and of all else everything."""
-    monkeypatch.setattr(room, "_MAX_SERVICE_STEPS", 3)
+    monkeypatch.setattr(room, "_MAX_REPEATED_STEPS", 3)
     timeline = Timeline()
     phase = timeline.begin("ready", "phase")
     runs = [timeline.begin(f"run {number}", "service") for number in range(5)]

@@ -19,7 +19,8 @@ def _no_other_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def unwrapped() -> Iterator[None]:
     """Put back, at the end, what a test has put in the place of Python's own."""
-    known = [(owner, name, vars(owner).get(name)) for owner, name, *_ in PATCHED_FUNCTIONS]
+    functions = [entry[:2] for entry in PATCHED_FUNCTIONS if not isinstance(entry[0], str)]
+    known = [(owner, name, vars(owner).get(name)) for owner, name in functions]
     yield
     for owner, name, before in known:
         if before is not None:

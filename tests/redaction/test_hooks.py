@@ -32,6 +32,7 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
     "threading.excepthook": (threading, "excepthook"),
     "sys.unraisablehook": (sys, "unraisablehook"),
     "traceback.print_exception": (traceback, "print_exception"),
+    "TracebackException.print": (traceback.TracebackException, "print"),
     "warnings.formatwarning": (warnings, "formatwarning"),
 }
 
@@ -118,7 +119,8 @@ def started(*values: str) -> Redaction:
 
 def test_every_function_that_is_wrapped_is_looked_at_here() -> None:
     """No place is forgotten in these tests."""
-    assert {(owner, name) for owner, name, *_ in PATCHED_FUNCTIONS} == set(FUNCTIONS.values())
+    own = {entry[:2] for entry in PATCHED_FUNCTIONS if not isinstance(entry[0], str)}
+    assert own == set(FUNCTIONS.values())
 
 
 def test_a_start_wraps_and_the_end_restores() -> None:
@@ -145,6 +147,25 @@ def test_nothing_is_left_behind() -> None:
 
     assert "filter" not in vars(logging.Handler)
     assert registry.matcher is None
+
+
+def test_a_module_is_wrapped_once_it_is_imported() -> None:
+    """A start without asyncio does not import it, and the next one wraps what prints tasks."""
+    child = run_child(
+        "import sys\n"
+        "from hive_boot.redaction.hooks import Redaction\n"
+        "first, second, third = Redaction(), Redaction(), Redaction()\n"
+        "first.open()\n"
+        "print('asyncio' in sys.modules)\n"
+        "import asyncio.base_tasks\n"
+        "second.open()\n"
+        "wrapper = asyncio.base_tasks.print\n"
+        "third.open()\n"
+        "print(wrapper is print, asyncio.base_tasks.print is wrapper)\n"
+        "for each in (first, second, third): each.close()\n"
+        "print(hasattr(asyncio.base_tasks, 'print'))\n"
+    )
+    assert child.stdout.split() == ["False", "False", "True", "False"], child.stderr
 
 
 def test_importing_wraps_nothing() -> None:

@@ -2,12 +2,13 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Barrier
+from itertools import chain
+from threading import Barrier, Event, current_thread, main_thread
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hive_boot.redaction.matcher import MASK, Matcher
+from hive_boot.redaction.matcher import MASK, Hex, Matcher
 from hive_boot.redaction.opaque import conceal
 from tests.fixtures.cases import case
 from tests.support import texts_within_reach
@@ -22,6 +23,10 @@ ALPHABETS = (
     "ZQX7z;es",
 )
 """Few characters, so that needles overlap; special ones, so that none is taken for a pattern."""
+
+
+PLAIN = set("abAZQX7e09_.;-^|~z")
+"""Characters of which no escape consists."""
 
 
 def naive(needles: list[str], text: str) -> str:
@@ -69,9 +74,12 @@ def test_it_finds_what_the_shortest_code_finds(drawn: tuple[list[str], list[str]
     for text in texts:
         shown = matcher.scrub(text)
 
-        assert shown == naive(needles, text)
-        assert (shown is text) == (not any(needle in text for needle in needles))
-        assert not matcher.is_clean(text) or shown is text
+        # Beside the needles as they are, it finds them with escapes.
+        assert not any(needle in rest for needle in needles for rest in shown.split(MASK))
+        assert matcher.is_clean(text) == (shown is text)
+        assert shown is not text or not any(needle in text for needle in needles)
+        if set(text) <= PLAIN:
+            assert shown == naive(needles, text)
 
 
 @settings(deadline=None)
@@ -80,7 +88,11 @@ def test_a_needle_is_found_in_any_text(before: str, after: str, needle: str) -> 
     """A needle of any characters is found between any others."""
     text = before + needle + after
 
-    assert Matcher(partial(list, [needle])).scrub(text) == naive([needle], text)
+    shown = Matcher(partial(list, [needle])).scrub(text)
+
+    # A character before it may be a part of its escaped form, such as a backslash.
+    assert MASK in shown
+    assert not any(needle in rest for rest in shown.split(MASK))
 
 
 def test_nothing_is_looked_for_when_there_is_nothing() -> None:
@@ -226,9 +238,95 @@ def test_two_threads_may_look_first() -> None:
     assert matcher.scrub(text) == shown[0]
 
 
+@settings(deadline=None)
+@given(st.lists(st.tuples(needles_and_texts(), st.booleans()), min_size=2, max_size=5))
+def test_needles_are_added_and_removed(
+    drawn: list[tuple[tuple[list[str], list[str]], bool]],
+) -> None:
+    """A matcher that was changed finds what a new one finds that has the same needles."""
+    (first, _), *others = drawn
+    left = [*first[0]]
+    matcher = Matcher(partial(list, left))
+    matcher.build()
+    for (needles, _), is_kept in others:
+        matcher.update(added=needles, removed=())
+        if is_kept:
+            left += needles
+        else:
+            matcher.update(added=(), removed=needles)
+    texts = [text for (_, texts), _ in drawn for text in texts]
+
+    new = Matcher(partial(list, left))
+    assert [matcher.scrub(text) for text in texts] == [new.scrub(text) for text in texts]
+
+
+def test_a_needle_that_was_added_twice_is_removed_twice() -> None:
+    """Two values with a common part: the part is found as long as one of them is there."""
+    matcher = Matcher(lambda: ["fake-common-part", "fake-common-part", "fake-Zebra-0123"])
+    matcher.build()
+
+    shown = [matcher.scrub("fake-common-part fake-Zebra-0123")]
+    for _ in range(2):
+        matcher.update(added=(), removed=["fake-common-part"])
+        shown.append(matcher.scrub("fake-common-part fake-Zebra-0123"))
+
+    assert shown == [f"{MASK} {MASK}", f"{MASK} {MASK}", f"fake-common-part {MASK}"]
+
+
+def test_equal_texts_of_two_kinds_are_two_needles() -> None:
+    """The digits of one value are the text of another one: either stays without the other."""
+    digits = b"fake-value".hex()
+    separated = b"fake-value".hex(":").upper()
+    matcher = Matcher(lambda: [digits, Hex(digits)])
+    matcher.build()
+
+    assert matcher.scrub(f"{digits} {separated}") == f"{MASK} {MASK}"
+    matcher.update(added=(), removed=[digits])
+    assert matcher.scrub(f"{digits} {separated}") == f"{MASK} {MASK}"
+    matcher.update(added=[digits], removed=[Hex(digits)])
+    assert matcher.scrub(f"{digits} {separated}") == f"{MASK} {separated}"
+
+
+def test_a_thread_that_builds_late_forgets_no_added_needle() -> None:
+    """Of two threads that build at a time, the later one uses what the earlier one has built."""
+    is_building, may_end = Event(), Event()
+
+    def needles() -> list[str]:
+        if current_thread() is not main_thread():
+            is_building.set()
+            assert may_end.wait(60)
+        return ["fake-one-token"]
+
+    matcher = Matcher(needles)
+    with ThreadPoolExecutor(1) as thread:
+        late = thread.submit(matcher.scrub, "fake-one-token")
+        assert is_building.wait(60)
+        matcher.build()
+        matcher.update(added=["fake-two-token"], removed=())
+        may_end.set()
+
+        assert late.result(60) == MASK
+    assert matcher.scrub("fake-two-token") == MASK
+
+
+def test_a_search_that_has_begun_skips_no_needle() -> None:
+    """While one needle is removed, others with the same beginning are found."""
+    needles = [f"fake-Zebra-{number:04}" for number in range(200)]
+    matcher = Matcher(lambda: needles)
+    text = " ".join(needles)
+    searches = [index.spans(text) for _, index in matcher.build().searches]
+    begun = [next(spans) for spans in searches]
+    first, *others = needles
+    matcher.update(added=(), removed=[first])
+
+    found = {text[start:stop] for start, stop in [*begun, *chain(*searches)]}
+    assert found >= {*others}
+    assert [matcher.scrub(each) for each in needles] == [first, *[MASK] * 199]
+
+
 def test_nothing_on_it_leads_to_a_needle() -> None:
     """Who follows attributes and items of a matcher, used or not, finds no piece of a value."""
-    needle = "fake-Zebra-Quince-0123456789"
+    needle = "fake-ZebraQuince-0123456789"
     matcher = Matcher(conceal([needle, needle.encode().hex()]))
 
     before = texts_within_reach(matcher)
@@ -243,7 +341,7 @@ def test_nothing_on_it_leads_to_a_needle() -> None:
 
 def test_it_is_printed_without_a_needle() -> None:
     """A matcher in a traceback's variables, or in a format string, tells no value."""
-    cases: list[str] = ["{0}", "{0!r}", "{0._indexes}", "{0.is_clean.__globals__}"]
+    cases: list[str] = ["{0}", "{0!r}", "{0._index.searches}", "{0.is_clean.__globals__}"]
     for way in cases:
         with case(way):
             needle = "fake-Zebra-Quince"

@@ -200,7 +200,7 @@ def test_a_formatter_may_give_something_else_than_text() -> None:
 
     made: Any = handler.format(logging.makeLogRecord({"msg": VALUE}))
 
-    assert made == {"said": [MASK], "length": len(VALUE)}
+    assert made == {"said": [MASK], "length": len(MASK)}
 
 
 @pytest.mark.usefixtures("redaction")

@@ -553,3 +553,59 @@ def test_what_is_no_exception_is_printed_as_ever(capsys: pytest.CaptureFixture[s
     traceback.print_exception(None, None, None)
 
     assert capsys.readouterr().err == "NoneType: None\n"
+
+
+def test_a_traceback_that_a_program_prints_itself_shows_no_value(
+    redaction: Redaction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``TracebackException.print`` writes to stderr or to a file, with variables and without."""
+    exc = failed()
+    exc.__cause__ = KeyError(VALUE)
+    reports = [
+        traceback.TracebackException.from_exception(exc),
+        traceback.TracebackException.from_exception(exc, capture_locals=True),
+        traceback.TracebackException.from_exception(ExceptionGroup("two", [exc])),
+    ]
+    for report in reports:
+        with case(report):
+            file = StringIO()
+            report.print()
+            report.print(file=file, chain=False)
+            shown = capsys.readouterr().err
+            assert f"ValueError: {MASK}" in shown
+            assert f"ValueError: {MASK}" in file.getvalue()
+            assert VALUE not in shown + file.getvalue()
+    redaction.close()
+    reports[0].print()
+    assert f"ValueError: {VALUE}" in capsys.readouterr().err
+
+
+def test_a_stack_of_a_task_shows_no_value(
+    closed: Redaction, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``Task.print_stack`` shows a failed, a running and a finished task without the value."""
+
+    async def fail() -> None:
+        raise ValueError(VALUE)
+
+    async def main() -> None:
+        start(closed)
+        loop = asyncio.get_running_loop()
+        failing = loop.create_task(fail())
+        waiting = loop.create_task(asyncio.sleep(60), name=f"for {VALUE}")
+        await asyncio.wait([failing])
+        file = StringIO()
+        for task in (failing, waiting):
+            task.print_stack()
+            task.print_stack(file=file)
+        captured = capsys.readouterr()
+        for shown in (captured.out + captured.err, file.getvalue()):
+            assert f"ValueError: {MASK}" in shown
+            assert f"name='for {MASK}'" in shown
+            assert VALUE not in shown
+        waiting.cancel()
+        closed.close()
+        failing.print_stack()
+        assert f"ValueError: {VALUE}" in capsys.readouterr().out
+
+    asyncio.run(main())

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, redact
-from hive_boot.redaction import registry
+from hive_boot.redaction import registry, variants
 from hive_boot.redaction.matcher import MASK
 from hive_boot.redaction.registry import scrub
+from hive_boot.redaction.variants import encoded_variants
 from tests.fixtures.cases import case
 from tests.support import run_child, texts_within_reach
 
@@ -54,7 +55,7 @@ def test_what_is_hidden_at_once_is_ready_before_it_counts(
     seen: list[object] = []
     forms = registry._forms  # noqa: SLF001  (what takes long)
 
-    def look(values: Iterable[Any]) -> set[str]:
+    def look(values: Iterable[Any]) -> Iterator[str]:
         if not seen:
             seen.append(redact([TEXT, OTHER]))
         return forms(values)
@@ -67,6 +68,44 @@ def test_what_is_hidden_at_once_is_ready_before_it_counts(
     monkeypatch.undo()
     assert seen == [[MASK, OTHER]]
     assert redact([TEXT, OTHER]) == [MASK, MASK]
+
+
+def test_only_new_values_are_examined(
+    owners: tuple[object, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many old values stay hidden, a rotation costs what its new values cost."""
+    examined: list[str | bytes] = []
+
+    def note(value: str | bytes, shortest: int = 1) -> set[str]:
+        examined.append(value)
+        return encoded_variants(value, shortest)
+
+    one, two = owners
+    old = [Secret("A", f"fake-old-value-{number:04}") for number in range(20)]
+    registry.register(one, old)
+    redact("the first line")
+    matcher = registry.matcher
+    monkeypatch.setattr(variants, "encoded_variants", note)
+    registry.register(two, [Secret("B", TEXT), *old[:5]])
+    registry.register(one, [*old, Secret("C", OTHER)])
+    registry.unregister(two)
+    registry.register(one, [*old[1:], Secret("C", OTHER)])
+
+    assert examined == [TEXT, OTHER]
+    assert registry.matcher is matcher
+    shown = redact([TEXT, OTHER, old[0].reveal(), old[1].reveal(), old[19].reveal()])
+    assert shown == [TEXT, MASK, old[0].reveal(), MASK, MASK]
+
+
+def test_nothing_is_kept_of_a_value_that_is_dropped(owners: tuple[object, object]) -> None:
+    """Its forms go with it, and it is examined again when it comes back."""
+    registry.register(owners[0], [Secret("A", TEXT), Secret("B", OTHER)], at_once=True)
+    registry.register(owners[0], [Secret("B", OTHER)], at_once=True)
+    assert [*registry._forms_of()] == [Secret("B", OTHER)]  # noqa: SLF001  (what is kept)
+    registry.register(owners[0], [Secret("A", TEXT)], at_once=True)
+    assert redact([TEXT, OTHER]) == [MASK, OTHER]
+    registry.unregister(owners[0])
+    assert registry._forms_of() == {}  # noqa: SLF001  (what is kept)
 
 
 def test_nothing_at_all_can_be_hidden_at_once(owners: tuple[object, object]) -> None:
@@ -263,6 +302,11 @@ def test_a_report_hides_values_of_any_length() -> None:
     )
     assert scrub("7 is odd", ["7"]) == f"{MASK} is odd"
     assert scrub("7 is odd", [b"7"]) == f"{MASK} is odd"
+
+
+def test_a_report_hides_a_word_inside_a_longer_one() -> None:
+    """A log shows a word that begins like a value; the report about this value does not."""
+    assert scrub("invalid postgres: 'postgresql'", ["postgres"]) == f"invalid {MASK}: '{MASK}ql'"
 
 
 def test_a_report_without_a_value_stays_as_it_is() -> None:

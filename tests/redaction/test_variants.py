@@ -9,7 +9,7 @@ from textwrap import wrap
 from urllib.parse import quote, quote_plus, urlencode
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.matcher import MASK
@@ -103,7 +103,9 @@ def test_a_value_is_found_in_a_message_within_a_message() -> None:
 
 def test_a_very_large_value_is_found() -> None:
     """A keystore of some hundred thousand characters is hidden as it is, and as repr has it."""
-    value = 'fake value with "quotes", number {}\n' + "0123456789-\u00e4" * 8000
+    value = 'fake value with "quotes", number {}\n' + "".join(
+        f"0123456789-\u00e4{number}" for number in range(5000)
+    )
 
     for written in (value, repr(value), json.dumps(value), value.encode().hex()):
         assert "0123456789" not in shown(f"<{written}>", value)
@@ -111,6 +113,7 @@ def test_a_very_large_value_is_found() -> None:
 
 @settings(deadline=None)
 @given(st.text(min_size=8, max_size=30).filter(lambda value: len(value.strip()) >= 8))
+@example("\U0002ebe1::::::\x1b")
 def test_no_value_is_shown_by_what_python_writes(value: str) -> None:
     """Any value at all is found where repr, JSON, hex and a URL have it."""
     raw = value.encode("utf-8", "surrogatepass")
@@ -267,8 +270,12 @@ def test_bytes_are_found_however_they_are_read() -> None:
 
 
 @settings(deadline=None)
-@given(st.binary(min_size=8, max_size=40).filter(lambda value: len(value.strip()) >= 8))
+@given(
+    st.binary(min_size=8, max_size=40).filter(
+        lambda value: len(value.decode("latin-1").strip()) >= 8
+    )
+)
 def test_any_bytes_are_found_as_hex_and_repr(value: bytes) -> None:
     """No byte is too strange to be found."""
     assert shown(f"<{value.hex()}>", value) == f"<{MASK}>"
-    assert repr(value)[2:-1] in encoded_variants(value)
+    assert shown(f"<{repr(value)[2:-1]}>", value) == f"<{MASK}>"

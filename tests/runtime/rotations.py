@@ -59,7 +59,7 @@ def be_impatient(
     **limits: Any,  # noqa: ANN401  (what Patience takes)
 ) -> None:
     """Let a load wait for writers within other limits than its own."""
-    patient = partial(load, policy=ReadPolicy(**limits))
+    patient = partial(load, policy=ReadPolicy(**{"quiet_interval": 0.01, **limits}))
     monkeypatch.setattr("hive_boot.runtime.load_pipeline.load", patient)
 
 
@@ -98,7 +98,7 @@ class Log:
         return [each.levelname for each in records if each.name == "hive_boot.watching"]
 
     @property
-    def verdicts(self) -> list[tuple[str, int, list[str]]]:
+    def verdicts(self) -> list[tuple[str, int | None, list[str]]]:
         """What became of each set: verdict, generation and names."""
         return [
             (facts["verdict"], facts["generation"], facts["names"])

@@ -145,7 +145,7 @@ async def test_an_outage_degrades_and_ends(caplog: pytest.LogCaptureFixture) -> 
         number = len(source.asked)
         await until(lambda: len(source.asked) > number + 3)
         status = boot.status()
-        assert (status.ready, status.generation, status.rejected) == (True, 1, 0)
+        assert (status.ready, status.generation, status.rejected) == (True, 1, False)
         assert status.last_read == last_read
         (reason,) = status.reasons
         for text in ("vault", "JWT_SECRET", "StatusError, ECONNREFUSED"):
@@ -208,7 +208,7 @@ async def test_a_file_that_is_removed_in_an_outage_stays_in_use(volume: MountedV
         volume.publish({"unrelated": "fake"})
         await until(lambda: boot.status().degraded)
         assert secrets.api_key.reveal() == "fake-api-key-000001"
-        assert boot.status().rejected == 2
+        assert boot.status().rejected
         source.answer = values(2)
         await until(lambda: not boot.status().degraded)
         assert secrets.api_key.reveal() == values(2)["API_KEY"]

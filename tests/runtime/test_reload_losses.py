@@ -360,15 +360,15 @@ def test_a_loss_says_what_is_at_stake(tmp_path: Path) -> None:
 
 def test_a_rejection_names_what_is_to_blame() -> None:
     """Who reads the status learns which set was refused, and why, in names only."""
-    rejection = Rejection(7, (("API_KEY", "length"), ("/run/x", "empty")))
-    for datum in ("generation 7 ", "API_KEY length", "/run/x empty"):
+    rejection = Rejection((("API_KEY", "length"), ("/run/x", "empty")))
+    for datum in ("candidate", "API_KEY length", "/run/x empty"):
         assert datum in str(rejection)
 
 
 def test_a_rejection_says_each_reason_once() -> None:
     """Two faults of one kind in one value are one reason; two kinds are two."""
     kinds = ("pattern", "length", "pattern")
-    rejection = Rejection(2, tuple(("API_KEY", kind) for kind in kinds))
+    rejection = Rejection(tuple(("API_KEY", kind) for kind in kinds))
     assert str(rejection).endswith(": API_KEY pattern, API_KEY length")
 
 

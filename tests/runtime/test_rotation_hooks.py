@@ -316,7 +316,7 @@ async def test_a_failing_hook_is_named_in_the_status(
         status = boot.status()
         assert status.failing_hooks == ("reconnect",)
         assert ["reconnect" in reason for reason in status.reasons] == [True]
-        assert (status.ready, status.generation, status.rejected) == (True, 2, 0)
+        assert (status.ready, status.generation, status.rejected) == (True, 2, False)
         assert number_of(secrets.api_key) == 2
         may_pass.set()
         await until(lambda: not boot.status().degraded)
@@ -458,7 +458,7 @@ async def test_a_hook_that_ignores_its_cancellation_holds_up_nobody(
         volume.publish(numbered(2))
         await until(lambda: others.changes)
         assert boot.status().failing_hooks == ("stubborn",)
-        assert log.about("stubborn") == ["ERROR"]
+        assert log.about("stubborn") == ["INFO", "ERROR"]  # the rotation names it
         volume.publish(numbered(3))
         await until(lambda: len(others.changes) == 2)
         assert calls == [2]

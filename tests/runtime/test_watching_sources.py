@@ -11,6 +11,7 @@ import pytest
 from hive_boot import Bootstrap, Secret, SecretSet, secret
 from hive_boot.testing import MountedVolume
 from tests.fixtures.timings import EVENTS_ONLY, QUICK_RESYNC
+from tests.fixtures.watching import KINDS, SELECT_EVENTS
 from tests.fixtures.writers import PlainDirectory
 from tests.runtime.rotations import be_impatient, mounted
 from tests.support import SETTLED, started_child, until
@@ -146,16 +147,28 @@ async def test_one_directory_per_secret_rotates(memory: Path) -> None:
         await until(lambda: secrets.db_password.matches("fake-password-2"))
 
 
-UNLISTABLE = """
-import os, sys
+UNLISTABLE = (
+    """
+import hmac, os, sys
+from functools import partial
 import anyio
 from hive_boot import Bootstrap, Secret, SecretSet
+from hive_boot._timings import Timings
+from hive_boot.runtime import load_pipeline
+from hive_boot.secrets.sources.directories import ReadPolicy
+"""
+    + SELECT_EVENTS
+    + """
+load_pipeline.load = partial(load_pipeline.load, policy=ReadPolicy(quiet_interval=0.01))
 
 class Keys(SecretSet):
     api_key: Secret
     db_password: Secret | None
 
 boot = Bootstrap(Keys, secrets_dirs=sys.argv[1], watch=True)
+boot._declaration.timings = Timings(
+    resync_interval=10_000.0, full_read_interval=10_000.0, poll_interval=0.05
+)
 
 async def main():
     async with boot.running():
@@ -175,9 +188,11 @@ async def main():
 
 anyio.run(main)
 """
+)
 
 
-def test_the_files_of_a_directory_that_cannot_be_listed_rotate() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_files_of_a_directory_that_cannot_be_listed_rotate(kind: str) -> None:
     """Another user may enter the directory (0751) but not list it: its files are watched."""
     with ExitStack() as stack:
         name = stack.enter_context(TemporaryDirectory())
@@ -185,9 +200,10 @@ def test_the_files_of_a_directory_that_cannot_be_listed_rotate() -> None:
         directory = PlainDirectory(Path(name, "secrets"))
         directory.replace("api_key", "fake-key-0")
         directory.path.chmod(0o751)
-        process = stack.enter_context(started_child(UNLISTABLE, str(directory.path)))
+        program = started_child(UNLISTABLE, str(directory.path), EVENTS=kind)
+        process = stack.enter_context(program)
         assert process.stdout is not None
-        assert process.stdout.readline() == "inotify\n"
+        assert process.stdout.readline() == ("poll\n" if kind == "poll" else "inotify\n")
         assert process.stdout.readline() == "fake-key-0 False\n"
         directory.replace("api_key", "fake-key-1")
         assert process.stdout.readline() == "fake-key-1 False\n"

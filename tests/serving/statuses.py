@@ -113,7 +113,11 @@ def ready(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field)
                 at=now - 40, generation=4, verdict="accepted", names=("jwt_secret",), duration=0.021
             ),
             RotationStatus(
-                at=now - 900, generation=3, verdict="refused", names=("JWT_SECRET",), duration=0.02
+                at=now - 900,
+                generation=None,
+                verdict="refused",
+                names=("JWT_SECRET",),
+                duration=0.02,
             ),
             RotationStatus(
                 at=now - 4000, generation=2, verdict="in-use", names=("sentry_dsn",), duration=3.0
@@ -132,17 +136,18 @@ def degraded(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field
     told: dict[str, Any] = {
         "degraded": True,
         "reasons": (
-            "generation 5 was refused: JWT_SECRET length",
+            "the candidate was refused: JWT_SECRET length",
             "the hook reconnect fails",
             f"{pinned[0]} is a stale mount",
         ),
-        "rejected": 5,
+        "rejected": True,
         "rejected_names": ("JWT_SECRET",),
         "pinned": pinned,
         "stale": pinned[:1],
         "failing_hooks": ("reconnect",),
         "hook_failures": {"reconnect": 7, "agents": 0},
         "watcher": "poll",
+        "certificates": {NAMES[3]: 1_700_600_000.0, NAMES[4]: 1_600_000_000.0},
     }
     return ready(count, **(told | more))
 

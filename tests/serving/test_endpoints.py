@@ -87,6 +87,7 @@ def test_health_has_one_word_and_fields() -> None:
             "mode": status.mode,
             "profile": status.profile,
             "generation": status.generation,
+            "certificates": status.certificates,
             "uptime": status.uptime,
         }
 

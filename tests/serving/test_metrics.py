@@ -2,26 +2,44 @@
 
 import subprocess
 import sys
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import pytest
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, generate_latest
+from prometheus_client import (
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    Metric,
+    generate_latest,
+)
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families as families
 
+from hive_boot import Secret
+from hive_boot.redaction.hooks import Redaction
 from hive_boot.runtime.status import Status
-from hive_boot.serving.metrics import Collector, expose
+from hive_boot.serving.metrics import Collector, _redact_labels, expose
 from tests.fixtures.golden import assert_golden
-from tests.serving.statuses import degraded, ready, unready
+from tests.serving.statuses import NAMES, degraded, ready, unready
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
 
 def samples(text: str) -> Samples:
     """Read a page as Prometheus does: names with the values of labels, and numbers."""
+    return samples_of(families(text))
+
+
+def samples_of(found: Iterable[Metric]) -> Samples:
+    """Return the names of samples with the values of labels, and numbers."""
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
-        for family in families(text)
+        for family in found
         for sample in family.samples
     }
 
@@ -50,6 +68,8 @@ def test_every_metric_is_there_with_its_value() -> None:
         ("hive_boot_rotations_total", ("refused",)): 1,
         ("hive_boot_hook_failures_total", ("reconnect",)): 7,
         ("hive_boot_hook_failures_total", ("agents",)): 0,
+        ("hive_boot_certificate_expiry_timestamp_seconds", (NAMES[3],)): 1_700_600_000,
+        ("hive_boot_certificate_expiry_timestamp_seconds", (NAMES[4],)): 1_600_000_000,
         ("hive_boot_readiness_passing", ("database",)): 1,
         ("hive_boot_readiness_passing", ("queue",)): 0,
         ("hive_boot_readiness_passing", ("cache",)): 0,
@@ -136,3 +156,54 @@ def test_the_client_is_imported_by_a_scrape_alone() -> None:
         "assert 'prometheus_client' in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.fixture
+def hidden() -> Iterator[str]:
+    """Hide a value."""
+    value = 'fake-key-"0123456789\\'
+    redaction = Redaction()
+    redaction.open()
+    redaction.register([Secret("A", value)])
+    yield value
+    redaction.close()
+
+
+def test_label_values_are_redacted(hidden: str) -> None:
+    """A value in a label of any metric on the page is hidden, and the series stay valid."""
+    paths = Counter("fake_paths", "Requests by path.", ["path"])
+    times = Histogram("fake_times", "Seconds by path.", ["path"], buckets=(1, 2))
+    info = Info("fake_build", "What is running.")
+    gauge = Gauge("fake_gauge", "A gauge.", ["a", "b"])
+    found = [paths, times, info, gauge]
+    try:
+        for path in (f"/a?key={hidden}", "/b", "/a?key=***"):
+            paths.labels(path).inc(2)
+            times.labels(path).observe(1.5, {"trace": hidden})
+        info.info({"key": hidden})
+        gauge.labels("a", hidden).set(5)
+        status = replace(ready(), hook_failures={f"hook of {hidden}": 3})
+        for accept, read in (("", families), ("application/openmetrics-text", open_families)):
+            text = expose(status, accept)[1].decode()
+            told = samples_of(read(text))
+            assert "0123456789" not in text
+            assert text.count("\nfake_paths_total{") == 2
+            assert told["fake_paths_total", ("/a?key=***",)] == 4
+            assert told["fake_paths_total", ("/b",)] == 2
+            assert told["fake_times_count", ("/a?key=***",)] == 2
+            assert told["fake_times_bucket", ("+Inf", "/a?key=***")] == 2
+            assert told["fake_build_info", ("***",)] == 1
+            assert told["fake_gauge", ("a", "***")] == 5
+            assert told["hive_boot_hook_failures_total", ("hook of ***",)] == 3
+            assert told.get(("fake_paths_created", ("/a?key=***",)), 0) < time.time() + 1
+        assert REGISTRY.get_sample_value("fake_paths_total", {"path": f"/a?key={hidden}"}) == 2
+    finally:
+        for each in found:
+            REGISTRY.unregister(each)
+
+
+def test_label_values_without_a_secret_are_not_copied(hidden: str) -> None:
+    """The metrics of a scrape without a value are encoded as they are."""
+    assert hidden
+    metrics = list(Collector(ready).collect())
+    assert _redact_labels(metrics) is metrics

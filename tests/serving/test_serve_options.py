@@ -6,6 +6,7 @@ import signal
 import socket
 import ssl
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from httpx2 import Client, HTTPTransport
 
 from hive_boot import LifecycleError
 from hive_boot.serving.servers import bind
-from tests.fixtures.certificates import encrypt_key, make_certificate
+from tests.fixtures.certificates import common_name, encrypt_key, issue, make_certificate
 from tests.serving.served import both_servers, each_server, serving
 
 SCOPE = """
@@ -81,6 +82,93 @@ def test_tls_uses_a_certificate_that_is_a_secret(server: str, backend: str, tmp_
                 assert it.end() == 0
     assert it.out == ["exit 0"], it.err
     assert not any("PRIVATE KEY" in line or "Traceback" in line for line in it.err)
+
+
+ROTATED = TLS.replace("wait_for_files=3600", "watch=True").replace(
+    'serve(boot, port=0, tls=("tls_crt", "TLS_KEY"))',
+    """
+import ssl
+
+app = boot.probes
+options = {
+    "uvicorn": {"ssl_ca_certs": sys.argv[4], "ssl_cert_reqs": ssl.CERT_REQUIRED},
+    "hypercorn": {"ca_certs": sys.argv[4], "verify_mode": ssl.CERT_REQUIRED},
+}[server]
+serve(boot, port=0, tls=("tls_crt", "TLS_KEY"), server_options=options)
+""",
+)
+"""Clients need a certificate, before and after a rotation."""
+
+
+@each_server
+def test_tls_follows_a_rotation(server: str, backend: str, tmp_path: Path) -> None:
+    """No handshake fails while certificate and key are written apart, and no connection breaks."""
+    ca, _ = make_certificate(tmp_path, "ca")
+    mount = tmp_path / "secrets"
+    mount.mkdir()
+    pairs = [
+        issue(tmp_path, name, "ca", days=(-1, 1 + at)) for at, name in enumerate(("one", "two"))
+    ]
+
+    def write(**files: str) -> None:
+        for name, text in files.items():
+            (mount / name).write_text(text)
+
+    write(tls_crt=pairs[0][0], tls_key=pairs[0][1])
+    trusted = ssl.create_default_context(cadata=ca)
+    trusted.load_cert_chain(tmp_path / "one.crt", tmp_path / "one.key")
+    ca_file = str(tmp_path / "ca.crt")
+    with serving(ROTATED, server, backend, str(mount), ca_file, cwd=tmp_path) as it:
+        it.wait_logged("Ready")
+
+        def shake(context: ssl.SSLContext = trusted) -> str:
+            with (
+                socket.create_connection(("127.0.0.1", it.port), timeout=30) as plain,
+                context.wrap_socket(plain, server_hostname="localhost") as tls,
+            ):
+                # With TLS 1.3 the client learns that it is refused when it reads.
+                tls.sendall(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                answer = tls.recv(1 << 16)
+                if not answer:
+                    raise ConnectionError
+                assert answer.startswith(b"HTTP/1.1 200")
+                return common_name(tls)
+
+        def shakes_until(text: str) -> set[str]:
+            found = {shake()}
+            while not it.logged(text):
+                found.add(shake())
+            return found
+
+        def refuses_strangers() -> bool:
+            with suppress(ssl.SSLError, ConnectionError):
+                return not shake(ssl.create_default_context(cadata=ca))
+            return True
+
+        assert refuses_strangers()
+        with Client(verify=trusted, base_url=f"https://localhost:{it.port}") as client:
+            (before,) = client.get("/health").json()["certificates"].values()
+            write(tls_crt=pairs[1][0])
+            assert shakes_until("refused.*TLS_KEY does not belong") == {"one"}
+            assert client.get("/health").json()["degraded"]
+            write(tls_key=pairs[1][1])
+            assert shakes_until("generation 2") <= {"one", "two"}
+            assert shake() == "two"
+            health = client.get("/health").json()
+            assert not health["degraded"]
+            gauge = 'hive_boot_certificate_expiry_timestamp_seconds{secret="TLS_CRT"} '
+            (line,) = (each for each in client.get("/metrics").text.splitlines() if gauge in each)
+            assert before < health["certificates"]["TLS_CRT"] == float(line.removeprefix(gauge))
+            # The key may be written first too.
+            write(tls_key=pairs[0][1])
+            assert shakes_until("generation 2 stays.*TLS_KEY does not belong") == {"two"}
+            write(tls_crt=pairs[0][0])
+            assert shakes_until("generation 3") <= {"one", "two"}
+            assert shake() == "one"
+        assert refuses_strangers()
+        it.send(signal.SIGTERM)
+        assert it.end() == 0
+    assert not it.logged("Traceback|PRIVATE KEY"), it.err
 
 
 def test_an_unusable_pair_is_one_problem_of_the_secrets(tmp_path: Path) -> None:

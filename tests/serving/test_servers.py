@@ -23,12 +23,11 @@ from httpx2 import Client, TransportError
 from hypercorn.config import Config
 from wsproto.events import TextMessage
 
-from hive_boot import DeclarationError, LifecycleError, Secret
+from hive_boot import DeclarationError, LifecycleError
 from hive_boot._timings import Timings
+from hive_boot.lifecycle.tasks import handshakes
 from hive_boot.serving.endpoints import App, Receive, Scope, Send
 from hive_boot.serving.servers import _RESERVED_OPTIONS, HttpServer, bind
-from hive_boot.serving.uvicorn_server import UvicornServer
-from hive_boot.tls import make_context
 from tests.fixtures.certificates import make_certificate
 from tests.serving.talking import connected, refuses, until_refused, websocket
 from tests.support import until
@@ -210,19 +209,12 @@ async def test_a_new_connection_can_send_its_request_after_the_stop(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that was accepted just before the stop gets a response, not a reset."""
-    shutdown, has_begun = UvicornServer.shutdown, anyio.Event()
-
-    async def begin(self: UvicornServer, sockets: Any = None) -> None:  # noqa: ANN401  (of uvicorn)
-        has_begun.set()
-        await shutdown(self, sockets)
-
     monkeypatch.setattr("hive_boot.serving.uvicorn_server._FIRST_REQUEST_TIMEOUT", 30)
-    monkeypatch.setattr(UvicornServer, "shutdown", begin)
     async with serving(server, Application()) as (port, ended):
         async with connected(port) as client, connected(port) as other:
             await other.ask()  # accepted later
             server.stop(60)
-            await has_begun.wait()
+            await anyio.sleep(0.25)  # longer than a tick of uvicorn
             assert (await client.ask()).status == 200
             assert await client.is_closed()
         await ended.wait()
@@ -563,9 +555,10 @@ def test_the_trusted_proxies(monkeypatch: pytest.MonkeyPatch, case: str) -> None
 
 async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path) -> None:
     """The options of each server that concern TLS apply to the context that it is given."""
-    certificate, key = make_certificate(tmp_path)
+    certificate, _ = make_certificate(tmp_path)
     files = tmp_path / "server.crt", tmp_path / "server.key"
-    context = make_context(("CRT", Secret("CRT", certificate)), ("KEY", Secret("KEY", key)))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
     required: dict[str, dict[str, Any]] = {
         "uvicorn": {"ssl_ca_certs": files[0], "ssl_ciphers": "ECDHE+AESGCM", "ssl_cert_reqs": 2},
         "hypercorn": {
@@ -595,8 +588,9 @@ async def test_clients_can_be_asked_for_a_certificate(case: str, tmp_path: Path)
 
 async def test_a_handshake_follows_the_options(case: str, tmp_path: Path) -> None:
     """Each server offers the versions of HTTP that it speaks, and the ciphers of its option."""
-    certificate, key = make_certificate(tmp_path)
-    context = make_context(("CRT", Secret("CRT", certificate)), ("KEY", Secret("KEY", key)))
+    certificate, _ = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
     trusted = ssl.create_default_context(cadata=certificate)
     trusted.maximum_version = ssl.TLSVersion.TLSv1_2
     trusted.set_alpn_protocols(["h2", "http/1.1"])
@@ -618,6 +612,27 @@ async def test_a_handshake_follows_the_options(case: str, tmp_path: Path) -> Non
         cipher, protocol = await to_thread.run_sync(shake, port)
     assert "AES128" in cipher
     assert protocol == ("http/1.1" if name == "uvicorn" else "h2")
+
+
+async def test_a_client_without_a_handshake_does_not_hold_the_stop(
+    case: str, server: HttpServer, tmp_path: Path
+) -> None:
+    """Its connection is closed; on trio at the end of the grace period."""
+    make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    is_on_trio = "trio" in case
+    async with (
+        serving(server, Application(), context) as (port, ended),
+        await anyio.connect_tcp("127.0.0.1", port) as client,
+    ):
+        if case in {"uvicorn", "hypercorn"}:
+            await until(handshakes)
+        server.stop(0.05 if is_on_trio else 60)
+        await ended.wait()
+        if "uvloop" not in case:
+            with pytest.raises(anyio.EndOfStream):
+                await client.receive()
 
 
 async def test_an_option_takes_precedence_over_a_default(case: str) -> None:

@@ -412,7 +412,7 @@ def test_the_rows_of_rotations(host: Host, browser: webdriver.Chrome) -> None:
     rows = rows_of(browser, "rotations-table")
     assert [row[1:] for row in rows] == [
         ["accepted", "jwt_secret", "4", "21 ms"],
-        ["refused", "JWT_SECRET", "3", "20 ms"],
+        ["refused", "JWT_SECRET", "candidate", "20 ms"],
         ["in-use", "sentry_dsn", "2", "3.0 s"],
     ]
     assert re.match(r"4\d s ago\n2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d UTC", rows[0][0])

@@ -12,6 +12,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from ssl import SSLContext
 from types import TracebackType
 from typing import Annotated, Any, Literal, NoReturn, Self, assert_type
 
@@ -33,6 +34,7 @@ from hive_boot import (
     secret,
 )
 from hive_boot.testing import override
+from hive_boot.tls import client_context, server_context
 
 
 class HiveSecrets(SecretSet):
@@ -346,6 +348,12 @@ also_wrapped = living.asgi(bare_app)
 twice_wrapped = living.asgi(living.asgi(living.probes))
 
 
+def tls() -> list[SSLContext]:
+    """TLS contexts of any application are those of the standard library."""
+    pair = server_context(living, certificate="tls_crt", key="tls_key", ca=None)
+    return [pair, server_context(boot, certificate="a", key="b"), client_context(boot, ca="c")]
+
+
 def serve() -> NoReturn:
     """Own the process, and serve."""
     if living.status().started:
@@ -450,7 +458,7 @@ def look() -> None:
     assert_type(status.generation, int)
     assert_type(status.last_read, float)
     assert_type(status.last_change, float)
-    assert_type(status.rejected, int)
+    assert_type(status.rejected, bool)
     assert_type(status.rejected_names, tuple[str, ...])
     assert_type(status.watcher, Literal["inotify", "poll", "down", "off"])
     assert_type(status.missed_events, int)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 from hive_boot import Bootstrap, Change, Secret, SecretSet, secret
+from hive_boot.tls import client_context, server_context
 
 
 class HiveSecrets(SecretSet):
@@ -278,6 +279,9 @@ def declare_life() -> None:
 # None of these returns, so nobody looks at what would stand below.
 OWNERS = [
     lambda: boot.run("trio"),  # type: ignore[arg-type]
+    lambda: server_context(boot, "tls_crt", "tls_key"),  # type: ignore[call-arg]
+    lambda: server_context(boot, certificate="tls_crt"),  # type: ignore[call-arg]
+    lambda: client_context(boot, ca=b"ca"),  # type: ignore[arg-type]
     lambda: boot.serve(host="127.0.0.1"),  # type: ignore[call-arg]
     lambda: boot.serve(pool),  # type: ignore[arg-type]
     lambda: boot.serve(boot.probes, port="8000"),  # type: ignore[arg-type]

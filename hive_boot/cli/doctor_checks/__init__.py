@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +11,7 @@ from hive_boot.secrets.platform import container_sign
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.secrets.load_result import LoadResult
@@ -52,6 +52,7 @@ class DoctorContext:
         host: the machine.
         manifests: the manifests of the deployment.
         user_id: the effective user of this process.
+        rebuilds: the attributes whose changes rebuild a resource, by its name.
     """
 
     declarations: AppDeclaration
@@ -59,6 +60,7 @@ class DoctorContext:
     host: HostEnvironment
     manifests: Sequence[Path]
     user_id: int
+    rebuilds: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def sources(self) -> SourceContext:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from errno import EMFILE
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks import Finding
+from hive_boot.runtime.watcher import NOT_FORCED, open_events
 from hive_boot.secrets.watch_targets import MOUNT_TABLE, Mount, WatchTargets, read_mounts
-from hive_boot.secrets.watcher import NOT_FORCED, FileEvents
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -43,21 +44,17 @@ def try_to_watch(targets: Collection[str], context: DoctorContext) -> Iterator[F
         A finding for the limit or the permission that prevents it.
     """
     try:
-        FileEvents(targets).close()
+        open_events(targets).close()
     except (FileNotFoundError, PermissionError, ValueError):
         yield Finding(
             kind="watch-impossible",
-            message=f"a path does not exist, cannot be read, or is not UTF-8, {_POLLED}",
-            locations=tuple(
-                path
-                for path in sorted(targets)
-                if not (path.isprintable() and os.access(path, os.R_OK))
-            ),
+            message=f"a path does not exist, or cannot be read, {_POLLED}",
+            locations=tuple(path for path in sorted(targets) if not os.access(path, os.R_OK)),
             fix="give the user of the service read permission for the path, or rename it",
         )
     except (OSError, RuntimeError) as exc:
-        # watchfiles raises RuntimeError without an instance, and OSError without a watch.
-        is_watch = isinstance(exc, OSError)
+        # Without an instance, watchfiles raises RuntimeError.
+        is_watch = isinstance(exc, OSError) and exc.errno != EMFILE
         name = "max_user_watches" if is_watch else "max_user_instances"
         limit = context.read_system_file(f"{_LIMITS}/{name}").strip() or "unknown"
         setting = f"fs.inotify.{name}"

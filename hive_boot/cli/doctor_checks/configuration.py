@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks import Finding, is_file
 from hive_boot.cli.terminal import pluralize
+from hive_boot.redaction.embedded import embedded_secrets, is_identifier
 from hive_boot.redaction.matcher import MIN_LENGTH
+from hive_boot.runtime.injection import fields_read
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.fix_hints import near_misses
 from hive_boot.secrets.load_result import location_text
@@ -120,6 +122,33 @@ def stray_characters(context: DoctorContext) -> Iterator[Finding]:
             )
 
 
+def ordinary_words(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the values that are an ordinary word, and those with such a password in them.
+
+    Redaction replaces a value wherever it occurs, also in a sentence in which it is not secret.
+    """
+    result = context.load_result
+    public = {field.dev_default for field in result.field_index.constrained}
+    for field in result.field_index.all_fields:
+        value = result.values.get(field.attribute)
+        if not isinstance(value, Secret) or value.reveal() in public:
+            continue
+        if any(len(each) >= MIN_LENGTH and is_identifier(each) for each in _secrets_in(value)):
+            yield Finding(
+                kind="ordinary-word",
+                message=f"{field.name} is or contains an ordinary word as a secret, which is "
+                "replaced by *** wherever it occurs in logs",
+                names=(field.name,),
+                locations=(location_text(result.origin(field.attribute)),),
+                fix="rotate to a generated value; or, if it is not secret, do not declare it",
+            )
+
+
+def _secrets_in(value: Secret) -> Iterator[str]:
+    yield value.reveal().strip()
+    yield from embedded_secrets(value.reveal())
+
+
 def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set[str]:
     """Return the names in a directory that neither the declaration nor the platform defines."""
     result = context.load_result
@@ -152,7 +181,7 @@ def _stray_characters(plain: str) -> Iterator[tuple[str, str, str]]:
 
 
 _FIXES: Mapping[WarningKind, str] = {
-    "short-value": f"rotate to {MIN_LENGTH} characters or more; inside a URL, the password counts",
+    "short-value": f"rotate to {MIN_LENGTH} characters or more; in a URL, the password counts",
     "environment-copy": "remove the variable where the service is started: manifest, unit or shell",
     "overridden": "remove one of the two; a variable may be left from another shell",
     "placeholder": "set the real value, or secret(allow_placeholder=True)",
@@ -198,6 +227,30 @@ def hooks_without_watch(context: DoctorContext) -> Iterator[Finding]:
             names=("watch",),
             fix="Bootstrap(…, watch=True), if changes are to be followed",
         )
+
+
+def resources_on_old_values(context: DoctorContext) -> Iterator[Finding]:
+    """Yield the resources that read a watched secret, and that no rotation changes.
+
+    A hook for the secret may replace what the resource has made of it.
+    """
+    declared = context.declarations
+    hooks = declared.hooks
+    if not declared.watch or any(not hook.names for hook in hooks):
+        return
+    hooked = frozenset[str]().union(*(hook.names for hook in hooks))
+    for name, spec in declared.resources.items():
+        read = fields_read(spec.work, declared.declared) - hooked
+        if kept := sorted(read - context.rebuilds.get(name, frozenset())):
+            fields = [declared.field_index.fields[each].name for each in kept]
+            yield Finding(
+                kind="no-rebuild",
+                message=f"the resource {name} reads {', '.join(fields)}, and keeps the old value "
+                "after a rotation",
+                names=(*fields, name),
+                fix=f"@boot.resource(rebuild_on={(kept[0] if len(kept) == 1 else kept)!r}), or "
+                f"replace the value in @boot.on_rotate({', '.join(map(repr, kept))})",
+            )
 
 
 def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:

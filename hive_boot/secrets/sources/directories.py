@@ -17,13 +17,19 @@ from hive_boot.secrets.sources.files import (
     FileBatch,
     as_declared_type,
     read_files,
+    read_regular_file,
     reading_problem,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator, Sequence
+    from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 
     from hive_boot.secrets.fields import FieldIndex
+
+
+def _is_never_written(paths: Iterable[str]) -> bool:
+    del paths
+    return False
 
 
 class ReadPolicy(Record):
@@ -34,17 +40,21 @@ class ReadPolicy(Record):
         monotonic: returns the time that limits are measured with.
         sleep: waits in the thread that loads.
         settled_age: a plain file that has not changed for this time is read once, because no
-            program is writing it. Default 2.
-        quiet_interval: the time between two reads of a younger file, which must be equal.
+            program is writing it. Only for time stamps of this kernel. Default 2.
+        quiet_interval: the time between two reads of another file, which must be equal.
             Default 0.3.
         unstable_timeout: a directory that still changes after this time is a problem. Default 10.
         missing_timeout: a missing permission, ``..data`` or link target is a problem after this
             time. Default 2.
         tries: the number of reads of a directory that is replaced during each read. Default 8,
             with pauses of 2 to 100 ms.
-        recheck_recent_directories: whether a plain directory that has just changed is read
-            twice, even if its files are old. A start does not do this, because the directory
-            itself is new in each new container. Default False.
+        waits_for_writers: whether a first read waits until no file is being written. Default True.
+        is_reread: whether the application already runs. Time stamps then decide nothing: what
+            differs from the last quiet read must be the same twice. Default False.
+        quiet_contents: the content of each plain directory at the last quiet read of the same
+            run, which a read updates; None to forget it. Default None.
+        is_being_written: returns whether a program has one of these files open, and may write
+            more. Default: nothing is known.
     """
 
     wall: Callable[[], float] = time.time
@@ -55,7 +65,10 @@ class ReadPolicy(Record):
     unstable_timeout: float = 10.0
     missing_timeout: float = 2.0
     tries: int = 8
-    recheck_recent_directories: bool = False
+    waits_for_writers: bool = True
+    is_reread: bool = False
+    quiet_contents: dict[object, object] | None = None
+    is_being_written: Callable[[Iterable[str]], bool] = _is_never_written
 
     def pause(self, attempt: int) -> float:
         """Return the seconds before the next try: 0.002 at first, doubling up to 0.1."""
@@ -74,6 +87,14 @@ _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 _O_PATH = getattr(os, "O_PATH", 0)
 """Flag of Linux that opens a directory which can be entered but not listed."""
+
+
+_STAMPED_BY_KERNEL = frozenset({b"btrfs", b"ext4", b"overlay", b"ramfs", b"tmpfs", b"xfs"})
+"""File systems whose time stamps are made by this kernel, with the clock of this machine.
+
+A stamp of NFS, CIFS, virtiofs or 9p is made by another machine, and one of FUSE by a program. Their
+clocks may be seconds behind, and a half-written file would look old.
+"""
 
 
 MAX_SUBDIRECTORIES = 1000
@@ -96,6 +117,13 @@ MOVING = ValueProblem(
     "unstable",
     "is another directory at each attempt to read it, because of a link that changes",
     _WRITE_ONCE,
+)
+
+
+INODES = ValueProblem(
+    "unstable",
+    "has another inode number each time it is examined, so it cannot be read as one consistent set",
+    "use a file system with stable inode numbers; a FUSE file system may have an option for this",
 )
 
 
@@ -126,7 +154,7 @@ class DirectorySnapshot:
         replaced_during_read: whether the directory was replaced during the read, which is then
             repeated.
         pending: whether a missing permission or link may be about to appear.
-        changed: the ctime of the directory: its last change, on the wall clock.
+        key: what identifies the same read in a later load.
     """
 
     def __init__(self, path: str, parent: str = "", *, problem: ValueProblem | None = None) -> None:
@@ -139,7 +167,7 @@ class DirectorySnapshot:
         self.problem: ValueProblem | None = problem
         self.replaced_during_read: bool = False
         self.pending: bool = False
-        self.changed: float = 0.0
+        self.key: object = path
 
     @property
     def is_absent(self) -> bool:
@@ -151,6 +179,12 @@ class DirectorySnapshot:
         """Whether it contains a file of a secret, readable or not."""
         hits = [hit for hits in self.batch.hits.values() for hit in hits]
         return any(hit.result is not A_DIRECTORY for hit in hits)
+
+    @property
+    def places(self) -> Iterator[str]:
+        """The paths of its files; of a member, the path of its file."""
+        for hits in self.batch.hits.values():
+            yield from (hit.place.partition("#")[0] for hit in hits)
 
     @property
     def is_skipped(self) -> bool:
@@ -220,6 +254,7 @@ def read_paths(paths: Collection[str], policy: ReadPolicy) -> DirectorySnapshot:
 
     def read_once() -> DirectorySnapshot:
         snapshot = DirectorySnapshot("")
+        snapshot.key = tuple(paths)
         snapshot.batch = read_files(paths, targets)
         snapshot.pending = snapshot.batch.permission_denied
         return snapshot
@@ -247,9 +282,10 @@ def _read_until_quiet(
     All readers have the same pauses, so many are as fast as one.
     """
     snapshots: dict[int, DirectorySnapshot] = {}
+    devices: dict[int, bool] = {}
 
     def attempts(number: int) -> Generator[float, None, None]:
-        snapshots[number] = yield from _attempts(readers[number], policy)
+        snapshots[number] = yield from _attempts(readers[number], policy, devices)
 
     running = [attempts(number) for number in range(len(readers))]
     while pauses := [pause for each in running if (pause := next(each, None)) is not None]:
@@ -258,9 +294,15 @@ def _read_until_quiet(
 
 
 def _attempts(
-    read_once: Callable[[], DirectorySnapshot], policy: ReadPolicy
+    read_once: Callable[[], DirectorySnapshot], policy: ReadPolicy, devices: dict[int, bool]
 ) -> Generator[float, None, DirectorySnapshot]:
-    """Read until a snapshot is usable; yield the seconds to wait before each further read."""
+    """Read until a snapshot is usable; yield the seconds to wait before each further read.
+
+    Args:
+        read_once: reads once.
+        policy: the clock and its limits.
+        devices: which file systems are known to have time stamps of this kernel, or not.
+    """
     started = policy.monotonic()
     previous = None
     attempt = replaced = 0
@@ -270,11 +312,16 @@ def _attempts(
         if snapshot.replaced_during_read:
             replaced += 1
             if replaced >= policy.tries:
-                return DirectorySnapshot(snapshot.path, snapshot.parent, problem=REPLACED)
+                why = INODES if _has_unstable_inode(snapshot.path) else REPLACED
+                return DirectorySnapshot(snapshot.path, snapshot.parent, problem=why)
             yield policy.pause(attempt)
         elif snapshot.pending and waited < policy.missing_timeout:
             yield policy.pause(attempt)
-        elif snapshot.volume or snapshot.problem or _is_quiet(snapshot, previous, policy):
+        elif snapshot.volume or snapshot.problem:
+            return snapshot
+        elif _is_quiet(snapshot, previous, policy, devices):
+            if policy.quiet_contents is not None:
+                policy.quiet_contents[snapshot.key] = snapshot.batch.content
             return snapshot
         elif waited >= policy.unstable_timeout:
             return DirectorySnapshot(snapshot.path, snapshot.parent, problem=CHANGING)
@@ -285,13 +332,55 @@ def _attempts(
 
 
 def _is_quiet(
-    snapshot: DirectorySnapshot, previous: DirectorySnapshot | None, policy: ReadPolicy
+    snapshot: DirectorySnapshot,
+    previous: DirectorySnapshot | None,
+    policy: ReadPolicy,
+    devices: dict[int, bool],
 ) -> bool:
-    """Return whether no file has just changed, or the previous read had the same result."""
-    changed = snapshot.changed if policy.recheck_recent_directories else 0.0
-    if policy.is_settled(max(snapshot.batch.touched, changed)):
+    """Return whether no file is being written, as far as can be known.
+
+    In a first read, old time stamps of this kernel are enough. Otherwise the content must be that
+    of the previous read, or of the last quiet read of the run.
+    """
+    if not (policy.is_reread or policy.waits_for_writers):
         return True
-    return previous is not None and snapshot.batch.content == previous.batch.content
+    if policy.is_being_written(snapshot.places):
+        return False
+    batch = snapshot.batch
+    if not policy.is_reread and policy.is_settled(batch.touched):
+        for device in batch.devices.keys() - devices:
+            devices[device] = _is_stamped_by_kernel(batch.devices[device])
+        if all(devices[device] for device in batch.devices):
+            return True
+    content = batch.content
+    if previous is not None and content == previous.batch.content:
+        return True
+    return policy.is_reread and content == (policy.quiet_contents or {}).get(snapshot.key)
+
+
+def _is_stamped_by_kernel(path: str) -> bool:
+    """Return whether this kernel makes the time stamps of a file; False if that is unknown."""
+    try:
+        descriptor = os.open(path, _O_PATH | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            # Not st_dev, which btrfs and overlay do not share with their mounts.
+            details = read_regular_file(f"/proc/self/fdinfo/{descriptor}")
+        finally:
+            os.close(descriptor)
+        table = read_regular_file("/proc/self/mountinfo")
+    except OSError:
+        return False
+    number = details.partition(b"mnt_id:\t")[2].partition(b"\n")[0] + b" "
+    mounts = [line for line in table.split(b"\n") if line.startswith(number)]
+    return any(line.partition(b" - ")[2].split(b" ")[0] in _STAMPED_BY_KERNEL for line in mounts)
+
+
+def _has_unstable_inode(path: str) -> bool:
+    """Return whether a directory has another inode number at each stat, without a change of it."""
+    with suppress(OSError):
+        first, second = os.stat(path), os.stat(path)
+        return first.st_ino != second.st_ino and first.st_ctime_ns == second.st_ctime_ns
+    return False
 
 
 def _open_directory(path: str, parent: int | None = None, flags: int = 0) -> tuple[int, bool]:
@@ -327,7 +416,6 @@ def _read_once(path: str, field_index: FieldIndex, parent: str = "") -> Director
         else:
             _read_plain(snapshot, root, names, field_index)
         before, now = os.fstat(root), os.stat(path)
-        snapshot.changed = before.st_ctime
         snapshot.replaced_during_read |= (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino)
     except FileNotFoundError:
         snapshot.replaced_during_read = True
@@ -395,7 +483,8 @@ def _read_members(batch: FileBatch, directory: int, field_index: FieldIndex) -> 
     from hive_boot.secrets.sources.dotenv import add_members  # noqa: PLC0415  (few have a bundle)
 
     for file, targets in field_index.members.items():
-        read = read_files([file], {file: ("", file, True)}, dir_fd=directory)
+        whole = {file: ("", file, True)}
+        read = read_files([file], whole, directory=batch.directory, dir_fd=directory)
         problem = found = read.result("")
         if found is not None and not isinstance(found, ValueProblem):
             add_members(batch, found, targets, f"{file}#")
@@ -404,6 +493,7 @@ def _read_members(batch: FileBatch, directory: int, field_index: FieldIndex) -> 
             for member, target in targets.items():
                 batch.add(f"{file}#{member}", target[0], problem)
         batch.touched = max(batch.touched, read.touched)
+        batch.devices |= read.devices
 
 
 def _has_data_link(root: int) -> bool:

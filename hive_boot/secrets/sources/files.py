@@ -137,6 +137,7 @@ class FileBatch:
         hits: the results of the files of each field, by attribute.
         touched: the latest ctime of the files that were opened, on the wall clock. Every write,
             rename and chmod updates the ctime, and unlike the mtime it cannot be set.
+        devices: the numbers of the file systems of these files, each with the location of a file.
         dangling_links: the names of links that cannot be resolved.
         permission_denied: whether a permission is missing.
         bundle_problem: why a file with several secrets cannot be used; None if it can.
@@ -151,6 +152,7 @@ class FileBatch:
         self.directory: str = directory
         self.hits: dict[str, list[SourceHit]] = {}
         self.touched: float = 0.0
+        self.devices: dict[int, str] = {}
         self.dangling_links: list[str] = []
         self.permission_denied: bool = False
         self.bundle_problem: ValueProblem | None = None
@@ -203,7 +205,7 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
         dir_fd: an open directory.
     """
     batch = FileBatch(directory)
-    hits, touched = batch.hits, 0.0
+    hits, touched, device = batch.hits, 0.0, None
     open_file, fstat, read_bytes, close = os.open, os.fstat, os.read, os.close
     for name in names:
         if (target := answers.get(name)) is None:
@@ -219,6 +221,9 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
             size = status.st_size
             if status.st_ctime > touched:  # noqa: PLR1730  (max() is a call)
                 touched = status.st_ctime
+            if status.st_dev != device:
+                device = status.st_dev
+                batch.devices[device] = directory + name
             if status.st_mode & 0o170000 != _REGULAR or size > LIMIT:
                 batch.add(name, attribute, _refused(status))
                 continue

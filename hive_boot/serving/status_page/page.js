@@ -270,6 +270,11 @@ function secretRow(secret, status) {
   if ([name, attribute].some((each) => status.rejected_names.includes(each))) {
     notes.push(badge("bad", "newest value rejected"));
   }
+  if (status.certificates[name]) {
+    const left = status.certificates[name] - status.time;
+    notes.push(left < 0 ? badge("bad", "certificate expired")
+      : badge("", `certificate valid for ${formatDuration(left)}`));
+  }
   return tableRow(
     [code(name), ...(secret.used_by ? [small(secret.used_by)] : [])],
     ["State", "wide plain",
@@ -289,7 +294,7 @@ function rotationRow(rotation, status) {
     [`${formatDuration(status.time - rotation.at)} ago`, small(formatTime(rotation.at))],
     ["Result", "wide plain", badge(ROTATION_COLORS[rotation.verdict] ?? "", rotation.verdict)],
     ["Secrets", "wide plain", ...spaced(names.map(code)), ...(more ? [` and ${more} more`] : [])],
-    ["Generation", "", String(rotation.generation)],
+    ["Generation", "", String(rotation.generation ?? "candidate")],
     ["Took", "", formatDuration(rotation.duration)]);
 }
 

@@ -25,6 +25,7 @@ from hive_boot import Bootstrap
 from tests.canary.frames import frames
 from tests.canary.programs.declared import Canaries
 from tests.canary.programs.telling import all_of, log_to_files, plainly
+from tests.fixtures.timings import set_timings
 
 Boot = Bootstrap[Any, Any]
 
@@ -315,6 +316,7 @@ ENDLESS = {"part crashes", "service crashes"}
 def declare(scenario: str) -> Boot:
     """Declare the application of a scenario."""
     boot: Boot = Bootstrap(Canaries, **MORE.get(scenario, {}))
+    set_timings(boot, last_output_timeout=20)  # what is written matters, not when
     holding(boot)
     SCENARIOS[scenario](boot)
     if boot._declaration.main is None:

@@ -24,8 +24,9 @@ from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, Secret, SecretBytes, SecretSet, secret
 from hive_boot.exceptions import ProblemsError
+from hive_boot.runtime import watcher
 from hive_boot.runtime.status import Status
-from hive_boot.secrets import watch_targets, watcher
+from hive_boot.secrets import watch_targets
 from hive_boot.secrets.store import Store
 from hive_boot.testing import MountedVolume
 from tests.canary.frames import OURS, frames
@@ -37,7 +38,7 @@ Boot = Bootstrap[Any, Any]
 
 log = logging.getLogger("app")
 
-PATIENCE = 20
+PATIENCE = 60
 """Seconds after which what is waited for has failed."""
 
 
@@ -538,7 +539,6 @@ async def watched() -> None:
         watch_retry_delay=0.05,
         poll_interval=0.05,
         resync_interval=0.05,
-        watcher_heartbeat_interval=0.02,
     )
     async with running(boot) as secrets:
         text = all_of(secrets)
@@ -554,7 +554,7 @@ async def watched() -> None:
         del os.environ["WATCHFILES_FORCE_POLLING"]
         volume.path.with_name("away").rename(volume.path)
         await until(lambda: boot.status().watcher == "inotify" and not boot.status().degraded)
-        with failing(watcher.FileEvents, "wait", OSError(text)) as failures:
+        with failing(watcher.InotifyEvents, "wait", OSError(text)) as failures:
             await until(lambda: failures)
         volume.publish(following(1))
         await until(lambda: boot.status().generation > 1)
@@ -579,7 +579,7 @@ async def broken() -> None:
     """Let something deep inside a rotation fail, with a text."""
     boot = declare(watch=True)
     async with running(boot) as secrets:
-        for number, name in enumerate(("accept", "advance"), 1):
+        for number, name in enumerate(("plan_acceptance", "plan_activation"), 1):
             known = tracker.errors
             with failing(Store, name, OddError(plainly(secrets))):
                 volume.publish(following(number))

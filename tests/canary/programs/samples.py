@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dis import get_instructions
 from functools import cache
 from pathlib import Path
@@ -22,6 +23,7 @@ from anyio.lowlevel import checkpoint
 from hive_boot import (
     Bootstrap,
     Change,
+    InvalidSecretsError,
     Secret,
     get_secret,
     has_secret,
@@ -230,6 +232,7 @@ async def main(sources: str) -> None:
     mode, provide = SOURCES[sources]
     provide(following(1))
     changes: list[Change] = []
+    starts: list[str] = []
     boot: Bootstrap[Any, Any] = Bootstrap(
         Ruled,
         mode=mode,
@@ -242,6 +245,19 @@ async def main(sources: str) -> None:
         changes.append(change)
         await checkpoint()
 
+    @boot.resource(rebuild_on=["passphrase", "jwt_secret"], overlap=0)
+    async def client(secrets: Ruled) -> AsyncIterator[str]:
+        await checkpoint()
+        starts.append(sources)
+        if starts == ["files", "files"]:
+            raise PermissionError
+        yield secrets.passphrase.reveal()
+
+    @boot.service
+    async def user(client: str) -> None:
+        assert client
+        await anyio.sleep_forever()
+
     samples.begin()
     if sources == "files":  # the readers of each source are those of a run
         read_without_a_run(boot, provide)
@@ -250,6 +266,9 @@ async def main(sources: str) -> None:
         provide(following(2))
         # The variables of a process are those of its start.
         rotates = sources != "variables"
+        if sources == "files":
+            with suppress(InvalidSecretsError):  # of the rebuild
+                await boot.reload()
         assert bool(await boot.reload()) is rotates
         assert await boot.reload() is None
         assert has_secret("JWT_SECRET")
@@ -257,6 +276,8 @@ async def main(sources: str) -> None:
         assert bool(await boot.reload(now=True)) is rotates
         while rotates and not changes:  # noqa: ASYNC110  (a hook is told of it soon)
             await anyio.sleep(0.01)
+        async with client.use() as value:
+            assert value == client.value == get_secret("PASSPHRASE")
     samples.end()
 
 

@@ -10,6 +10,7 @@ from hive_boot.cli.doctor_checks.configuration import (
     hooks_without_watch,
     load_warnings,
     platform_mismatch,
+    resources_on_old_values,
 )
 from hive_boot.secrets.load_result import LoadWarning, WarningKind
 from tests.cli.doctor_checks.contexts import Needs, context_of, kinds, mounted, write
@@ -122,3 +123,48 @@ def test_hooks_without_watch_are_a_note(machine: Path) -> None:
     (finding,) = hooks_without_watch(replace(context, declarations=declarations))
     assert kinds([finding]) == [("note", "no-watch")]
     assert not list(hooks_without_watch(context))
+
+
+def test_a_resource_on_an_old_value_is_named(machine: Path) -> None:
+    """A watched secret that it reads, and that neither `rebuild_on=` nor a hook replaces."""
+    boot = Bootstrap(Needs, watch=True)
+
+    @boot.resource
+    async def keeps(secrets: Needs) -> str:
+        return secrets.api_key.reveal()
+
+    @boot.resource
+    async def hooked(secrets: Needs) -> object:
+        return secrets.sentry_dsn
+
+    @boot.resource(rebuild_on="api_key")
+    async def follows(secrets: Needs) -> str:
+        return secrets.api_key.reveal()
+
+    @boot.resource
+    async def of_globals() -> object:
+        return boot.secrets.jwt_secret, boot.secrets.keystore
+
+    @boot.resource
+    async def bystander(boot: Bootstrap[Needs, None]) -> str:
+        return boot.status().mode
+
+    @boot.on_rotate("sentry_dsn")
+    async def renew(change: Change) -> None: ...
+
+    context = replace(
+        context_of(machine),
+        declarations=boot._declaration,
+        rebuilds={"follows": frozenset({"api_key"})},
+    )
+    findings = list(resources_on_old_values(context))
+    assert kinds(findings) == [("warning", "no-rebuild")] * 2
+    assert [finding.names for finding in findings] == [
+        ("API_KEY", "keeps"),
+        ("JWT_SECRET", "KEYSTORE", "of_globals"),
+    ]
+
+    @boot.on_rotate()
+    async def renew_all(change: Change) -> None: ...
+
+    assert not list(resources_on_old_values(context))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hive_boot import Secret, SecretSet, secret
-from hive_boot.cli.doctor_checks.configuration import near_names, stray_characters
+from hive_boot.cli.doctor_checks.configuration import near_names, ordinary_words, stray_characters
 from hive_boot.testing import MountedVolume
 from tests.cli.doctor_checks.contexts import context_of, kinds, mounted, write
 
@@ -101,3 +101,36 @@ def test_a_development_default_is_not_checked(machine: Path) -> None:
         one: Secret = secret(dev_default="'fake-default'")
 
     assert not list(stray_characters(context_of(machine, declared=Defaults)))
+
+
+def test_values_that_are_ordinary_words_are_reported(machine: Path) -> None:
+    """Also a password in a URL, a host and a name; without the value."""
+    for value in (
+        "postgres",
+        "production\n",
+        "orders-service",
+        "db-1.internal.example",
+        "postgresql://app:postgres@db.internal/app",
+        '{"password": "production"}',
+    ):
+        file = write(machine / "secrets/api_key", value)
+
+        (finding,) = ordinary_words(mounted(machine))
+
+        assert kinds([finding]) == [("warning", "ordinary-word")], value
+        assert (finding.names, finding.locations) == (("API_KEY",), (str(file),))
+        assert "postgres" not in str(finding)
+
+
+def test_generated_values_are_no_ordinary_words(machine: Path) -> None:
+    """Nor are short values, passphrases, and names that stand beside a secret."""
+    for value in (
+        "fake-value-0123",
+        "short",
+        "correct-horse-battery-staple",
+        "kE9fakeXq2",
+        "postgresql://postgres:fake-pass-0123@production.internal/postgres",
+        '{"password": "fake-pass-0123", "environment": "production"}',
+    ):
+        write(machine / "secrets/api_key", value)
+        assert not list(ordinary_words(mounted(machine))), value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -24,6 +25,14 @@ _MARK = "@"
 
 UNSHARE = ("unshare", "--pid", "--fork", "--mount-proc")
 """Command that runs another one as PID 1, as in a container; it requires root."""
+
+
+def free_port() -> int:
+    """Return a port on which nothing listens."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
 
 
 @dataclass(frozen=True, slots=True)

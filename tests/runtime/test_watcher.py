@@ -1,4 +1,7 @@
-"""When it is told that a secret may have changed: a real thread, real events of the kernel."""
+"""When it is told that a secret may have changed: a real loop, real events of the kernel.
+
+Each test runs with each kind of events, and inotify on both backends.
+"""
 
 import logging
 import os
@@ -13,18 +16,47 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio.from_thread import start_blocking_portal
 
 from hive_boot import Secret, SecretSet, secret
 from hive_boot._timings import Timings
-from hive_boot.secrets import watcher as watching
+from hive_boot.runtime.watcher import (
+    Changes,
+    FileEvents,
+    InotifyEvents,
+    Watcher,
+    WatchfilesEvents,
+    open_events,
+)
 from hive_boot.secrets.watch_targets import WatchSnapshot, WatchTargets
-from hive_boot.secrets.watcher import FileEvents, Watcher
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC
-from tests.fixtures.watching import PATIENCE, ShiftedClock, in_memory, switch, watcher_threads
+from tests.fixtures.watching import (
+    KINDS,
+    NOT_POLLED,
+    ONCE,
+    ONLY_INOTIFY,
+    ONLY_WATCHFILES,
+    PATIENCE,
+    Kind,
+    each_kind,
+    in_memory,
+    inotify_instances,
+    parametrize_kinds,
+    switch,
+    watcher_threads,
+)
 from tests.fixtures.writers import PlainDirectory
-from tests.support import as_ordinary_user, descriptors, situate, tmpfs, wait_until
+from tests.support import (
+    ROOT,
+    as_ordinary_user,
+    descriptors,
+    run_child,
+    situate,
+    tmpfs,
+    wait_until,
+)
 
 IMPOSSIBLE = PinnedFile.unavailable_reason()
 
@@ -72,18 +104,19 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.ticks = 0
-        self.seen = self._read()
+        self.seen: str | None = None
 
     def tick(self) -> None:
         """Read, because something may have changed."""
-        self.seen = self._read()
+        self.read()
         self.ticks += 1
 
-    def _read(self) -> str | None:
+    def read(self) -> None:
+        """Read what is there."""
         try:
-            return self._path.read_text()
+            self.seen = self._path.read_text()
         except OSError:
-            return None
+            self.seen = None
 
     def sees(self, expected: str | None) -> None:
         """Wait until it has read this."""
@@ -99,24 +132,47 @@ class Reader:
         wait_until(lambda: self.mode == mode)
 
 
+backend = "asyncio"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each test with each kind of events that it applies to."""
+    parametrize_kinds(metafunc, [*KINDS, "inotify on trio"])
+
+
+@pytest.fixture(autouse=True)
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Use one kind of events."""
+    global backend  # noqa: PLW0603  (of the running test)
+    backend = "trio" if request.param.endswith("trio") else "asyncio"
+    with each_kind(request, monkeypatch) as name:
+        yield name
+
+
 @contextmanager
 def told(
     path: Path,
     look: Callable[[], WatchSnapshot],
-    events: Callable[[Collection[str], Timings], FileEvents] = FileEvents,
+    events: Callable[[Collection[str], Timings], FileEvents] = open_events,
     timings: Mapping[str, float] | None = None,
+    meanwhile: Callable[[Watcher], object] = lambda _: None,
 ) -> Iterator[Reader]:
-    """Run an application that reads ``path``."""
+    """Run an application that reads ``path``, and call ``meanwhile`` before it is ready."""
     reader = Reader(path)
-    quick = {"watcher_start_timeout": PATIENCE, "event_interval": 0.005}
-    waits = Timings(**{**quick, **(timings or {})})
-    reader.watcher = Watcher(look, reader.tick, events, waits)
-    reader.watcher.start()
-    try:
-        yield reader
-    finally:
-        reader.watcher.stop()
-        reader.watcher.join()
+    waits = {"event_interval": 0.005, **(timings or {})}
+    if Kind.name == "poll":
+        waits["poll_interval"] = 0.03
+    reader.watcher = Watcher(look, reader.tick, events, Timings(**waits))
+    reader.watcher.open()
+    reader.read()
+    meanwhile(reader.watcher)
+    with start_blocking_portal(backend) as portal:
+        running = portal.start_task_soon(reader.watcher.run)
+        try:
+            yield reader
+        finally:
+            running.cancel()
+    assert reader.mode == "off"
 
 
 @pytest.fixture
@@ -171,7 +227,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
 def test_each_swap_of_a_volume_is_told(volume: MountedVolume) -> None:
     """No swap is the last one that is noticed."""
     with told(volume.path / "api_key", look_at(volume.path), timings=EVENTS_ONLY) as reader:
-        assert reader.mode == "inotify"
+        assert reader.mode == Kind.mode
         for number in range(1, 11):
             volume.publish({"api_key": f"fake-{number}"})
             reader.sees(f"fake-{number}")
@@ -461,6 +517,7 @@ def test_what_is_written_into_a_mounted_file_is_told(memory: Path) -> None:
             assert reader.watcher.missed_events == 0
 
 
+@NOT_POLLED
 def test_what_does_not_concern_secrets_is_not_told(memory: Path) -> None:
     """A busy project makes nobody read ``.env`` again and again."""
     directory = PlainDirectory(memory / "cwd")
@@ -497,6 +554,7 @@ def make_noise(directory: PlainDirectory, times: int = 100) -> None:
         (directory.path / f"noise-{number}").write_text("fake-noise")
 
 
+@NOT_POLLED
 def test_other_files_of_a_plain_directory_make_nobody_read(memory: Path) -> None:
     """Nor do they make anybody look, as long as there was a look a moment ago."""
     timings = {**EVENTS_ONLY, "busy_resync_interval": NEVER}
@@ -517,17 +575,20 @@ def test_other_files_of_a_plain_directory_make_nobody_read(memory: Path) -> None
         assert reader.watcher.missed_events == 0
 
 
-class DeafEvents(FileEvents):
+class DeafEvents(WatchfilesEvents):
     """Events of which those that count are lost, as in a queue that is full."""
 
-    def wait(self, seconds: float, stop: threading.Event) -> Collection[str]:
+    async def wait(self, seconds: float) -> Changes:
         """Give the paths of others."""
-        return {path for path in super().wait(seconds, stop) if not path.endswith("/api_key")}
+        changes = await super().wait(seconds)
+        paths = {path: kind for path, kind in changes.paths.items() if "api_key" not in path}
+        return Changes(paths)
 
 
+@ONLY_WATCHFILES
 def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(memory: Path) -> None:
-    """Where much happens a look follows, not a read; what it finds was told of, in a way."""
-    timings = {**EVENTS_ONLY, "busy_resync_interval": 0.02, "watcher_heartbeat_interval": 0.05}
+    """Where much happens a look follows, not a read; what it finds is counted as missed."""
+    timings = {**EVENTS_ONLY, "busy_resync_interval": 0.02}
     directory = PlainDirectory(memory / "secrets")
     directory.replace("api_key", "fake-0")
     looks = Looks(look_at(directory.path))
@@ -541,25 +602,25 @@ def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(memory: P
             directory.replace("api_key", f"fake-{number}")
             make_noise(directory, 10)
             reader.sees(f"fake-{number}")
-        assert reader.watcher.missed_events == 0
-        assert reader.mode == "inotify"
+        assert reader.watcher.missed_events
+        assert reader.mode == Kind.mode
 
 
 # By a look.
 
 
 def test_a_change_without_an_event_is_found_by_a_look(volume: MountedVolume) -> None:
-    """What is done behind the link, where nobody should, is noticed, and counted as missed."""
+    """A change inside a generation is noticed, and counted as missed where events were expected."""
     assert volume.generation is not None
     hidden = volume.generation / "api_key"
     with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_RESYNC) as reader:
         hidden.write_text("fake-1")
         reader.sees("fake-1")
-        wait_until(lambda: reader.watcher.missed_events)
+        wait_until(lambda: bool(reader.watcher.missed_events) == (Kind.name != "poll"))
         ticks, missed = reader.ticks, reader.watcher.missed_events
         hidden.chmod(0o600)
         wait_until(lambda: reader.ticks > ticks)
-        wait_until(lambda: reader.watcher.missed_events > missed)
+        wait_until(lambda: (reader.watcher.missed_events > missed) == (Kind.name != "poll"))
 
 
 def test_what_is_above_the_directory_is_found_by_a_look(memory: Path) -> None:
@@ -571,7 +632,7 @@ def test_what_is_above_the_directory_is_found_by_a_look(memory: Path) -> None:
         reader.sees(None)
         MountedVolume(volume.path).publish({"api_key": "fake-1"})
         reader.sees("fake-1")
-        assert reader.watcher.missed_events
+        assert bool(reader.watcher.missed_events) == (Kind.name != "poll")
         volume.publish({"api_key": "fake-2"})
         reader.sees("fake-2")
 
@@ -583,7 +644,7 @@ def test_what_is_mounted_over_is_found_by_a_look(volume: MountedVolume) -> None:
     with told(file, look_at(volume.path), timings=QUICK_RESYNC) as reader:
         with tmpfs(volume.path):
             reader.sees(None)
-            wait_until(lambda: reader.watcher.missed_events == 1)
+            wait_until(lambda: reader.watcher.missed_events == (Kind.name != "poll"))
             file.write_text("fake-1")
             reader.sees("fake-1")
         reader.sees("fake-0")
@@ -591,9 +652,10 @@ def test_what_is_mounted_over_is_found_by_a_look(volume: MountedVolume) -> None:
         reader.sees("fake-2")
 
 
+@NOT_POLLED
 def test_everything_is_read_now_and_then(volume: MountedVolume) -> None:
     """What no event and no look can tell of is found by a read, sooner or later."""
-    timings = {"watcher_heartbeat_interval": 0.02, "full_read_interval": 0.02}
+    timings = {"full_read_interval": 0.02}
     with told(volume.path / "api_key", look_at(volume.path), timings=timings) as reader:
         wait_until(lambda: reader.ticks >= 3)
         assert reader.watcher.missed_events == 0
@@ -601,7 +663,7 @@ def test_everything_is_read_now_and_then(volume: MountedVolume) -> None:
 
 def test_a_look_that_is_quicker_than_the_event_has_missed_nothing(volume: MountedVolume) -> None:
     """Here each look comes right after a swap, before the kernel's event has been heard."""
-    timings = {"resync_interval": 0.0, "watcher_heartbeat_interval": 1.0}
+    timings = {"resync_interval": 0.01}
     look = look_at(volume.path)
     swaps = iter(range(1, 4))
 
@@ -623,7 +685,7 @@ def test_a_look_that_is_quicker_than_the_event_of_a_new_root_has_missed_nothing(
     memory: Path,
 ) -> None:
     """Here each look comes right after a link was switched, before its event has been heard."""
-    timings = {"resync_interval": 0.0, "watcher_heartbeat_interval": 0.5}
+    timings = {"resync_interval": 0.01}
     for number in range(4):
         MountedVolume(memory / f"v{number}").publish({"api_key": f"fake-{number}"})
     root = memory / "root"
@@ -645,6 +707,7 @@ def test_a_look_that_is_quicker_than_the_event_of_a_new_root_has_missed_nothing(
         assert reader.watcher.missed_events == 0
 
 
+@NOT_POLLED
 def test_nothing_is_told_while_nothing_happens(volume: MountedVolume) -> None:
     """Looks alone make nobody read."""
     looks = 0
@@ -682,7 +745,7 @@ def test_what_happens_while_a_watch_begins_is_noticed(memory: Path) -> None:
         reader.sees("fake-3")
         MountedVolume(memory / "v3").publish({"api_key": "fake-4"})
         reader.sees("fake-4")
-        assert reader.mode == "inotify"
+        assert reader.mode == Kind.mode
 
 
 def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVolume) -> None:
@@ -703,6 +766,25 @@ def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVo
         reader.sees("fake-1")
 
 
+@ONLY_INOTIFY
+def test_what_a_start_has_heard_of_is_heard_of_again(place: Path) -> None:
+    """A start takes the events to see who writes; afterwards they count as any others."""
+    path = place / "secrets"
+    file = path / "api_key"
+    PlainDirectory(path).replace("api_key", "fake-0")
+
+    def make_again(watcher: Watcher) -> None:
+        shutil.rmtree(path)
+        PlainDirectory(path).replace("api_key", "fake-1")
+        assert not watcher.is_being_written([str(file)])
+
+    with told(file, look_at(path), timings=EVENTS_ONLY, meanwhile=make_again) as reader:
+        reader.sees("fake-1")
+        PlainDirectory(path).replace("api_key", "fake-2")
+        reader.sees("fake-2")
+
+
+@NOT_POLLED
 def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(memory: Path, log: Log) -> None:
     """What cannot be watched is looked for anew at once; nobody polls, and nothing is said."""
     path = memory / "secrets"
@@ -722,7 +804,7 @@ def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(memory: Path, 
         fresh.replace("api_key", "fake-1")
         fresh.path.rename(path)
         reader.sees("fake-1")
-        reader.is_told_by("inotify")
+        reader.is_told_by(Kind.mode)
         PlainDirectory(path).replace("api_key", "fake-2")
         reader.sees("fake-2")
     assert log.levels == []
@@ -732,7 +814,7 @@ def test_a_directory_of_which_nothing_is_there_yet_is_found(memory: Path) -> Non
     """Where there is not even a place to watch, a look finds what comes."""
     path = memory / "not/yet/there"
     with told(path / "api_key", look_at(path), timings=QUICK_RESYNC) as reader:
-        assert reader.mode == "inotify"
+        assert reader.mode == Kind.mode
         MountedVolume(path).publish({"api_key": "fake-1"})
         reader.sees("fake-1")
         MountedVolume(path).publish({"api_key": "fake-2"})
@@ -742,6 +824,7 @@ def test_a_directory_of_which_nothing_is_there_yet_is_found(memory: Path) -> Non
 # Without events.
 
 
+@NOT_POLLED
 def test_who_forces_polling_gets_it(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
@@ -758,12 +841,13 @@ def test_who_forces_polling_gets_it(
         assert "0.03 s" in log.first
         assert "WATCHFILES_FORCE_POLLING" in log.first
         monkeypatch.delenv("WATCHFILES_FORCE_POLLING")
-        reader.is_told_by("inotify")
+        reader.is_told_by(Kind.mode)
         volume.publish({"api_key": "fake-4"})
         reader.sees("fake-4")
         assert log.levels == ["WARNING", "INFO"]
 
 
+@ONCE
 def test_the_variable_that_forces_polling_means_what_it_means_to_watchfiles(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -779,6 +863,7 @@ def test_the_variable_that_forces_polling_means_what_it_means_to_watchfiles(
     }
 
 
+@ONLY_WATCHFILES
 def test_who_has_no_watchfiles_polls(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
@@ -793,26 +878,28 @@ def test_who_has_no_watchfiles_polls(
         assert log.levels == ["WARNING"]
 
 
+@NOT_POLLED
 def test_who_polls_holds_no_events(volume: MountedVolume) -> None:
     """There is little room for them on a machine, and others may need it."""
     alive: list[FileEvents] = []
     while_polling: list[int] = []
 
-    class FailingEvents(FileEvents):
-        """Events that fail at the first wait, and are counted."""
+    def events(paths: Collection[str], timings: Timings) -> FileEvents:
+        found = open_events(paths, timings)
+        wait, close = found.wait, found.close
 
-        def wait(self, seconds: float, stop: threading.Event) -> Collection[str]:
-            super().wait(min(seconds, 0.01), stop)
+        async def fail(seconds: float) -> Changes:
+            await wait(min(seconds, 0.01))
             message = "fake failure"
             raise OSError(message)
 
-        def close(self) -> None:
-            alive.remove(self)
-            super().close()
+        def count_and_close() -> None:
+            alive.clear()
+            close()
 
-    def events(paths: Collection[str], timings: Timings) -> FileEvents:
-        alive.append(FailingEvents(paths, timings))
-        return alive[0]
+        found.wait, found.close = fail, count_and_close  # type: ignore[method-assign]
+        alive.append(found)
+        return found
 
     look = look_at(volume.path)
     with told(
@@ -820,25 +907,26 @@ def test_who_polls_holds_no_events(volume: MountedVolume) -> None:
     ) as reader:
         wait_until(lambda: reader.mode == "poll")
         tick = reader.tick
-        reader.watcher._tick_outside = lambda: while_polling.append(  # noqa: SLF001  (who is asked)
+        reader.watcher._call_reader = lambda: while_polling.append(  # noqa: SLF001  (who is asked)
             len(alive) if reader.watcher._mode == "poll" else 0  # noqa: SLF001  (in its thread)
         )
         wait_until(lambda: len(while_polling) > 5)
-        reader.watcher._tick_outside = tick  # noqa: SLF001  (as it was)
+        reader.watcher._call_reader = tick  # noqa: SLF001  (as it was)
     assert set(while_polling) == {0}
     assert alive == []
 
 
 def test_a_file_name_that_is_not_utf_8_stops_nothing(memory: Path, log: Log) -> None:
-    """Somebody's file with an odd name ends the events for a moment, and no longer."""
+    """Such a name ends the events of watchfiles for a moment, and nothing else."""
     directory = PlainDirectory(memory / "secrets")
     with told(
         directory.path / "api_key", look_at(directory.path), timings=QUICK_WATCH_RETRIES
     ) as reader:
         (directory.path / os.fsdecode(b"caf\xe9")).write_text("fake-other")
-        wait_until(lambda: len(log.levels) == 2)
-        assert log.levels == ["WARNING", "INFO"]
-        reader.is_told_by("inotify")
+        if Kind.name == "watchfiles":
+            wait_until(lambda: len(log.levels) == 2)
+            assert log.levels == ["WARNING", "INFO"]
+        reader.is_told_by(Kind.mode)
         directory.replace("api_key", "fake-1")
         reader.sees("fake-1")
     with told(
@@ -846,19 +934,21 @@ def test_a_file_name_that_is_not_utf_8_stops_nothing(memory: Path, log: Log) -> 
     ) as reader:
         directory.replace("api_key", "fake-2")
         reader.sees("fake-2")
-        assert reader.mode == "inotify"
-    assert len(log.levels) == 2
+        assert reader.mode == Kind.mode
+    expected = {"watchfiles": ["WARNING", "INFO"], "poll": ["WARNING", "WARNING"]}
+    assert log.levels == expected.get(Kind.name, [])
 
 
-def test_a_directory_whose_path_is_not_utf_8_is_polled(memory: Path) -> None:
+def test_a_directory_whose_path_is_not_utf_8_is_watched_or_polled(memory: Path) -> None:
     """The library watchfiles cannot be given such a path; reading it can be done all the same."""
     volume = MountedVolume(memory / os.fsdecode(b"caf\xe9"))
     with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_WATCH_RETRIES) as reader:
-        assert reader.mode == "poll"
+        assert reader.mode == ("inotify" if Kind.name == "inotify" else "poll")
         volume.publish({"api_key": "fake-1"})
         reader.sees("fake-1")
 
 
+@ONLY_WATCHFILES
 def test_failures_far_apart_are_each_a_first_one(memory: Path, log: Log) -> None:
     """A watch that had worked for long is begun again at once, however often it has failed."""
     timings = {
@@ -879,6 +969,7 @@ def test_failures_far_apart_are_each_a_first_one(memory: Path, log: Log) -> None
             wait_until(partial(heard, number))
 
 
+@ONCE
 def test_failures_close_together_are_waited_for_longer_and_longer(volume: MountedVolume) -> None:
     """A machine that has no room for events is not asked for them all the time."""
     timings = {"watch_retry_delay": 0.001, "poll_interval": 0.001}
@@ -895,7 +986,7 @@ def test_failures_close_together_are_waited_for_longer_and_longer(volume: Mounte
     assert 3 < asked < 20
 
 
-# What goes wrong in the thread.
+# What goes wrong.
 
 
 def test_a_look_that_fails_is_said_once_and_done_again(volume: MountedVolume, log: Log) -> None:
@@ -912,10 +1003,10 @@ def test_a_look_that_fails_is_said_once_and_done_again(volume: MountedVolume, lo
         return look()
 
     with told(volume.path / "api_key", fail, timings=QUICK_WATCH_RETRIES) as reader:
-        reader.is_told_by("inotify")
+        reader.is_told_by(Kind.mode)
         volume.publish({"api_key": "fake-1"})
         reader.sees("fake-1")
-    assert log.levels == ["ERROR", "INFO"]
+    assert log.levels == ["ERROR", "WARNING" if Kind.name == "poll" else "INFO"]
 
 
 def test_while_a_look_fails_nothing_is_said_to_be_watched(volume: MountedVolume) -> None:
@@ -923,7 +1014,6 @@ def test_while_a_look_fails_nothing_is_said_to_be_watched(volume: MountedVolume)
     timings = {
         "watch_retry_delay": NEVER,
         "max_watch_retry_delay": NEVER,
-        "watcher_start_timeout": 0.0,
     }
 
     def fail() -> WatchSnapshot:
@@ -934,12 +1024,11 @@ def test_while_a_look_fails_nothing_is_said_to_be_watched(volume: MountedVolume)
 
 
 def test_a_look_that_hangs_is_told_as_such(
-    volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file system that does not answer is no reason to say that all is well."""
-    clock = ShiftedClock()
-    monkeypatch.setattr(watching, "time", clock)
-    timings = {"watcher_heartbeat_interval": 0.02, "resync_interval": 0.0}
+    """A file system that does not answer is no reason to say that all is well; it is said once."""
+    caplog.set_level(logging.INFO, "hive_boot")
+    timings = {**QUICK_RESYNC, "watcher_silence_timeout": 0.1}
     look = look_at(volume.path)
     answers, waits = threading.Event(), threading.Event()
     answers.set()
@@ -950,80 +1039,35 @@ def test_a_look_that_hangs_is_told_as_such(
             answers.wait(PATIENCE)
         return look()
 
+    def logged() -> list[str]:
+        return [each.levelname for each in caplog.records if "noticed" in each.getMessage()]
+
     with told(volume.path / "api_key", hang, timings=timings) as reader:
-        assert reader.mode == "inotify"
+        assert reader.mode == Kind.mode
         answers.clear()
         assert waits.wait(PATIENCE)
-        assert reader.mode == "inotify"
-        clock.ahead += Timings().watcher_silence_timeout
-        assert reader.mode == "down"
+        reader.is_told_by("down")
+        wait_until(lambda: logged() == ["ERROR"])
         answers.set()
-        reader.is_told_by("inotify")
+        reader.is_told_by(Kind.mode)
         volume.publish({"api_key": "fake-1"})
         reader.sees("fake-1")
-
-
-def test_a_file_system_that_hangs_holds_up_no_start_for_ever(volume: MountedVolume) -> None:
-    """The start goes on after some seconds, and the watch begins when it can."""
-    look = look_at(volume.path)
-    answers = threading.Event()
-
-    def hang() -> WatchSnapshot:
-        answers.wait(PATIENCE)
-        return look()
-
-    with told(volume.path / "api_key", hang, timings={"watcher_start_timeout": 0.01}) as reader:
-        assert reader.mode == "off"
-        answers.set()
-        reader.is_told_by("inotify")
-
-
-@pytest.mark.parametrize("polling", ["", "1"])
-def test_a_loop_that_is_gone_ends_the_watch(
-    polling: str, volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nobody is told any more, so nothing is watched any more; that is no fault."""
-    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", polling)
-
-    def tick() -> None:
-        message = "Event loop is closed"
-        raise RuntimeError(message)
-
-    watcher = Watcher(look_at(volume.path), tick, timings=Timings(**QUICK_WATCH_RETRIES))
-    watcher.start()
-    volume.publish({"api_key": "fake-1"})
-    watcher.join()
-    assert watcher.mode == "off"
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_thread_that_was_torn_down_is_told_as_such(volume: MountedVolume) -> None:
-    """What ends the thread without its knowledge does not look like a watch that was stopped."""
-    watcher = Watcher(look_at(volume.path), sys.exit)
-    watcher.start()
-    volume.publish({"api_key": "fake-1"})
-    watcher.join()
-    assert watcher.mode == "down"
+        assert logged() == ["ERROR", "INFO"]
 
 
 # The end.
 
 
-@pytest.mark.parametrize("polling", ["", "1"])
-def test_a_watch_that_ended_leaves_nothing_behind(
-    polling: str, volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_watch_that_ended_leaves_nothing_behind(volume: MountedVolume) -> None:
     """No thread and no descriptor, however often it is done."""
-    monkeypatch.setenv("WATCHFILES_FORCE_POLLING", polling)
     with told(volume.path / "api_key", look_at(volume.path)):
         pass
     wait_until(lambda: not watcher_threads())
     files, threads = descriptors(), native_threads()
     for _ in range(20):
         with told(volume.path / "api_key", look_at(volume.path)) as reader:
-            assert reader.mode == ("poll" if polling else "inotify")
-        assert reader.mode == "off"
-    assert not watcher_threads()
+            assert reader.mode == Kind.mode
+    wait_until(lambda: not watcher_threads())
     # The threads and the descriptors of watchfiles end soon after its watch was closed.
     wait_until(lambda: descriptors() <= files and native_threads() <= threads)
 
@@ -1033,18 +1077,93 @@ def native_threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
 
 
+@ONLY_INOTIFY
+def test_inotify_needs_no_thread(volume: MountedVolume) -> None:
+    """The loop waits for the events; there is a thread only while files are examined."""
+    with told(volume.path / "api_key", look_at(volume.path), timings=EVENTS_ONLY) as reader:
+        volume.publish({"api_key": "fake-1"})
+        reader.sees("fake-1")
+        wait_until(lambda: not watcher_threads())
+        assert inotify_instances() == 1
+
+
+@ONCE
+@pytest.mark.parametrize("limit", ["a missing path", "a path that is no text", "many paths"])
+def test_a_watch_that_fails_holds_no_instance(limit: str, tmp_path: Path) -> None:
+    """What was opened for the first paths is released when a later one cannot be watched."""
+    paths = [str(tmp_path), str(tmp_path / "missing")]
+    if limit == "a path that is no text":
+        paths = [str(tmp_path), "\0"]
+    if limit == "many paths":
+        paths = [str(tmp_path)] * 100 + paths
+    for _ in range(3):
+        with pytest.raises((OSError, ValueError)):
+            InotifyEvents(paths)
+    assert inotify_instances() == 0
+
+
 def test_a_watch_can_be_stopped_before_it_has_begun(volume: MountedVolume) -> None:
     """Who is cancelled while starting leaves nothing behind either."""
     watcher = Watcher(look_at(volume.path), lambda: None)
     watcher.stop()
-    watcher.start()
-    watcher.join()
+    watcher.open()
     assert watcher.mode == "off"
+    wait_until(lambda: inotify_instances() == 0)
 
 
-def test_a_watch_that_never_began_has_ended(volume: MountedVolume) -> None:
-    """Nobody waits for a thread that was not started."""
-    watcher = Watcher(look_at(volume.path), lambda: None)
-    watcher.stop()
-    watcher.join()
-    assert watcher.mode == "off"
+FORKED = """
+import os, sys
+import anyio
+from hive_boot import Secret, SecretSet
+from hive_boot._timings import Timings
+from hive_boot.runtime.watcher import Watcher
+from hive_boot.testing import MountedVolume
+from tests.runtime.test_watcher import look_at
+from pathlib import Path
+
+place, loop = sys.argv[1:]
+volume = MountedVolume(place)
+heard = []
+never = dict.fromkeys(["resync_interval", "full_read_interval", "poll_interval"], 10_000.0)
+watcher = Watcher(look_at(Path(place)), lambda: heard.append(1), timings=Timings(**never))
+watcher.open()
+
+async def until(condition):
+    with anyio.fail_after(20):
+        while not condition():
+            await anyio.sleep(0.005)
+
+async def hear(number):
+    heard.clear()
+    volume.publish({"api_key": f"fake-{number}"})
+    await until(lambda: heard)
+
+async def main():
+    async with anyio.create_task_group() as group:
+        group.start_soon(watcher.run)
+        await hear(1)
+        pid = os.fork()
+        if pid == 0:
+            group.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await until(lambda: watcher.mode == "off")
+            os._exit(0)
+        await until(lambda: os.waitpid(pid, os.WNOHANG)[0])
+        await hear(2)
+        await hear(3)
+        print(watcher.mode)
+        group.cancel_scope.cancel()
+
+options = {"use_uvloop": True} if loop == "uvloop" else {}
+anyio.run(main, backend="trio" if loop == "trio" else "asyncio", backend_options=options)
+"""
+
+
+@ONCE
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
+def test_a_forked_child_that_ends_its_watcher_makes_nobody_deaf(
+    loop: str, volume: MountedVolume
+) -> None:
+    """The loops of both share what the kernel waits for; only the parent may change it."""
+    child = run_child(FORKED, str(volume.path), loop, cwd=ROOT)
+    assert child.stdout == "inotify\n", child.stderr

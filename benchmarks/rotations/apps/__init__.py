@@ -1,0 +1,1 @@
+"""Test applications of the rotation benchmark: one for each subject."""

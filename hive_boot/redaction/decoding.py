@@ -1,0 +1,265 @@
+"""Decoding: compares a value with a text in which its characters may be escaped.
+
+Each character stands as it is or in any of its escaped forms, whatever the form of the character
+beside it, because encoders differ in what they leave alone. Escapes may be escaped once more.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+RUN = re.compile("[A-Za-z0-9]+")
+"""Characters that the usual encoders leave alone."""
+
+# Compiled where a value may have been found: no start needs them.
+_PIECE = "(?s)[A-Za-z0-9]+|."
+
+_MARKER = "[%&=\\\\'\"]"
+"""Characters of which each text has one that is escaped twice."""
+
+_BACKSLASHES = tuple("\\" * count for count in range(1, 9))
+"""Backslashes before an escaped character: each further escaping can double them."""
+
+_CONTROLS = dict(zip("\n\r\t\f\v\b\a\0\x1b\x85\xa0\u2028\u2029", "nrtfvba0eN_LP", strict=True))
+"""Letters of the escapes of Python, JSON and YAML."""
+
+_DOUBLED = "'\"`%${}\\"
+"""Characters that are escaped by doubling: quotes of SQL and CSV, markers of formats."""
+
+_OTHERS = {
+    " ": ("+",),
+    "'": ("'\"'\"'", "'\\''", "&apos;"),
+    "\n": ("\r\n",),
+}
+
+FAR = 256
+"""Characters of a value behind which the text that was compared is not compared again.
+
+A value that repeats itself would otherwise be compared from each of its repetitions on.
+"""
+
+_AHEAD = 17
+"""Characters that are compared before any is decoded."""
+
+_NO_ESCAPE = re.compile("[A-Za-z0-9_-]*")
+"""Characters with which no escape begins."""
+
+_CHUNK = 32
+"""Characters that are split into tokens at a time."""
+
+_SURROGATES = "[\udc80-\udcff]"
+
+_LAST_BYTE = 0xFF
+
+_BEFORE = 16
+"""Characters before the distinctive part of an escape."""
+
+
+Trie: TypeAlias = "dict[str, Trie]"
+"""The forms of a character, one character a level; an empty key ends a form."""
+
+
+# Not a NamedTuple, which takes 0.2 ms of every start.
+_Escapes: TypeAlias = "tuple[frozenset[str], tuple[int, ...], tuple[Trie, Trie]]"
+"""The forms of one character, as it is and escaped; their lengths; and tries of the forms from
+their first character on, and from their last one backwards."""
+
+
+@lru_cache(maxsize=1024)
+def _escapes(char: str) -> _Escapes:
+    forms = {char, *_OTHERS.get(char, ()), *_byte_escapes(char), *_code_escapes(char)}
+    if not RUN.match(char):
+        letter = _CONTROLS.get(char, char)
+        forms.update(before + letter for before in _BACKSLASHES)
+    if char in _DOUBLED:
+        forms.add(char * 2)
+    tries: tuple[Trie, Trie] = ({}, {})
+    for form in forms:
+        for trie, written in zip(tries, (form, form[::-1]), strict=True):
+            node = trie
+            for each in written:
+                node = node.setdefault(each, {})
+            node[""] = {}
+    return frozenset(forms), tuple(sorted(set(map(len, forms)))), tries
+
+
+def _byte_escapes(char: str) -> Iterator[str]:
+    """Return the forms of a character that escape its bytes."""
+    code = ord(char)
+    raw = char.encode("utf-8", "surrogatepass")
+    # Python decodes bytes that are not UTF-8 to surrogates (PEP 383).
+    single = code - 0xDC00 if re.match(_SURROGATES, char) else code
+    for encoded in (raw, bytes([single])) if single <= _LAST_BYTE else (raw,):
+        yield encoded.decode("latin-1")
+        yield "".join(f"\\{byte:03o}" for byte in encoded)
+        for marker in ("%", "%25", "%2525", "=", "\\", *(f"{each}x" for each in _BACKSLASHES)):
+            yield "".join(f"{marker}{byte:02x}" for byte in encoded)
+            yield "".join(f"{marker}{byte:02X}" for byte in encoded)
+
+
+def _code_escapes(char: str) -> Iterator[str]:
+    """Return the forms of a character that escape its code point."""
+    from html.entities import codepoint2name  # noqa: PLC0415  (loaded only where an anchor is found)
+
+    code = ord(char)
+    utf_16 = char.encode("utf-16-be", "surrogatepass").hex()
+    for digits in (utf_16, utf_16.upper()):
+        units = [digits[start : start + 4] for start in range(0, len(digits), 4)]
+        for marker in ("%u", *(f"{each}u" for each in _BACKSLASHES)):
+            yield "".join(marker + unit for unit in units)
+    yield from (f"&#{code};", f"&#{code:03};")
+    yield from (f"&{codepoint2name[each]};" for each in (code,) if each in codepoint2name)
+    for digits in (f"{code:x}", f"{code:02x}", f"{code:04x}"):
+        for written in (digits, digits.upper()):
+            yield from (
+                f"&#x{written};",
+                f"&#X{written};",
+                f"\\x{{{written}}}",
+                f"\\u{{{written}}}",
+            )
+    yield from (f"\\U{code:08x}", f"\\U{code:08X}", f"\\{code:x} ")
+
+
+def _step(text: str, places: set[int], char: str, *, back: bool) -> set[int]:
+    """Return the places behind one character, escaped at most once; before it if ``back``."""
+    forms, lengths, tries = _escapes(char)
+    found = set()
+    for place in places:
+        if text[place - back : place - back + 1] in tries[back]:
+            for length in lengths:
+                start = max(0, place - length) if back else place
+                written = text[start : place if back else place + length]
+                if written in forms:
+                    found.add(start if back else place + len(written))
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _edges(char: str, *, back: bool) -> frozenset[str]:
+    """Return the characters that one which may be escaped twice begins with; ends if ``back``."""
+    once = _escapes(char)[2][back].keys() - {""}
+    return frozenset(edge for each in once for edge in _escapes(each)[2][back])
+
+
+def _step_twice(text: str, places: set[int], char: str, *, back: bool) -> set[int]:
+    """Return the same for a character that may be escaped twice."""
+    found: set[int] = set()
+    edges = _edges(char, back=back)
+    places = {each for each in places if text[each - back : each - back + 1] in edges}
+    if not places:
+        return found
+    todo = [(places, _escapes(char)[2][back])]
+    while todo:
+        reached, node = todo.pop()
+        for each, rest in node.items():
+            if not each:
+                found |= reached
+            elif further := _step(text, reached, each, back=back):
+                todo.append((further, rest))
+    return found
+
+
+def _tokens(value: str, *, back: bool) -> Iterator[str]:
+    """Yield the runs and the other characters of a value; few of them are needed mostly."""
+    if not back:
+        for match in re.finditer(_PIECE, value):
+            yield match[0]
+    else:
+        for end in range(len(value), 0, -_CHUNK):
+            yield from reversed(re.findall(_PIECE, value[max(0, end - _CHUNK) : end]))
+
+
+def _walk(
+    text: str, place: int, value: str, step: Callable[..., set[int]], *, back: bool
+) -> tuple[set[int], int]:
+    """Return the places behind a part of a value; before it if ``back``.
+
+    The second result is the place up to which the text has the value.
+    """
+    places = {place}
+    for token in _tokens(value, back=back):
+        found: set[int] = set()
+        if RUN.match(token):
+            length = -len(token) if back else len(token)
+            matches = text.endswith if back else text.startswith
+            found = {
+                each + length
+                for each in places
+                if matches(token, *((0, each) if back else (each,)))
+            }
+        if not found:
+            found = places
+            if len(token) > 1:
+                # Each escape of a letter or a digit begins with another character.
+                if back:
+                    pieces = [text[max(0, each - len(token) - _BEFORE) : each] for each in places]
+                else:
+                    pieces = [text[each : each + len(token)] for each in places]
+                if all(piece.isalnum() and piece.isascii() for piece in pieces):
+                    return set(), max(places)
+            for char in reversed(token) if back else token:
+                found = step(text, found, char, back=back)
+        if not found:
+            return found, max(places)
+        places = found
+    return places, max(places)
+
+
+def find_around(text: str, place: int, value: str, index: int) -> tuple[int, int, bool]:
+    """Return where a value starts and ends in a text, escaped or not.
+
+    Args:
+        text: the text.
+        place: the place in the text of the character ``value[index]``, which is not escaped.
+        value: the value.
+        index: an index of the value.
+
+    Returns:
+        Start, end and whether the value is there. If not, the end is the place up to which the
+        text is that of the value.
+    """
+    start = place - index
+    if start < 0 or len(value) - index > len(text) - place:
+        return place, place, False
+    if text.startswith(value, start):
+        return start, start + len(value), True
+    expected = value[index + 1 : index + _AHEAD]
+    ahead = text[place + 1 : place + 1 + len(expected)]
+    # A value without a letter or a digit may begin with an escape.
+    if ahead != expected and RUN.match(text, place) and _NO_ESCAPE.fullmatch(ahead):
+        return place, place, False
+    reached = place
+    starts: set[int] = set()
+    for step in (_step, _step_twice):
+        near = text[max(0, start - _BEFORE) : reached + _BEFORE]
+        if step is _step_twice and not re.search(_MARKER, near):
+            break
+        # A repeated value ends at its first characters, not after all of its length.
+        starts = starts or _walk(text, place, value[:index], step, back=True)[0]
+        if starts:
+            ends, reached = _walk(text, place, value[index:], step, back=False)
+            if ends:
+                return min(starts), reached, True
+    return place, reached, False
+
+
+def find_escaped(text: str, value: str) -> Iterator[tuple[int, int]]:
+    """Return where a value without a letter or a digit starts and ends in a text."""
+    forms, *_ = _escapes(value[0])
+    parts = {max([*RUN.findall(form), form[-1:]], key=len) for form in forms}
+    pattern = "|".join(re.escape(part) for part in sorted(parts))
+    end = 0
+    for match in re.finditer(pattern, text):
+        for place in range(max(end, match.start() - _BEFORE), match.start() + 1):
+            end = place + 1
+            start, reached, found = find_around(text, place, value, 0)
+            if found:
+                yield start, reached
+            if found or reached - place > FAR:
+                end = reached
+                break

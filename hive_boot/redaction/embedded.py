@@ -1,0 +1,514 @@
+"""Embedded secrets: the parts of a value that are secrets by themselves.
+
+Examples are the password in a URL, the members of a JSON document and the lines of a PEM block.
+Every pattern is linear: a quantifier that could be tried again from the next character is
+possessive, or has a maximum.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from hive_boot.redaction.matcher import MIN_LENGTH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MIN_LINE = 16
+"""Characters from which on one line of a value is hidden by itself."""
+
+
+_PEM_BOUNDARY = r"-{4,5} ?(BEGIN|END) [^-]*-{4,5}"
+"""First or last line of a PEM or SSH2 key, the same for every key (RFC 7468, RFC 4716)."""
+
+
+_SENSITIVE = (
+    r"(?i)pass|pwd|secret|token|cred|bearer|signature|phrase|mnemonic|cookie|authorization"
+    r"|(?:key|auth|sig|pin|otp|salt|-team)s?$"
+)
+"""Pattern in the name of a member, a setting or a parameter whose value is a secret."""
+
+
+_PLAINLY_SENSITIVE = r"(?i)(?:password|passwd|passphrase|pwd|secret|token)$"
+"""End of the names whose value is always a secret, and not a number or a switch."""
+
+
+_PUBLIC = (
+    r"(?i)(?:type|ur[il]|host|hostname|server|domain|region|engine|database|dbname|namespace"
+    r"|identifier|project_?id|client_?id|user|username|email|issuer|scopes?|kid|date|version"
+    r"|path|file|name|environment|env|service|app|application|mode|profile|schema|catalog|stage"
+    r"|driver|dialect|charset|encoding|zone|locale|protocol|algorithm|alg|level|format|provider"
+    r"|account|role|arn|bucket|topic|queue|vhost|cluster|location|endpoint|address|port|source"
+    r"|label|title|description|comment|class|kind|model|dataset|tenant|suffix|login|uid|machine"
+    r"|image|options?|registry)$"
+)
+"""End of the names of members and settings that are not secret: addresses, names, types.
+
+They are from Google's credentials (https://google.aip.dev/auth/4112), of AWS Secrets
+Manager's database secrets, of JSON Web Keys (RFC 7517), and of connection strings.
+"""
+
+
+_IN_ADDRESS = 20
+"""Length from which on a word of letters and digits is a secret also in a public member."""
+
+
+_LONGEST_PUBLIC = 128
+"""Maximum length of a text that may be an identifier."""
+
+
+_WORD = r"(?:[A-Z]?[a-z]{1,15}|[A-Z]{1,15})?\d{0,3}"
+_LABEL = rf"{_WORD}(?:[-_]{_WORD}){{0,2}}"
+_IDENTIFIER = rf"(?:[a-z]{{2,12}}://)?/?{_LABEL}(?:[./]{_LABEL})*/?(?::\d{{1,5}})?"
+"""Ordinary words, a host, a path. A passphrase has more words, a generated text other ones."""
+
+
+_URL = r"\w++://[^\s,]*@[^\s,]*"
+_PLAIN_URL = (
+    r"(?!http)[a-z][a-z0-9+.-]{1,20}+://[\w.-]{0,64}+:([\w.~-]{8,})@[\w.:-]++(?:/[\w./-]*+)?"
+    r"(?:\?([\w.=&-]*+))?"
+)
+"""URL with a password, and with no character that could be escaped or end the password."""
+
+
+_PORT = r"\d{1,5}(?:[/?#]|$)"
+"""Port after the host of a URL, which is not a password."""
+
+
+_QUOTED = r""""((?:[^"\\]|\\.|"")*+)"|'((?:[^'\\]|\\.|'')*+)'|\{((?:[^}]|\}\}){0,256}+)\}"""
+_DOUBLED = r""""((?:[^"]|"")*+)"|'((?:[^']|'')*+)'"""
+"""Text in quotes, where a backslash is an ordinary character."""
+
+
+_QUOTES = {2: '"', 3: "'", 4: "}", 5: ""}
+"""Quote of each group in the pattern of a pair; doubled, it is part of the value."""
+
+
+_PLAIN = r"[^\s;,&)<]|,(?!\s*+[\w.-]++\s*+=)|\)(?!\){0,8}\()|<(?![/\w])"
+"""Character of a value: a comma, a parenthesis or a tag can begin another name."""
+
+
+_PAIR = (
+    r"""(?s)(?<![\w.-])([\w.-]{1,80}+)(?:["']?[ \t]*+=>?|["'][ \t]*+:|:(?=\s)|>)[ \t]*+"""
+    rf"(?:{_QUOTED}|(?!\(+[\w.-]++=)((?:{_PLAIN})*+))"
+)
+"""Name and value in a connection string, in the query of a URL, or in a line of settings."""
+
+
+_REST_OF_PAIRS = r"(?:[A-Z][a-z]+ )?[\s;,&{}]*"
+"""Rest of a connection string, or of an HTTP header, without its pairs."""
+
+
+_SEPARATOR = r"""[=>]|["']\s*+:|:(?:\s|$)"""
+"""Separator in a pair and in a line; most texts of a document have none."""
+
+
+_STRUCTURE = r"""[\s=>:@"{\[]|%20"""
+"""Pattern in every value that has a secret inside; a generated key often has none of it."""
+
+
+_LINE = r"""(?:(?:-|export)\s++)*+["']?([\w./@-]{1,80}+)["']?\s*+(?:=>?|:(?=\s|$))\s*+(.*)"""
+"""Name and value in a line of a YAML, TOML, ini or ``.env`` file."""
+
+
+_AUTHORIZATION = (
+    r"(?i)\b(?:bearer|basic|token|apikey|negotiate|splunk|ssws|geniekey)(?:\s|%20)+"
+    r"""["']?([\w+/=.~%:-]{8,})"""
+)
+"""Scheme and credentials of an HTTP header (RFC 9110)."""
+
+
+_ARGUMENT = (
+    r"(?i)(?:\bpassw(?:or)?d|\bidentified\s+by"
+    r"|(?<!\S)--?(?:[\w-]{0,40}[-_])?(?:password|pass|token|secret|key))"
+    r"""\s++(?:"([^"]*+)"|'((?:[^']|'')*+)'(?!\w)|(\S++))"""
+)
+"""A password after a blank: ``.netrc``, SQL, a command line."""
+
+
+_FIELD = r"(?:[^:\\]|\\.)*+:"
+_PGPASS = rf"{_FIELD}(?:\d+|\*):{_FIELD}{_FIELD}(.+)"
+"""Line of ``.pgpass``: host, port, database, user, password."""
+
+
+_USERINFO = r"[\w.@+-]{1,64}+:(\S+)"
+"""User and password, as in HTTP Basic and ``.htpasswd``."""
+
+
+_ORACLE = r"""(?:\S*:)?[\w$#]+/(?:"([^"]+)"|([^\s@/"]+))@(?!sha256:)\S*"""
+"""User and password of an Oracle connection: ``scott/tiger@//host/service``."""
+
+
+_BASE64 = r"[\w+/-]{8,}={0,2}"
+_URI = r"(?:acct|mailto|sip|sips|urn|xmpp):"
+_KEY_LINE = r"[A-Za-z0-9+/=_-]+"
+"""Line of a key between the first and the last one."""
+
+
+_OPENSSH = "b3BlbnNzaC1rZXktdjEAAAAA"
+"""Beginning of every OpenSSH private key, in base64."""
+
+
+_STRING = r'"((?:[^"\\]|\\.)*+)(?:"|$)'
+
+
+_ONE_LINE = 4096
+"""Maximum length of a line that may be one URL with blanks in its password."""
+
+
+_REST = 256
+"""Maximum length of a value with blanks that is not in quotes."""
+
+
+_DEPTH = 3
+"""Maximum depth of settings inside the value of a setting."""
+
+
+class _Number(str):
+    """A number of a JSON document, as it is written there."""
+
+    __slots__ = ()
+
+
+class _Object(list[tuple[str, Any]]):
+    """The members of a JSON object, also of two that have the same name."""
+
+    __slots__ = ()
+
+
+def embedded_secrets(text: str) -> Iterator[str]:
+    """Return the secrets inside a value, also as a server decodes them from a URL."""
+    if not re.search(_STRUCTURE, text):
+        return
+    for part in dict.fromkeys(_parts(text)):
+        # A program may strip the white space at the ends of a password.
+        for each in {part, part.strip()}:
+            if len(each.strip()) >= MIN_LENGTH:
+                yield each
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Return the secrets of any length inside a value."""
+    leaves, names, of_urls = _leaves(text)
+    inside = [list(passwords(leaf)) for _, leaf in leaves]
+    beside_secret = any(inside) or bool(of_urls) or any(map(_is_sensitive, names))
+    yield from of_urls
+    yield from (
+        name
+        for name in names
+        if len(name) >= MIN_LINE
+        and re.search(r"\d", name)
+        and not is_identifier(name)
+        and not re.search(_PUBLIC, name)
+    )
+    for (name, leaf), found in zip(leaves, inside, strict=True):
+        for password in found:
+            yield from _url_decoded(password)
+        if leaf is text:
+            yield from _line_passwords(text)
+            continue
+        yield from distinctive_lines(leaf)
+        if not _is_public(name, leaf, beside_secret=beside_secret):
+            yield leaf
+            yield from _generated_words(leaf) if re.search(_PUBLIC, name) else ()
+            if re.search(_SENSITIVE, name):
+                yield from _base64_decoded(leaf)
+
+
+def _url_decoded(password: str) -> Iterator[str]:
+    """Return a password as it is written, and as URL parsers decode it."""
+    yield password
+    if re.search("[/?#%+]", password):
+        from urllib.parse import unquote_plus  # noqa: PLC0415  (few values hold a password)
+
+        # A URL parser ends the password at a delimiter that should have been escaped.
+        for piece in (password, re.split("[/?#]", password, maxsplit=1)[0]):
+            yield from (piece, unquote_plus(piece), unquote_plus(piece.replace("+", "%2B")))
+
+
+def _base64_decoded(text: str) -> Iterator[str]:
+    """Return the text that base64 encodes, and the password in it; nothing for other text."""
+    if not re.fullmatch(_BASE64, text):
+        return
+    from binascii import a2b_base64  # noqa: PLC0415  (few values hold base64)
+
+    try:
+        decoded = a2b_base64(text.translate({45: 43, 95: 47})).decode()
+    except ValueError:
+        return
+    if decoded.isprintable():
+        yield decoded
+        yield decoded.partition(":")[2]
+
+
+def _line_passwords(text: str) -> Iterator[str]:
+    """Return the passwords of ``user:password`` lines and of ``.pgpass``."""
+    # Without a colon no pattern is compiled, which most starts spare.
+    for line in map(str.strip, text.splitlines() if ":" in text else ()):
+        if match := re.fullmatch(_PGPASS, line):
+            yield from _unescaped(match[1])
+        elif (match := re.fullmatch(_USERINFO, line)) and not re.match(rf"//|{_PORT}", match[1]):
+            yield match[1]
+
+
+def passwords(text: str) -> Iterator[str]:
+    """Return the passwords in URLs, connection strings and headers, as they are written."""
+    for match in re.finditer(_PAIR, text) if re.search(_SEPARATOR, text) else ():
+        if re.search(_SENSITIVE, match[1]):
+            for value in filter(None, _values(match)):
+                if not _is_public(match[1], value, beside_secret=True):
+                    yield value
+    if "@" in text:
+        # A password may contain blanks that were not escaped.
+        whole = {text.strip()} if len(text) <= _ONE_LINE and "\n" not in text.strip() else set()
+        for piece in whole.union(re.split(r"[\s,]+", text)):
+            if "@" in piece:
+                yield from _address_passwords(piece)
+    if re.search(r"\s|%20", text):
+        yield from _credentials(text)
+
+
+def has_short_password(text: str) -> bool:
+    """Return whether a password in a value is too short to be searched for by itself."""
+    pairs = re.finditer(_PAIR, text) if re.search(_SEPARATOR, text) else ()
+    named = [_values(match) for match in pairs if re.search(_PLAINLY_SENSITIVE, match[1])]
+    in_urls = [{password} for url in re.findall(_URL, text) for password in _address_passwords(url)]
+    # Of the values that a pair may have, the longest one is the value or more.
+    return any(0 < max(map(len, each)) < MIN_LENGTH for each in [*named, *in_urls])
+
+
+def _credentials(text: str) -> Iterator[str]:
+    """Return the credentials of HTTP headers, and the passwords that stand after a blank."""
+    scheme, _, token = text.strip().partition(" ")
+    if scheme.isalpha() and not re.search(r"\s", token) and not is_identifier(token):
+        yield token
+    for match in re.finditer(_AUTHORIZATION, text):
+        if match[0] == text.strip() or not is_identifier(match[1]):
+            yield match[1]
+            yield from _base64_decoded(match[1])
+    is_account = re.search(r"(?i)\b(?:login|user|role|machine)\b", text)
+    for match in re.finditer(_ARGUMENT, text):
+        word = match[match.lastindex or 0]
+        if is_account or not is_identifier(word):
+            yield from {*_unescaped(word, "'"), word.strip("\"';")}
+
+
+def _values(match: re.Match[str]) -> set[str]:
+    """Return what the value of a pair may be: in quotes, or up to one of the usual delimiters."""
+    group = match.lastindex or 5
+    is_quoted = bool(_QUOTES[group])
+    line = match.string[match.start(group) - is_quoted : match.end() + _REST]
+    line = re.split("[\r\n]", line, maxsplit=1)[0]
+    rest, *_ = re.split(r"[\s,;&](?=\s*[\w.-]+\s*=)", line, maxsplit=1)
+    before_comma, *others = re.split(r",(?=[\w.-]+=)", line, maxsplit=1)
+    found = {match[group], rest, rest.split(";")[0], rest.split("&")[0]}
+    found |= {before_comma} if others else set()
+    found |= {each.partition("</")[0].rstrip(")]}>,;\"' \t") for each in found}
+    found |= {each.lstrip("\"'") for each in found} | _unescaped(rest)
+    found |= _unescaped(match[group], _QUOTES[group])
+    if doubled := re.match(_DOUBLED, line):
+        found |= _unescaped(doubled[doubled.lastindex or 0], line[0])
+    return found.union(_members(f'"{match[group]}"') if is_quoted else [])
+
+
+def _unescaped(text: str, quote: str = "") -> set[str]:
+    """Return a text as it is, and without backslashes, without doubled quotes, or both."""
+    plain = re.sub(r"\\(.)", r"\1", text)
+    return {each.replace(2 * quote, quote) if quote else each for each in (text, plain)} | {
+        text,
+        plain,
+    }
+
+
+def _address_passwords(address: str) -> Iterator[str]:
+    """Return the passwords in the address of a server, with or without a scheme."""
+    scheme, has_scheme, rest = address.partition("://")
+    if not has_scheme:
+        if not re.match(r"[^\s:]*+:?+(?!\s)", address) or re.match(_URI, address):
+            return
+        rest = address
+        if match := re.fullmatch(_ORACLE, address):
+            yield match[1] or match[2]
+    authority = re.split("[/?#]", rest, maxsplit=1)[0]
+    # A password that was not escaped may contain a delimiter: use the last `@` too.
+    for userinfo in {authority.rpartition("@")[0], rest.rpartition("@")[0]}:
+        name, _, password = userinfo.partition(":")
+        if "/" in name:
+            continue
+        if password and not (has_scheme and re.match(_PORT, password)):
+            yield password
+        # A token can be the user name, as in https://TOKEN@host.
+        may_be_token = not password or scheme.startswith("http")
+        if has_scheme and may_be_token and len(name) >= MIN_LINE and _is_generated(name):
+            yield name
+
+
+def _is_generated(name: str) -> bool:
+    """Return whether a user name is a token, and not the name of a person or a service."""
+    is_mixed = re.search(r"\d|[a-z][A-Z]", name) and not re.search("@|%40", name)
+    return bool(is_mixed) and not is_identifier(name)
+
+
+def _generated_words(text: str) -> list[str]:
+    """Return the long words of letters and digits, such as the token in a webhook's address."""
+    words = re.findall(rf"[\w-]{{{_IN_ADDRESS},}}", text)
+    return [each for each in words if re.search(r"\d", each) and re.search("[A-Za-z]", each)]
+
+
+def is_word(text: str) -> bool:
+    """Return whether a text may be an ordinary word, which longer words contain."""
+    return len(text) < MIN_LINE and bool(re.fullmatch(r"[A-Z]?[a-z]{7,14}", text))
+
+
+def is_identifier(text: str) -> bool:
+    """Return whether a text is an ordinary word, two or three of them, a host or a path."""
+    return len(text) <= _LONGEST_PUBLIC and bool(re.fullmatch(_IDENTIFIER, text))
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith("/") and is_identifier(text)
+
+
+def _is_public(name: str, leaf: str, *, beside_secret: bool) -> bool:
+    """Check whether a text in a document is not a secret.
+
+    Args:
+        name: the name of its member or setting.
+        leaf: the text.
+        beside_secret: whether the document has a secret by name, or a password in a URL; then
+            an identifier under another name is public.
+    """
+    if re.search(_PUBLIC, name):
+        return not _generated_words(leaf)
+    if re.search(_SENSITIVE, name):
+        # A path is not a secret, as in sslkey=/etc/ssl/client.key.
+        return _is_path(leaf)
+    return beside_secret and is_identifier(leaf)
+
+
+@lru_cache(maxsize=256)
+def _is_sensitive(name: str) -> bool:
+    return bool(re.search(_SENSITIVE, name))
+
+
+def _leaves(text: str) -> tuple[list[tuple[str, str]], set[str], list[str]]:
+    """Return the long texts in a document with their names, and the names of all its members.
+
+    A value that is not a document is the only text, without a name. A URL with a password is not
+    among the texts: its password is in a separate list, and the rest is not secret.
+    """
+    leaves: list[tuple[str, str]] = []
+    names: set[str] = set()
+    of_urls: list[str] = []
+    plain_url = re.compile(_PLAIN_URL).fullmatch
+    todo: list[tuple[str, Any, int]] = [("", text, 0)]
+    while todo:
+        name, member, depth = todo.pop()
+        names.add(name)
+        if isinstance(member, _Object):
+            todo += [(key, each, depth) for key, each in member]
+        elif isinstance(member, list):
+            todo += [(name, each, depth) for each in member]
+        elif not isinstance(member, str) or len(member) < MIN_LENGTH:
+            continue
+        elif member is not text and (match := plain_url(member)) and not _has_secret(match[2]):
+            of_urls.append(match[1])
+        elif isinstance(member, _Number):
+            if _is_sensitive(name):
+                leaves.append((name, str(member)))
+        else:
+            members = _members(member)
+            todo += [(name, each, depth) for each in members]
+            if not members and depth < _DEPTH and re.search(_SEPARATOR, member):
+                todo += [(*pair, depth + 1) for pair in _settings(member)]
+            if depth or name or not members:
+                leaves.append((name, member))
+    return leaves, names, of_urls
+
+
+def _has_secret(query: str | None) -> bool:
+    """Return whether the query of a URL has the name of a secret."""
+    return any(_is_sensitive(pair.partition("=")[0]) for pair in (query or "").split("&"))
+
+
+def _members(text: str) -> list[Any]:
+    """Return the parsed JSON document, or one for each line; nothing if the text is not JSON."""
+    text = text.lstrip("\ufeff \t\r\n")
+    if text[:1] not in {"{", "[", '"'}:
+        return []
+    from json import JSONDecoder  # noqa: PLC0415  (many values are not JSON)
+
+    # strict=False accepts a document whose escaped line ends were unescaped.
+    decode = JSONDecoder(
+        object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number, strict=False
+    ).decode
+    try:
+        return [decode(text)]
+    except ValueError:
+        pass
+    except RecursionError:
+        # The nesting exceeds the recursion limit; only the strings are needed.
+        return [string.replace("\\", "") for string in re.findall(_STRING, text)]
+    try:
+        return [decode(line) for line in text.splitlines() if line.strip()]
+    except (ValueError, RecursionError):
+        return []
+
+
+def _settings(text: str) -> list[tuple[str, str]]:
+    """Return the names and values in a YAML, TOML, ini or ``.env`` file, or a connection string.
+
+    A line without a name belongs to the name before it. Other text has no settings.
+    """
+    found: list[tuple[str, str]] = []
+    name, is_key = "", False
+    for line in map(str.strip, text.splitlines()):
+        boundary = re.fullmatch(_PEM_BOUNDARY, line)
+        if boundary or is_key:
+            is_key = boundary[1] == "BEGIN" if boundary else is_key
+        elif line and not line.startswith(("#", ";", "[", "!", "//", "---")):
+            pairs = list(re.finditer(_PAIR, line))
+            match = re.fullmatch(_LINE, line)
+            if len(pairs) > 1 and re.fullmatch(_REST_OF_PAIRS, re.sub(_PAIR, "", line)):
+                found += [(pair[1], pair[pair.lastindex or 1]) for pair in pairs]
+            elif match:
+                name = match[1]
+                found.append((name, _unquoted(match[2])))
+            elif name:
+                found.append((name, _unquoted(line.removeprefix("- "))))
+            else:
+                return []
+    return found
+
+
+def _unquoted(value: str) -> str:
+    """Return the value of a setting without its quotes and a comment."""
+    if match := re.match(_QUOTED, value):
+        return match[match.lastindex or 0]
+    return value.partition(" #")[0].strip()
+
+
+def distinctive_lines(text: str) -> Iterator[str]:
+    """Return the lines that are hidden by themselves; none of a JSON document or a single line."""
+    lines = [line.strip() for line in text.splitlines()]
+    if len(lines) <= 1 or _members(text):
+        return
+    is_key = any(re.fullmatch(_PEM_BOUNDARY, line) for line in lines)
+    settings = [re.fullmatch(_LINE, line) for line in lines]
+    beside_secret = any(match and re.search(_SENSITIVE, match[1]) for match in settings)
+    for line, match in zip(lines, settings, strict=True):
+        is_public = (
+            match
+            and is_identifier(match[1])
+            and match[2]
+            and _is_public(match[1], _unquoted(match[2]), beside_secret=beside_secret)
+        )
+        if len(line) >= MIN_LINE and not is_public and not (is_key and _is_common(line)):
+            yield line
+
+
+def _is_common(line: str) -> bool:
+    """Check whether a line of a key is not secret: a boundary, a header, OpenSSH's first line."""
+    return not re.fullmatch(_KEY_LINE, line) or line.startswith(_OPENSSH)

@@ -1,0 +1,600 @@
+"""Watcher: a task that notices possible changes of the sources; a reload then reads them.
+
+It uses three mechanisms:
+
+- Kernel events are only hints: a full queue drops them, and a mount over a directory or its unmount
+  causes none.
+- A resync compares the signatures of all watch targets every 5 seconds, and all files are read once
+  a minute. A file system may block for long, so a resync runs in a thread.
+- A poll replaces the events where they are not available, for example because the containers of
+  one user share the limit of inotify instances: all files are read every 2 seconds, and events are
+  tried again with a back-off.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import struct
+import sys
+import threading
+import time
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+import anyio
+
+from hive_boot._records import Record
+from hive_boot._timings import DEFAULTS, Backoff
+from hive_boot.lifecycle.tasks import run_in_daemon_thread
+from hive_boot.runtime import log_messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+    from typing import TypeVar
+
+    from hive_boot._timings import Timings
+    from hive_boot.secrets.watch_targets import MountedFile, WatchSnapshot
+
+    T = TypeVar("T")
+
+log: logging.Logger = logging.getLogger("hive_boot.watching")
+
+WatchMode = Literal["inotify", "poll", "down", "off"]
+
+NOT_FORCED = frozenset({"", "false", "disable", "disabled"})
+"""Values of ``WATCHFILES_FORCE_POLLING`` that do not select polling, as in watchfiles."""
+
+
+class Changes(Record):
+    """Changes of the watched paths since the last report.
+
+    Attributes:
+        paths: the changed paths, each with whether it is a directory; None if that is unknown.
+        writing: the changed files whose writer is known: True while it may write more, False when
+            it has closed the file, or another file has taken the place.
+        overflow: whether events may be lost, so that everything may have changed.
+    """
+
+    paths: Mapping[str, bool | None] = {}
+    writing: Mapping[str, bool] = {}
+    overflow: bool = False
+
+
+NOTHING = Changes()
+"""The report of a wait without events."""
+
+
+class FileEvents:
+    """Notification of changes: by the kernel, or by a poll.
+
+    Attributes:
+        lifetime: the seconds after which another kind of notification should be tried. Default:
+            infinite.
+        may_lose_events: whether a full queue drops events without a report. Default False.
+    """
+
+    lifetime: float = math.inf
+    may_lose_events: bool = False
+
+    async def wait(self, seconds: float) -> Changes:
+        """Return the next changes, or none after a time.
+
+        Raises:
+            OSError: the events have ended.
+            RuntimeError: the events have ended.
+            ValueError: a name is not UTF-8.
+        """
+        raise NotImplementedError
+
+    def take(self) -> Changes:
+        """Return the changes so far, if that is possible without waiting. Default: nothing.
+
+        Raises:
+            OSError: the events have ended.
+        """
+        return NOTHING
+
+    def close(self) -> None:
+        """Release what the kernel holds. A second call does nothing. Default: it holds nothing."""
+
+
+# https://man7.org/linux/man-pages/man7/inotify.7.html
+_HEADER = struct.Struct("iIII")
+_MODIFY, _ATTRIB, _CLOSE_WRITE = 0x002, 0x004, 0x008
+_MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x040, 0x080, 0x100, 0x200
+_DELETE_SELF, _MOVE_SELF = 0x400, 0x800
+_Q_OVERFLOW, _IS_DIRECTORY = 0x4000, 0x40000000
+# Without events of a file that was removed or replaced: its name belongs to another file.
+_EXCLUDE_UNLINKED = 0x04000000
+_REPLACED = _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
+_MASK = _MODIFY | _ATTRIB | _CLOSE_WRITE | _REPLACED | _EXCLUDE_UNLINKED
+_BUFFER = 1 << 16
+
+
+class InotifyEvents(FileEvents):
+    """Kernel events of Linux, received in the event loop without a thread.
+
+    The calls of the C library are made through ``_ctypes``, because the package ctypes takes 2 ms
+    of a start for what is not needed here. The libraries asyncinotify and inotify_simple make the
+    same calls, but take 15 to 30 ms; the first one works only on asyncio.
+
+    Args:
+        paths: files, and directories without their subdirectories.
+
+    Raises:
+        ImportError: this Python has no ctypes; AttributeError: it has another one.
+        OSError: no instance (EMFILE) or no watch (ENOSPC) is left, or a path cannot be watched.
+    """
+
+    def __init__(self, paths: Collection[str]) -> None:
+        import _ctypes  # noqa: PLC0415  (only with watch=True)
+
+        class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]  # noqa: SLF001  (as in ctypes)
+            _type_ = "i"
+
+        class Function(_ctypes.CFuncPtr):
+            _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
+            _restype_ = Int
+
+        def checked(result: int, path: str | None = None) -> int:
+            if result < 0:
+                code = _ctypes.get_errno()
+                raise OSError(code, os.strerror(code), path)
+            return result
+
+        libc = _ctypes.dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]  # None: this program
+        symbol = partial(_ctypes.dlsym, libc)
+        create, add_watch = map(Function, map(symbol, ("inotify_init1", "inotify_add_watch")))
+        self._descriptor = checked(create(os.O_NONBLOCK | os.O_CLOEXEC))
+        _open_instances.add(self)
+        self._paths: dict[int, str] = {}
+        try:
+            for path in paths:
+                watch = checked(add_watch(self._descriptor, os.fsencode(path), _MASK), path)
+                self._paths[watch] = path
+        except BaseException:
+            self.close()
+            raise
+
+    async def wait(self, seconds: float) -> Changes:
+        """Return the next changes, or none after a time."""
+        with anyio.move_on_after(seconds):
+            await anyio.wait_readable(self._descriptor)
+        return self.take()
+
+    def take(self) -> Changes:
+        """Return the changes so far, without waiting."""
+        try:
+            data = os.read(self._descriptor, _BUFFER)
+        except BlockingIOError:
+            return NOTHING
+        return self._parse(data)
+
+    def _parse(self, data: bytes) -> Changes:
+        paths: dict[str, bool | None] = {}
+        writing: dict[str, bool] = {}
+        overflow = False
+        at = 0
+        while at < len(data):
+            watch, mask, _, length = _HEADER.unpack_from(data, at)
+            start = at + _HEADER.size
+            at = start + length
+            overflow |= bool(mask & _Q_OVERFLOW)
+            path = self._paths.get(watch)
+            if path is None:
+                continue
+            if name := os.fsdecode(data[start:at].rstrip(b"\0")):
+                path = f"{path.removesuffix('/')}/{name}"
+            paths[path] = bool(mask & _IS_DIRECTORY)
+            if mask & _MODIFY:
+                writing[path] = True
+            elif mask & (_CLOSE_WRITE | _REPLACED):
+                writing[path] = False
+        return Changes(paths, writing, overflow)
+
+    def close(self) -> None:
+        """Release the instance. A second call does nothing."""
+        if self in _open_instances:
+            _open_instances.discard(self)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+_open_instances: set[InotifyEvents] = set()
+
+
+def _close_in_child() -> None:
+    """Close the instances of the parent in a forked child, before anything else can use them.
+
+    Parent and child share the instance and the epoll instance of the event loop. To remove a watch,
+    or the reader of the loop, in the child would therefore make the parent deaf. A descriptor that
+    is already closed makes both fail without an effect.
+    """
+    for each in _open_instances.copy():
+        each.close()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+_watched_by: dict[str, int] = {}
+"""PID of the process that has used watchfiles first.
+
+A forked child does not use it: it may have inherited a native lock that stays locked forever.
+"""
+
+
+class WatchfilesEvents(FileEvents):
+    """Kernel events, received through watchfiles, which waits in a thread.
+
+    Args:
+        paths: files, and directories without their subdirectories.
+        timings: the interval and the debounce timeout of watchfiles.
+
+    Raises:
+        ImportError: watchfiles cannot be imported.
+        OSError: a path does not exist, or the process is a fork of one that has used watchfiles.
+        RuntimeError: watchfiles cannot watch.
+        ValueError: a path is not UTF-8.
+    """
+
+    may_lose_events = True
+
+    def __init__(self, paths: Collection[str], timings: Timings = DEFAULTS) -> None:
+        if _watched_by.setdefault("pid", os.getpid()) != os.getpid():
+            message = "this process was forked from a process that watches"
+            raise OSError(message)
+        # RustNotify watches from its creation; watch() of watchfiles only from its first iteration,
+        # so changes before it would be lost. RustNotify is documented:
+        # https://watchfiles.helpmanual.io/api/rust_backend/
+        from watchfiles._rust_notify import RustNotify  # noqa: PLC0415  (only a fallback on Linux)
+
+        self._timings = timings
+        self._stop = threading.Event()
+        self._native = RustNotify(list(paths), False, False, 0, False, False)  # noqa: FBT003  (positional)
+
+    async def wait(self, seconds: float) -> Changes:
+        """Return the next changes, or none after a time."""
+        reported = await run_in_daemon_thread(partial(self._watch, seconds), "hive_boot watch")
+        if not isinstance(reported, set):
+            return NOTHING
+        return Changes(dict.fromkeys(path for _, path in reported))
+
+    def _watch(self, seconds: float) -> object:
+        waits = (self._timings.debounce_timeout, self._timings.event_interval, seconds)
+        debounce, step, timeout = (max(1, round(each * 1000)) for each in waits)
+        try:
+            return self._native.watch(debounce, step, timeout, self._stop)
+        finally:
+            if self._stop.is_set():
+                self._native.close()
+
+    def close(self) -> None:
+        """Release the inotify instance. A second call does nothing."""
+        self._stop.set()
+        # RuntimeError: the thread still uses it, and closes it soon.
+        with suppress(RuntimeError):
+            self._native.close()
+
+
+class PollEvents(FileEvents):
+    """Substitute for events: after each interval, everything may have changed.
+
+    Args:
+        lifetime: the seconds until events are tried again.
+        interval: the seconds between two reports.
+    """
+
+    def __init__(self, lifetime: float, interval: float) -> None:
+        self.lifetime = lifetime
+        self._interval = interval
+        self._due = time.monotonic() + interval
+
+    async def wait(self, seconds: float) -> Changes:
+        """Return that everything may have changed, or nothing if the time ends earlier."""
+        now = time.monotonic()
+        await anyio.sleep(max(0.0, min(seconds, self._due - now)))
+        if now + seconds < self._due:
+            return NOTHING
+        self._due = time.monotonic() + self._interval
+        return Changes(overflow=True)
+
+
+def open_events(paths: Collection[str], timings: Timings = DEFAULTS) -> FileEvents:
+    """Watch paths with inotify on Linux, and elsewhere with watchfiles. It may block.
+
+    Raises:
+        Exception: as :class:`InotifyEvents` or :class:`WatchfilesEvents`.
+        OSError: ``WATCHFILES_FORCE_POLLING`` is set.
+    """
+    if os.environ.get("WATCHFILES_FORCE_POLLING", "").lower() not in NOT_FORCED:
+        message = "WATCHFILES_FORCE_POLLING is set"
+        raise OSError(message)
+    if sys.platform == "linux":
+        with suppress(ImportError, AttributeError):
+            return InotifyEvents(paths)
+    return WatchfilesEvents(paths, timings)
+
+
+_FAILURES = (ImportError, OSError, RuntimeError, ValueError)
+"""Exceptions of events that are not available."""
+
+_TRIES = 10
+"""Maximum number of attempts to watch paths that change at the same moment."""
+
+_SHORTEST_PAUSE = 0.001
+"""Seconds before the second of several reports without a pause; doubled each time."""
+
+
+class Watcher:
+    """Task that calls ``notify`` when a declared secret may have changed.
+
+    Args:
+        take_snapshot: returns the watch targets and their signatures. It may block.
+        notify: called in the event loop.
+        open_events: creates the events for the paths of the watch targets. It may block.
+        timings: the intervals of resync, poll and retry.
+
+    Attributes:
+        missed_events: the number of changes that a resync found and no event reported.
+        pinned: the declared files that are themselves mount points.
+    """
+
+    _snapshot: WatchSnapshot
+
+    def __init__(
+        self,
+        take_snapshot: Callable[[], WatchSnapshot],
+        notify: Callable[[], object],
+        open_events: Callable[[Collection[str], Timings], FileEvents] = open_events,
+        timings: Timings = DEFAULTS,
+    ) -> None:
+        self._take_snapshot = take_snapshot
+        self._call_reader = notify
+        self._open_events = open_events
+        self._timings = timings
+        self._pid = os.getpid()
+        self._mode: WatchMode = "off"
+        self._events: FileEvents | None = None
+        self._backoff = Backoff(timings.watch_retry_delay, timings.max_watch_retry_delay)
+        self._is_over = self._is_silent = self._had_events = False
+        self._last_resync = self._next_resync = 0.0
+        self._next_read = time.monotonic() + timings.full_read_interval
+        self._writers: dict[str, float] = {}
+        self._received: list[Changes] = []
+        self._is_running = False
+        # A start reads in a thread, and may be cancelled in the event loop.
+        self._lock = threading.Lock()
+        self._known_stale: Collection[str] = ()
+        self.missed_events: int = 0
+        self.pinned: tuple[MountedFile, ...] = ()
+
+    @property
+    def mode(self) -> WatchMode:
+        """The current mode; ``down`` if it has failed, or a file system does not answer."""
+        return "down" if self._is_silent else self._mode
+
+    @property
+    def stale(self) -> tuple[str, ...]:
+        """The mounted files that were replaced at their origin."""
+        return tuple(pin.path for pin in self.pinned if pin.stale)
+
+    def is_being_written(self, paths: Iterable[str]) -> bool:
+        """Return whether the writer of a file may write more; may be called in any thread.
+
+        This is so until the writer closes the file, or writes nothing for
+        ``writer_silence_timeout``.
+
+        Args:
+            paths: the paths of files; they may lead through links.
+        """
+        self._take_early_events()
+        paths = paths if self._writers else ()
+        return any(os.path.realpath(path) in self._writers for path in paths)
+
+    def _take_early_events(self) -> None:
+        """Find the files that are being written during a start, before :meth:`run` does so."""
+        with self._lock, suppress(*_FAILURES):
+            if self._events is not None and not self._is_running:
+                self._received.append(self._events.take())
+                self._hints(self._received[-1])
+
+    def open(self) -> None:
+        """Begin to watch, before the first read, in any thread. It blocks."""
+        try:
+            self._open()
+        except Exception as exc:  # noqa: BLE001  (run() tries again)
+            self._log_failure(exc)
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        reason = None
+        with self._lock:
+            self._is_running = True
+        try:
+            while os.getpid() == self._pid:
+                try:
+                    if self._events is None:
+                        await self._examine(partial(self._open, reason))
+                        # A change between two watches causes no event.
+                        self._notify()
+                    reason = await self._follow()
+                except Exception as exc:  # noqa: BLE001  (a failure here must not end all rotations)
+                    self._log_failure(exc)
+                    await anyio.sleep(self._backoff.next_delay())
+                finally:
+                    self._close()
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        """Release the events, also those that another thread is about to open."""
+        self._is_over, self._is_silent, self._mode = True, False, "off"
+        self._close()
+
+    def _close(self) -> None:
+        with self._lock:
+            events, self._events = self._events, None
+            self._received.clear()
+            if events is not None:
+                events.close()
+
+    def _log_failure(self, exc: Exception) -> None:
+        if self._mode != "down":
+            log.error("The secrets watcher has failed and will try again", exc_info=exc)
+        self._mode = "down"
+        self._close()
+
+    def _open(self, reason: Exception | None = None) -> None:
+        """Watch the current targets; poll if events have just failed, or are not available.
+
+        Args:
+            reason: the failure of the events; None to try them.
+        """
+        timings = self._timings
+        for _ in range(_TRIES):
+            snapshot = self._take_snapshot()
+            if reason is not None and not isinstance(reason, FileNotFoundError):
+                break
+            try:
+                self._events = self._open_events(snapshot.targets.keys(), timings)
+            except _FAILURES as exc:
+                # A path that disappeared between the snapshot and the watch: take a new snapshot.
+                reason = exc
+                continue
+            roots, snapshot = snapshot.roots, self._take_snapshot()
+            if snapshot.roots == roots:
+                break
+            self._close()
+        if self._events is not None:
+            if self._mode in {"poll", "down"}:
+                log.info("The secrets are watched by inotify again")
+            self._mode = "inotify"
+        else:
+            interval = timings.poll_interval
+            if self._mode != "poll":
+                text = "inotify is not available: %s. Polling every %g s"
+                log.warning(text, reason or "the watched paths change at each attempt", interval)
+            self._events = PollEvents(self._backoff.next_delay(), interval)
+            self._mode = "poll"
+        self._remember(snapshot)
+        if self._is_over:
+            self.stop()
+
+    async def _follow(self) -> Exception | None:
+        """Notify at events, and at changes that a resync finds, until a new watch is needed.
+
+        Returns:
+            The failure of the events; None if only the watched paths have changed.
+        """
+        events = self._events
+        if events is None:
+            return None
+        began = time.monotonic()
+        end = began + events.lifetime
+        pauses = Backoff(_SHORTEST_PAUSE, self._timings.event_interval)
+        while (now := time.monotonic()) < end and os.getpid() == self._pid:
+            try:
+                seconds = max(0.0, min(end, self._due) - now)
+                changes = self._received.pop(0) if self._received else await events.wait(seconds)
+                hints = self._hints(changes)
+                if hints or changes.overflow or time.monotonic() >= self._next_read:
+                    self._notify()
+                if changes.paths and events.may_lose_events:
+                    soon = self._last_resync + self._timings.busy_resync_interval
+                    self._next_resync = min(self._next_resync, soon)
+                self._had_events |= bool(hints or self._writers or changes.overflow)
+                may_change_targets = any(
+                    self._snapshot.changes_targets(path, changes.paths.get(path)) for path in hints
+                )
+                due = changes.overflow or time.monotonic() >= self._next_resync
+                if (may_change_targets or due) and not await self._resync(events, hints):
+                    return None
+            except _FAILURES as exc:
+                if time.monotonic() - began > self._timings.watch_stable_interval:
+                    self._backoff.reset()
+                return exc
+            if changes is not NOTHING and time.monotonic() - now < self._timings.event_interval:
+                # A stream of events, for example of other files, must not keep the loop busy.
+                await anyio.sleep(pauses.next_delay())
+            else:
+                pauses.reset()
+        return None
+
+    async def _resync(self, events: FileEvents, hints: Collection[str]) -> bool:
+        """Notify if signatures differ without an event; return whether the targets are the same."""
+        before = self._snapshot
+        now = self._remember(await self._examine(self._take_snapshot))
+        # After an event of a target itself, another file may have the same inode.
+        is_same = now.roots == before.roots and before.targets.keys().isdisjoint(hints)
+        if not hints and not (is_same and now.contents == before.contents):
+            # The event of a change may follow the comparison that has found it.
+            self._received.append(await events.wait(self._timings.debounce_timeout))
+            if not (self._had_events or self._hints(self._received[-1])):
+                self.missed_events += 1
+            self._notify()
+        self._had_events = False
+        return is_same
+
+    @property
+    def _due(self) -> float:
+        """When something has to be done without an event, on the monotonic clock."""
+        last_write = min(self._writers.values(), default=math.inf)
+        silence = last_write + self._timings.writer_silence_timeout
+        return min(self._next_resync, self._next_read, silence)
+
+    def _hints(self, changes: Changes) -> list[str]:
+        """Return the paths of declared secrets that have changed and are not being written."""
+        now = time.monotonic()
+        paths = changes.paths.items()
+        relevant = [path for path, kind in paths if self._snapshot.is_relevant(path, kind)]
+        for path in relevant:
+            if changes.writing.get(path):
+                self._writers[path] = now
+            elif path in changes.writing:
+                self._writers.pop(path, None)
+        silent = now - self._timings.writer_silence_timeout
+        silent_writers = [path for path, since in self._writers.items() if since <= silent]
+        for path in silent_writers:
+            del self._writers[path]
+        return [path for path in relevant if path not in self._writers] + silent_writers
+
+    async def _examine(self, work: Callable[[], T]) -> T:
+        """Return the result of work that examines file systems, and log if one does not answer."""
+        results: list[T] = []
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._report_silence)
+            try:
+                results.append(await run_in_daemon_thread(work, "hive_boot watch"))
+            except Exception as exc:  # noqa: BLE001  (raised below, outside the group)
+                failure = exc
+            group.cancel_scope.cancel()
+        if self._is_silent:
+            self._is_silent = False
+            log_messages.log_watch_state(is_down=False)
+        if failure is not None:
+            raise failure
+        return results[0]
+
+    async def _report_silence(self) -> None:
+        await anyio.sleep(self._timings.watcher_silence_timeout)
+        self._is_silent = True
+        log_messages.log_watch_state(is_down=True)
+
+    def _remember(self, snapshot: WatchSnapshot) -> WatchSnapshot:
+        """Store the snapshot for the next resync, log new stale mounts, and return it."""
+        self._last_resync = time.monotonic()
+        # A poll includes a resync each time.
+        interval = math.inf if self._mode == "poll" else self._timings.resync_interval
+        self._next_resync = self._last_resync + interval
+        self._snapshot, self.pinned = snapshot, snapshot.pinned
+        known, self._known_stale = self._known_stale, self.stale
+        log_messages.log_stale_mounts([path for path in self.stale if path not in known])
+        return snapshot
+
+    def _notify(self) -> None:
+        self._next_read = time.monotonic() + self._timings.full_read_interval
+        self._call_reader()

@@ -1,0 +1,1 @@
+"""The recipes of docs/recipes.md against real servers, through ten rotations under load."""

@@ -1,0 +1,159 @@
+"""A value is found in whatever form the characters of it have, each by itself."""
+
+import os
+import random
+import shlex
+from functools import partial
+from unicodedata import normalize
+from urllib.parse import quote, quote_plus
+
+import httpx
+import yarl
+from sqlalchemy import URL
+
+from hive_boot.redaction.matcher import MASK, MIN_LENGTH, Matcher
+from hive_boot.redaction.variants import encoded_variants
+from tests.fixtures.cases import case
+from tests.redaction.log_output import shown
+from tests.redaction.spelling import GENERATORS, encoders
+
+VALUES = int(os.environ.get("FUZZ_VALUES", "50"))
+"""Number of random values; the bar of 2,000 takes some minutes."""
+
+PARTIAL = 6
+"""Characters around a mask that may be the rest of an escape, not of the value."""
+
+
+def is_hidden(text: str) -> bool:
+    """Return whether nothing but quotes and backslashes is beside the mask."""
+    return text.startswith("x=") and MASK in text and len(text) <= len(f"x={MASK}; y") + PARTIAL
+
+
+def test_no_random_value_is_shown_by_any_encoder() -> None:
+    """Whatever set of characters an encoder leaves as they are, no value is shown."""
+    rng = random.Random(17)  # noqa: S311  (the same values each time)
+    for number in range(VALUES):
+        value = GENERATORS[number % len(GENERATORS)](rng)
+        matcher = Matcher(partial(encoded_variants, value, MIN_LENGTH))
+        for name, write in encoders(rng):
+            with case(name, value):
+                assert is_hidden(matcher.scrub(f"x={write(value)}; y"))
+
+
+def test_hardly_any_random_value_is_shown_that_is_escaped_twice() -> None:
+    """Of values that two encoders escaped one after the other, at most one in 100 is shown."""
+    rng = random.Random(18)  # noqa: S311  (the same values each time)
+    tries = 0
+    leaks = []
+    for number in range(VALUES):
+        value = GENERATORS[number % len(GENERATORS)](rng)
+        matcher = Matcher(partial(encoded_variants, value, MIN_LENGTH))
+        known = list(encoders(rng))
+        for _ in range(8):
+            (one, first), (other, second) = rng.choice(known), rng.choice(known)
+            tries += 1
+            if not is_hidden(matcher.scrub(f"x={second(first(value))}; y")):
+                leaks.append((one, other, value))
+
+    assert len(leaks) * 100 <= tries, leaks
+
+
+def test_no_client_library_shows_a_value() -> None:
+    """The URLs of clients, which leave different characters as they are, show no password."""
+    for value in ("q8/fXw9k+Q2LmZ7tRb4vNc1y", "Wd7!rT+mQ2zx,9Lp=", "it's~Fine:50%/@012345"):
+        engine = URL.create("postgresql", "app", value, "db").render_as_string(hide_password=False)
+        for url in (
+            engine,
+            engine.replace("%", "%%"),
+            str(httpx.URL("https://h/").copy_with(username="u", password=value)),
+            str(httpx.URL("https://h/", params={"key": value})),
+            str(yarl.URL("https://h/x").with_query(key=value)),
+            str(yarl.URL.build(scheme="https", host="h", user="u", password=value)),
+            f"https://h/?key={quote(quote(value, safe=''))}",
+            f"https://h/?key={quote_plus(quote_plus(value))}",
+        ):
+            with case(value, url):
+                told = shown(url, value)
+
+                assert MASK in told
+                assert value[-6:] not in told
+
+
+DOUBLED = {
+    "SQL": "ALTER ROLE svc PASSWORD 'it''s-Fine/\u00e9\"012345'",
+    "CSV": '"it\'s-Fine/\u00e9""012345"',
+    "shlex": shlex.join(["it's-Fine/\u00e9\"012345"]),
+    "a shell's backslash": "it'\\''s-Fine/\u00e9\\\"012345",
+    "XML": "it&apos;s-Fine/&#233;&quot;012345",
+    "XML in hex": "it&#x27;s-Fine/&#xE9;&#34;012345",
+    "HTML": "it&#39;s-Fine/&eacute;&quot;012345",
+    "HTML twice": "it&amp;#39;s-Fine/&amp;eacute;&amp;quot;012345",
+    "capitals": "it\\x27s-Fine\\x2F\\xE9\\u0022012345",
+    "JavaScript in capitals": "it\\u0027s-Fine\\/\\u00E9\\u0022012345",
+    "twice in a URL": "it%2527s-Fine%252F%25C3%25A9%2522012345",
+    "three times in a URL": "it's-Fine%25252F%2525C3%2525A9%252522012345",
+    "old JavaScript": "it's-Fine/%u00E9%22012345",
+    "Latin-1 in a URL": "it's-Fine/%E9%22012345",
+    "UTF-8 read as Latin-1": "it's-Fine/\u00c3\u00a9\"012345",
+    "decomposed": normalize("NFD", "it's-Fine/\u00e9\"012345"),
+    "decomposed in JSON": "it's-Fine/e\\u0301\\\"012345",
+    "decomposed in a URL": "it's-Fine%2fe%cc%81%22012345",
+    "repr of JSON": "it\\'s-Fine/\\\\u00e9\\\\\"012345",
+    "LDAP": "it\\27s-Fine\\2f\\c3\\a9\\22012345",
+    "mail": "it=27s-Fine/=C3=A9=22012345",
+    "YAML": "it''s-Fine/\\xE9\\\"012345",
+}
+
+
+def test_each_kind_of_escape_is_found() -> None:
+    """Quotes that are doubled, entities, and escapes in capitals or twice show nothing."""
+    for name, written in DOUBLED.items():
+        with case(name):
+            told = shown(f"<{written}>", "it's-Fine/\u00e9\"012345")
+
+            assert MASK in told
+            assert "Fine" not in told
+            assert "012345" not in told
+
+
+def test_hex_and_identifiers_are_found_in_either_case() -> None:
+    """Bytes with separators between them, and UUIDs in the other case, are hidden."""
+    raw = b"fake-value-0123"
+    for separator in (":", "-", " "):
+        for written in (raw.hex(separator), raw.hex(separator).upper()):
+            with case(written):
+                assert shown(f"<{written}>", raw.decode()) == f"<{MASK}>"
+    identity = "6BA7B810-9DAD-11D1-80B4-00C04FD430C8"
+    for value in (identity, identity.lower()):
+        for written in (identity, identity.lower(), identity.replace("-", "").lower()):
+            with case(value, written):
+                assert shown(f"<{written}>", value) == f"<{MASK}>"
+
+
+def test_a_value_without_a_run_is_found_at_the_beginning_of_a_text() -> None:
+    """Its escaped forms are searched for in 16 KiB of a text, itself in all of it."""
+    for value in ("a-1/b:c,2!d", "\u6f22\u5b57-\u30ad\u30fc/\u5024\u5024\u5024", "!@#$%^&*()_+"):
+        for written in (value, quote(value, safe=""), quote(quote(value, safe="!"), safe="!")):
+            with case(value, written):
+                assert shown(f"<{written}>", value) == f"<{MASK}>"
+        far = "x" * 20_000
+
+        assert shown(f"{far}<{value}>", value) == f"{far}<{MASK}>"
+
+
+def test_a_text_that_only_begins_like_a_value_stays_as_it_is() -> None:
+    """Characters beside the letters and digits of a value are compared, escaped or not."""
+    value = "fake/Zebra+Quince=012345"
+    for text in (
+        "fake/Zebra+Quince=01234",
+        "fake/Zebra-Quince=012345",
+        "fake%2fZebra%2dQuince%3d012345",
+        "fake%2FZebra%2BQuince%3D",
+        "fake&amp;Zebra+Quince=012345",
+        "Zebra+Quince=012345",
+        "Quince",
+        "012345",
+        quote(quote("fake/Zebra-Quince=012345")),
+    ):
+        with case(text):
+            assert shown(text, value) is text

@@ -1,0 +1,81 @@
+"""An application with a pool that follows a rotation, and that records what happens to it."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from hive_boot import Bootstrap, Change, ResourceHandle, Secret, SecretSet
+from tests.runtime.rotations import mounted
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from hive_boot.testing import MountedVolume
+
+
+class Needs(SecretSet):
+    """A password, and a key that no pool uses."""
+
+    db_password: Secret
+    api_key: Secret | None = None
+
+
+class Pool:
+    """A pool that remembers its password and whether it is open."""
+
+    def __init__(self, password: str) -> None:
+        self.password = password
+        self.is_open = True
+
+
+async def checkpoints() -> None:
+    """Let every other task take some steps."""
+    for _ in range(20):
+        await checkpoint()
+
+
+def publish(volume: MountedVolume, password: str, **more: str) -> None:
+    """Publish a password."""
+    volume.publish({"db_password": f"fake-password-{password}", **more})
+
+
+async def rotate(boot: Bootstrap[Any, Any], volume: MountedVolume, password: str) -> Change | None:
+    """Publish a password, and reload."""
+    publish(volume, password)
+    return await boot.reload()
+
+
+def declared(volume: MountedVolume, **options: Any) -> Bootstrap[Needs, Any]:  # noqa: ANN401  (of Bootstrap)
+    """Declare an application that reloads on demand."""
+    publish(volume, "one")
+    return mounted(volume.path, Needs, watch=False, **options)
+
+
+def recording(boot: Bootstrap[Needs, Any], log: list[str], **options: Any) -> ResourceHandle[Pool]:  # noqa: ANN401  (of the decorator)
+    """Declare a pool that is rebuilt, and that records what happens to it."""
+    options.setdefault("overlap", 0.02)
+
+    @boot.resource(rebuild_on="db_password", **options)
+    async def pool(secrets: Needs) -> AsyncIterator[Pool]:
+        made = Pool(secrets.db_password.reveal())
+        name = made.password.removeprefix("fake-password-")
+        log.append(f"pool {name} starts")
+        if name == "bad":
+            message = f"{made.password} was refused by the server"
+            raise PermissionError(message)
+        if name == "hanging":
+            await anyio.sleep_forever()
+        if name == "absent":
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "nobody listens")
+        yield made
+        made.is_open = False
+        log.append(f"pool {name} stops")
+        if name == "unstoppable":
+            message = "it does not stop"
+            raise RuntimeError(message)
+
+    return pool

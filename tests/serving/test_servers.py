@@ -28,6 +28,7 @@ from hive_boot._timings import Timings
 from hive_boot.lifecycle.tasks import handshakes
 from hive_boot.serving.endpoints import App, Receive, Scope, Send
 from hive_boot.serving.servers import _RESERVED_OPTIONS, HttpServer, bind
+from hive_boot.serving.uvicorn_server import UvicornServer
 from tests.fixtures.certificates import make_certificate
 from tests.serving.talking import connected, refuses, until_refused, websocket
 from tests.support import until
@@ -209,12 +210,19 @@ async def test_a_new_connection_can_send_its_request_after_the_stop(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection that was accepted just before the stop gets a response, not a reset."""
+    shutdown, has_begun = UvicornServer.shutdown, anyio.Event()
+
+    async def begin(self: UvicornServer, sockets: Any = None) -> None:  # noqa: ANN401  (of uvicorn)
+        has_begun.set()
+        await shutdown(self, sockets)
+
     monkeypatch.setattr("hive_boot.serving.uvicorn_server._FIRST_REQUEST_TIMEOUT", 30)
+    monkeypatch.setattr(UvicornServer, "shutdown", begin)
     async with serving(server, Application()) as (port, ended):
         async with connected(port) as client, connected(port) as other:
             await other.ask()  # accepted later
             server.stop(60)
-            await anyio.sleep(0.25)  # longer than a tick of uvicorn
+            await has_begun.wait()
             assert (await client.ask()).status == 200
             assert await client.is_closed()
         await ended.wait()

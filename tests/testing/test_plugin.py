@@ -2,6 +2,7 @@
 
 import re
 import sys
+from ast import literal_eval
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ class Machine:
         """Run the tests, and return the variables that they printed."""
         lines = self.run(*arguments, **variables).splitlines()
         (printed,) = {line.removeprefix("shown: ") for line in lines if line.startswith("shown: ")}
-        found: list[tuple[str, str]] = eval(printed)  # noqa: S307  (output of SHOW)
+        found: list[tuple[str, str]] = literal_eval(printed)
         return found
 
 

@@ -316,7 +316,9 @@ class ExitWatchdog:
                 if message < math.inf:
                     deadline = message
                 else:
-                    from hive_boot.lifecycle import forced_exit  # noqa: F401, PLC0415  (after the start)
+                    # If it fails, the deadline stays: the second thread ends the process.
+                    with suppress(Exception):
+                        from hive_boot.lifecycle import forced_exit  # noqa: F401, PLC0415  (after the start)
         self._must_exit = not self._only_at_exit or is_exiting()
         self._decided.set()
         if self._must_exit:

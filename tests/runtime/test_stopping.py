@@ -450,6 +450,8 @@ import resource
 
 boot = Bootstrap(Needs, shutdown_timeout=1)
 limit = sys.argv[2]
+if "modules" in limit:
+    sys.modules["hive_boot.lifecycle.forced_exit"] = None  # its import fails
 
 @boot.resource
 async def pool():
@@ -473,6 +475,10 @@ async def consumer():
 @boot.main
 async def main(session: str):
     await anyio.wait_all_tasks_blocked()
+    while "files" in limit and not hasattr(
+        sys.modules.get("hive_boot.lifecycle.forced_exit"), "describe_threads"
+    ):
+        await anyio.sleep(0.005)
     if "files" in limit:
         # The descriptors that are open stay open.
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
@@ -731,7 +737,7 @@ def test_a_stop_needs_no_thread_and_no_file(tmp_path: Path) -> None:
         out = [line for line in result.out if "start" not in line]
         assert (result.code, out) == (code, expected), result.err
         assert ("no thread starts" in result.out) is ("files" not in limit)
-        if code == 70:
+        if code == 70 and "modules" not in limit:
             assert "MemoryError" in result.err or "running   main" in result.err
         else:
             assert "Traceback" not in result.err
@@ -747,6 +753,7 @@ def test_a_stop_needs_no_thread_and_no_file(tmp_path: Path) -> None:
                 ("memory", 70, stops),
                 ("hang", 70, []),
                 ("hang without files", 70, []),
+                ("hang without modules", 70, []),
             )
             for backend in (*BOTH, "uvloop")
         ],

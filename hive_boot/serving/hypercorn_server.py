@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import anyio
@@ -14,7 +17,6 @@ from hive_boot.lifecycle.tasks import handshakes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from socket import socket
     from ssl import SSLContext
 
     from hypercorn.typing import ResponseSummary, WWWScope
@@ -88,7 +90,7 @@ class HypercornServer(Config):
         for name, value in options.items():
             setattr(self, name, value)
 
-    async def run_on(self, sock: socket, backend: str) -> None:
+    async def run_on(self, sock: socket.socket, backend: str) -> None:
         """Serve on a socket, until the shutdown has ended."""
         if backend == "trio":
             from hypercorn.trio import serve  # noqa: PLC0415  (depends on the backend)
@@ -104,7 +106,11 @@ class HypercornServer(Config):
                 asyncio.get_running_loop().call_later(seconds, self._end_handshakes)
 
         self._sock = sock
-        await serve(self._app, self, shutdown_trigger=wait, mode="asgi")  # type: ignore[arg-type]
+        async with anyio.create_task_group() as group:
+            if backend == "trio":
+                group.start_soon(_abort_connections_at_end, sock.getsockname())
+            await serve(self._app, self, shutdown_trigger=wait, mode="asgi")  # type: ignore[arg-type]
+            group.cancel_scope.cancel()
 
     def begin_shutdown(self, seconds: float) -> None:
         """Close the listening sockets, and limit the shutdown in seconds."""
@@ -139,3 +145,29 @@ class HypercornServer(Config):
             if self.verify_flags is not None:
                 context.verify_flags = self.verify_flags
         return context
+
+
+async def _abort_connections_at_end(address: object) -> None:
+    """Abort the connections that were accepted at an address, when this task is cancelled.
+
+    hypercorn on trio sends in a shielded scope. So a client that receives nothing would hold the
+    shutdown.
+    """
+    try:
+        await anyio.sleep_forever()
+    finally:
+        _abort_connections(address)
+
+
+def _abort_connections(address: object) -> None:
+    """Abort all connections with this local address."""
+    with suppress(OSError):
+        for path in Path("/dev/fd").iterdir():
+            with suppress(OSError):  # another file, or closed meanwhile
+                connection = socket.socket(fileno=int(path.name))
+                try:
+                    if connection.getsockname() == address:
+                        connection.getpeername()  # fails for the listening socket
+                        connection.shutdown(socket.SHUT_RDWR)
+                finally:
+                    connection.detach()

@@ -315,7 +315,7 @@ ENDLESS = {"part crashes", "service crashes"}
 
 def declare(scenario: str) -> Boot:
     """Declare the application of a scenario."""
-    boot: Boot = Bootstrap(Canaries, **MORE.get(scenario, {}))
+    boot: Boot = Bootstrap(Canaries, **{"shutdown_timeout": 60, **MORE.get(scenario, {})})
     set_timings(boot, last_output_timeout=20)  # what is written matters, not when
     holding(boot)
     SCENARIOS[scenario](boot)

@@ -117,37 +117,30 @@ _BUFFER = 1 << 16
 class InotifyEvents(FileEvents):
     """Kernel events of Linux, received in the event loop without a thread.
 
-    The calls of the C library are made through ``_ctypes``, because the package ctypes takes 2 ms
-    of a start for what is not needed here. The libraries asyncinotify and inotify_simple make the
-    same calls, but take 15 to 30 ms; the first one works only on asyncio.
+    Two calls of the C library are all it needs. The libraries asyncinotify and inotify_simple
+    make the same calls through ctypes, and take 15 to 30 ms of a start; the first one works only
+    on asyncio.
 
     Args:
         paths: files, and directories without their subdirectories.
 
     Raises:
-        ImportError: this Python has no ctypes; AttributeError: it has another one.
+        ImportError: this Python has no ctypes.
+        AttributeError: the C library has no inotify.
         OSError: no instance (EMFILE) or no watch (ENOSPC) is left, or a path cannot be watched.
     """
 
     def __init__(self, paths: Collection[str]) -> None:
-        import _ctypes  # noqa: PLC0415  (only with watch=True)
-
-        class Int(_ctypes._SimpleCData):  # type: ignore[type-arg]  # noqa: SLF001  (as in ctypes)
-            _type_ = "i"
-
-        class Function(_ctypes.CFuncPtr):
-            _flags_ = _ctypes.FUNCFLAG_CDECL | _ctypes.FUNCFLAG_USE_ERRNO
-            _restype_ = Int
+        import ctypes  # noqa: PLC0415  (only with watch=True)
 
         def checked(result: int, path: str | None = None) -> int:
             if result < 0:
-                code = _ctypes.get_errno()
+                code = ctypes.get_errno()
                 raise OSError(code, os.strerror(code), path)
             return result
 
-        libc = _ctypes.dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]  # None: this program
-        symbol = partial(_ctypes.dlsym, libc)
-        create, add_watch = map(Function, map(symbol, ("inotify_init1", "inotify_add_watch")))
+        libc = ctypes.CDLL(None, use_errno=True)
+        create, add_watch = libc.inotify_init1, libc.inotify_add_watch
         self._descriptor = checked(create(os.O_NONBLOCK | os.O_CLOEXEC))
         _open_instances.add(self)
         self._paths: dict[int, str] = {}

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from copy import copy
+from functools import cache
 from os import PathLike
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -90,33 +91,34 @@ def _own_texts(exc: BaseException) -> list[str]:
 
 def redacted_exception(exc: BaseException, matcher: Matcher) -> BaseException:
     """Return a redacted copy of ``exc`` and its chain; ``exc`` itself if they have no secret."""
-    return _redacted_copy(exc, matcher, {})
+    # Most texts are part of several: the copy of each exception, and the check for changes.
+    return _redacted_copy(exc, cache(matcher.scrub), {})
 
 
 def _redacted_copy(
-    exc: BaseException, matcher: Matcher, known: dict[int, BaseException]
+    exc: BaseException, scrub: Callable[[str], str], known: dict[int, BaseException]
 ) -> BaseException:
     """Return the redacted copy of one exception of a chain, which may contain cycles."""
     if id(exc) in known:
         return known[id(exc)]
     # Recorded before the others, which may refer to it. A group replaces this copy below: its
     # constructor needs the copies of its members.
-    redacted = known[id(exc)] = _create_copy(exc, matcher, _builtin(type(exc)), ())
-    cause = exc.__cause__ and _redacted_copy(exc.__cause__, matcher, known)
-    context = exc.__context__ and _redacted_copy(exc.__context__, matcher, known)
-    members = [_redacted_copy(member, matcher, known) for member in _members(exc)]
+    redacted = known[id(exc)] = _create_copy(exc, scrub, _builtin(type(exc)), ())
+    cause = exc.__cause__ and _redacted_copy(exc.__cause__, scrub, known)
+    context = exc.__context__ and _redacted_copy(exc.__context__, scrub, known)
+    members = [_redacted_copy(member, scrub, known) for member in _members(exc)]
     originals = [exc.__cause__, exc.__context__, *_members(exc)]
     copies = [cause, context, *members]
     unchanged = all(new is old for new, old in zip(copies, originals, strict=True))
-    if unchanged and all(matcher.scrub(text) is text for text in _own_texts(exc)):
+    if unchanged and all(scrub(text) == text for text in _own_texts(exc)):
         known[id(exc)] = exc
         return exc
     if members:
         group = next(kind for kind in type(exc).__mro__ if kind in _GROUPS)
-        message = matcher.scrub(as_text(getattr(exc, "message", ""), str))
-        redacted = known[id(exc)] = _create_copy(exc, matcher, group, (message, members))
+        message = scrub(as_text(getattr(exc, "message", ""), str))
+        redacted = known[id(exc)] = _create_copy(exc, scrub, group, (message, members))
     for note in _notes(exc):
-        redacted.add_note(matcher.scrub(as_text(note, str)))
+        redacted.add_note(scrub(as_text(note, str)))
     redacted.__cause__, redacted.__context__ = cause, context
     redacted.__suppress_context__ = exc.__suppress_context__
     return redacted.with_traceback(exc.__traceback__)
@@ -138,15 +140,18 @@ def _builtin(kind: type[BaseException]) -> type[BaseException]:
 
 
 def _create_copy(
-    exc: BaseException, matcher: Matcher, base: type[BaseException], arguments: tuple[object, ...]
+    exc: BaseException,
+    scrub: Callable[[str], str],
+    base: type[BaseException],
+    arguments: tuple[object, ...],
 ) -> BaseException:
     """Create an exception with the class name and the redacted texts of ``exc``."""
     kind = type(exc)
     names = {
         "__module__": kind.__module__,
         "__qualname__": kind.__qualname__,
-        "str_text": matcher.scrub(as_text(exc, str)),
-        "repr_text": matcher.scrub(as_text(exc, repr)),
+        "str_text": scrub(as_text(exc, str)),
+        "repr_text": scrub(as_text(exc, repr)),
     }
     redacted: BaseException = base.__new__(
         type(kind.__name__, (_FixedText, base), names), *arguments
@@ -156,8 +161,8 @@ def _create_copy(
         # A traceback also shows the source line.
         for name in ("filename", "lineno", "offset", "end_lineno", "end_offset"):
             setattr(redacted, name, getattr(exc, name))
-        redacted.msg = matcher.scrub(as_text(exc.msg, str))
-        redacted.text = exc.text and matcher.scrub(as_text(exc.text, str))
+        redacted.msg = scrub(as_text(exc.msg, str))
+        redacted.text = exc.text and scrub(as_text(exc.text, str))
     return redacted
 
 

@@ -105,8 +105,11 @@ _SEPARATOR = r"""[=>]|["']\s*+:|:(?:\s|$)"""
 """Separator in a pair and in a line; most texts of a document have none."""
 
 
-_STRUCTURE = r"""[\s=>:@"{\[]|%20"""
-"""Pattern in every value that has a secret inside; a generated key often has none of it."""
+_STRUCTURE = frozenset('=>:@"{[')
+"""Characters, beside blanks, of which every value with a secret inside has one.
+
+A generated key often has none of them.
+"""
 
 
 _LINE = r"""(?:(?:-|export)\s++)*+["']?([\w./@-]{1,80}+)["']?\s*+(?:=>?|:(?=\s|$))\s*+(.*)"""
@@ -180,7 +183,8 @@ class _Object(list[tuple[str, Any]]):
 
 def embedded_secrets(text: str) -> Iterator[str]:
     """Return the secrets inside a value, also as a server decodes them from a URL."""
-    if not re.search(_STRUCTURE, text):
+    has_blank = "%20" in text or text.split(maxsplit=1) != [text]
+    if not has_blank and _STRUCTURE.isdisjoint(text):
         return
     for part in dict.fromkeys(_parts(text)):
         # A program may strip the white space at the ends of a password.

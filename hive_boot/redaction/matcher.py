@@ -124,15 +124,13 @@ class Word(str):
     __slots__ = ()
 
 
-_LETTER_BEFORE = re.compile(
-    r"(?<!\\)[A-Za-z](?<!%[0-9A-Fa-f]{2})(?<!\\x[0-9A-Fa-f]{2})(?<!\\u[0-9A-Fa-f]{4})$"
-)
+_LETTER_BEFORE = r"(?<!\\)[A-Za-z](?<!%[0-9A-Fa-f]{2})(?<!\\x[0-9A-Fa-f]{2})(?<!\\u[0-9A-Fa-f]{4})$"
 """A letter that is not the end of an escape, such as that of a line end."""
 
 
 def _is_inside_word(text: str, start: int, stop: int) -> bool:
     before = text[max(0, start - _BEFORE) : start]
-    return text[stop : stop + 1].isalpha() or bool(_LETTER_BEFORE.search(before))
+    return text[stop : stop + 1].isalpha() or bool(re.search(_LETTER_BEFORE, before))
 
 
 class _Group(NamedTuple):
@@ -170,40 +168,47 @@ class _AnchorIndex:
         first: that character, or the anchor.
     """
 
-    __slots__ = ("_limit", "_open", "first")
+    __slots__ = ("_compiled", "_group", "_open", "first")
 
     def __init__(self, first: str, group: _Group) -> None:
         self.first: str = first
-        self._limit = group.limit
-        rest = f"{group.characters}{{{group.length - len(first)}}}"
-        # Anchors may overlap, so only the first character is taken.
-        pattern = f"{re.escape(first[0])}(?={re.escape(first[1:])}({rest}))"
+        self._group = group
+        self._compiled: re.Pattern[str] | None = None
         needles: Needles = {}
         # No attribute, and no item of an attribute, leads to a needle.
-        self._open = conceal((re.compile(pattern, re.DOTALL), needles))
+        self._open = conceal(needles)
+
+    def _anchors(self) -> re.Pattern[str]:
+        """Return the pattern of anchors, compiled for the first text that may have one."""
+        if self._compiled is None:
+            rest = f"{self._group.characters}{{{self._group.length - len(self.first)}}}"
+            # Anchors may overlap, so only the first character is taken.
+            pattern = f"{re.escape(self.first[0])}(?={re.escape(self.first[1:])}({rest}))"
+            self._compiled = re.compile(pattern, re.DOTALL)
+        return self._compiled
 
     def add(self, needle: str, rest: str, index: int) -> None:
         """Add a needle with an anchor; ``index`` is that of the anchor in the needle."""
-        self._open()[1].setdefault(rest, []).append((index, needle))
+        self._open().setdefault(rest, []).append((index, needle))
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no needle."""
-        return not self._open()[1]
+        return not self._open()
 
     def count(self, rest: str) -> int:
         """Return the number of needles with an anchor."""
-        return len(self._open()[1].get(rest, ()))
+        return len(self._open().get(rest, ()))
 
     @property
     def beginning(self) -> str:
         """Beginning of all anchors: fewer lines have a whole anchor than its first character."""
-        known = self._open()[1]
+        known = self._open()
         return self.first + next(iter(known)) if len(known) == 1 else self.first
 
     def remove(self, needles: Collection[_Key], rest: str) -> None:
         """Remove needles with an anchor."""
-        known = self._open()[1]
+        known = self._open()
         # A search that has begun reads the list before: it would skip a needle of a shorter one.
         texts = {text for _, text in needles}
         known[rest] = [
@@ -215,16 +220,16 @@ class _AnchorIndex:
     def are_absent(self, text: str) -> bool:
         """Return whether none of the anchors is in ``text``."""
         if len(text) <= _LARGE:
-            found = self._open()[0].findall(text, 0, self._limit)
-            return not found or self._open()[1].keys().isdisjoint(found)
-        places = self._open()[0].finditer(text, 0, self._limit)
-        return self._open()[1].keys().isdisjoint(match[1] for match in places)
+            found = self._anchors().findall(text, 0, self._group.limit)
+            return not found or self._open().keys().isdisjoint(found)
+        places = self._anchors().finditer(text, 0, self._group.limit)
+        return self._open().keys().isdisjoint(match[1] for match in places)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the start and the end of each needle in ``text`` that has one of the anchors."""
         compared: dict[str, int] = {}
-        for match in self._open()[0].finditer(text, 0, self._limit):
-            for index, needle in self._open()[1].get(match[1], ()):
+        for match in self._anchors().finditer(text, 0, self._group.limit):
+            for index, needle in self._open().get(match[1], ()):
                 if isinstance(needle, Hex):
                     yield from _find_hex(text, match.start(), needle, index)
                 elif isinstance(needle, Unescaped):

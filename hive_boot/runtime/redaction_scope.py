@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from hive_boot.redaction import _OpaqueIterator, conceal
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.opaque import _OpaqueIterator, conceal
 from hive_boot.redaction.registry import is_searchable
 from hive_boot.secrets.load_result import LoadWarning
 from hive_boot.secrets.value import misuse_warnings

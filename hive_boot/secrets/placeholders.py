@@ -6,7 +6,7 @@ import re
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.redaction.opaque import conceal
+from hive_boot.redaction import conceal
 from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.value import Secret, SecretBytes
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import describe
 from hive_boot.exceptions import Problem
-from hive_boot.redaction.opaque import conceal
+from hive_boot.redaction import conceal
 from hive_boot.redaction.registry import drop_frames, line_of, redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
 from hive_boot.secrets.load_result import LoadNote, location_text

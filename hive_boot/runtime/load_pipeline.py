@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     )
 
     from hive_boot.runtime.checks import CheckCall
+    from hive_boot.runtime.components import CheckSpec
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.runtime.injection import Rebuild
-    from hive_boot.runtime.specifications import CheckSpec
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from hive_boot.exceptions import ProblemKind
     from hive_boot.lifecycle.resources import ResourceManager
     from hive_boot.lifecycle.runner import Runner
+    from hive_boot.runtime.components import BoundFunctions
     from hive_boot.runtime.injection import InjectionContext
-    from hive_boot.runtime.specifications import BoundFunctions
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.sources.files import Value
     from hive_boot.secrets.store import PlannedSwitch, Store

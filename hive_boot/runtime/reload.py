@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
+    from hive_boot.runtime.components import RotationHook
     from hive_boot.runtime.injection import BoundCall, InjectionContext
     from hive_boot.runtime.load_pipeline import LoadPipeline
     from hive_boot.runtime.rebuild import Rebuilder
-    from hive_boot.runtime.specifications import RotationHook
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from hive_boot._timings import Timings
+    from hive_boot.runtime.components import RotationHook
     from hive_boot.runtime.injection import BoundCall, InjectionContext
-    from hive_boot.runtime.specifications import RotationHook
     from hive_boot.secrets.value import Change
 
 

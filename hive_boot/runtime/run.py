@@ -44,10 +44,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from hive_boot.runtime.components import BoundFunctions
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
-    from hive_boot.runtime.specifications import BoundFunctions
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.value import Change

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.secrets.fix_hints import object_name
-from hive_boot.secrets.placeholders import placeholder
+from hive_boot.secrets.validation import placeholder
 from hive_boot.secrets.value import SecretBytes
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from hive_boot.manifests.deployment import USER, one_line
-from hive_boot.secrets.placeholders import MARK
 from hive_boot.secrets.sources.files import read_regular_file
+from hive_boot.secrets.validation import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -463,8 +463,8 @@ class Run(Generic[S, C]):
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
         if self.reloader is None:
-            from hive_boot.runtime.rebuild import Rebuilder  # noqa: PLC0415  (many never rotate)
             from hive_boot.runtime.reload import Reloader  # noqa: PLC0415  (many never rotate)
+            from hive_boot.runtime.rotation import Rebuilder  # noqa: PLC0415  (many never rotate)
 
             rebuilder = Rebuilder(
                 self.store,

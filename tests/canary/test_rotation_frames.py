@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hive_boot import BootError, Bootstrap
-from hive_boot.runtime import reload, rotation_hooks
+from hive_boot.runtime import reload, rotation
 from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets import loader, store
 from hive_boot.secrets.store import Store
@@ -43,7 +43,7 @@ FAULTS: dict[str, tuple[object, str]] = {
     "cover": (RedactionScope, "register_values"),
     "make a set": (store, "make_set"),
     "accept": (Store, "plan_acceptance"),
-    "tell": (rotation_hooks.HookRunner, "notify"),
+    "tell": (rotation.HookRunner, "notify"),
 }
 """What can be made to fail deep inside a rotation."""
 

@@ -27,7 +27,7 @@ REACHED = [
     "_Expander._value in secrets/sources/dotenv.py",
     "_reject_invalid in secrets/validation.py",
     "FieldCheck.call in secrets/validation.py",
-    "RedactionScope.unset_environ in runtime/redaction_scope.py",
+    "Redaction.unset_environ in redaction/hooks.py",
     "_Opaque.__eq__ in secrets/value.py",
     "require_secret in secrets/global_access.py",
     "StandaloneStore._refresh in secrets/global_access.py",

@@ -7,8 +7,8 @@ from string import hexdigits
 from sys import maxsize
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from hive_boot.redaction import conceal
 from hive_boot.redaction.decoding import FAR, RUN, find_around, find_escaped
-from hive_boot.redaction.opaque import conceal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence

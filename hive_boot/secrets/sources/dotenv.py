@@ -15,7 +15,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import Problem
-from hive_boot.redaction.opaque import _OpaqueIterator
+from hive_boot.redaction import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem, is_name
 from hive_boot.secrets.sources.files import (
     EMPTY,

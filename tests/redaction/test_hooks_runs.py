@@ -95,7 +95,8 @@ async def test_what_a_check_logs_holds_no_value(caplog: pytest.LogCaptureFixture
     async with Bootstrap(Checked).running():
         pass
     judged = [text for text in caplog.messages if text.startswith("judging")]
-    assert judged == ["judging ***", "judging later ***", "judging both ***"]
+    assert sorted(judged[:2]) == ["judging ***", "judging later ***"]
+    assert judged[2:] == ["judging both ***"]
 
 
 @pytest.mark.anyio

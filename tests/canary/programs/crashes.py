@@ -25,7 +25,7 @@ from hive_boot import Bootstrap, get_secret
 from tests.canary.programs.declared import Canaries
 from tests.canary.programs.telling import all_of, log_to_files, plainly, revealed, spellings
 
-boot = Bootstrap(Canaries)
+boot = Bootstrap(Canaries, shutdown_timeout=60)
 
 log = logging.getLogger("app")
 

@@ -20,7 +20,7 @@ from tests.canary.programs.telling import all_of, log_to_files
 
 STAGE = os.environ["STAGE"]
 
-boot = Bootstrap(Canaries)
+boot = Bootstrap(Canaries, shutdown_timeout=60)
 
 log = logging.getLogger("app")
 

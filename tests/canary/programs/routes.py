@@ -26,7 +26,7 @@ from hive_boot import Bootstrap
 from tests.canary.programs.declared import Canaries
 from tests.canary.programs.telling import plainly, revealed, spellings
 
-boot = Bootstrap(Canaries)
+boot = Bootstrap(Canaries, shutdown_timeout=60)
 log = logging.getLogger("app.routes")
 alone = logging.getLogger("app.alone")
 DIRECTORY = Path(os.environ["LOG_DIR"])

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.sources.files import Value
+    from hive_boot.secrets.store import Store
 
 _OTHER_KEY = frozenset({"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 """Reasons of OpenSSL for a key of another certificate, of the same type and of another one."""
@@ -54,9 +55,8 @@ class _Application(Protocol):
 
     _declaration: AppDeclaration
 
-    @property
-    def secrets(self) -> SecretSet:
-        """The live secrets."""
+    def _store(self) -> Store[Any]:
+        """Return the store of the running or loaded application."""
 
 
 def server_context(
@@ -295,13 +295,17 @@ class LiveContext(ssl.SSLContext):
         """
         pair = self._pair
         try:
-            values = self._values(self._boot.secrets.current)
+            store = self._boot._store()  # noqa: SLF001  (same library)
         except LifecycleError:
             if pair is None:
                 raise
-            values = pair.values
+            return pair
+        values = self._values(store.view.current)
         if pair is None or values != pair.values:
-            pair = self._pair = self._validated(values, pair)
+            pair = self._validated(values, pair)
+            if store.is_rebuilding:
+                return pair  # in use when no new instance has failed
+            self._pair = pair
         self._warn(pair)
         return pair
 

@@ -91,6 +91,11 @@ class Rebuilder:
         """The resources that can be rebuilt."""
         return self._bound.rebuilds
 
+    def fields(self, problems: Iterable[Problem]) -> frozenset[str]:
+        """Return the fields that failed rebuilds follow; none if another problem is among them."""
+        rebuilds = [self._bound.rebuilds.get(problem.name) for problem in problems]
+        return frozenset().union(*(each.fields for each in rebuilds if each and all(rebuilds)))
+
     def followers(self, change: Change | None) -> tuple[str, ...]:
         """Return the resources that follow a change, each after those that it needs."""
         changed = () if change is None else change.names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -394,3 +395,27 @@ async def test_a_late_activation_leaves_nothing_degraded(volume: MountedVolume) 
         valid.add("fake-password-two")
         assert await boot.reload(now=True)
         assert not boot.status().degraded
+
+
+async def test_a_service_that_exits_while_it_is_restarted_ends_the_run(
+    volume: MountedVolume,
+) -> None:
+    """`sys.exit()` is final, also when the service was asked to take new values."""
+    boot = declared(volume)
+    recording(boot, [])
+
+    @boot.service(grace_period=20)
+    async def work(pool: Pool) -> None:
+        assert pool.is_open
+        await boot.stopping.wait()
+        sys.exit(3)
+
+    async def run() -> None:
+        async with boot.running():
+            await checkpoints()
+            await rotate(boot, volume, "two")
+            await until(lambda: False)
+
+    with pytest.raises(SystemExit) as caught:
+        await run()
+    assert caught.value.code == 3

@@ -442,7 +442,12 @@ def _pem(name: str, value: Value | None, what: bytes) -> bytes:
     revealed = b"" if value is None else value.reveal()
     data = revealed.encode() if isinstance(revealed, str) else revealed
     if what + b"-----" not in data:
-        message = f"{name} contains no {what.decode()} in PEM form"
+        found = re.search(rb"-----BEGIN ([A-Z0-9 ]+)-----", data)
+        others = f"{found[1].decode()} and " if found else ""
+        message = f"{name} contains {others}no {what.decode()} in PEM form"
+        raise ValueError(message)
+    if b"\n" not in data.strip():
+        message = f"{name} has no line breaks. Fix: store it as it is in the PEM file"
         raise ValueError(message)
     # OpenSSL ignores a last line that is cut before the end of `-----BEGIN CERTIFICATE-----`.
     last = data.rstrip().rpartition(b"\n")[2]
@@ -470,8 +475,10 @@ def _load_pair(
             context.load_cert_chain(chain_path, key_path, password=refuse_to_ask)
         except ssl.SSLError as exc:
             if exc.reason in _OTHER_KEY:
-                message = f"{key_name} does not belong to the first certificate in "
-                message += certificate_name
+                message = (
+                    f"{key_name} does not belong to the first certificate in {certificate_name}. "
+                    "Fix: store the certificate of this key first, and its intermediates after it"
+                )
             else:
                 reason = exc.reason or "the PEM data is damaged"
                 message = f"OpenSSL cannot use {certificate_name} with {key_name}: {reason}"

@@ -224,7 +224,7 @@ class ResourceManager:
         if self._progress.is_stopping:
             return
         if in_use := sum(not lease.is_set() for lease in state.leases):
-            text = "The old instance of %s stops, although it is used %d times"
+            text = "The old instance of %s stops, although it is in use (leases: %d)"
             log_event(logging.WARNING, text, state.label, in_use)
         await self._stop_and_forget(state, self._timings.old_resource_stop_timeout)
 

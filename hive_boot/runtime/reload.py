@@ -220,6 +220,7 @@ class Reloader:
         # The same values of these are not tried again before a retry, whatever else changes.
         self._rejected: LoadResult | None = None
         self._rejected_fields: frozenset[str] = frozenset()
+        self._problems: Sequence[Problem] = ()
         self._crash: tuple[object, ...] = ()
         self._ended = False
         self._postponed: Sequence[str] = ()
@@ -550,6 +551,7 @@ class Reloader:
         if not self.failing_sources:
             self.last_read = time.time()
         self.rejection = self._rejected = None
+        self._problems = ()
         self._crash = ()
         self._reset_backoff()
         self._retry_at = math.inf
@@ -570,7 +572,8 @@ class Reloader:
         # Only a check, the factory of the config or a rebuild can have another result for the same
         # values.
         judged = kinds <= {"check", "config", "rebuild", "unavailable"}
-        is_known = self._is_rejected(candidate) if judged else self.rejection == before
+        is_known = self._is_rejected(candidate) if judged else problems == self._problems
+        self._problems = problems
         if self.rejection != before or not is_known:
             self.rotation_log.log_rejection(problems, number, time.perf_counter() - started)
         if not is_known:

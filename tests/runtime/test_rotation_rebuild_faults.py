@@ -375,6 +375,28 @@ async def test_each_refused_value_is_logged(
     assert seen.verdicts == [("refused", None, ["pool"])] * 2
 
 
+async def test_each_invalid_value_is_logged(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second value that is too short is another one, and reading it again changes nothing."""
+
+    class Long(SecretSet):
+        """A password that cannot be guessed."""
+
+        db_password: Secret = secret(min_length=20)
+
+    volume.publish({"db_password": "fake-password-long-enough"})
+    boot = mounted(volume.path, Long, watch=False)
+    seen = Log(caplog)
+    async with boot.running():
+        for password in ("fake-password", "fake-pass"):
+            volume.publish({"db_password": password})
+            for _ in range(2):
+                with pytest.raises(InvalidSecretsError):
+                    await boot.reload()
+    assert seen.verdicts == [("refused", None, ["DB_PASSWORD"])] * 2
+
+
 async def test_a_late_activation_leaves_nothing_degraded(volume: MountedVolume) -> None:
     """When `boot.reload(now=True)` returns, the value is in use, and the status agrees."""
     publish(volume, "one")

@@ -92,9 +92,11 @@ class Rebuilder:
         return self._bound.rebuilds
 
     def fields(self, problems: Iterable[Problem]) -> frozenset[str]:
-        """Return the fields that failed rebuilds follow; none if another problem is among them."""
-        rebuilds = [self._bound.rebuilds.get(problem.name) for problem in problems]
-        return frozenset().union(*(each.fields for each in rebuilds if each and all(rebuilds)))
+        """Return the fields of the checks and rebuilds that have failed; none if it may be any."""
+        known = {work.display_name: spec.names for work, spec in self._bound.checks}
+        known |= {name: each.fields for name, each in self._bound.rebuilds.items()}
+        found = [known.get(problem.name, frozenset()) for problem in problems]
+        return frozenset().union(*found) if all(found) else frozenset()
 
     def followers(self, change: Change | None) -> tuple[str, ...]:
         """Return the resources that follow a change, each after those that it needs."""

@@ -317,6 +317,32 @@ async def test_another_secret_does_not_hurry_a_refused_rebuild(volume: MountedVo
     assert log.count("pool bad starts") == 1
 
 
+async def test_another_secret_does_not_hurry_a_refused_check(volume: MountedVolume) -> None:
+    """A check that names its fields logs in with them; one that names none is always asked."""
+    boot = declared(volume)
+    set_timings(boot, reload_retry_delay=NEVER, max_reload_retry_delay=NEVER)
+    asked: list[str] = []
+
+    @boot.check("db_password", at="rotation")
+    async def log_in(secrets: Needs) -> bool:
+        asked.append(secrets.db_password.reveal())
+        return not asked[-1].endswith("bad")
+
+    async with boot.running():
+        with pytest.raises(InvalidSecretsError):
+            await rotate(boot, volume, "bad")
+        reloader: Any = boot._run.reloader  # type: ignore[union-attr]  # noqa: SLF001
+        reads = count_reads(reloader)
+        publish(volume, "bad", api_key="fake-api-key-1")
+        reloader.request_reload()
+        await until(lambda: reads)
+        assert len(asked) == 1
+        publish(volume, "two", api_key="fake-api-key-1")
+        reloader.request_reload()
+        await until(lambda: boot.status().generation == 2)
+    assert len(asked) == 2
+
+
 async def test_failures_that_take_turns_do_not_hurry_each_other(volume: MountedVolume) -> None:
     """Two pools fail with one password, and which of them is first is chance."""
     boot = declared(volume)

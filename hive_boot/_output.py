@@ -77,7 +77,24 @@ def log_safely(
 
 
 def describe(failure: BaseException) -> str:
-    """Return type and text of an exception."""
+    """Return type and text of an exception; of a group also those of its first members."""
+    if not isinstance(failure, BaseExceptionGroup):
+        return _describe_one(failure)
+    members: dict[str, None] = {}
+    left: list[BaseException] = [failure]  # not recursive: groups may be nested deeply
+    while left and len(members) < _MAX_MEMBERS:
+        if isinstance(each := left.pop(), BaseExceptionGroup):
+            left += reversed(each.exceptions)
+        else:
+            members[_describe_one(each)] = None
+    return f"{_describe_one(failure)}: {'; '.join(members)}"
+
+
+_MAX_MEMBERS = 3
+"""The number of members of an exception group that are described."""
+
+
+def _describe_one(failure: BaseException) -> str:
     name = type(failure).__name__
     try:
         text = str(failure)

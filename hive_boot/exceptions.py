@@ -270,12 +270,10 @@ def _find_unavailable(
 def _is_network_failure(failure: BaseException) -> bool:
     if isinstance(failure, TimeoutError):
         return True
-    # An exception of these types can exist only if their module is loaded.
-    for module, name in (("socket", "gaierror"), ("trio", "TooSlowError")):
-        if isinstance(failure, getattr(sys.modules.get(module), name, ())):
-            return True
-    if not isinstance(failure, OSError):
-        return False
+    if _is_of(failure, "socket", "gaierror") or _is_of(failure, "trio", "TooSlowError"):
+        return True
+    if not isinstance(failure, OSError) or _is_of(failure, "ssl", "SSLError"):
+        return False  # the errno of an SSLError is a number of OpenSSL
     if failure.errno is not None:
         return failure.errno in _NETWORK_ERRNOS
     if type(failure) is OSError:
@@ -285,6 +283,11 @@ def _is_network_failure(failure: BaseException) -> bool:
     # refused login.
     package = type(failure).__module__.partition(".")[0]
     return isinstance(failure, ConnectionError) and package in sys.stdlib_module_names
+
+
+def _is_of(failure: BaseException, module: str, name: str) -> bool:
+    # An exception of a type can exist only if the module of the type is loaded.
+    return isinstance(failure, getattr(sys.modules.get(module), name, ()))
 
 
 def _sentences(problem: Problem) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.sources.files import Value
+    from hive_boot.secrets.store import Store
 
 _OTHER_KEY = frozenset({"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 """Reasons of OpenSSL for a key of another certificate, of the same type and of another one."""
@@ -54,9 +55,8 @@ class _Application(Protocol):
 
     _declaration: AppDeclaration
 
-    @property
-    def secrets(self) -> SecretSet:
-        """The live secrets."""
+    def _store(self) -> Store[Any]:
+        """Return the store of the running or loaded application."""
 
 
 def server_context(
@@ -295,13 +295,17 @@ class LiveContext(ssl.SSLContext):
         """
         pair = self._pair
         try:
-            values = self._values(self._boot.secrets.current)
+            store = self._boot._store()  # noqa: SLF001  (same library)
         except LifecycleError:
             if pair is None:
                 raise
-            values = pair.values
+            return pair
+        values = self._values(store.view.current)
         if pair is None or values != pair.values:
-            pair = self._pair = self._validated(values, pair)
+            pair = self._validated(values, pair)
+            if store.is_rebuilding:
+                return pair  # in use when no new instance has failed
+            self._pair = pair
         self._warn(pair)
         return pair
 
@@ -438,7 +442,12 @@ def _pem(name: str, value: Value | None, what: bytes) -> bytes:
     revealed = b"" if value is None else value.reveal()
     data = revealed.encode() if isinstance(revealed, str) else revealed
     if what + b"-----" not in data:
-        message = f"{name} contains no {what.decode()} in PEM form"
+        found = re.search(rb"-----BEGIN ([A-Z0-9 ]+)-----", data)
+        others = f"{found[1].decode()} and " if found else ""
+        message = f"{name} contains {others}no {what.decode()} in PEM form"
+        raise ValueError(message)
+    if b"\n" not in data.strip():
+        message = f"{name} has no line breaks. Fix: store it as it is in the PEM file"
         raise ValueError(message)
     # OpenSSL ignores a last line that is cut before the end of `-----BEGIN CERTIFICATE-----`.
     last = data.rstrip().rpartition(b"\n")[2]
@@ -466,8 +475,10 @@ def _load_pair(
             context.load_cert_chain(chain_path, key_path, password=refuse_to_ask)
         except ssl.SSLError as exc:
             if exc.reason in _OTHER_KEY:
-                message = f"{key_name} does not belong to the first certificate in "
-                message += certificate_name
+                message = (
+                    f"{key_name} does not belong to the first certificate in {certificate_name}. "
+                    "Fix: store the certificate of this key first, and its intermediates after it"
+                )
             else:
                 reason = exc.reason or "the PEM data is damaged"
                 message = f"OpenSSL cannot use {certificate_name} with {key_name}: {reason}"

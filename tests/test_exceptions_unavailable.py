@@ -117,6 +117,7 @@ OTHERS = [
     OSError(errno.EADDRINUSE, "in use"),
     OSError(errno.EMFILE, "too many open files"),
     ssl.SSLCertVerificationError(1, "self-signed certificate"),
+    ssl.SSLError(errno.ENETRESET, "BAD_END_LINE: the number is a reason of OpenSSL"),
     circle(),
     group(REFUSED, LibraryError()),
     caused(group(LibraryError()), REFUSED, context=True),

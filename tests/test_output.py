@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from hive_boot._output import log_safely, write_stderr
+from hive_boot._output import describe, log_safely, write_stderr
 
 
 class FailingStream(io.StringIO):
@@ -67,3 +67,14 @@ def test_a_filter_that_raises_ends_nothing(caplog: pytest.LogCaptureFixture) -> 
     finally:
         logger.removeFilter(refuse)
     assert caplog.records == []
+
+
+def test_a_group_of_exceptions_is_described_by_its_members() -> None:
+    """The text of a task group only counts them. Few are described, each text once."""
+    two = ExceptionGroup("of a library", [PermissionError("refused"), TimeoutError()])
+    assert describe(two).endswith(": PermissionError: refused; TimeoutError")
+    nested = BaseExceptionGroup("outer", [two, KeyError("a"), two, SystemExit(3)])
+    assert describe(nested).endswith(": PermissionError: refused; TimeoutError; KeyError: 'a'")
+    for _ in range(5000):
+        nested = BaseExceptionGroup("deep", [nested])
+    assert "refused" in describe(nested)

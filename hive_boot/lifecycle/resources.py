@@ -224,7 +224,7 @@ class ResourceManager:
         if self._progress.is_stopping:
             return
         if in_use := sum(not lease.is_set() for lease in state.leases):
-            text = "The old instance of %s stops, although it is used %d times"
+            text = "The old instance of %s stops, although it is in use (leases: %d)"
             log_event(logging.WARNING, text, state.label, in_use)
         await self._stop_and_forget(state, self._timings.old_resource_stop_timeout)
 
@@ -250,9 +250,16 @@ class ResourceManager:
             yield self.value(name)
 
     @contextmanager
-    def lease_all(self, names: Iterable[str]) -> Iterator[Callable[[], dict[str, object]]]:
-        """Keep each instance in use during the block, and yield what returns values by name."""
-        with end_of_block(self._requests):
+    def lease_all(
+        self, names: Iterable[str], *, holds: bool = True
+    ) -> Iterator[Callable[[], dict[str, object]]]:
+        """Keep each instance in use during the block, and yield what returns values by name.
+
+        Args:
+            names: the resources.
+            holds: False in another event loop, whose events the loop of the run cannot wait for.
+        """
+        with end_of_block(self._requests if holds else set()):
             yield lambda: {key: self._all[key].value for key in names if self._all[key].is_running}
 
     async def stop(self, deadline: float) -> list[BaseException]:

@@ -278,7 +278,8 @@ class TaskSupervisor:
             failure = await self._run_once(state)
             if self._stopping.is_set():
                 return
-            if state.stopping.restart.is_set():
+            is_exit = failure is not None and not isinstance(failure, Exception)
+            if state.stopping.restart.is_set() and not is_exit:
                 level = logging.INFO if failure is None else logging.ERROR
                 text = "The service %s is restarted with the new values"
                 log_event(level, text, service.label, exc_info=failure)

@@ -184,7 +184,8 @@ class ResourceHandle(Generic[T]):
         times as long as ``overlap``.
 
         Raises:
-            LifecycleError: the resource is not running.
+            LifecycleError: the resource is not running, or this is not the event loop that started
+                the application.
         """
         with self._boot._lease(self.name):  # noqa: SLF001  (same library)
             yield self.value

@@ -216,8 +216,11 @@ class Reloader:
             timings.rebuild_retry_delay, timings.max_rebuild_retry_delay
         )
         self._retry_at = math.inf
-        # The set that a check rejected last. The same values are not checked again before a retry.
+        # The set that a check or a rebuild rejected last, and the fields that may be the reason.
+        # The same values of these are not tried again before a retry, whatever else changes.
         self._rejected: LoadResult | None = None
+        self._rejected_fields: frozenset[str] = frozenset()
+        self._problems: Sequence[Problem] = ()
         self._crash: tuple[object, ...] = ()
         self._ended = False
         self._postponed: Sequence[str] = ()
@@ -310,11 +313,11 @@ class Reloader:
             ProblemsError: the candidate is rejected.
             LifecycleError: the application stops, or a check or a source has called this.
         """
-        if self._check_token is not None and _running_check.get() is self._check_token:
-            message = "a check or a source cannot reload, because the reload waits for it"
-            raise LifecycleError(message)
         if self._store.is_rebuilding:
             message = "a rebuild cannot reload, because the reload waits for it"
+            raise LifecycleError(message)
+        if self._check_token is not None and _running_check.get() is self._check_token:
+            message = "a check or a source cannot reload, because the reload waits for it"
             raise LifecycleError(message)
         if self._host.has_ended:
             message = "secrets are no longer rotated; the log contains the reason"
@@ -449,8 +452,11 @@ class Reloader:
         return change
 
     def _is_rejected(self, candidate: LoadResult) -> bool:
-        """Return whether a check has rejected the same values last time."""
-        return self._rejected is not None and not changed_fields(candidate, self._rejected)
+        """Return whether the values that were rejected last time are the same."""
+        if self._rejected is None:
+            return False
+        changed = changed_fields(candidate, self._rejected)
+        return self._rejected_fields.isdisjoint(changed)
 
     async def _rebuild_and_commit(self, switch: PlannedSwitch) -> Change | None:
         """Rebuild what follows a switch, and then switch values, config and handles in one step.
@@ -519,7 +525,7 @@ class Reloader:
         """Activate the values that are due, or all pending ones now, and notify the hooks."""
         async with self._lock:
             change = await self._rebuild_and_commit(self._store.plan_activation(now=now))
-        if self.failed_activation and not any(map(self._store.is_pending, self._postponed)):
+        if self.failed_activation and not any(map(self._store.due, self._postponed)):
             # In use, or replaced by the value that was in use before.
             self.failed_activation = ()
             self._reset_backoff()
@@ -545,6 +551,7 @@ class Reloader:
         if not self.failing_sources:
             self.last_read = time.time()
         self.rejection = self._rejected = None
+        self._problems = ()
         self._crash = ()
         self._reset_backoff()
         self._retry_at = math.inf
@@ -561,16 +568,20 @@ class Reloader:
         problems = candidate.problems
         causes = tuple((problem.name, problem.kind) for problem in problems)
         before, self.rejection = self.rejection, Rejection(causes)
-        is_new = self.rejection != before
-        if is_new:
-            self.rotation_log.log_rejection(problems, number, time.perf_counter() - started)
         kinds = {problem.kind for problem in problems}
-        judged = kinds <= {"check", "config", "rebuild", "unavailable"}
-        if is_new or (judged and not self._is_rejected(candidate)):
-            self._reset_backoff()
         # Only a check, the factory of the config or a rebuild can have another result for the same
         # values.
+        judged = kinds <= {"check", "config", "rebuild", "unavailable"}
+        is_known = self._is_rejected(candidate) if judged else problems == self._problems
+        self._problems = problems
+        if self.rejection != before or not is_known:
+            self.rotation_log.log_rejection(problems, number, time.perf_counter() - started)
+        if not is_known:
+            self._reset_backoff()
         self._rejected = candidate if judged else None
+        self._rejected_fields = self._rebuilder.fields(problems) or frozenset(
+            candidate.field_index.by_attribute
+        )
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:
             self._retry_at = time.monotonic() + self._backoff_for(problems).next_delay()

@@ -91,6 +91,13 @@ class Rebuilder:
         """The resources that can be rebuilt."""
         return self._bound.rebuilds
 
+    def fields(self, problems: Iterable[Problem]) -> frozenset[str]:
+        """Return the fields of the checks and rebuilds that have failed; none if it may be any."""
+        known = {work.display_name: spec.names for work, spec in self._bound.checks}
+        known |= {name: each.fields for name, each in self._bound.rebuilds.items()}
+        found = [known.get(problem.name, frozenset()) for problem in problems]
+        return frozenset().union(*found) if all(found) else frozenset()
+
     def followers(self, change: Change | None) -> tuple[str, ...]:
         """Return the resources that follow a change, each after those that it needs."""
         changed = () if change is None else change.names

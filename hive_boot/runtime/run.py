@@ -358,7 +358,9 @@ class Run(Generic[S, C]):
         It yields a function that returns the values of the resources that can be rebuilt.
         """
         manager, rebuilds = self.runner.resources, self.bound.rebuilds
-        return manager.lease_all(rebuilds) if rebuilds and manager else _NO_LEASE
+        if not rebuilds or manager is None:
+            return _NO_LEASE
+        return manager.lease_all(rebuilds, holds=threading.get_ident() == self._thread_id)
 
     def report_expiry(self) -> dict[str, float]:
         """Return when each TLS certificate in use expires, by name, and log those that are near."""
@@ -431,9 +433,17 @@ class Run(Generic[S, C]):
         return self.runner.resources.value(resource)
 
     def lease(self, resource: str) -> AbstractContextManager[Any]:
-        """Return a block for which an instance is not stopped, and which yields its value."""
+        """Return a block for which an instance is not stopped, and which yields its value.
+
+        Raises:
+            LifecycleError: the resource is not running, or this is not the event loop that started
+                the application.
+        """
         if self.runner.resources is None:
             return nullcontext(self.resource_value(resource))  # which raises
+        if threading.get_ident() != self._thread_id:
+            message = f"{resource}.use() has to be entered in the loop that started the application"
+            raise LifecycleError(message)
         return self.runner.resources.lease(resource)
 
     async def reload(self, *, now: bool) -> Change | None:

@@ -294,11 +294,6 @@ class Store(Generic[S]):
         left = periods[-1].since - moment if periods else 0.0
         return left if left > 0 else None
 
-    def is_pending(self, attribute: str) -> bool:
-        """Return whether the newest value of a field has not come into use."""
-        newest = self._periods.get(attribute, ())[-1:]
-        return any(period.since > self._last_activation for period in newest)
-
     def accepted(self, attribute: str) -> tuple[Value, ...]:
         """Return every accepted value of a field, the current one first.
 

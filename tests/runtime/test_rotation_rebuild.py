@@ -261,7 +261,7 @@ async def test_a_rebuild_cannot_reload(volume: MountedVolume) -> None:
     @boot.resource(rebuild_on="db_password", overlap=0)
     async def pool(secrets: Needs) -> AsyncIterator[anyio.Event]:
         if secrets.db_password.reveal().endswith("two"):
-            with pytest.raises(LifecycleError) as caught:
+            with pytest.raises(LifecycleError, match="rebuild") as caught:
                 await boot.reload()
             refused.append(caught.value)
         async with anyio.create_task_group() as group:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -16,6 +17,7 @@ from tests.runtime.rebuilds import (
     Needs,
     Pool,
     checkpoints,
+    count_reads,
     declared,
     publish,
     recording,
@@ -285,3 +287,183 @@ async def test_a_restarted_service_is_asked_once(volume: MountedVolume) -> None:
         go.set()
         await until(lambda: len(log) > 2)
         assert log == ["one", "asked", "new"]
+
+
+async def test_another_secret_does_not_hurry_a_refused_rebuild(volume: MountedVolume) -> None:
+    """A token that changes all the time would otherwise lock the account of the pool."""
+    boot = declared(volume)
+    set_timings(boot, rebuild_retry_delay=NEVER, max_rebuild_retry_delay=NEVER)
+    log: list[str] = []
+    pool = recording(boot, log)
+    checked: list[str] = []
+
+    @boot.check(at="rotation")
+    async def check(secrets: Needs) -> None:
+        checked.append(secrets.db_password.reveal()[-3:])
+
+    async with boot.running():
+        with pytest.raises(InvalidSecretsError):
+            await rotate(boot, volume, "bad")
+        reloader: Any = boot._run.reloader  # type: ignore[union-attr]  # noqa: SLF001
+        reads = count_reads(reloader)
+        for number in range(3):
+            publish(volume, "bad", api_key=f"fake-api-key-{number}")
+            reloader.request_reload()
+            await until(lambda: len(reads) > number)  # noqa: B023  (it is called at once)
+        publish(volume, "two", api_key="fake-api-key-3")
+        reloader.request_reload()
+        await until(lambda: pool.value.password == "fake-password-two")
+    assert checked == ["bad", "two"]
+    assert log.count("pool bad starts") == 1
+
+
+async def test_another_secret_does_not_hurry_a_refused_check(volume: MountedVolume) -> None:
+    """A check that names its fields logs in with them; one that names none is always asked."""
+    boot = declared(volume)
+    set_timings(boot, reload_retry_delay=NEVER, max_reload_retry_delay=NEVER)
+    asked: list[str] = []
+
+    @boot.check("db_password", at="rotation")
+    async def log_in(secrets: Needs) -> bool:
+        asked.append(secrets.db_password.reveal())
+        return not asked[-1].endswith("bad")
+
+    async with boot.running():
+        with pytest.raises(InvalidSecretsError):
+            await rotate(boot, volume, "bad")
+        reloader: Any = boot._run.reloader  # type: ignore[union-attr]  # noqa: SLF001
+        reads = count_reads(reloader)
+        publish(volume, "bad", api_key="fake-api-key-1")
+        reloader.request_reload()
+        await until(lambda: reads)
+        assert len(asked) == 1
+        publish(volume, "two", api_key="fake-api-key-1")
+        reloader.request_reload()
+        await until(lambda: boot.status().generation == 2)
+    assert len(asked) == 2
+
+
+async def test_failures_that_take_turns_do_not_hurry_each_other(volume: MountedVolume) -> None:
+    """Two pools fail with one password, and which of them is first is chance."""
+    boot = declared(volume)
+    set_timings(boot, rebuild_retry_delay=0.01, max_rebuild_retry_delay=NEVER)
+    attempts: list[bool] = []
+
+    @boot.check(at="rotation")
+    async def check() -> None:
+        attempts.append(len(attempts) % 2 == 0)
+
+    async def log_in(secrets: Needs, *, is_first: bool) -> None:
+        if secrets.db_password.reveal().endswith("bad"):
+            if attempts[-1] != is_first:
+                await anyio.sleep_forever()
+            message = "refused"
+            raise PermissionError(message)
+
+    @boot.resource(rebuild_on="db_password")
+    async def one(secrets: Needs) -> None:
+        await log_in(secrets, is_first=True)
+
+    @boot.resource(rebuild_on="db_password")
+    async def two(secrets: Needs) -> None:
+        await log_in(secrets, is_first=False)
+
+    async with boot.running():
+        with pytest.raises(InvalidSecretsError):
+            await rotate(boot, volume, "bad")
+        await until(lambda: len(attempts) >= 4)
+        reloader: Any = boot._run.reloader  # type: ignore[union-attr]  # noqa: SLF001
+        assert reloader._rebuild_backoff.next_delay() > 0.07  # noqa: SLF001
+
+
+async def test_each_refused_value_is_logged(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator who publishes a second wrong password finds out; a retry logs nothing."""
+    boot = declared(volume)
+    set_timings(boot, rebuild_retry_delay=0.01, max_rebuild_retry_delay=0.01)
+    log: list[str] = []
+    seen = Log(caplog)
+    valid = {"fake-password-one"}
+
+    @boot.resource(rebuild_on="db_password")
+    async def pool(secrets: Needs) -> None:
+        log.append(secrets.db_password.reveal())
+        if log[-1] not in valid:
+            message = "refused"
+            raise PermissionError(message)
+
+    async with boot.running():
+        for password in ("two", "three"):
+            with pytest.raises(InvalidSecretsError):
+                await rotate(boot, volume, password)
+            await until(lambda: log.count(f"fake-password-{password}") > 2)  # noqa: B023
+    assert seen.verdicts == [("refused", None, ["pool"])] * 2
+
+
+async def test_each_invalid_value_is_logged(
+    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second value that is too short is another one, and reading it again changes nothing."""
+
+    class Long(SecretSet):
+        """A password that cannot be guessed."""
+
+        db_password: Secret = secret(min_length=20)
+
+    volume.publish({"db_password": "fake-password-long-enough"})
+    boot = mounted(volume.path, Long, watch=False)
+    seen = Log(caplog)
+    async with boot.running():
+        for password in ("fake-password", "fake-pass"):
+            volume.publish({"db_password": password})
+            for _ in range(2):
+                with pytest.raises(InvalidSecretsError):
+                    await boot.reload()
+    assert seen.verdicts == [("refused", None, ["DB_PASSWORD"])] * 2
+
+
+async def test_a_late_activation_leaves_nothing_degraded(volume: MountedVolume) -> None:
+    """When `boot.reload(now=True)` returns, the value is in use, and the status agrees."""
+    publish(volume, "one")
+    boot = mounted(volume.path, Delayed, watch=False)
+    set_timings(boot, rebuild_retry_delay=NEVER, max_rebuild_retry_delay=NEVER)
+    valid = {"fake-password-one"}
+
+    @boot.resource(rebuild_on="db_password")
+    async def pool(secrets: Delayed) -> None:
+        if secrets.db_password.reveal() not in valid:
+            message = "not yet"
+            raise PermissionError(message)
+        await anyio.sleep(0.01)
+
+    async with boot.running():
+        await rotate(boot, volume, "two")
+        await until(lambda: boot.status().degraded)
+        valid.add("fake-password-two")
+        assert await boot.reload(now=True)
+        assert not boot.status().degraded
+
+
+async def test_a_service_that_exits_while_it_is_restarted_ends_the_run(
+    volume: MountedVolume,
+) -> None:
+    """`sys.exit()` is final, also when the service was asked to take new values."""
+    boot = declared(volume)
+    recording(boot, [])
+
+    @boot.service(grace_period=20)
+    async def work(pool: Pool) -> None:
+        assert pool.is_open
+        await boot.stopping.wait()
+        sys.exit(3)
+
+    async def run() -> None:
+        async with boot.running():
+            await checkpoints()
+            await rotate(boot, volume, "two")
+            await until(lambda: False)
+
+    with pytest.raises(SystemExit) as caught:
+        await run()
+    assert caught.value.code == 3

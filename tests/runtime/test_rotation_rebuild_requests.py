@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
-from hive_boot import Bootstrap, ResourceHandle
+from hive_boot import Bootstrap, LifecycleError, ResourceHandle
 from hive_boot.serving.asgi import app_lifespan
 from tests.runtime.rebuilds import Needs, Pool, declared, recording, rotate
 from tests.support import until
@@ -105,6 +108,38 @@ async def test_a_request_keeps_a_value_that_it_reads_later(volume: MountedVolume
         assert two.is_open
         requests.release.set()
         await until(lambda: not two.is_open)
+
+
+async def test_another_event_loop_holds_no_instance(volume: MountedVolume) -> None:
+    """`use()` there is an error, and a request gets the values: neither disturbs the run."""
+    boot = declared(volume)
+    pool = recording(boot, [])
+    states: list[dict[str, Any]] = []
+    leave = threading.Event()
+
+    async def use() -> None:
+        requests = Requests()
+        app = boot.asgi(requests)
+        with pytest.raises(LifecycleError):
+            async with pool.use():
+                pass
+        async with anyio.create_task_group() as group:
+            group.start_soon(request, app)
+            await until(lambda: requests.states)
+            states.append(requests.states[0])
+            await anyio.to_thread.run_sync(leave.wait)
+            requests.release.set()
+
+    async with boot.running(), anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, partial(anyio.run, use))
+        await until(lambda: states)
+        one = states[0]["pool"]
+        assert one is pool.value
+        await rotate(boot, volume, "two")
+        await until(lambda: not one.is_open)
+        leave.set()
+        await rotate(boot, volume, "three")
+        assert pool.value.is_open
 
 
 async def test_a_bare_lifespan_has_handles(volume: MountedVolume) -> None:

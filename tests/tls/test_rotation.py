@@ -53,6 +53,32 @@ async def test_each_connection_uses_the_pair_in_use(pairs: Pairs, volume: Mounte
     assert served_name(context, pairs) == "three", "the last pair stays in use after the end"
 
 
+async def test_a_connection_of_a_rebuild_changes_no_other(
+    pairs: Pairs, volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new instance connects with the new pair; if it fails, all others keep the old one."""
+    boot = application(volume)
+    context = server_context(boot, **FIELDS)
+    served: list[str] = []
+
+    @boot.resource(rebuild_on="tls_crt")
+    async def client() -> None:
+        served.append(served_name(context, pairs))
+        if served[-1] == "long":
+            message = "it was refused"
+            raise PermissionError(message)
+
+    async with boot.running():
+        publish(volume, *pairs["long"])
+        # The pair in use has expired meanwhile, so that it could not be loaded again.
+        tomorrow = time.time() + 86400
+        monkeypatch.setattr(time, "time", lambda: tomorrow)
+        with pytest.raises(InvalidSecretsError):
+            await boot.reload()
+        assert served == ["one", "long"]
+        assert served_name(context, pairs) == "one"
+
+
 async def test_a_handshake_that_has_begun_ends_with_its_pair(
     pairs: Pairs, volume: MountedVolume
 ) -> None:

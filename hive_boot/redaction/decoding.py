@@ -7,7 +7,7 @@ beside it, because encoders differ in what they leave alone. Escapes may be esca
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -16,11 +16,19 @@ if TYPE_CHECKING:
 RUN = re.compile("[A-Za-z0-9]+")
 """Characters that the usual encoders leave alone."""
 
-# Compiled where a value may have been found: no start needs them.
-_PIECE = "(?s)[A-Za-z0-9]+|."
+_MARKERS = "%&=\\'\"`${}"
+"""Characters that are the beginning of escaped forms of themselves."""
 
-_MARKER = "[%&=\\\\'\"]"
-"""Characters of which each text has one that is escaped twice."""
+_TWICE = (
+    r"\\[^A-Za-z0-9\s]|\\(?:0(?:4[2567]|75)|134)|%%|''|\"\"|&(?:amp|quot|apos);"
+    r"|&#0*(?:3[4789]|61|92);|(?i:%|=|\\x|[\\%]u00|&#x|\{)0*(?i:2[2567]|3d|5c)"
+)
+"""Escapes of the characters with which escapes begin: each text that is escaped twice has one."""
+
+# Compiled where a value may have been found: no start needs them.
+_compiled = cache(re.compile)
+_SEGMENT = f"(?s)[^{re.escape(_MARKERS)}]+|."
+_PIECE = "(?s)[A-Za-z0-9]+|."
 
 _BACKSLASHES = tuple("\\" * count for count in range(1, 9))
 """Backslashes before an escaped character: each further escaping can double them."""
@@ -48,6 +56,12 @@ _AHEAD = 17
 
 _NO_ESCAPE = "[A-Za-z0-9_-]*"
 """Characters with which no escape begins."""
+
+_CUT = "..."
+"""What a value has that was shortened; no encoder escapes it."""
+
+_LONGEST = 12
+"""Characters of the usual escapes, at most."""
 
 _CHUNK = 32
 """Characters that are split into tokens at a time."""
@@ -157,9 +171,7 @@ def _step_twice(text: str, places: set[int], char: str, *, back: bool) -> set[in
     found: set[int] = set()
     edges = _edges(char, back=back)
     places = {each for each in places if text[each - back : each - back + 1] in edges}
-    if not places:
-        return found
-    todo = [(places, _escapes(char)[back])]
+    todo = [(places, _escapes(char)[back])] if places else []
     while todo:
         reached, node = todo.pop()
         for each, rest in node.items():
@@ -170,14 +182,33 @@ def _step_twice(text: str, places: set[int], char: str, *, back: bool) -> set[in
     return found
 
 
-def _tokens(value: str, *, back: bool) -> Iterator[str]:
-    """Yield the runs and the other characters of a value; few of them are needed mostly."""
+def _tokens(pattern: str, value: str, *, back: bool) -> Iterator[str]:
+    """Yield the parts of a value that match a pattern; few of them are needed mostly."""
     if not back:
-        for match in re.finditer(_PIECE, value):
+        for match in _compiled(pattern).finditer(value):
             yield match[0]
     else:
         for end in range(len(value), 0, -_CHUNK):
-            yield from reversed(re.findall(_PIECE, value[max(0, end - _CHUNK) : end]))
+            yield from reversed(_compiled(pattern).findall(value, max(0, end - _CHUNK), end))
+
+
+def _pass(text: str, places: set[int], part: str, *, back: bool) -> set[int]:
+    """Return the places behind a part of a value that is not escaped; before it if ``back``."""
+    if back:
+        return {each - len(part) for each in places if text.endswith(part, 0, each)}
+    return {each + len(part) for each in places if text.startswith(part, each)}
+
+
+def _are_unescaped(text: str, places: set[int], length: int, *, back: bool) -> bool:
+    """Return whether a text has letters and digits only behind some places; before if ``back``.
+
+    Each escape of a letter or a digit begins with another character.
+    """
+    if back:
+        pieces = [text[max(0, each - length - _BEFORE) : each] for each in places]
+    else:
+        pieces = [text[each : each + length] for each in places]
+    return all(piece.isalnum() and piece.isascii() for piece in pieces)
 
 
 def _walk(
@@ -188,31 +219,22 @@ def _walk(
     The second result is the place up to which the text has the value.
     """
     places = {place}
-    for token in _tokens(value, back=back):
-        found: set[int] = set()
-        if RUN.match(token):
-            length = -len(token) if back else len(token)
-            matches = text.endswith if back else text.startswith
-            found = {
-                each + length
-                for each in places
-                if matches(token, *((0, each) if back else (each,)))
-            }
-        if not found:
-            found = places
-            if len(token) > 1:
-                # Each escape of a letter or a digit begins with another character.
-                if back:
-                    pieces = [text[max(0, each - len(token) - _BEFORE) : each] for each in places]
-                else:
-                    pieces = [text[each : each + len(token)] for each in places]
-                if all(piece.isalnum() and piece.isascii() for piece in pieces):
-                    return set(), max(places)
-            for char in reversed(token) if back else token:
-                found = step(text, found, char, back=back)
-        if not found:
-            return found, max(places)
-        places = found
+    # A backslash before a segment may be a part of its first character.
+    for segment in _tokens(_PIECE if back else _SEGMENT, value, back=back):
+        if len(segment) > 1 and (found := _pass(text, places, segment, back=back)):
+            places = found
+            continue
+        for token in _tokens(_PIECE, segment, back=back):
+            found = _pass(text, places, token, back=back) if len(token) > 1 else set()
+            if not found:
+                if len(token) > 1 and _are_unescaped(text, places, len(token), back=back):
+                    return found, max(places)
+                found = places
+                for char in reversed(token) if back else token:
+                    found = step(text, found, char, back=back)
+            if not found:
+                return found, max(places)
+            places = found
     return places, max(places)
 
 
@@ -234,16 +256,20 @@ def find_around(text: str, place: int, value: str, index: int) -> tuple[int, int
         return place, place, False
     if text.startswith(value, start):
         return start, start + len(value), True
+    if _CUT in value:
+        reach = _LONGEST * len(value)
+        if text.find(_CUT, max(0, place - reach), place + reach) < 0:
+            return place, place, False
     expected = value[index + 1 : index + _AHEAD]
     ahead = text[place + 1 : place + 1 + len(expected)]
     # A value without a letter or a digit may begin with an escape.
-    if ahead != expected and RUN.match(text, place) and re.fullmatch(_NO_ESCAPE, ahead):
+    if ahead != expected and RUN.match(text, place) and _compiled(_NO_ESCAPE).fullmatch(ahead):
         return place, place, False
     reached = place
     starts: set[int] = set()
     for step in (_step, _step_twice):
         near = text[max(0, start - _BEFORE) : reached + _BEFORE]
-        if step is _step_twice and not re.search(_MARKER, near):
+        if step is _step_twice and not _compiled(_TWICE).search(near):
             break
         # A repeated value ends at its first characters, not after all of its length.
         starts = starts or _walk(text, place, value[:index], step, back=True)[0]

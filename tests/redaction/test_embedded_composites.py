@@ -5,6 +5,7 @@ import re
 import string
 from base64 import b64encode
 from collections.abc import Callable
+from textwrap import wrap
 from urllib.parse import quote
 
 from hypothesis import given, settings
@@ -17,6 +18,11 @@ from tests.redaction.log_output import shown
 
 PASS = "fake-pass-0123"
 BASIC = b64encode(b"app-rw:fake-pass-0123").decode()
+PASS_64 = b64encode(PASS.encode()).decode()
+KEY_BEGIN, KEY_END = "-----BEGIN " + "FAKE KEY-----", "-----END " + "FAKE KEY-----"
+DOCUMENT = json.dumps(
+    {"password": PASS, "client_email": "robot@orders.example", "region": "eu-central-1"}
+)
 
 COMPOSITES: dict[str, tuple[str, str, str]] = {
     "a backslash before a quote": (
@@ -466,6 +472,128 @@ COMPOSITES: dict[str, tuple[str, str, str]] = {
         PASS,
         "app_readwrite",
     ),
+    "base64 of a key": (
+        b64encode(f"{KEY_BEGIN}\nRkFLRS9saW5lK29uZS8wMTIz\n{KEY_END}\n".encode()).decode(),
+        "RkFLRS9saW5lK29uZS8wMTIz",
+        "",
+    ),
+    "base64 of a document, in lines": (
+        "\n".join(wrap(b64encode(DOCUMENT.encode()).decode(), 76)),
+        PASS,
+        "robot@orders.example eu-central-1",
+    ),
+    "base64 without its end": (b64encode(b"app_rw:fake-pass-0123").decode().rstrip("="), PASS, ""),
+    "base64 in .npmrc": (
+        f"//npm.internal/:username=orders-robot\n//npm.internal/:_password={PASS_64}\n",
+        PASS,
+        "orders-robot",
+    ),
+    "base64 in a parameter": (
+        f"bigquery://orders/d?credentials_base64={b64encode(DOCUMENT.encode()).decode()}",
+        PASS,
+        "orders robot@orders.example",
+    ),
+    "base64 in a member": (
+        json.dumps({".dockerconfigjson": b64encode(DOCUMENT.encode()).decode()}),
+        PASS,
+        "robot@orders.example",
+    ),
+    "base64 in LDIF": (f"dn: cn=orders\nuserPassword:: {PASS_64}\n", PASS_64, "orders"),
+    "a connection string in a URL": (
+        "mssql+pyodbc:///?odbc_connect="
+        + quote("SERVER=db.internal;UID=app_rw;PWD={fa;ke}}pass-01}", safe=""),
+        "fa;ke}pass-01",
+        "db.internal app_rw",
+    ),
+    "a connection string in a member": (
+        json.dumps({"url": f"mssql:///?odbc_connect={quote('UID=app_rw;PWD=fake:pass-0123')}"}),
+        "fake:pass-0123",
+        "app_rw",
+    ),
+    "a connection string in XML": (
+        '<add name="Orders" connectionString="Server=db;User Id=app_rw;Password=fake-pass-0123;"/>',
+        PASS,
+        "Orders app_rw",
+    ),
+    "entities in XML": (
+        '<Resource username="app_readwrite" password="fake&amp;pass&#45;0123"/>',
+        "fake&pass-0123",
+        "app_readwrite",
+    ),
+    "an escaped document": (quote(DOCUMENT), PASS, "robot@orders.example"),
+    "environment in Kubernetes": (
+        "env:\n- name: DB_PASSWORD\n  value: fake-pass-0123\n- name: HOST\n  value: db.internal\n",
+        PASS,
+        "db.internal DB_PASSWORD",
+    ),
+    "environment in JSON": (
+        '[{"name": "DB_PASSWORD", "value": "correcthorse"}, {"name": "TYPE", "value": "a/jsonld"}]',
+        "correcthorse",
+        "DB_PASSWORD a/jsonld",
+    ),
+    "Hadoop": (
+        "<property><name>fs.secret.key</name><value>fake/key+0123</value></property>",
+        "fake/key+0123",
+        "",
+    ),
+    "NuGet": (
+        '<add key="Username" value="orders-bot"/><add key="Password" value="fake-pass-0123"/>',
+        PASS,
+        "orders-bot",
+    ),
+    "PHP": (
+        "define('DB_USER', 'app_readwrite');\ndefine('AUTH_KEY', 'fake;key 0123');",
+        "fake;key 0123",
+        "app_readwrite",
+    ),
+    "headers as bytes": (
+        "[(b'accept', b'text/plain'), (b'x-api-key', b'fake-key-0123')]",
+        "fake-key-0123",
+        "text/plain",
+    ),
+    "Erlang": ('{user, "app_rw"}, {password, "fake-pass-0123"}', PASS, "app_rw"),
+    "Go": ("{User:app_readwrite Password:fake-pass-0123 Host:db.internal}", PASS, "app_readwrite"),
+    "a header without a blank": ("X-Api-Key:fake-key-0123", "fake-key-0123", "X-Api-Key"),
+    "properties of a mechanism": (
+        "mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:fake-token-0123",
+        "fake-token-0123",
+        "authMechanismProperties",
+    ),
+    "YAML, tag": ("key: &it !vault fake-key-0123\nuser: app_rw\n", "fake-key-0123", "app_rw"),
+    "YAML, list in a line": (
+        "tokens: [fake-token-0123, 'fake-token-4567']\n",
+        "fake-token-4567",
+        "",
+    ),
+    "a list of users": (
+        "orders:$apr1$fake0123$abcdefgh,admin:$2y$05$fakefake0123",
+        "$apr1$fake0123$abcdefgh",
+        "",
+    ),
+    "PgBouncer": ('"app_readwrite" "fake ""pass"" 01"\n', 'fake "pass" 01', "app_readwrite"),
+    "lines with two words": (
+        "bind 127.0.0.1\nrequirepass fake-pass-0123\nmasterauth fake-auth-0123\n",
+        "fake-auth-0123",
+        "127.0.0.1",
+    ),
+    "SIP": ("sip:orders:fake-pass-0123@pbx.internal", PASS, "pbx.internal"),
+    "several keys": ("fake-key-0123456,fake-key-7890123", "fake-key-7890123", ""),
+    "several keys in lines": ("fake-key-0123\nfake-key-4567\n", "fake-key-0123", ""),
+    "a webhook": (
+        "https://hooks.example/services/T00FAKE/B00FAKE/XXXXfake0123456789abcdef",
+        "XXXXfake0123456789abcdef",
+        "https://hooks.example /services/T00FAKE/",
+    ),
+    "a webhook with an at sign": (
+        "https://orders.example/hook/fake@fake/fake0123456789abcdef0123456789ab/x",
+        "fake0123456789abcdef0123456789ab",
+        "orders.example",
+    ),
+    "kubeconfig with a key": (
+        f"users:\n- user:\n    client-key-data: {PASS_64}\ncurrent-context: admin@orders-cluster\n",
+        PASS,
+        "admin@orders-cluster",
+    ),
     "escaped nl": (
         "user=app_readwrite\\npassword=fake-pass-0123\\nhost=db.internal",
         PASS,
@@ -494,6 +622,25 @@ SHOWN: list[tuple[str, str]] = [
     ('{"password": "fake-pass-0123", "ssl_key": "/etc/ssl/client.key"}', "/etc/ssl/client.key"),
     ('{"password": "fake-pass-0123", "rate": 12345678.25}', "12345678.25"),
     ("environment: production\npassword: fake-pass-0123\n", "environment: production"),
+    (
+        '{"password": "fake-pass-0123", "Expiration": "2026-01-01T00:00:00Z"}',
+        "2026-01-01T00:00:00Z",
+    ),
+    ('{"password": "fake-pass-0123", "rotated": "2026-12-31"}', "2026-12-31"),
+    ('{"password": "fake-pass-0123", "contact": "robot@orders.example"}', "robot@orders.example"),
+    (
+        '{"clientSecret": "fake-pass-0123", "tenantId": "6ba7b810-9dad-11d1-80b4-00c04fd430c8"}',
+        "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+    ),
+    (
+        '{"password": "fake-pass-0123", "host": "orders.cluster-c1a2b3d4e5f6.eu.rds.example.com"}',
+        "orders.cluster-c1a2b3d4e5f6.eu.rds.example.com",
+    ),
+    ('{"password": "fake-pass-0123", "user": "orders_service_rw_2024"}', "orders_service_rw_2024"),
+    ('{"password": "fake-pass-0123", "password_policy": "strong-policy"}', "strong-policy"),
+    ("arn:aws:secretsmanager:eu-central-1:0123:secret:orders-prod-AbCdEf", "orders-prod-AbCdEf"),
+    ("https://api.orders.example/v1/orders-service-readwrite", "orders-service-readwrite"),
+    ("GenieKey fake-4f3e2d1c-0123", "GenieKey"),
     ("contact: mailto:somebody-else@orders.example", "somebody-else"),
     ("image: library/orders-service@sha256:fake", "orders-service"),
 ]

@@ -83,10 +83,10 @@ def exception_texts(exc: BaseException) -> list[str]:
 
 
 def _own_texts(exc: BaseException) -> list[str]:
-    """Return the texts of one exception: message, ``repr``, notes, the line of a SyntaxError."""
+    """Return the texts of one exception: message, ``repr``, notes, attributes, source line."""
     code = [as_text(exc.text, str)] if isinstance(exc, SyntaxError) else []
     notes = [as_text(note, str) for note in _notes(exc)]
-    return [as_text(exc, str), as_text(exc, repr), *notes, *code]
+    return [as_text(exc, str), as_text(exc, repr), *notes, *code, *collect_texts(vars(exc))]
 
 
 def redacted_exception(exc: BaseException, matcher: Matcher) -> BaseException:
@@ -178,7 +178,10 @@ def _members(exc: BaseException) -> Sequence[BaseException]:
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
-_WITHOUT_TEXT = (bool, int, float, complex, type(None), type, TracebackType, range)
+_NUMBERS = (int, float, complex)
+
+
+_WITHOUT_TEXT = (*_NUMBERS, type(None), type, TracebackType, range)
 """Types whose ``repr`` cannot contain a hidden value.
 
 A number can form one together with the text around it: the formatted message is checked too.
@@ -243,6 +246,12 @@ def _bytes_of(value: Any) -> bytes | None:  # noqa: ANN401  (any object)
         return None
 
 
+def _text_of_bytes(value: bytes | bytearray) -> str:
+    """Return bytes as text: as Latin-1, and without the zeros that UTF-16 and UTF-32 contain."""
+    text = value.decode("latin-1")
+    return f"{text}\n{narrow}" if (narrow := text.replace("\0", "")) != text else text
+
+
 def _text_of(value: Any) -> str | None:  # noqa: ANN401  (any object)
     """Return the text of an object that is one in another form, such as a path or a URL."""
     bases = type(value).__mro__[:-1]
@@ -287,9 +296,9 @@ def collect_texts(value: object, *, others: Others = "keep") -> list[str]:
         if isinstance(each, str):
             found.append(each)
         elif isinstance(each, bytes | bytearray):
-            found.append(each.decode("latin-1"))
-        elif type(each) is int and others == "raise":
-            found.append(as_text(each, str))
+            found.append(_text_of_bytes(each))
+        elif others == "raise" and isinstance(each, _NUMBERS) and not isinstance(each, bool):
+            found.append(as_text(each, repr))
         elif id(each) not in seen and not isinstance(each, _WITHOUT_TEXT):
             seen.add(id(each))
             members = _contents(each, others)
@@ -329,7 +338,7 @@ def _known_texts(value: object) -> list[str]:
     if any(_has_methods(value, name) for name in _OPAQUE):
         return []
     if (buffer := _bytes_of(value)) is not None:
-        return [buffer.decode("latin-1")]
+        return [_text_of_bytes(buffer)]
     if (text := _text_of(value)) is not None:
         return [text]
     kind = type(value).__qualname__
@@ -379,8 +388,8 @@ class _StructureCopier:
         """Return a redacted copy of ``value``."""
         if isinstance(value, str):
             return self._matcher.scrub(value)
-        if type(value) is int and self._others == "raise":
-            text = as_text(value, str)
+        if isinstance(value, _NUMBERS) and self._others == "raise":
+            text = as_text(value, repr)
             redacted = self._matcher.scrub(text)
             return value if redacted is text else redacted
         if isinstance(value, _WITHOUT_TEXT):
@@ -425,7 +434,10 @@ class _StructureCopier:
         return shown if is_complete or self._others == "convert" else _plain(value, redacted)
 
     def _redacted_bytes(self, value: bytes | bytearray) -> bytes:
-        return self._matcher.scrub(value.decode("latin-1")).encode("latin-1")
+        text = self._matcher.scrub(value.decode("latin-1"))
+        narrow = text.replace("\0", "")
+        redacted = self._matcher.scrub(narrow)
+        return (text if redacted is narrow else redacted).encode("latin-1")
 
     def _rebuild_text(self, value: Any, text: str) -> Any:  # noqa: ANN401  (the same)
         """Return an object of the same class with the redacted text; the text if it fails."""

@@ -45,6 +45,10 @@ def as_text(value: object, convert: Callable[[object], str]) -> str:
         return UNPRINTABLE
 
 
+def _has_own_str(value: object) -> bool:
+    return type(value).__str__ is not object.__str__
+
+
 def redacted_object(
     value: object, matcher: Matcher, attributes: dict[str, object] | None = None
 ) -> object:
@@ -55,7 +59,9 @@ def redacted_object(
         matcher: the matcher of the hidden values.
         attributes: its redacted attributes; None if they have no secret, and are left out.
     """
-    str_text, repr_text = as_text(value, str), as_text(value, repr)
+    repr_text = as_text(value, repr)
+    # Without a method of its own, str() converts the object again to the same text.
+    str_text = as_text(value, str) if _has_own_str(value) else repr_text
     names = {"str_text": matcher.scrub(str_text), "repr_text": matcher.scrub(repr_text)}
     if attributes is None and names == {"str_text": str_text, "repr_text": repr_text}:
         return value
@@ -328,7 +334,7 @@ def _object_texts(
         # Only its own attributes are searched: it may refer to all objects of the application.
         return []
     texts = [as_text(value, repr)]
-    if type(value).__str__ is not object.__str__:
+    if _has_own_str(value):
         texts.append(as_text(value, str))
     return texts
 

@@ -73,8 +73,8 @@ def _forms(char: str) -> set[str]:
     """Return all forms of a character."""
     forms = {char, *_OTHERS.get(char, ()), *_byte_escapes(char), *_code_escapes(char)}
     if not RUN.match(char):
-        letter = _CONTROLS.get(char, char)
-        forms.update(before + letter for before in _BACKSLASHES)
+        letters = {char, _CONTROLS.get(char, char)}
+        forms.update(before + letter for before in _BACKSLASHES for letter in letters)
     if char in _DOUBLED:
         forms.add(char * 2)
     return forms

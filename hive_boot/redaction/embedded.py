@@ -76,9 +76,6 @@ _AUTHORITY = r"(?:[\w+.-]{1,40}:)?//[^/?#]*+|(?:[\w-]++\.)++[a-z]{2,}(?::\d+)?$"
 """Beginning of a URL, or a host by itself: the names of cloud databases look generated."""
 
 
-_UUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
-
-
 _WEB_ADDRESS = r"(?:http|ws)s?://[^\s/?#@]*+[/?#]\S*+"
 """URL without a user: its path or its query may have a token, as that of a webhook."""
 
@@ -117,8 +114,9 @@ _PAIR = (
 
 
 _NAME = (
-    r"""(?<![\w.:/-])([\w.-]{1,80}+)(?:["']?\s*+,\s*+b?(?=["'])|:(?=[^\s/:])"""
-    r"""|["']?(?:</\w{1,20}>)?[\s,<-]*+["']?value["']?\s*+[=:>]\s*+)"""
+    r"""(?<![\w.-])([\w.-]{1,80}+)(?:["']?\s*+,\s*+b?(?=["'])|:(?=[^\s/:])"""
+    r"""|(?:\s+[\w:]{1,40}="[^"<>]{0,80}")+>\s*+"""
+    r"""|["']?(?:</\w{1,20}>)?[\s,<-]*+["']?(?:value|string)["']?\s*+[=:>]\s*+)"""
 )
 _VALUE = rf"()(?:{_QUOTED}|((?:{_PLAIN})*+))"
 """Name and value in a tuple, without a blank, or in two members that are called so."""
@@ -154,8 +152,9 @@ _AUTHORIZATION = (
 _ARGUMENT = (
     r"(?im)(?:\bpassw(?:or)?d|\bidentified\s+by"
     r"|^[ \t]*[\w-]{0,40}(?:pass|pw|auth|secret|token)(?=[ \t]+\S+[ \t]*$)"
-    r"|(?<!\S)--?(?:[\w-]{0,40}[-_])?(?:password|pass|token|secret|key))"
-    r"""\s++(?:"([^"]*+)"|'((?:[^']|'')*+)'(?!\w)|(\S++))"""
+    r"|(?<!\S)--?(?:p|[\w-]{0,40}(?:password|pass|token|secret|key))"
+    r"|(?<!\S)--?u(?:ser)?\s+[\w.@-]{1,64}+:)"
+    r"""(?:\s++|(?<=:))(?:"([^"]*+)"|'((?:[^']|'')*+)'(?!\w)|(\S++))"""
 )
 """A password after a blank: ``.netrc``, SQL, a command line."""
 
@@ -329,8 +328,13 @@ def passwords(text: str) -> Iterator[str]:
 
 def _named_passwords(text: str) -> Iterator[str]:
     """Return the values of the settings and members in a text that have the name of a secret."""
-    for match in re.finditer(_NAME, text) if re.search("[:,]|value", text) else ():
-        if re.search(_ENDS_SENSITIVE, match[1]):
+    for match in re.finditer(_NAME, text) if re.search("[:,<]|value", text) else ():
+        # Not an ARN or a URL, which have colons in front.
+        is_pair = not match[0].endswith(":") or text[match.start() - 1 : match.start()] not in {
+            ":",
+            "/",
+        }
+        if is_pair and re.search(_ENDS_SENSITIVE, match[1]):
             found = re.compile(_VALUE, re.DOTALL).match(text, match.end())
             yield from filter(None, _values(found) if found else ())
     for match in re.finditer(_PAIR, text) if re.search(_SEPARATOR, text) else ():
@@ -380,6 +384,8 @@ def _values(match: re.Match[str]) -> set[str]:
     found |= {before_comma} if others else set()
     # A value in YAML may have a tag or an anchor, or be a list.
     found.add(re.sub(r"^(?:[!&][^\s,]*+\s++)+", "", rest).strip("\"' "))
+    if line.startswith("<![CDATA["):
+        found.add(line[9:].partition("]]>")[0])
     if line.startswith("["):
         found |= {each.strip("\"' ") for each in line[1:].partition("]")[0].split(",")}
     found |= {each.partition("</")[0].rstrip(")]}>,;\"' \t") for each in found}
@@ -408,6 +414,8 @@ def _address_passwords(address: str) -> Iterator[str]:
         rest = re.sub(f"^{_URI}", "", address)
         if match := re.fullmatch(_ORACLE, address):
             yield match[1] or match[2]
+    if nested := re.match(r"(?s).*[=?&](\w[\w+.-]*+://.*)", rest):
+        yield from _address_passwords(nested[1])
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
     # A password that was not escaped may contain a delimiter: use the last `@` too.
     for userinfo in {authority.rpartition("@")[0], rest.rpartition("@")[0]}:
@@ -430,7 +438,7 @@ def _is_generated(name: str) -> bool:
 
 def _generated_words(text: str) -> list[str]:
     """Return the long words that look generated, such as the token in a webhook's address."""
-    if re.fullmatch(_UUID, text):
+    if re.fullmatch(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", text):
         return []
     words = re.findall(rf"[\w-]{{{_IN_ADDRESS},}}", re.sub(f"^(?:{_AUTHORITY})", "", text))
     return [each for each in words if re.search(r"\d[A-Za-z]|[A-Za-z]\d{4}", each)]
@@ -446,10 +454,6 @@ def is_identifier(text: str) -> bool:
     return len(text) <= _LONGEST_PUBLIC and bool(re.fullmatch(_IDENTIFIER, text))
 
 
-def _is_path(text: str) -> bool:
-    return text.startswith("/") and is_identifier(text)
-
-
 def _is_public(name: str, leaf: str, *, beside_secret: bool) -> bool:
     """Check whether a text in a document is not a secret.
 
@@ -463,7 +467,7 @@ def _is_public(name: str, leaf: str, *, beside_secret: bool) -> bool:
         return not _generated_words(leaf)
     if re.search(_SENSITIVE, name):
         # A path is not a secret, as in sslkey=/etc/ssl/client.key.
-        return _is_path(leaf)
+        return leaf.startswith("/") and is_identifier(leaf)
     return beside_secret and is_identifier(leaf)
 
 

@@ -577,6 +577,29 @@ COMPOSITES: dict[str, tuple[str, str, str]] = {
         "127.0.0.1",
     ),
     "SIP": ("sip:orders:fake-pass-0123@pbx.internal", PASS, "pbx.internal"),
+    "an element with an attribute": (
+        '<w:Username>app_rw</w:Username><w:Password Type="text">fake-pass-0123</w:Password>',
+        PASS,
+        "app_rw",
+    ),
+    "an element without escapes": (
+        "<user>app_rw</user><password><![CDATA[fake<pass>0123]]></password>",
+        "fake<pass>0123",
+        "app_rw",
+    ),
+    "a property list": (
+        "<key>User</key><string>app_rw</string><key>Password</key><string>fake-pass-0123</string>",
+        PASS,
+        "app_rw",
+    ),
+    "a URL in a URL": (
+        "https://h.example/?dsn=" + quote("postgres://app_rw:fake-pass-0123@db.internal/o"),
+        PASS,
+        "h.example db.internal app_rw",
+    ),
+    "curl": ("curl -u orders-robot:fake-pass-0123 https://h", PASS, "orders-robot"),
+    "docker login": ("docker login -u orders-robot -p fake-pass-0123 h", PASS, "orders-robot"),
+    "keytool": ("-keypass fake-key-0123 -storepass fake-store-0123", "fake-store-0123", "-keypass"),
     "several keys": ("fake-key-0123456,fake-key-7890123", "fake-key-7890123", ""),
     "several keys in lines": ("fake-key-0123\nfake-key-4567\n", "fake-key-0123", ""),
     "a webhook": (

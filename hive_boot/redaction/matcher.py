@@ -90,7 +90,7 @@ _HEX_AHEAD = 16
 """Digits that are compared before all of a value in hex is."""
 
 
-_BEFORE = 8
+_BEFORE = 16
 """Characters before a word in which there can be an escape."""
 
 
@@ -128,15 +128,19 @@ class Word(str):
     __slots__ = ()
 
 
-_LETTER_BEFORE = re.compile(
-    r"(?<!\\)[A-Za-z](?<!%[0-9A-Fa-f]{2})(?<!\\x[0-9A-Fa-f]{2})(?<!\\u[0-9A-Fa-f]{4})$"
+_LETTER = re.compile("[A-Za-z]")
+_END_OF_ESCAPE = re.compile(
+    r"(?:\[[0-9;]+m|(?:[%=]|%25|\\x)[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}"
+    r"|\\[A-Za-z]|(?:^|\s)-[A-Za-z])$"
 )
-"""A letter that is not the end of an escape, such as that of a line end."""
+"""End of what is no part of a word: a line end, a character, a colour, the name of an option."""
 
 
 def _is_inside_word(text: str, start: int, stop: int) -> bool:
+    if _LETTER.match(text, stop):
+        return True
     before = text[max(0, start - _BEFORE) : start]
-    return text[stop : stop + 1].isalpha() or bool(_LETTER_BEFORE.search(before))
+    return bool(_LETTER.match(before[-1:])) and not _END_OF_ESCAPE.search(before)
 
 
 class _Group(NamedTuple):

@@ -712,8 +712,20 @@ def test_a_value_that_is_a_word_is_masked_only_as_a_whole_word() -> None:
     for text in ("postgres", "as postgres.", "'postgres'", "PGPASSWORD=postgres", "postgres_1"):
         for value in ("postgres", "mysql://u:postgres@h"):
             assert shown(text, value) == text.replace("postgres", MASK)
-    for before in (r"\n", "%2f", r"\x0a", r"\u000a", "&quot;", "\n", "9", "%25%32%66"):
-        assert shown(f"{before}postgres{before}", "postgres").startswith(f"{before}{MASK}")
+    escapes = (
+        r"\n",
+        "%2f",
+        r"\x0a",
+        r"\u000a",
+        r"\U0000000a",
+        "&quot;",
+        "\n",
+        "%25%32%66",
+        "%252f",
+    )
+    colours = ("\x1b[35m", r"\x1b[1;31m", r"\u001b[0m")
+    for before in (*escapes, *colours, "9", "=3D", "-p", "psql -p", "\u5bc6"):
+        assert shown(f"{before}postgres {before}", "postgres").startswith(f"{before}{MASK}")
     assert shown("<%70ostgres>", "postgres") == f"<{MASK}>"
 
 

@@ -66,10 +66,7 @@ _TIME = r"\d{4}-\d\d-\d\d(?:[T ][\d:.]{5,15}(?:Z|[+-][\d:]{4,6})?)?"
 _IDENTIFIER = (
     rf"(?:[a-z]{{2,12}}://)?/?(?:{_LABEL}@)?{_LABEL}(?:[./]{_LABEL})*/?(?::\d{{1,5}})?|{_TIME}"
 )
-"""Ordinary words, a host, a path, an e-mail address, a time.
-
-A passphrase has more words, a generated text other ones.
-"""
+"""Ordinary words, a host, a path, an address, a time; a passphrase has more words."""
 
 
 _AUTHORITY = r"(?:[\w+.-]{1,40}:)?//[^/?#]*+|(?:[\w-]++\.)++[a-z]{2,}(?::\d+)?$"
@@ -154,7 +151,7 @@ _ARGUMENT = (
     r"|^[ \t]*[\w-]{0,40}(?:pass|pw|auth|secret|token)(?=[ \t]+\S+[ \t]*$)"
     r"|(?<!\S)--?(?:p|[\w-]{0,40}(?:password|pass|token|secret|key))"
     r"|(?<!\S)--?u(?:ser)?\s+[\w.@-]{1,64}+:)"
-    r"""(?:\s++|(?<=:))(?:"([^"]*+)"|'((?:[^']|'')*+)'(?!\w)|(\S++))"""
+    r"""(?:\s++|(?<=:))(?:"((?:[^"\\]|\\.)*+)"|'((?:[^']|'')*+)'(?!\w)|(\S++))"""
 )
 """A password after a blank: ``.netrc``, SQL, a command line."""
 
@@ -174,9 +171,6 @@ _USERLIST = r'"(?:[^"]|"")++"\s++"((?:[^"]|"")++)".*'
 
 _ORACLE = r"""(?:\S*:)?[\w$#]+/(?:"([^"]+)"|([^\s@/"]+))@(?!sha256:)\S*"""
 """User and password of an Oracle connection: ``scott/tiger@//host/service``."""
-
-
-_URI = r"(?:acct|mailto|sip|sips|urn|xmpp):"
 
 
 _KEY = rf"(?=\D*\d)[\w.~+/!@#$%^&*-]{{{MIN_LENGTH},}}+=*"
@@ -245,14 +239,14 @@ def _parts(text: str) -> Iterator[str]:
     )
     for (name, leaf), found in zip(leaves, inside, strict=True):
         for password in found:
-            yield from _url_decoded(password)
+            yield from _decoded(password)
             yield from _base64_decoded(password)
         if leaf is text:
             yield from _line_passwords(text)
             yield from _generated_words(text) if re.fullmatch(_WEB_ADDRESS, text) else ()
             pieces = re.split(r"[,;|\s]+", text.strip())
-            if len(pieces) > 1 and all(map(_is_key, pieces)):
-                yield from pieces
+            is_key = (re.fullmatch(_KEY, each) and not is_identifier(each) for each in pieces)
+            yield from pieces if len(pieces) > 1 and all(is_key) else ()
             continue
         yield from distinctive_lines(leaf)
         if not _is_public(name, leaf, beside_secret=beside_secret):
@@ -263,20 +257,24 @@ def _parts(text: str) -> Iterator[str]:
                 yield from _base64_decoded(leaf)
 
 
-def _is_key(text: str) -> bool:
-    """Return whether a piece of a value may be a key by itself, and no word."""
-    return bool(re.fullmatch(_KEY, text)) and not is_identifier(text)
-
-
-def _url_decoded(password: str) -> Iterator[str]:
-    """Return a password as it is written, and as URL parsers decode it."""
-    yield password
+def _decoded(password: str) -> Iterator[str]:
+    """Return a password as it is written, and as parsers of URLs and of XML decode it."""
+    yield from _unescaped_xml(password)
     if re.search("[/?#%+]", password):
         from urllib.parse import unquote_plus  # noqa: PLC0415  (few values hold a password)
 
         # A URL parser ends the password at a delimiter that should have been escaped.
         for piece in (password, re.split("[/?#]", password, maxsplit=1)[0]):
             yield from (piece, unquote_plus(piece), unquote_plus(piece.replace("+", "%2B")))
+
+
+def _unescaped_xml(text: str) -> set[str]:
+    """Return a text as it is, and as parsers of XML decode it."""
+    if "&" not in text:
+        return {text}
+    from html import unescape  # noqa: PLC0415  (few values hold XML)
+
+    return {text, unescape(text)}
 
 
 def base64_decoded(text: str) -> str:
@@ -344,7 +342,8 @@ def _named_passwords(text: str) -> Iterator[str]:
                     yield value
         elif (match.lastindex or _UNQUOTED) < _UNQUOTED:
             # A setting may be a connection string.
-            yield from passwords(match[match.lastindex or 0])
+            for value in _unescaped_xml(match[match.lastindex or 0]):
+                yield from passwords(value)
 
 
 def has_short_password(text: str) -> bool:
@@ -384,8 +383,8 @@ def _values(match: re.Match[str]) -> set[str]:
     found |= {before_comma} if others else set()
     # A value in YAML may have a tag or an anchor, or be a list.
     found.add(re.sub(r"^(?:[!&][^\s,]*+\s++)+", "", rest).strip("\"' "))
-    if line.startswith("<![CDATA["):
-        found.add(line[9:].partition("]]>")[0])
+    # The value of an element in XML ends at a tag.
+    found.add(line.partition("</")[0].removeprefix("<![CDATA[").removesuffix("]]>"))
     if line.startswith("["):
         found |= {each.strip("\"' ") for each in line[1:].partition("]")[0].split(",")}
     found |= {each.partition("</")[0].rstrip(")]}>,;\"' \t") for each in found}
@@ -411,7 +410,7 @@ def _address_passwords(address: str) -> Iterator[str]:
     if not has_scheme:
         if not re.match(r"[^\s:]*+:?+(?!\s)", address):
             return
-        rest = re.sub(f"^{_URI}", "", address)
+        rest = re.sub("^(?:acct|mailto|sips?|urn|xmpp):", "", address)
         if match := re.fullmatch(_ORACLE, address):
             yield match[1] or match[2]
     if nested := re.match(r"(?s).*[=?&](\w[\w+.-]*+://.*)", rest):
@@ -570,6 +569,8 @@ def _settings(text: str) -> list[tuple[str, str]]:
 
 def _unquoted(value: str) -> str:
     """Return the value of a setting without its quotes and a comment."""
+    if value.startswith("{") and _members(value):
+        return value
     if match := re.match(_QUOTED, value):
         return match[match.lastindex or 0]
     return value.partition(" #")[0].strip()

@@ -88,10 +88,6 @@ def _texts(value: str | bytes) -> set[str]:
 
             # A parameter of a URL may be a connection string.
             found.add(unquote_plus(text))
-        if "&" in text and re.search("&(?:#|[a-z]{2,4};)", text):
-            from html import unescape  # noqa: PLC0415  (loaded only for values that need it)
-
-            found.add(unescape(text))
     return found
 
 

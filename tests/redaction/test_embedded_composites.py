@@ -5,6 +5,7 @@ import re
 import string
 from base64 import b64encode
 from collections.abc import Callable
+from html import escape
 from textwrap import wrap
 from urllib.parse import quote
 
@@ -743,6 +744,22 @@ FORMATS: list[Callable[[str], str]] = [
     lambda text: json.dumps({"auths": {"h": {"auth": b64encode(f"app:{text}".encode()).decode()}}}),
     lambda text: "db:5432:orders:app:{}".format(re.sub(r"([\\:])", r"\\\1", text)),
     lambda text: f"api-key={quote(text)},x-scope=orders",
+    lambda text: b64encode(json.dumps({"user": "app", "password": text}).encode()).decode(),
+    lambda text: quote(json.dumps({"password": text})),
+    lambda text: "CONFIG={}\nMODE=on\n".format(json.dumps({"password": text})),
+    lambda text: (
+        "x:///?odbc=" + quote("UID=a;PWD={{{}}};".format(text.replace("}", "}}")), safe="")
+    ),
+    lambda text: f"https://h/?dsn={quote(f'postgres://app:{quote(text)}@h/d')}",
+    lambda text: f'<user>app</user><w:Password Type="x">{escape(text)}</w:Password>',
+    lambda text: f'<add key="Password" value="{escape(text)}"/>',
+    lambda text: "<add connection=\"User Id=a;Password='{}';\"/>".format(
+        escape(text.replace("'", "''"))
+    ),
+    lambda text: '"app" "{}"'.format(text.replace('"', '""')),
+    lambda text: "define('DB_PASSWORD', '{}');".format(re.sub(r"([\\'])", r"\\\1", text)),
+    lambda text: repr([("user", "app"), (b"x-api-key", text.encode())]),
+    lambda text: 'machine h login u password "{}"'.format(re.sub(r'([\\"])', r"\\\1", text)),
 ]
 
 

@@ -252,8 +252,7 @@ def _parts(text: str) -> Iterator[str]:
         if not _is_public(name, leaf, beside_secret=beside_secret):
             yield leaf
             yield from _generated_words(leaf) if re.search(_PUBLIC, name) else ()
-            decoded = base64_decoded(leaf)
-            if re.search(_SENSITIVE, name) or not is_identifier(decoded):
+            if re.search(_SENSITIVE, name) or not is_identifier(base64_decoded(leaf)):
                 yield from _base64_decoded(leaf)
 
 
@@ -384,7 +383,8 @@ def _values(match: re.Match[str]) -> set[str]:
     # A value in YAML may have a tag or an anchor, or be a list.
     found.add(re.sub(r"^(?:[!&][^\s,]*+\s++)+", "", rest).strip("\"' "))
     # The value of an element in XML ends at a tag.
-    found.add(line.partition("</")[0].removeprefix("<![CDATA[").removesuffix("]]>"))
+    if "</" in line:
+        found.add(line.partition("</")[0].removeprefix("<![CDATA[").removesuffix("]]>"))
     if line.startswith("["):
         found |= {each.strip("\"' ") for each in line[1:].partition("]")[0].split(",")}
     found |= {each.partition("</")[0].rstrip(")]}>,;\"' \t") for each in found}

@@ -637,6 +637,7 @@ def test_a_secret_inside_a_composite_is_hidden_and_its_neighbours_are_shown() ->
 
 
 SHOWN: list[tuple[str, str]] = [
+    ("host=db sslpassword='' user=app_rw sslmode=verify-full", "user=app_rw sslmode=verify-full"),
     ("postgresql://orders_service_readwrite:fake-pass-0123@db/o", "orders_service_readwrite"),
     ("postgresql://orders_service_rw_2024@db.internal/orders", "db.internal"),
     ("https://orders-service-readwrite@h.example/1", "orders-service-readwrite"),

@@ -150,7 +150,7 @@ _ARGUMENT = (
     r"(?im)(?:\bpassw(?:or)?d|\bidentified\s+by"
     r"|^[ \t]*[\w-]{0,40}(?:pass|pw|auth|secret|token)(?=[ \t]+\S+[ \t]*$)"
     r"|(?<!\S)--?(?:p|[\w-]{0,40}(?:password|pass|token|secret|key))"
-    r"|(?<!\S)--?u(?:ser)?\s+[\w.@-]{1,64}+:)"
+    r"|(?<!\S)(?:-u|--user)\s+[\w.@-]{1,64}+:)"
     r"""(?:\s++|(?<=:))(?:"((?:[^"\\]|\\.)*+)"|'((?:[^']|'')*+)'(?!\w)|(\S++))"""
 )
 """A password after a blank: ``.netrc``, SQL, a command line."""

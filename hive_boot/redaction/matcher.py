@@ -133,7 +133,7 @@ _END_OF_ESCAPE = re.compile(
     r"(?:\[[0-9;]+m|(?:[%=]|%25|\\x)[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}"
     r"|\\[A-Za-z]|(?:^|\s)-[A-Za-z])$"
 )
-"""End of what is no part of a word: a line end, a character, a colour, the name of an option."""
+"""End of a line end, a character, a colour, or the name of an option: the word begins behind it."""
 
 
 def _is_inside_word(text: str, start: int, stop: int) -> bool:

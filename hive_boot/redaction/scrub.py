@@ -60,7 +60,7 @@ def redacted_object(
         attributes: its redacted attributes; None if they have no secret, and are left out.
     """
     repr_text = as_text(value, repr)
-    # Without a method of its own, str() converts the object again to the same text.
+    # Without its own method, str() converts the object again to the same text.
     str_text = as_text(value, str) if _has_own_str(value) else repr_text
     names = {"str_text": matcher.scrub(str_text), "repr_text": matcher.scrub(repr_text)}
     if attributes is None and names == {"str_text": str_text, "repr_text": repr_text}:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.lifecycle.services import RestartPolicy
+    from hive_boot.runtime.components import CheckMoment
     from hive_boot.runtime.load_pipeline import DryRunResult
     from hive_boot.runtime.loaded import LoadedApplication
     from hive_boot.runtime.run import Listener, Run
-    from hive_boot.runtime.specifications import CheckMoment
     from hive_boot.runtime.status import Status
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.store import Store

@@ -21,7 +21,7 @@ CORE = [
         "runtime/test_rotation_hooks.py",
         "runtime/test_resources.py",
         "runtime/test_process.py",
-        "runtime/test_rotation.py",
+        "runtime/test_reload_rotations.py",
         "runtime/test_services.py",
         "runtime/test_signals.py",
         "canary/test_crashes.py",

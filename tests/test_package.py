@@ -221,7 +221,7 @@ except SystemExit as exit:
 
 
 ROTATION = [
-    "hive_boot.runtime.rotation_hooks",
+    "hive_boot.runtime.rotation",
     "hive_boot.runtime.reload",
     "hive_boot.runtime.reload",
     "hive_boot.runtime.reload",

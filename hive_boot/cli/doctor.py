@@ -18,9 +18,8 @@ from hive_boot.cli.check import print_report, problem_facts, report_facts
 from hive_boot.cli.doctor_checks import (
     DoctorContext,
     Finding,
-    change_detection,
     configuration,
-    exposure,
+    files,
     grace_period,
 )
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
@@ -44,19 +43,19 @@ if TYPE_CHECKING:
     from hive_boot.cli.doctor_checks import Severity
 
 CHECKS: tuple[Callable[[DoctorContext], Iterable[Finding]], ...] = (
-    change_detection.mounted_files,
-    change_detection.secrets_in_image,
-    exposure.secrets_tracked_by_git,
-    exposure.writable_by_others,
-    exposure.readable_by_others,
-    exposure.owned_by_others,
+    files.mounted_files,
+    files.secrets_in_image,
+    files.secrets_tracked_by_git,
+    files.writable_by_others,
+    files.readable_by_others,
+    files.owned_by_others,
     configuration.container_env_copies,
     configuration.load_warnings,
     configuration.stray_characters,
     configuration.ordinary_words,
     configuration.near_names,
-    change_detection.watch_limits,
-    change_detection.file_systems_without_events,
+    files.watch_limits,
+    files.file_systems_without_events,
     grace_period.short_grace_period,
     configuration.platform_mismatch,
     configuration.used_env_fallback,

@@ -31,7 +31,7 @@ from hive_boot.cli.terminal import CommandError, Parser, UsageError, print_json,
 from hive_boot.exceptions import unavailable_reason
 from hive_boot.manifests.deployment import items_of
 from hive_boot.secrets import fix_hints
-from hive_boot.secrets.fields import NAME, Field, ValueProblem, file_name_candidates
+from hive_boot.secrets.fields import Field, ValueProblem, file_name_candidates, is_name
 from hive_boot.secrets.sources.files import LIMIT
 from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
 
@@ -191,7 +191,7 @@ def run(arguments: Namespace) -> int:
 def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
     """Return the field of a secret and its declaration, which is None without ``app``."""
     plain = Field(attribute=name, name=name, candidates=file_name_candidates(name, None))
-    if not NAME.fullmatch(name):
+    if not is_name(name):
         message = "NAME must be the name of a secret: letters, digits, '_', '.' and '-'"
         raise UsageError(message)
     if app is None:

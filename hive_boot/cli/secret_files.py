@@ -13,11 +13,11 @@ from hive_boot.cli.terminal import CommandError, UsageError, os_error_text
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import Field, FieldIndex, ValueProblem, constraint_violations
 from hive_boot.secrets.loader import load
-from hive_boot.secrets.placeholders import PLACEHOLDER_PROBLEMS, content_problem
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.secrets.sources.files import BOM, value_of_content
+from hive_boot.secrets.validation import PLACEHOLDER_PROBLEMS, content_problem
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.manifests.quoting import one_line
 from hive_boot.secrets.fix_hints import object_name
-from hive_boot.secrets.placeholders import placeholder
+from hive_boot.secrets.validation import placeholder
 from hive_boot.secrets.value import SecretBytes
 
 if TYPE_CHECKING:
@@ -263,3 +262,8 @@ def shutdown_steps(declaration: AppDeclaration, *, kubernetes: bool) -> dict[str
         "shutdown_timeout": declaration.shutdown_timeout,
         "forced exit": declaration.timings.forced_exit_delay,
     }
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line, without control characters and repeated blanks."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())

@@ -1,1 +1,33 @@
-"""Redaction: secret values removed from logs, tracebacks and warnings."""
+"""Redaction: hidden values are removed from text.
+
+The package itself has :func:`conceal`, for code that holds a value: tools that show local variables
+do not show what it conceals.
+"""
+
+from __future__ import annotations
+
+from itertools import repeat
+from typing import TYPE_CHECKING, Never, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class _OpaqueIterator(repeat):  # type: ignore[type-arg]  # (it takes no arguments)
+    """Iterator that repeats one value; its ``repr`` hides the value, and it cannot be pickled."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "OpaqueIterator(***)"
+
+    def __reduce_ex__(self, protocol: object) -> Never:
+        message = "A concealed value cannot be pickled or copied."
+        raise TypeError(message)
+
+
+def conceal(value: T) -> Callable[[], T]:
+    """Return a function that returns ``value``; its ``repr`` does not show the value."""
+    return _OpaqueIterator(value).__next__

@@ -46,7 +46,7 @@ A value that repeats itself would otherwise be compared from each of its repetit
 _AHEAD = 17
 """Characters that are compared before any is decoded."""
 
-_NO_ESCAPE = re.compile("[A-Za-z0-9_-]*")
+_NO_ESCAPE = "[A-Za-z0-9_-]*"
 """Characters with which no escape begins."""
 
 _CHUNK = 32
@@ -247,7 +247,7 @@ def find_around(text: str, place: int, value: str, index: int) -> tuple[int, int
     expected = value[index + 1 : index + _AHEAD]
     ahead = text[place + 1 : place + 1 + len(expected)]
     # A value without a letter or a digit may begin with an escape.
-    if ahead != expected and RUN.match(text, place) and _NO_ESCAPE.fullmatch(ahead):
+    if ahead != expected and RUN.match(text, place) and re.fullmatch(_NO_ESCAPE, ahead):
         return place, place, False
     reached = place
     starts: set[int] = set()

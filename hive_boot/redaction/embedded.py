@@ -131,8 +131,8 @@ _SEPARATOR = r"""[=>]|["']\s*+:|:(?:\s|$)"""
 """Separator in a pair and in a line; most texts of a document have none."""
 
 
-_STRUCTURE = r"""[\s=>:@"{\[,;|]|%20"""
-"""Pattern in every value that has a secret inside; a generated key often has none of it."""
+_STRUCTURE = frozenset('=>:@"{[,;|')
+"""Characters, beside blanks, of which every value with a secret inside has one; few keys have."""
 
 
 _LINE = r"""(?:(?:-|export)\s++)*+["']?([\w./@-]{1,80}+)["']?\s*+(?:=>?|:(?=\s|$))\s*+(.*)"""
@@ -214,7 +214,8 @@ class _Object(list[tuple[str, Any]]):
 
 def embedded_secrets(text: str) -> Iterator[str]:
     """Return the secrets inside a value, also as a server decodes them from a URL."""
-    if not re.search(_STRUCTURE, text):
+    has_blank = "%20" in text or text.split(maxsplit=1) != [text]
+    if not has_blank and _STRUCTURE.isdisjoint(text):
         return
     for part in dict.fromkeys(_parts(text)):
         # A program may strip the white space at the ends of a password.
@@ -340,7 +341,6 @@ def _named_passwords(text: str) -> Iterator[str]:
                 if not _is_public(match[1], value, beside_secret=True):
                     yield value
         elif (match.lastindex or _UNQUOTED) < _UNQUOTED:
-            # A setting may be a connection string.
             for value in _unescaped_xml(match[match.lastindex or 0]):
                 yield from passwords(value)
 

@@ -1,16 +1,20 @@
-"""Patched functions: functions of the standard library that redact while a Redaction is open."""
+"""Redaction of a run: the values that it hides, and the patched functions that redact meanwhile.
+
+The patched functions of the standard library redact while at least one redaction is open.
+"""
 
 from __future__ import annotations
 
 import builtins
 import logging
+import os
 import sys
 import threading
 import traceback
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.redaction import registry
+from hive_boot.redaction import _OpaqueIterator, conceal, registry
 from hive_boot.redaction.registry import EnabledFlag
 
 if TYPE_CHECKING:
@@ -111,6 +115,19 @@ class _PatchedFunction:
             setattr(self._owner, self._name, self.before)
 
 
+_KEPT = 1000
+"""Maximum number of values that stay hidden after they were rotated out or rejected."""
+
+_KEPT_LENGTH = 1 << 16
+"""Maximum number of their characters in total; of long ones there is one more."""
+
+_LONG = 1 << 12
+"""Number of characters from which on a value is long, and does not push out shorter ones."""
+
+_LAZY_LENGTH = 1 << 14
+"""The total of characters from which the search is prepared before the first log line."""
+
+
 _open: list[Redaction] = []
 """The open redactions."""
 
@@ -129,6 +146,10 @@ class Redaction:
     kept_until_exit: bool = False
     """Whether ``close(linger=True)`` was called, so that redaction continues."""
 
+    def __init__(self) -> None:
+        self._removed = conceal(dict[str, str]())
+        self._hidden: dict[Revealable, None] = {}
+
     def open(self) -> None:
         """Start redaction, and close the redactions that ``close(linger=True)`` left open."""
         with registry.lock():
@@ -140,6 +161,23 @@ class Redaction:
                     _wrapped[entry] = _PatchedFunction(owner, *entry[1:])
             for each in lingering:
                 each.close()
+
+    def hide(self, values: Iterable[Revealable], accepted: Iterable[Revealable] = ()) -> None:
+        """Hide ``values`` too. Earlier values stay hidden, because a server may still accept them.
+
+        Args:
+            values: the values that were read.
+            accepted: the values that are accepted now, whatever was read.
+        """
+        added = dict.fromkeys(values)
+        if added.keys() <= self._hidden.keys():
+            return
+        added |= dict.fromkeys(value for value in accepted if value in self._hidden)
+        old = _newest([value for value in self._hidden if value not in added])
+        # A start does not wait for a search that its log lines may never need.
+        at_once = bool(self._hidden) or _length(added) > _LAZY_LENGTH
+        self._hidden = dict.fromkeys([*old, *added])
+        self.register(self._hidden, at_once=at_once)
 
     def register(self, values: Iterable[Revealable], *, at_once: bool = False) -> None:
         """Hide ``values``, in place of those registered before.
@@ -156,15 +194,25 @@ class Redaction:
             if self in _open:
                 registry.register(self, values, at_once=at_once)
 
-    def close(self, *, linger: bool = False) -> None:
-        """Stop hiding the values; closing the last open redaction restores the functions.
+    def unset_environ(self, variables: Iterable[str]) -> None:
+        """Remove variables from the environment that child processes inherit."""
+        names = [name for name in variables if name in os.environ]
+        # No variable or argument holds the values, because another thread could see it.
+        self._removed = _OpaqueIterator({name: os.environ.pop(name) for name in names}).__next__
 
-        No effect on a closed redaction.
+    def close(self, *, linger: bool = False) -> None:
+        """Restore the variables, and stop hiding the values.
+
+        Closing the last open redaction restores the functions. No effect on a closed redaction.
 
         Args:
             linger: whether redaction continues until another redaction is opened or the process
                 ends, because the caller still has to report a failure. Default False.
         """
+        for name in self._removed():
+            os.environ.setdefault(name, self._removed()[name])
+        self._removed = conceal(dict[str, str]())
+        self._hidden = {}
         with registry.lock():
             self.kept_until_exit = linger
             if linger or self not in _open:
@@ -173,3 +221,23 @@ class Redaction:
             registry.unregister(self)
             while _wrapped and not _open:
                 _wrapped.popitem()[1].undo()
+
+
+def _newest(values: list[Revealable]) -> list[Revealable]:
+    """Return the newest values that stay hidden, in their order, and always the last ones.
+
+    Long values and shorter ones are counted separately.
+    """
+    newest: list[Revealable] = []
+    lengths = {True: 0, False: 0}
+    for value in reversed(values[-_KEPT:]):
+        is_long = (length := len(value.reveal())) > _LONG
+        is_first = not lengths[is_long]
+        lengths[is_long] += length
+        if is_first or lengths[is_long] <= _KEPT_LENGTH:
+            newest.append(value)
+    return newest[::-1]
+
+
+def _length(values: Iterable[Revealable]) -> int:
+    return sum(len(value.reveal()) for value in values)

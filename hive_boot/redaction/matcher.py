@@ -7,8 +7,8 @@ from string import hexdigits
 from sys import maxsize
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from hive_boot.redaction import conceal
 from hive_boot.redaction.decoding import FAR, RUN, find_around, find_escaped
-from hive_boot.redaction.opaque import conceal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -128,8 +128,8 @@ class Word(str):
     __slots__ = ()
 
 
-_LETTER = re.compile("[A-Za-z]")
-_END_OF_ESCAPE = re.compile(
+_LETTER = "[A-Za-z]"
+_END_OF_ESCAPE = (
     r"(?:\[[0-9;]+m|(?:[%=]|%25|\\x)[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}"
     r"|\\[A-Za-z]|(?:^|\s)-[A-Za-z])$"
 )
@@ -137,10 +137,10 @@ _END_OF_ESCAPE = re.compile(
 
 
 def _is_inside_word(text: str, start: int, stop: int) -> bool:
-    if _LETTER.match(text, stop):
+    if re.match(_LETTER, text[stop : stop + 1]):
         return True
     before = text[max(0, start - _BEFORE) : start]
-    return bool(_LETTER.match(before[-1:])) and not _END_OF_ESCAPE.search(before)
+    return bool(re.search(f"{_LETTER}$", before)) and not re.search(_END_OF_ESCAPE, before)
 
 
 class _Group(NamedTuple):
@@ -178,40 +178,47 @@ class _AnchorIndex:
         first: that character, or the anchor.
     """
 
-    __slots__ = ("_limit", "_open", "first")
+    __slots__ = ("_compiled", "_group", "_open", "first")
 
     def __init__(self, first: str, group: _Group) -> None:
         self.first: str = first
-        self._limit = group.limit
-        rest = f"{group.characters}{{{group.length - len(first)}}}"
-        # Anchors may overlap, so only the first character is taken.
-        pattern = f"{re.escape(first[0])}(?={re.escape(first[1:])}({rest}))"
+        self._group = group
+        self._compiled: re.Pattern[str] | None = None
         needles: Needles = {}
         # No attribute, and no item of an attribute, leads to a needle.
-        self._open = conceal((re.compile(pattern, re.DOTALL), needles))
+        self._open = conceal(needles)
+
+    def _anchors(self) -> re.Pattern[str]:
+        """Return the pattern of anchors, compiled for the first text that may have one."""
+        if self._compiled is None:
+            rest = f"{self._group.characters}{{{self._group.length - len(self.first)}}}"
+            # Anchors may overlap, so only the first character is taken.
+            pattern = f"{re.escape(self.first[0])}(?={re.escape(self.first[1:])}({rest}))"
+            self._compiled = re.compile(pattern, re.DOTALL)
+        return self._compiled
 
     def add(self, needle: str, rest: str, index: int) -> None:
         """Add a needle with an anchor; ``index`` is that of the anchor in the needle."""
-        self._open()[1].setdefault(rest, []).append((index, needle))
+        self._open().setdefault(rest, []).append((index, needle))
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no needle."""
-        return not self._open()[1]
+        return not self._open()
 
     def count(self, rest: str) -> int:
         """Return the number of needles with an anchor."""
-        return len(self._open()[1].get(rest, ()))
+        return len(self._open().get(rest, ()))
 
     @property
     def beginning(self) -> str:
         """Beginning of all anchors: fewer lines have a whole anchor than its first character."""
-        known = self._open()[1]
+        known = self._open()
         return self.first + next(iter(known)) if len(known) == 1 else self.first
 
     def remove(self, needles: Collection[_Key], rest: str) -> None:
         """Remove needles with an anchor."""
-        known = self._open()[1]
+        known = self._open()
         # A search that has begun reads the list before: it would skip a needle of a shorter one.
         texts = {text for _, text in needles}
         known[rest] = [
@@ -223,16 +230,16 @@ class _AnchorIndex:
     def are_absent(self, text: str) -> bool:
         """Return whether none of the anchors is in ``text``."""
         if len(text) <= _LARGE:
-            found = self._open()[0].findall(text, 0, self._limit)
-            return not found or self._open()[1].keys().isdisjoint(found)
-        places = self._open()[0].finditer(text, 0, self._limit)
-        return self._open()[1].keys().isdisjoint(match[1] for match in places)
+            found = self._anchors().findall(text, 0, self._group.limit)
+            return not found or self._open().keys().isdisjoint(found)
+        places = self._anchors().finditer(text, 0, self._group.limit)
+        return self._open().keys().isdisjoint(match[1] for match in places)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the start and the end of each needle in ``text`` that has one of the anchors."""
         compared: dict[str, int] = {}
-        for match in self._open()[0].finditer(text, 0, self._limit):
-            for index, needle in self._open()[1].get(match[1], ()):
+        for match in self._anchors().finditer(text, 0, self._group.limit):
+            for index, needle in self._open().get(match[1], ()):
                 if isinstance(needle, Hex):
                     yield from _find_hex(text, match.start(), needle, index)
                 elif isinstance(needle, Unescaped):

@@ -34,13 +34,6 @@ if TYPE_CHECKING:
     from hive_boot.redaction.registry import EnabledFlag
     from hive_boot.redaction.scrub import Others
 
-_LOGGERS = frozenset({logging.Logger, logging.RootLogger})
-"""Classes of loggers that pass a record to handlers and do nothing else with it."""
-
-
-_PLAIN = frozenset({logging.StreamHandler, logging.FileHandler, type(logging.lastResort)})
-"""Classes of handlers that write the formatted text and use nothing else of a record."""
-
 
 def call_handlers(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
     """Redact a record for code that the other wrappers do not cover, when that code reads it.
@@ -57,7 +50,7 @@ def call_handlers(before: Callable[..., None], switch: EnabledFlag) -> Callable[
             or type(self) is not logging.Logger
             or logging.Logger.callHandlers is not callHandlers
         ) and switch.on:
-            covered = handlers.check_covered() and type(self) in _LOGGERS
+            covered = handlers.check_covered() and _uses_handlers_only(type(self))
             if not covered or logging.Logger.callHandlers is not callHandlers:
                 _defer_redaction(record)
         try:
@@ -68,6 +61,12 @@ def call_handlers(before: Callable[..., None], switch: EnabledFlag) -> Callable[
             raise
 
     return callHandlers
+
+
+def _uses_handlers_only(kind: type[logging.Logger]) -> bool:
+    """Check whether loggers of a class pass a record to handlers, and do nothing else with it."""
+    usual = logging.Logger
+    return kind.handle is usual.handle and kind.callHandlers is usual.callHandlers
 
 
 class _Handlers:
@@ -134,18 +133,21 @@ def handler_filter(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     A handler calls its filter directly before ``emit``, and filters may have added secrets to
     the record. This runs for every log record.
     """
+    is_stdlib, plain = _is_stdlib_logging(before), registry.PLAIN_HANDLERS
 
     def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
+        own = self.__dict__
+        is_plain = type(self) in plain and "emit" not in own and "format" not in own
+        if is_plain and is_stdlib and not self.filters:
+            return True
         try:
             passed = before(self, record)
         except BaseException:
             _redact_record_in_place(record)
             raise
-        if passed and switch.on:
-            own = self.__dict__
-            if type(self) not in _PLAIN or "emit" in own or "format" in own:
-                # Since Python 3.12 a filter may return another record.
-                _defer_redaction(passed if isinstance(passed, logging.LogRecord) else record)
+        if passed and not is_plain and switch.on:
+            # Since Python 3.12 a filter may return another record.
+            _defer_redaction(passed if isinstance(passed, logging.LogRecord) else record)
         return passed
 
     return filter
@@ -157,19 +159,23 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     The objects in a record are converted to text by the formatter only: a conversion may be
     expensive, such as a query of an object of a database.
     """
-    # The formatter that was last found to be plain; None, no formatter, is plain too.
+    # The formatters last found to be plain and not to be; None, no formatter, is plain too.
     plain: logging.Formatter | None = None
+    custom: object = object()
     usual = logging.LogRecord
 
     def format(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
-        nonlocal plain
-        if self.formatter is not plain or type(record) is not usual:
-            if is_plain := _is_plain(self.formatter):
-                plain = self.formatter
-            elif switch.on and type(record) is usual and (texts := _simple_texts(record)):
-                written = before(self, record)
-                if type(written) is str and _are_clean(written, texts):
-                    return written
+        nonlocal plain, custom
+        formatter = self.formatter
+        if formatter is not plain or type(record) is not usual:
+            if is_plain := formatter is not custom and _is_plain(formatter):
+                plain = formatter
+            else:
+                custom = formatter
+                if switch.on and type(record) is usual and _is_simple(record):
+                    written = before(self, record)
+                    if type(written) is str and _are_clean(written, record):
+                        return written
             record = _formatted_record(record, is_plain=is_plain) if switch.on else record
         written = before(self, record)
         matcher = registry.matcher
@@ -187,35 +193,39 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     return format
 
 
-def _simple_texts(record: logging.LogRecord) -> list[str] | None:
-    """Return the texts of a record that has only texts and numbers; None for any other record."""
+def _is_simple(record: logging.LogRecord) -> bool:
+    """Return whether a record has only texts and numbers."""
     if record.exc_info or record.exc_text or record.stack_info:
-        return None
-    values: list[object] = [record.msg]
-    values += record.args if type(record.args) is tuple else (record.args,)
+        return False
+    args = record.args if type(record.args) is tuple else (record.args,)
+    kinds = set(map(type, args))
+    kinds.add(type(record.msg))
     if len(record.__dict__) > len(_ATTRIBUTES):
-        extra = [item for item in record.__dict__.items() if item[0] not in _ATTRIBUTES]
-        values += [each for item in extra for each in item]
-    texts = []
-    for value in values:
-        if type(value) is str:
-            texts.append(value)
-        elif type(value) not in _NUMBERS:
-            return None
-    return texts
+        for name, value in record.__dict__.items():
+            if name not in _ATTRIBUTES:
+                kinds |= {type(name), type(value)}
+    return kinds <= _SIMPLE
 
 
-def _are_clean(written: str, texts: list[str]) -> bool:
+def _are_clean(written: str, record: logging.LogRecord) -> bool:
     """Return whether a text has no secret, and neither have those of which it shows a part."""
-    hidden = [text for text in texts if len(text) >= MIN_LENGTH and text not in written]
+    args = record.args if type(record.args) is tuple else (record.args,)
+    texts: list[object] = [record.msg, *args]
+    if len(record.__dict__) > len(_ATTRIBUTES):
+        for item in record.__dict__.items():
+            if item[0] not in _ATTRIBUTES:
+                texts += item
+    for text in texts:
+        if type(text) is str and len(text) >= MIN_LENGTH and text not in written:
+            written = f"{written}\n{text}"
     matcher = registry.matcher
     try:
-        return matcher is None or matcher.is_clean("\n".join([written, *hidden]))
+        return matcher is None or matcher.is_clean(written)
     except Exception:  # noqa: BLE001  (then the record is redacted before it is formatted)
         return False
 
 
-_NUMBERS = frozenset({int, float, bool, type(None)})
+_SIMPLE = frozenset({str, int, float, bool, type(None)})
 
 
 _ATTRIBUTES = logging.makeLogRecord({}).__dict__.keys()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 import sys
 import threading
 import traceback
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hive_boot._output import write_stderr
 from hive_boot.exceptions import BootError
+from hive_boot.redaction import conceal
 from hive_boot.redaction.matcher import MIN_LENGTH, Matcher, Word
-from hive_boot.redaction.opaque import conceal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -51,6 +51,10 @@ _values: dict[Revealable, None] = {}
 
 _forms_of: Callable[[], dict[Revealable, tuple[str, ...]]] = conceal({})
 """Returns the forms of each value that the matcher finds, so that they are made once."""
+
+
+PLAIN_HANDLERS: set[type[logging.Handler]] = {logging.StreamHandler, logging.FileHandler}
+"""Classes of log handlers that write the formatted text and use nothing else of a record."""
 
 
 def register(owner: object, values: Iterable[Revealable], *, at_once: bool = False) -> None:
@@ -111,7 +115,7 @@ def is_searchable(text: str | bytes) -> bool:
     """
     if len(text.strip()) < MIN_LENGTH:
         return False
-    if isinstance(text, bytes) or len(text) > _EXAMINED or not re.search("[=:]", text):
+    if isinstance(text, bytes) or len(text) > _EXAMINED or not ("=" in text or ":" in text):
         return True
     from hive_boot.redaction.embedded import has_short_password  # noqa: PLC0415  (few values have one)
 

@@ -5,9 +5,9 @@ The secrets that are embedded in the value have the same forms.
 
 from __future__ import annotations
 
-import re
 from binascii import b2a_base64
 from reprlib import repr as cut
+from string import hexdigits
 from typing import TYPE_CHECKING
 
 from hive_boot.redaction.embedded import (
@@ -30,8 +30,8 @@ _LONG = 1 << 16
 """Characters of a value above which it is searched for in fewer forms."""
 
 
-_HEX = re.compile("[0-9A-Fa-f]{8}[0-9A-Fa-f-]{8,}")
-"""Hex digits, or a UUID: programs write them in either case."""
+_HEX = frozenset(hexdigits) | {"-"}
+"""Characters of hex digits and of UUIDs: programs write them in either case."""
 
 
 _REPRLIB = 30
@@ -83,7 +83,7 @@ def _texts(value: str | bytes) -> set[str]:
     found = {text, text.strip(), text.replace("\\n", "\n")}
     if len(text) <= _LONG:
         found |= {base64_decoded(text)} - {""}
-        if "%" in text and re.search("%(?:22|3[ADad])", text):
+        if "%" in text and any(each in text.upper() for each in ("%22", "%3A", "%3D")):
             from urllib.parse import unquote_plus  # noqa: PLC0415  (loaded only for values that need it)
 
             # A parameter of a URL may be a connection string.
@@ -112,7 +112,7 @@ def _plain_variants(text: str) -> Iterator[str]:
         from unicodedata import normalize  # noqa: PLC0415  (loaded only for values that need it)
 
         yield from (normalize("NFC", text), normalize("NFD", text))
-    if len(text) >= MIN_LINE and _HEX.fullmatch(text):
+    if len(text) >= MIN_LINE and _HEX.issuperset(text) and "-" not in text[:8]:
         for written in (text, text.replace("-", "")):
             yield from (written.lower(), written.upper())
 

@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from hive_boot.exceptions import DeclarationError
+from hive_boot.runtime.components import (
+    BoundFunctions,
+    CheckSpec,
+    ContributorSpec,
+    ResourceSpec,
+    RotationHook,
+    TaskSpec,
+)
 from hive_boot.runtime.injection import (
     BoundCall,
     Injectables,
@@ -21,14 +29,6 @@ from hive_boot.runtime.injection import (
     require_async,
     start_order,
 )
-from hive_boot.runtime.specifications import (
-    BoundFunctions,
-    CheckSpec,
-    ContributorSpec,
-    ResourceSpec,
-    RotationHook,
-    TaskSpec,
-)
 from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.services import RestartPolicy
+    from hive_boot.runtime.components import CheckMoment, LiveCertificate
     from hive_boot.runtime.config import ConfigFactory
     from hive_boot.runtime.injection import Work
-    from hive_boot.runtime.specifications import CheckMoment, LiveCertificate
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.platform import SourceOptions
     from hive_boot.secrets.sources.external import Source

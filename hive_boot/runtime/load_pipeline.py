@@ -22,9 +22,9 @@ from hive_boot.exceptions import (
 )
 from hive_boot.lifecycle.signals import stop_requested
 from hive_boot.lifecycle.states import Timeline
+from hive_boot.redaction.hooks import Redaction
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.injection import BoundCall, Injectables, InjectionContext
-from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, detect
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     )
 
     from hive_boot.runtime.checks import CheckCall
+    from hive_boot.runtime.components import CheckSpec
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.runtime.injection import Rebuild
-    from hive_boot.runtime.specifications import CheckSpec
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource
@@ -97,7 +97,7 @@ class LoadPipeline:
         declaration: AppDeclaration,
         checks: Sequence[tuple[BoundCall, CheckSpec]],
         timeline: Timeline,
-        redaction: RedactionScope,
+        redaction: Redaction,
     ) -> None:
         self._declaration = declaration
         self._declared_checks = checks
@@ -353,7 +353,8 @@ class LoadPipeline:
             result: the values.
             accepted: the values that are accepted now, whatever was read.
         """
-        return result.with_warnings(self._redaction.register_values(result, accepted))
+        self._redaction.hide(result.secret_values, accepted)
+        return result.with_short_values()
 
     def report_expiry(self) -> dict[str, float]:
         """Return when each TLS certificate in use expires, by name, and log those that are near."""
@@ -550,7 +551,7 @@ def dry_run(
     bound = declaration.bind(injectables)
     if declaration.main is not None:
         declaration.bind_main(declaration.main, injectables)
-    redaction = RedactionScope()
+    redaction = Redaction()
     pipeline = LoadPipeline(declaration, bound.checks, Timeline(), redaction)
 
     def injection_context(secrets: object, config: object) -> InjectionContext:
@@ -566,7 +567,7 @@ def dry_run(
             result = pipeline.load(read_fifos=False)
         return await pipeline.check(result, injection_context)
 
-    redaction.start()
+    redaction.open()
     try:
         # The FIFOs are left to the service: this process would take their content away from it.
         result = pipeline.load(read_fifos=False)
@@ -577,7 +578,8 @@ def dry_run(
         else:
             result = _run_without_loop(check(result))
     finally:
-        redaction.stop(keep_redacting=True)
+        misuse_warnings.are_enabled = False
+        redaction.close(linger=True)
     error = pipeline.build_error(result.problems, result.report_notes) if result.problems else None
     return DryRunResult(result, error, bound.rebuilds)
 

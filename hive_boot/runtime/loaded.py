@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from hive_boot.lifecycle.states import Timeline
+from hive_boot.redaction.hooks import Redaction
 from hive_boot.runtime.load_pipeline import LoadPipeline
-from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets import global_access
 from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
+from hive_boot.secrets.value import misuse_warnings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,8 +41,8 @@ class LoadedApplication(Generic[S]):
         self._declaration = declaration
         self._current_run = current_run
         self._pid = os.getpid()
-        self._redaction = RedactionScope()
-        self._redaction.start()
+        self._redaction = Redaction()
+        self._redaction.open()
         self.store: Store[S] | None = None
         self.holders: int = 1
 
@@ -67,7 +68,7 @@ class LoadedApplication(Generic[S]):
             self.store = store
 
         if run is not None and run.store.is_filled:
-            self._redaction.register_values(run.store.generation.load_result)
+            self._redaction.hide(run.store.generation.load_result.secret_values)
             publish()
         else:
             pipeline = LoadPipeline(self._declaration, (), Timeline(), self._redaction)
@@ -98,11 +99,12 @@ class LoadedApplication(Generic[S]):
         global_access.register(store, loaded=True)
         result = store.generation.load_result
         accepted = (*result.unused_values, *store.all_accepted_values())
-        self._redaction.register_values(result.replace(unused_values=accepted))
+        self._redaction.hide(result.replace(unused_values=accepted).secret_values)
 
     def close(self, *, keep_redacting: bool) -> None:
         """Undo :meth:`read`."""
         if self.store is not None:
             global_access.unregister(self.store)
         self.store = None
-        self._redaction.stop(keep_redacting=keep_redacting)
+        misuse_warnings.are_enabled = False
+        self._redaction.close(linger=keep_redacting)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from hive_boot._output import describe, escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
-from hive_boot.redaction.registry import trim_traceback
+from hive_boot.redaction.registry import PLAIN_HANDLERS, trim_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -120,6 +120,9 @@ class _FallbackHandler(logging.StreamHandler[TextIO]):
             if not is_warning or any(map(_reaches_console, others)):
                 return
         super().emit(record)
+
+
+PLAIN_HANDLERS.add(_FallbackHandler)
 
 
 def _other_handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:

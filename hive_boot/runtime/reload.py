@@ -27,7 +27,7 @@ from hive_boot.lifecycle.tasks import (
 )
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.log_messages import RotationLog
-from hive_boot.runtime.rotation_hooks import HookRunner
+from hive_boot.runtime.rotation import HookRunner
 from hive_boot.runtime.watcher import Watcher
 from hive_boot.secrets.load_result import find_lost_sources
 from hive_boot.secrets.sources.files import FifoReader
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
+    from hive_boot.runtime.components import RotationHook
     from hive_boot.runtime.injection import BoundCall, InjectionContext
     from hive_boot.runtime.load_pipeline import LoadPipeline
-    from hive_boot.runtime.rebuild import Rebuilder
-    from hive_boot.runtime.specifications import RotationHook
+    from hive_boot.runtime.rotation import Rebuilder
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext

@@ -30,24 +30,25 @@ from hive_boot.lifecycle.tasks import (
     threadsafe_scheduler,
     wait_for_tasks,
 )
+from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.registry import redact
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.components import build_components
 from hive_boot.runtime.injection import InjectionContext
 from hive_boot.runtime.load_pipeline import LoadPipeline
-from hive_boot.runtime.redaction_scope import RedactionScope
 from hive_boot.secrets import global_access
 from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
+from hive_boot.secrets.value import misuse_warnings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from hive_boot.runtime.components import BoundFunctions
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
-    from hive_boot.runtime.specifications import BoundFunctions
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.value import Change
@@ -143,7 +144,7 @@ class Run(Generic[S, C]):
         )
         self.runner.describe_with(describe_main)
         self.runner.describe_with(self._describe_tasks)
-        self._redaction = RedactionScope()
+        self._redaction = Redaction()
         self._pipeline: LoadPipeline = LoadPipeline(
             declaration,
             self.bound.checks,
@@ -171,7 +172,7 @@ class Run(Generic[S, C]):
             StartupError: a resource could not start; several are raised as a group.
         """
         runner = self.runner
-        self._redaction.start()
+        self._redaction.open()
         self._log.__enter__()
         for name, listener in self._listeners:
             await runner.start_listener(listener, name)
@@ -268,7 +269,8 @@ class Run(Generic[S, C]):
         finally:
             global_access.unregister(self.store)
             self._log.__exit__(None, None, None)
-            self._redaction.stop(keep_redacting=keep_redacting or bool(failures))
+            misuse_warnings.are_enabled = False
+            self._redaction.close(linger=keep_redacting or bool(failures))
         return failures
 
     async def _unwind(self, failures: list[BaseException]) -> None:
@@ -463,8 +465,8 @@ class Run(Generic[S, C]):
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
         if self.reloader is None:
-            from hive_boot.runtime.rebuild import Rebuilder  # noqa: PLC0415  (many never rotate)
             from hive_boot.runtime.reload import Reloader  # noqa: PLC0415  (many never rotate)
+            from hive_boot.runtime.rotation import Rebuilder  # noqa: PLC0415  (many never rotate)
 
             rebuilder = Rebuilder(
                 self.store,

@@ -28,7 +28,7 @@ import anyio
 
 from hive_boot._records import Record
 from hive_boot._timings import DEFAULTS, Backoff
-from hive_boot.lifecycle.tasks import run_in_daemon_thread
+from hive_boot.lifecycle.tasks import run_in_daemon_thread, threadsafe_scheduler
 from hive_boot.runtime import log_messages
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class FileEvents:
     lifetime: float = math.inf
     may_lose_events: bool = False
 
-    async def wait(self, seconds: float) -> Changes:
-        """Return the next changes, or none after a time.
+    async def wait(self, seconds: float) -> None:
+        """Wait until :meth:`take` has changes, at most for a time.
 
         Raises:
             OSError: the events have ended.
@@ -90,12 +90,12 @@ class FileEvents:
         raise NotImplementedError
 
     def take(self) -> Changes:
-        """Return the changes so far, if that is possible without waiting. Default: nothing.
+        """Return the changes since the last call, without waiting; may be called in any thread.
 
         Raises:
             OSError: the events have ended.
         """
-        return NOTHING
+        raise NotImplementedError
 
     def close(self) -> None:
         """Release what the kernel holds. A second call does nothing. Default: it holds nothing."""
@@ -152,14 +152,13 @@ class InotifyEvents(FileEvents):
             self.close()
             raise
 
-    async def wait(self, seconds: float) -> Changes:
-        """Return the next changes, or none after a time."""
+    async def wait(self, seconds: float) -> None:
+        """Wait until there are changes, at most for a time."""
         with anyio.move_on_after(seconds):
             await anyio.wait_readable(self._descriptor)
-        return self.take()
 
     def take(self) -> Changes:
-        """Return the changes so far, without waiting."""
+        """Return the changes since the last call, without waiting."""
         try:
             data = os.read(self._descriptor, _BUFFER)
         except BlockingIOError:
@@ -245,15 +244,20 @@ class WatchfilesEvents(FileEvents):
         from watchfiles._rust_notify import RustNotify  # noqa: PLC0415  (only a fallback on Linux)
 
         self._timings = timings
+        self._changes = NOTHING
         self._stop = threading.Event()
         self._native = RustNotify(list(paths), False, False, 0, False, False)  # noqa: FBT003  (positional)
 
-    async def wait(self, seconds: float) -> Changes:
-        """Return the next changes, or none after a time."""
+    async def wait(self, seconds: float) -> None:
+        """Wait until there are changes, at most for a time."""
         reported = await run_in_daemon_thread(partial(self._watch, seconds), "hive_boot watch")
-        if not isinstance(reported, set):
-            return NOTHING
-        return Changes(dict.fromkeys(path for _, path in reported))
+        if isinstance(reported, set):
+            self._changes = Changes(dict.fromkeys(path for _, path in reported))
+
+    def take(self) -> Changes:
+        """Return the changes since the last call, without waiting."""
+        changes, self._changes = self._changes, NOTHING
+        return changes
 
     def _watch(self, seconds: float) -> object:
         waits = (self._timings.debounce_timeout, self._timings.event_interval, seconds)
@@ -285,13 +289,16 @@ class PollEvents(FileEvents):
         self._interval = interval
         self._due = time.monotonic() + interval
 
-    async def wait(self, seconds: float) -> Changes:
-        """Return that everything may have changed, or nothing if the time ends earlier."""
+    async def wait(self, seconds: float) -> None:
+        """Wait until the end of the interval, at most for a time."""
+        await anyio.sleep(max(0.0, min(seconds, self._due - time.monotonic())))
+
+    def take(self) -> Changes:
+        """Return that everything may have changed, once after each interval."""
         now = time.monotonic()
-        await anyio.sleep(max(0.0, min(seconds, self._due - now)))
-        if now + seconds < self._due:
+        if now < self._due:
             return NOTHING
-        self._due = time.monotonic() + self._interval
+        self._due = now + self._interval
         return Changes(overflow=True)
 
 
@@ -356,9 +363,10 @@ class Watcher:
         self._last_resync = self._next_resync = 0.0
         self._next_read = time.monotonic() + timings.full_read_interval
         self._writers: dict[str, float] = {}
-        self._received: list[Changes] = []
-        self._is_running = False
-        # A start reads in a thread, and may be cancelled in the event loop.
+        self._received: list[tuple[Changes, list[str]]] = []
+        self._wait_scope: anyio.CancelScope | None = None
+        self._soon: Callable[[Callable[[], object]], object] | None = None
+        # Sources are read in a thread, which takes events too.
         self._lock = threading.Lock()
         self._known_stale: Collection[str] = ()
         self.missed_events: int = 0
@@ -383,16 +391,20 @@ class Watcher:
         Args:
             paths: the paths of files; they may lead through links.
         """
-        self._take_early_events()
+        # The event loop may not have received the event of the write yet.
+        with suppress(*_FAILURES):
+            if self._take() and self._soon is not None:
+                self._soon(self._end_wait)
         paths = paths if self._writers else ()
         return any(os.path.realpath(path) in self._writers for path in paths)
 
-    def _take_early_events(self) -> None:
-        """Find the files that are being written during a start, before :meth:`run` does so."""
-        with self._lock, suppress(*_FAILURES):
-            if self._events is not None and not self._is_running:
-                self._received.append(self._events.take())
-                self._hints(self._received[-1])
+    def _take(self) -> bool:
+        """Take changes, and remember who writes; return whether there are any."""
+        with self._lock:
+            changes = NOTHING if self._events is None else self._events.take()
+            if changes is not NOTHING:
+                self._received.append((changes, self._hints(changes)))
+            return changes is not NOTHING
 
     def open(self) -> None:
         """Begin to watch, before the first read, in any thread. It blocks."""
@@ -404,8 +416,7 @@ class Watcher:
     async def run(self) -> None:
         """Watch until cancelled."""
         reason = None
-        with self._lock:
-            self._is_running = True
+        self._soon = threadsafe_scheduler()
         try:
             while os.getpid() == self._pid:
                 try:
@@ -491,8 +502,10 @@ class Watcher:
         while (now := time.monotonic()) < end and os.getpid() == self._pid:
             try:
                 seconds = max(0.0, min(end, self._due) - now)
-                changes = self._received.pop(0) if self._received else await events.wait(seconds)
-                hints = self._hints(changes)
+                if not self._received:
+                    await self._wait(events, seconds)
+                changes, hints = self._received.pop(0) if self._received else (NOTHING, [])
+                hints += self._silent_writers()
                 if hints or changes.overflow or time.monotonic() >= self._next_read:
                     self._notify()
                 if changes.paths and events.may_lose_events:
@@ -524,12 +537,23 @@ class Watcher:
         is_same = now.roots == before.roots and before.targets.keys().isdisjoint(hints)
         if not hints and not (is_same and now.contents == before.contents):
             # The event of a change may follow the comparison that has found it.
-            self._received.append(await events.wait(self._timings.debounce_timeout))
-            if not (self._had_events or self._hints(self._received[-1])):
+            await self._wait(events, self._timings.debounce_timeout)
+            if not self._had_events and not any(paths for _, paths in self._received):
                 self.missed_events += 1
             self._notify()
         self._had_events = False
         return is_same
+
+    async def _wait(self, events: FileEvents, seconds: float) -> None:
+        """Wait until there are changes, at most for a time, and take them."""
+        with anyio.CancelScope() as self._wait_scope:
+            await events.wait(seconds)
+        self._take()
+
+    def _end_wait(self) -> None:
+        """End the wait, because a thread has taken the changes."""
+        if self._wait_scope is not None:
+            self._wait_scope.cancel()
 
     @property
     def _due(self) -> float:
@@ -548,11 +572,16 @@ class Watcher:
                 self._writers[path] = now
             elif path in changes.writing:
                 self._writers.pop(path, None)
-        silent = now - self._timings.writer_silence_timeout
-        silent_writers = [path for path, since in self._writers.items() if since <= silent]
-        for path in silent_writers:
-            del self._writers[path]
-        return [path for path in relevant if path not in self._writers] + silent_writers
+        return [path for path in relevant if path not in self._writers]
+
+    def _silent_writers(self) -> list[str]:
+        """Return the paths whose writers have written nothing for long; they are forgotten."""
+        silent = time.monotonic() - self._timings.writer_silence_timeout
+        with self._lock:
+            paths = [path for path, since in self._writers.items() if since <= silent]
+            for path in paths:
+                del self._writers[path]
+        return paths
 
     async def _examine(self, work: Callable[[], T]) -> T:
         """Return the result of work that examines file systems, and log if one does not answer."""

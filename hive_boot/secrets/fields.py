@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +11,7 @@ from hive_boot.exceptions import DeclarationError, ProblemKind
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Callable, Iterable
 
 Profile = Literal["development", "test", "staging", "production"]
@@ -48,12 +48,18 @@ FieldTarget = tuple[str, str, bool]
 """Field that a file or member provides: its attribute, its name, and whether it is text."""
 
 
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
-"""Pattern of valid secret names, which are also valid keys of a Kubernetes Secret."""
-
-
 NAME_RULE = "letters, digits, '_', '.' and '-', beginning with a letter or '_'"
-"""Text of :data:`NAME` in messages."""
+"""Rule of :func:`is_name` in messages."""
+
+
+def is_name(name: object) -> bool:
+    """Return whether this is a name that a secret, and a key of a Kubernetes Secret, can have."""
+    return (
+        isinstance(name, str)
+        and name.isascii()
+        and name[:1] not in {".", "-"}
+        and name.replace(".", "_").replace("-", "_").isidentifier()
+    )
 
 
 class ValueProblem(Record):
@@ -252,7 +258,7 @@ def undeclared_field(name: str) -> Field:
         DeclarationError: ``name`` is not a valid name. The message does not contain it,
             because the caller may have passed a value by mistake.
     """
-    if not isinstance(name, str) or not NAME.fullmatch(name):
+    if not is_name(name):
         message = f"Invalid secret name: expected {NAME_RULE}"
         raise DeclarationError(message)
     return Field(attribute=name, name=name, candidates=file_name_candidates(name, None))

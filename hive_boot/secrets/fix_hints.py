@@ -8,7 +8,7 @@ from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
-from hive_boot.secrets.fields import NAME
+from hive_boot.secrets.fields import is_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -175,7 +175,7 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     wanted = {"".join(_words(name)): None for name in (field.name, *field.candidates)}
     prefixed = []
     for name in sorted(set(names) - {field.name, f"{field.name}_FILE", *field.candidates}):
-        if NAME.fullmatch(name.lstrip(".")):
+        if is_name(name.lstrip(".")):
             words, ending = _words(name), _words(field.name)
             by_letters.setdefault("".join(words), []).append(name)
             if words[-len(ending) :] == ending:

@@ -20,7 +20,7 @@ from hive_boot.exceptions import (
     Problem,
     SourceError,
 )
-from hive_boot.redaction.opaque import _OpaqueIterator
+from hive_boot.redaction import _OpaqueIterator
 from hive_boot.secrets.fields import Field, FieldIndex, undeclared_field
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._records import Record
 from hive_boot.exceptions import Problem
+from hive_boot.redaction.registry import is_searchable
 from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.files import EMPTY, SourceHit, Value, ValueOrProblem
@@ -140,6 +141,30 @@ class LoadResult(Record):
     def origin(self, attribute: str) -> Origin:
         """Return source and location of a value that was found."""
         return self.hits[attribute][0].origin
+
+    @property
+    def secret_values(self) -> list[Value]:
+        """Every value that was read, used or not, without the ``dev_default`` of any field."""
+        public = self._public_values
+        values = [*self.values.values(), *self.unused_values]
+        return [value for value in values if value.reveal() not in public]
+
+    @property
+    def _public_values(self) -> set[object]:
+        """The values that are in the code, which therefore are not secret."""
+        return {field.dev_default for field in self.field_index.constrained}
+
+    def with_short_values(self) -> LoadResult:
+        """Return a copy with a warning of the secret values that are too short to be hidden."""
+        public = self._public_values
+        short = [
+            field.name
+            for field in self.field_index.all_fields
+            if (value := self.values.get(field.attribute)) is not None
+            and value.reveal() not in public
+            and not is_searchable(value.reveal())
+        ]
+        return self.with_warnings((LoadWarning("short-value", tuple(short)),) if short else ())
 
     def with_problems(self, problems: Iterable[Problem]) -> LoadResult:
         """Return a copy with further problems at the end."""

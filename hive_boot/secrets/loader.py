@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import Problem
-from hive_boot.redaction.opaque import _OpaqueIterator
+from hive_boot.redaction import _OpaqueIterator
 from hive_boot.secrets.fields import FieldIndex, ValueProblem
 from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder, location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from hive_boot import secrets
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, Problem
-from hive_boot.redaction.opaque import conceal
+from hive_boot.redaction import conceal
 from hive_boot.secrets.fields import PROFILES, FieldIndex, Profile, as_list, parse_profile
 
 if TYPE_CHECKING:

@@ -20,7 +20,6 @@ from typing import (
 
 from hive_boot.exceptions import DeclarationError
 from hive_boot.secrets.fields import (
-    NAME,
     NAME_RULE,
     PROFILES,
     Field,
@@ -29,6 +28,7 @@ from hive_boot.secrets.fields import (
     as_list,
     constraint_violations,
     file_name_candidates,
+    is_name,
     parse_profile,
 )
 from hive_boot.secrets.value import Secret, SecretBytes, complete_pem
@@ -216,7 +216,7 @@ def _read_field(
         ("aliases", given["aliases"]),
         ("previous", [given["previous"]] if "previous" in given else []),
     ):
-        if not all(isinstance(name, str) and NAME.fullmatch(name) for name in names):
+        if not all(is_name(name) for name in names):
             _reject(f"has an invalid {argument}=: expected {NAME_RULE}")
     file = given.get("file")
     if file is not None and not _is_relative(file):
@@ -361,7 +361,7 @@ class SecretSet:
     def __init_subclass__(cls, *, prefix: str = "", **kwargs: object) -> None:
         super().__init_subclass__(**kwargs)
         given: object = prefix
-        if given != "" and not (isinstance(given, str) and NAME.fullmatch(given)):
+        if given != "" and not is_name(given):
             message = f"{cls.__name__} has an invalid prefix=: expected {NAME_RULE}"
             raise DeclarationError(message)
         inherited: dict[str, Field] = {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
 from hive_boot._records import Record
-from hive_boot.redaction.opaque import conceal
+from hive_boot.redaction import conceal
 from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.value import Change, Secret
 

@@ -9,7 +9,7 @@ from collections.abc import Callable  # noqa: TC003  (typing.get_type_hints() ne
 from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar, final
 
 from hive_boot._records import Record
-from hive_boot.redaction.opaque import _OpaqueIterator
+from hive_boot.redaction import _OpaqueIterator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

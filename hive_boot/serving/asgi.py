@@ -18,7 +18,7 @@ from hive_boot.lifecycle.tasks import (
     log_event,
     unwrap_single,
 )
-from hive_boot.redaction.opaque import conceal
+from hive_boot.redaction import conceal
 from hive_boot.redaction.registry import format_failure, redact_safely
 from hive_boot.serving.endpoints import (
     PROBES,

@@ -30,7 +30,7 @@ from hive_boot import (
     mask_secret,
     require_secret,
 )
-from hive_boot.runtime.redaction_scope import RedactionScope
+from hive_boot.redaction.hooks import Redaction
 from hive_boot.secrets import global_access, loader
 from hive_boot.secrets.load_result import LoadResultBuilder
 from hive_boot.secrets.loader import _Loader
@@ -102,7 +102,7 @@ FAULTS: dict[str, tuple[object, str]] = {
     "take": (_Loader, "_take"),
     "fault": (LoadResultBuilder, "add_value_problem"),
     "judge": (loader, "validate"),
-    "secrecy": (RedactionScope, "register_values"),
+    "secrecy": (Redaction, "hide"),
     "store": (Store, "accept"),
     "register": (global_access, "register"),
 }

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from hive_boot import BootError, Bootstrap
-from hive_boot.runtime import reload, rotation_hooks
-from hive_boot.runtime.redaction_scope import RedactionScope
+from hive_boot.redaction.hooks import Redaction
+from hive_boot.runtime import reload, rotation
 from hive_boot.secrets import loader, store
 from hive_boot.secrets.store import Store
 from hive_boot.testing import MountedVolume
@@ -40,10 +40,10 @@ FAULTS: dict[str, tuple[object, str]] = {
     "judge": (loader, "validate"),
     "losses": (reload, "find_lost_sources"),
     "compare": (reload, "changed_fields"),
-    "cover": (RedactionScope, "register_values"),
+    "cover": (Redaction, "hide"),
     "make a set": (store, "make_set"),
     "accept": (Store, "plan_acceptance"),
-    "tell": (rotation_hooks.HookRunner, "notify"),
+    "tell": (rotation.HookRunner, "notify"),
 }
 """What can be made to fail deep inside a rotation."""
 

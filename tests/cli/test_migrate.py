@@ -17,8 +17,8 @@ from hive_boot.cli import migrate
 from hive_boot.cli.main import main
 from hive_boot.cli.migrate import DotenvLines, MigrationPlan
 from hive_boot.cli.terminal import CommandError
-from hive_boot.secrets.placeholders import placeholder
 from hive_boot.secrets.sources.dotenv import read_dotenv
+from hive_boot.secrets.validation import placeholder
 from hive_boot.testing import MountedVolume
 from tests.cli.disks import full_disk
 from tests.cli.keys import APP, Keys

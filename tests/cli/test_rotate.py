@@ -19,7 +19,7 @@ from hive_boot.cli import rotate
 from hive_boot.cli.main import main
 from hive_boot.cli.secret_files import encode_value
 from hive_boot.cli.terminal import CommandError
-from hive_boot.secrets.placeholders import content_problem
+from hive_boot.secrets.validation import content_problem
 from hive_boot.testing import MountedVolume
 from tests.cli.disks import full_disk
 from tests.cli.keys import Keys

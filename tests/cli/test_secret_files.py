@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hive_boot import Secret, SecretBytes
 from hive_boot.cli.secret_files import decode_value, encode_value
 from hive_boot.secrets.fields import Field, ValueProblem
-from hive_boot.secrets.placeholders import placeholder
 from hive_boot.secrets.sources.files import LIMIT, read_files
+from hive_boot.secrets.validation import placeholder
 
 TEXT = Field(attribute="key", name="KEY")
 BYTES = Field(attribute="key", name="KEY", kind=SecretBytes)

@@ -13,8 +13,8 @@ import pytest
 from jinja2 import nodes
 
 from hive_boot.manifests import __path__ as package_path
-from hive_boot.manifests.quoting import FILTERS
 from hive_boot.manifests.rendering import (
+    FILTERS,
     MAX_TEMPLATE_SIZE,
     RENDERED,
     TARGETS,

@@ -8,8 +8,8 @@ from threading import Barrier, Event, current_thread, main_thread
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hive_boot.redaction import conceal
 from hive_boot.redaction.matcher import MASK, Hex, Matcher
-from hive_boot.redaction.opaque import conceal
 from tests.fixtures.cases import case
 from tests.support import texts_within_reach
 

@@ -578,9 +578,9 @@ def test_other_files_of_a_plain_directory_make_nobody_read(memory: Path) -> None
 class DeafEvents(WatchfilesEvents):
     """Events of which those that count are lost, as in a queue that is full."""
 
-    async def wait(self, seconds: float) -> Changes:
+    def take(self) -> Changes:
         """Give the paths of others."""
-        changes = await super().wait(seconds)
+        changes = super().take()
         paths = {path: kind for path, kind in changes.paths.items() if "api_key" not in path}
         return Changes(paths)
 
@@ -784,6 +784,32 @@ def test_what_a_start_has_heard_of_is_heard_of_again(place: Path) -> None:
         reader.sees("fake-2")
 
 
+@ONLY_INOTIFY
+def test_a_writer_is_known_before_the_loop_receives_its_event(place: Path) -> None:
+    """A read asks in a thread, and the loop may be late; it receives everything afterwards."""
+    directory = PlainDirectory(place / "secrets")
+    directory.replace("api_key", "fake-0")
+    file = directory.path / "api_key"
+    blocked, released = threading.Event(), threading.Event()
+    with told(file, look_at(directory.path), timings=EVENTS_ONLY) as reader:
+        watcher, tick = reader.watcher, reader.tick
+
+        def block() -> None:
+            blocked.set()
+            released.wait(PATIENCE)
+            tick()
+
+        watcher._call_reader = block  # noqa: SLF001  (in the loop)
+        directory.replace("api_key", "fake-1")
+        assert blocked.wait(PATIENCE)
+        with directory.partial_write("api_key", "fake-2"):
+            assert watcher.is_being_written([str(file)])
+        assert not watcher.is_being_written([str(file)])
+        watcher._call_reader = tick  # noqa: SLF001  (as it was)
+        released.set()
+        reader.sees("fake-2")
+
+
 @NOT_POLLED
 def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(memory: Path, log: Log) -> None:
     """What cannot be watched is looked for anew at once; nobody polls, and nothing is said."""
@@ -888,7 +914,7 @@ def test_who_polls_holds_no_events(volume: MountedVolume) -> None:
         found = open_events(paths, timings)
         wait, close = found.wait, found.close
 
-        async def fail(seconds: float) -> Changes:
+        async def fail(seconds: float) -> None:
             await wait(min(seconds, 0.01))
             message = "fake failure"
             raise OSError(message)

@@ -12,8 +12,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretBytes, SecretSet, secret
 from hive_boot.secrets.loader import load
-from hive_boot.secrets.placeholders import placeholder
 from hive_boot.secrets.sources.directories import ReadPolicy
+from hive_boot.secrets.validation import placeholder
 from hive_boot.testing import MountedVolume
 from tests.fixtures.files import make_socket
 from tests.fixtures.golden import assert_golden

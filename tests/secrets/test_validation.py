@@ -27,7 +27,7 @@ from hive_boot import (
 from hive_boot._timings import DEFAULTS
 from hive_boot.runtime.checks import field_check, run_checks
 from hive_boot.secrets.fields import Field
-from hive_boot.secrets.placeholders import placeholder
+from hive_boot.secrets.validation import placeholder
 from tests.fixtures.cases import case, empty_machines
 from tests.support import failed_start, look, until, values_of
 

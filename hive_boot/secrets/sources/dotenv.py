@@ -15,8 +15,8 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from hive_boot.exceptions import Problem
-from hive_boot.redaction.opaque import _OpaqueIterator
-from hive_boot.secrets.fields import NAME, ValueProblem
+from hive_boot.redaction import _OpaqueIterator
+from hive_boot.secrets.fields import ValueProblem, is_name
 from hive_boot.secrets.sources.files import (
     EMPTY,
     LIMIT,
@@ -234,7 +234,7 @@ class _Parser:
         result, key = self._result, str(read().key)
         if key in result.values or key in result.value_problems:
             result.repeated[line] = key if key in self._wanted else ""
-        if key.startswith("HIVE_BOOT_") and NAME.fullmatch(key):
+        if key.startswith("HIVE_BOOT_") and is_name(key):
             result.ignored.append(key)
         reveal = _OpaqueIterator(read().value).__next__
         try:

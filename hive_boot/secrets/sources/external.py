@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from hive_boot._timings import Backoff, Timings
 from hive_boot.exceptions import Problem, ProblemKind, unavailable_reason
-from hive_boot.redaction.opaque import conceal
+from hive_boot.redaction import conceal
 from hive_boot.redaction.registry import line_of
 from hive_boot.secrets.fields import Field, ValueProblem
 from hive_boot.secrets.sources.files import NOT_UTF_8, ValueOrProblem, value_of_content

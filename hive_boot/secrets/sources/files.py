@@ -10,7 +10,7 @@ from contextlib import suppress
 from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hive_boot.redaction.opaque import _OpaqueIterator
+from hive_boot.redaction import _OpaqueIterator
 from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.value import Secret, SecretBytes, complete_pem, value_of
 

@@ -113,13 +113,14 @@ class Samples:
         # of those only the lines of the last file are looked at.
         if OURS not in path or f"{OURS}testing{os.sep}" in path:
             return None
-        if HIDING in path and not path.endswith("variants.py"):
+        is_hiding = HIDING in path and not path.endswith("hooks.py")
+        if is_hiding and not path.endswith("variants.py"):
             return None
-        frame.f_trace_opcodes = HIDING not in path
-        frame.f_trace_lines = HIDING in path  # a line begins with an instruction
+        frame.f_trace_opcodes = not is_hiding
+        frame.f_trace_lines = is_hiding  # a line begins with an instruction
         where = f"{frame.f_code.co_qualname} in {path.rpartition(OURS)[2]}"
         self.functions.add(where)
-        texts = self.found["hiding.txt" if HIDING in path else "ours.txt"]
+        texts = self.found["hiding.txt" if is_hiding else "ours.txt"]
         known: dict[str, object] = {}
         idle = idle_instructions(frame.f_code) if frame.f_trace_opcodes else ()
         before = -1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hive_boot import Secret, SecretSet, secret
 from hive_boot.cli.doctor_checks.configuration import load_warnings, near_names
-from hive_boot.cli.doctor_checks.exposure import readable_by_others
+from hive_boot.cli.doctor_checks.files import readable_by_others
 from tests.cli.doctor_checks.contexts import context_of, kinds, mounted, write
 
 

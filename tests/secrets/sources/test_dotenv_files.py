@@ -11,7 +11,7 @@ from dotenv import dotenv_values
 from hive_boot import Secret, SecretSet, secret
 from hive_boot.cli.migrate import MigrationPlan, apply
 from hive_boot.cli.secret_files import encode_value, read_directory
-from hive_boot.secrets.fields import NAME, Field, FieldIndex, file_name_candidates
+from hive_boot.secrets.fields import Field, FieldIndex, file_name_candidates, is_name
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.sources.dotenv import read_dotenv
 from tests.fixtures.cases import case, empty_machines
@@ -107,7 +107,7 @@ def test_a_load_reads_them(tmp_path: Path) -> None:
             root = next(machines)
             (root / "cwd/.env").write_bytes(file.read_bytes())
             theirs = dotenv_values(file, interpolate=True, encoding="utf-8")
-            fields = declare([name for name in theirs if NAME.fullmatch(name)])
+            fields = declare([name for name in theirs if is_name(name)])
             loaded = load(fields, situate(root, ENVIRONMENT), policy=SETTLED)
             found = {
                 field.name: value.reveal()
@@ -162,7 +162,7 @@ def migratable(file: Path, values: Mapping[str, Secret]) -> list[str]:
     chosen = {
         name
         for name, value in values.items()
-        if NAME.fullmatch(name) and not name.endswith("_FILE") and value.reveal()
+        if is_name(name) and not name.endswith("_FILE") and value.reveal()
     }
     raw = dotenv_values(file, interpolate=False, encoding="utf-8")
     texts = [text or "" for name, text in raw.items() if name not in chosen]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.cli.doctor_checks.exposure import secrets_tracked_by_git
+from hive_boot.cli.doctor_checks.files import secrets_tracked_by_git
 from tests.cli.doctor_checks.contexts import context_of, kinds, mounted, write
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")

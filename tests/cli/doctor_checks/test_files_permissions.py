@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from hive_boot.cli.doctor_checks.exposure import (
+from hive_boot.cli.doctor_checks.files import (
     owned_by_others,
     readable_by_others,
     writable_by_others,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hive_boot.redaction.opaque import conceal
+from hive_boot.redaction import conceal
 from tests.fixtures.cases import case
 from tests.support import texts_within_reach
 

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, SecretSet, secret
 from hive_boot.manifests import rendering
-from hive_boot.manifests.deployment import Deployment
-from hive_boot.manifests.quoting import comment, one_line, yaml_scalar
-from hive_boot.manifests.rendering import render
+from hive_boot.manifests.deployment import Deployment, one_line
+from hive_boot.manifests.rendering import comment, render, yaml_scalar
 from tests.manifests.deployments import deployment as deploy
 from tests.manifests.deployments import parsed
 

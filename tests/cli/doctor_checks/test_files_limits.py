@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hive_boot.cli.doctor_checks.change_detection import try_to_watch, watch_limits
+from hive_boot.cli.doctor_checks.files import try_to_watch, watch_limits
 from tests.cli.doctor_checks.contexts import context_of, kinds, mounted, write
 from tests.support import descriptors, run_child, wait_until
 

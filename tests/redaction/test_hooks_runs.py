@@ -24,7 +24,6 @@ from hive_boot import (
     secret,
 )
 from hive_boot.redaction import hooks, registry
-from hive_boot.runtime import redaction_scope
 from hive_boot.testing import MountedVolume
 from tests.fixtures.owned_processes import side_by_side
 from tests.runtime.rotations import be_impatient, mounted
@@ -536,6 +535,12 @@ def publish(volume: MountedVolume, *numbers: int) -> None:
 
 
 @pytest.fixture
+def volume(tmp_path: Path) -> MountedVolume:
+    """Give a volume in which nothing is published yet."""
+    return MountedVolume(tmp_path / "volume")
+
+
+@pytest.fixture
 def reloader(volume: MountedVolume, monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Rotated, None]:
     """Give an application that takes up its changes when it is told to."""
     for name in ("JWT_SECRET", "JWT_SECRET_PREVIOUS"):
@@ -638,7 +643,7 @@ async def test_as_many_old_values_as_are_promised_stay_hidden(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of very many the newest stay hidden; a service that rotates for years grows no more."""
-    monkeypatch.setattr(redaction_scope, "_KEPT", 5)
+    monkeypatch.setattr(hooks, "_KEPT", 5)
     async with reloader.running():
         for number in range(2, 20):
             publish(volume, number)
@@ -656,7 +661,7 @@ async def test_refused_values_push_out_none_that_is_in_use(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever publishes rubbish again and again does not bring the value in use to light."""
-    monkeypatch.setattr(redaction_scope, "_KEPT", 2)
+    monkeypatch.setattr(hooks, "_KEPT", 2)
     async with reloader.running():
         for number in range(10):
             volume.publish({"jwt_secret": f"fake-bad-{number:020}"})
@@ -675,7 +680,7 @@ async def test_a_thousand_old_values_stay_hidden(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """So many are kept unless somebody decides otherwise."""
-    assert redaction_scope._KEPT == 1000  # noqa: SLF001  (what is promised)
+    assert hooks._KEPT == 1000  # noqa: SLF001  (what is promised)
     async with reloader.running():
         for number in range(2, 12):
             publish(volume, number)
@@ -690,7 +695,7 @@ async def test_long_old_values_stay_hidden_up_to_a_length(
     """Of certificates and their keys fewer stay hidden; the newest old one does in any case."""
     assert len(jwt(1)) == 25
     for limit, kept in ((100, 4), (99, 3), (10, 1)):
-        monkeypatch.setattr(redaction_scope, "_KEPT_LENGTH", limit)
+        monkeypatch.setattr(hooks, "_KEPT_LENGTH", limit)
         publish(volume, 1)
         async with reloader.running():
             for number in range(2, 12):
@@ -707,7 +712,7 @@ async def test_one_large_old_value_pushes_out_no_other(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """A keystore that rotates after a key does not bring the key to light; the newest stays."""
-    assert redaction_scope._KEPT_LENGTH == 64 * 1024  # noqa: SLF001  (what is promised)
+    assert hooks._KEPT_LENGTH == 64 * 1024  # noqa: SLF001  (what is promised)
     long = ["".join(f"fake-{letter}{number:07}" for number in range(6_000)) for letter in "ab"]
     async with reloader.running():
         for value in long:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.cli.doctor_checks.change_detection import (
+from hive_boot.cli.doctor_checks.files import (
     file_systems_without_events,
     mounted_file_finding,
     mounted_files,

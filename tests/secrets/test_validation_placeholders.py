@@ -3,7 +3,7 @@
 import yaml
 
 from hive_boot import Secret, SecretBytes
-from hive_boot.secrets.placeholders import PLACEHOLDER, content_problem, placeholder
+from hive_boot.secrets.validation import PLACEHOLDER, content_problem, placeholder
 
 
 def test_a_placeholder_says_whose_value_is_wanted() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
 from hive_boot.secrets.load_result import LoadNote, LoadResult
-from hive_boot.secrets.placeholders import content_problem
+from hive_boot.secrets.validation import content_problem
 from hive_boot.testing import override
 from tests.fixtures.cases import case, empty_machines
 from tests.support import look, report_of, values_of

@@ -40,7 +40,7 @@ _DOUBLED = "'\"`%${}\\"
 """Characters that are escaped by doubling: quotes of SQL and CSV, markers of formats."""
 
 _OTHERS = {
-    " ": ("+",),
+    " ": ("+", "_"),
     "'": ("'\"'\"'", "'\\''", "&apos;"),
     "\n": ("\r\n",),
 }
@@ -87,8 +87,8 @@ def _forms(char: str) -> set[str]:
     """Return all forms of a character."""
     forms = {char, *_OTHERS.get(char, ()), *_byte_escapes(char), *_code_escapes(char)}
     if not RUN.match(char):
-        letter = _CONTROLS.get(char, char)
-        forms.update(before + letter for before in _BACKSLASHES)
+        letters = {char, _CONTROLS.get(char, char)}
+        forms.update(before + letter for before in _BACKSLASHES for letter in letters)
     if char in _DOUBLED:
         forms.add(char * 2)
     return forms
@@ -122,17 +122,15 @@ def _byte_escapes(char: str) -> Iterator[str]:
 
 def _code_escapes(char: str) -> Iterator[str]:
     """Return the forms of a character that escape its code point."""
-    from html.entities import codepoint2name  # noqa: PLC0415  (loaded only where an anchor is found)
-
     code = ord(char)
     utf_16 = char.encode("utf-16-be", "surrogatepass").hex()
     for digits in (utf_16, utf_16.upper()):
         units = [digits[start : start + 4] for start in range(0, len(digits), 4)]
         for marker in ("%u", *(f"{each}u" for each in _BACKSLASHES)):
             yield "".join(marker + unit for unit in units)
-    yield from (f"&#{code};", f"&#{code:03};")
-    yield from (f"&{codepoint2name[each]};" for each in (code,) if each in codepoint2name)
-    for digits in (f"{code:x}", f"{code:02x}", f"{code:04x}"):
+    yield from (f"&#{code:0{width}};" for width in range(1, 6))
+    yield from _entity_names().get(char, ())
+    for digits in (f"{code:x}", f"{code:02x}", f"{code:04x}", f"{code:06x}"):
         for written in (digits, digits.upper()):
             yield from (
                 f"&#x{written};",
@@ -140,7 +138,19 @@ def _code_escapes(char: str) -> Iterator[str]:
                 f"\\x{{{written}}}",
                 f"\\u{{{written}}}",
             )
-    yield from (f"\\U{code:08x}", f"\\U{code:08X}", f"\\{code:x} ")
+    yield from (f"\\U{code:08x}", f"\\U{code:08X}", f"\\{code:x} ", f"\\{code:06x}")
+
+
+@lru_cache(maxsize=1)
+def _entity_names() -> dict[str, set[str]]:
+    """Return the named entities of HTML for each character."""
+    from html.entities import html5  # noqa: PLC0415  (loaded only where an anchor is found)
+
+    found: dict[str, set[str]] = {}
+    for name, char in html5.items():
+        if name.endswith(";"):
+            found.setdefault(char, set()).add(f"&{name}")
+    return found
 
 
 def _step(text: str, places: set[int], char: str, *, back: bool) -> set[int]:

@@ -8,6 +8,7 @@ possessive, or has a maximum.
 from __future__ import annotations
 
 import re
+from binascii import a2b_base64
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ _PEM_BOUNDARY = r"-{4,5} ?(BEGIN|END) [^-]*-{4,5}"
 
 _SENSITIVE = (
     r"(?i)pass|pwd|secret|token|cred|bearer|signature|phrase|mnemonic|cookie|authorization"
-    r"|(?:key|auth|sig|pin|otp|salt|-team)s?$"
+    r"|(?:key|auth|sig|pin|otp|salt|-team)s?(?:-data)?$"
 )
 """Pattern in the name of a member, a setting or a parameter whose value is a secret."""
 
@@ -42,7 +43,7 @@ _PUBLIC = (
     r"|driver|dialect|charset|encoding|zone|locale|protocol|algorithm|alg|level|format|provider"
     r"|account|role|arn|bucket|topic|queue|vhost|cluster|location|endpoint|address|port|source"
     r"|label|title|description|comment|class|kind|model|dataset|tenant|suffix|login|uid|machine"
-    r"|image|options?|registry)$"
+    r"|image|options?|registry|policy|method|mechanism|plugin|(?:tenant|subscription)_?id)$"
 )
 """End of the names of members and settings that are not secret: addresses, names, types.
 
@@ -61,8 +62,19 @@ _LONGEST_PUBLIC = 128
 
 _WORD = r"(?:[A-Z]?[a-z]{1,15}|[A-Z]{1,15})?\d{0,3}"
 _LABEL = rf"{_WORD}(?:[-_]{_WORD}){{0,2}}"
-_IDENTIFIER = rf"(?:[a-z]{{2,12}}://)?/?{_LABEL}(?:[./]{_LABEL})*/?(?::\d{{1,5}})?"
-"""Ordinary words, a host, a path. A passphrase has more words, a generated text other ones."""
+_TIME = r"\d{4}-\d\d-\d\d(?:[T ][\d:.]{5,15}(?:Z|[+-][\d:]{4,6})?)?"
+_IDENTIFIER = (
+    rf"(?:[a-z]{{2,12}}://)?/?(?:{_LABEL}@)?{_LABEL}(?:[./]{_LABEL})*/?(?::\d{{1,5}})?|{_TIME}"
+)
+"""Ordinary words, a host, a path, an address, a time; a passphrase has more words."""
+
+
+_AUTHORITY = r"(?:[\w+.-]{1,40}:)?//[^/?#]*+|(?:[\w-]++\.)++[a-z]{2,}(?::\d+)?$"
+"""Beginning of a URL, or a host by itself: the names of cloud databases look generated."""
+
+
+_WEB_ADDRESS = r"(?:http|ws)s?://[^\s/?#@]*+[/?#]\S*+"
+"""URL without a user: its path or its query may have a token, as that of a webhook."""
 
 
 _URL = r"\w++://[^\s,]*@[^\s,]*"
@@ -82,7 +94,8 @@ _DOUBLED = r""""((?:[^"]|"")*+)"|'((?:[^']|'')*+)'"""
 """Text in quotes, where a backslash is an ordinary character."""
 
 
-_QUOTES = {2: '"', 3: "'", 4: "}", 5: ""}
+_UNQUOTED = 5
+_QUOTES = {2: '"', 3: "'", 4: "}", _UNQUOTED: ""}
 """Quote of each group in the pattern of a pair; doubled, it is part of the value."""
 
 
@@ -91,10 +104,23 @@ _PLAIN = r"[^\s;,&)<]|,(?!\s*+[\w.-]++\s*+=)|\)(?!\){0,8}\()|<(?![/\w])"
 
 
 _PAIR = (
-    r"""(?s)(?<![\w.-])([\w.-]{1,80}+)(?:["']?[ \t]*+=>?|["'][ \t]*+:|:(?=\s)|>)[ \t]*+"""
+    r"""(?s)(?<![\w.-])([\w.-]{1,80}+)(?:["']?[ \t]*+=>?|["'][ \t]*+:|::?(?=\s)|>)[ \t]*+"""
     rf"(?:{_QUOTED}|(?!\(+[\w.-]++=)((?:{_PLAIN})*+))"
 )
 """Name and value in a connection string, in the query of a URL, or in a line of settings."""
+
+
+_NAME = (
+    r"""(?<![\w.-])([\w.-]{1,80}+)(?:["']?\s*+,\s*+b?(?=["'])|:(?=[^\s/:])"""
+    r"""|(?:\s+[\w:]{1,40}="[^"<>]{0,80}")+>\s*+"""
+    r"""|["']?(?:</\w{1,20}>)?[\s,<-]*+["']?(?:value|string)["']?\s*+[=:>]\s*+)"""
+)
+_VALUE = rf"()(?:{_QUOTED}|((?:{_PLAIN})*+))"
+"""Name and value in a tuple, without a blank, or in two members that are called so."""
+
+
+_ENDS_SENSITIVE = r"(?i)(?:pass|password|passwd|passphrase|pwd|secret|token|key|salt|cookie)$"
+"""End of the names that have a value also without the usual separator."""
 
 
 _REST_OF_PAIRS = r"(?:[A-Z][a-z]+ )?[\s;,&{}]*"
@@ -105,11 +131,8 @@ _SEPARATOR = r"""[=>]|["']\s*+:|:(?:\s|$)"""
 """Separator in a pair and in a line; most texts of a document have none."""
 
 
-_STRUCTURE = frozenset('=>:@"{[')
-"""Characters, beside blanks, of which every value with a secret inside has one.
-
-A generated key often has none of them.
-"""
+_STRUCTURE = frozenset('=>:@"{[,;|')
+"""Characters, beside blanks, of which every value with a secret inside has one; few keys have."""
 
 
 _LINE = r"""(?:(?:-|export)\s++)*+["']?([\w./@-]{1,80}+)["']?\s*+(?:=>?|:(?=\s|$))\s*+(.*)"""
@@ -124,9 +147,11 @@ _AUTHORIZATION = (
 
 
 _ARGUMENT = (
-    r"(?i)(?:\bpassw(?:or)?d|\bidentified\s+by"
-    r"|(?<!\S)--?(?:[\w-]{0,40}[-_])?(?:password|pass|token|secret|key))"
-    r"""\s++(?:"([^"]*+)"|'((?:[^']|'')*+)'(?!\w)|(\S++))"""
+    r"(?im)(?:\bpassw(?:or)?d|\bidentified\s+by"
+    r"|^[ \t]*[\w-]{0,40}(?:pass|pw|auth|secret|token)(?=[ \t]+\S+[ \t]*$)"
+    r"|(?<!\S)--?(?:p|[\w-]{0,40}(?:password|pass|token|secret|key))"
+    r"|(?<!\S)(?:-u|--user)\s+[\w.@-]{1,64}+:)"
+    r"""(?:\s++|(?<=:))(?:"((?:[^"\\]|\\.)*+)"|'((?:[^']|'')*+)'(?!\w)|(\S++))"""
 )
 """A password after a blank: ``.netrc``, SQL, a command line."""
 
@@ -140,12 +165,18 @@ _USERINFO = r"[\w.@+-]{1,64}+:(\S+)"
 """User and password, as in HTTP Basic and ``.htpasswd``."""
 
 
+_USERLIST = r'"(?:[^"]|"")++"\s++"((?:[^"]|"")++)".*'
+"""Line of the list of users of PgBouncer."""
+
+
 _ORACLE = r"""(?:\S*:)?[\w$#]+/(?:"([^"]+)"|([^\s@/"]+))@(?!sha256:)\S*"""
 """User and password of an Oracle connection: ``scott/tiger@//host/service``."""
 
 
-_BASE64 = r"[\w+/-]{8,}={0,2}"
-_URI = r"(?:acct|mailto|sip|sips|urn|xmpp):"
+_KEY = rf"(?=\D*\d)[\w.~+/!@#$%^&*-]{{{MIN_LENGTH},}}+=*"
+"""One of several keys in a value, which are separated by blanks or commas."""
+
+
 _KEY_LINE = r"[A-Za-z0-9+/=_-]+"
 """Line of a key between the first and the last one."""
 
@@ -209,21 +240,26 @@ def _parts(text: str) -> Iterator[str]:
     )
     for (name, leaf), found in zip(leaves, inside, strict=True):
         for password in found:
-            yield from _url_decoded(password)
+            yield from _decoded(password)
+            yield from _base64_decoded(password)
         if leaf is text:
             yield from _line_passwords(text)
+            yield from _generated_words(text) if re.fullmatch(_WEB_ADDRESS, text) else ()
+            pieces = re.split(r"[,;|\s]+", text.strip())
+            is_key = (re.fullmatch(_KEY, each) and not is_identifier(each) for each in pieces)
+            yield from pieces if len(pieces) > 1 and all(is_key) else ()
             continue
         yield from distinctive_lines(leaf)
         if not _is_public(name, leaf, beside_secret=beside_secret):
             yield leaf
             yield from _generated_words(leaf) if re.search(_PUBLIC, name) else ()
-            if re.search(_SENSITIVE, name):
+            if re.search(_SENSITIVE, name) or not is_identifier(base64_decoded(leaf)):
                 yield from _base64_decoded(leaf)
 
 
-def _url_decoded(password: str) -> Iterator[str]:
-    """Return a password as it is written, and as URL parsers decode it."""
-    yield password
+def _decoded(password: str) -> Iterator[str]:
+    """Return a password as it is written, and as parsers of URLs and of XML decode it."""
+    yield from _unescaped_xml(password)
     if re.search("[/?#%+]", password):
         from urllib.parse import unquote_plus  # noqa: PLC0415  (few values hold a password)
 
@@ -232,38 +268,52 @@ def _url_decoded(password: str) -> Iterator[str]:
             yield from (piece, unquote_plus(piece), unquote_plus(piece.replace("+", "%2B")))
 
 
-def _base64_decoded(text: str) -> Iterator[str]:
-    """Return the text that base64 encodes, and the password in it; nothing for other text."""
-    if not re.fullmatch(_BASE64, text):
-        return
-    from binascii import a2b_base64  # noqa: PLC0415  (few values hold base64)
+def _unescaped_xml(text: str) -> set[str]:
+    """Return a text as it is, and as parsers of XML decode it."""
+    if "&" not in text:
+        return {text}
+    from html import unescape  # noqa: PLC0415  (few values hold XML)
 
+    return {text, unescape(text)}
+
+
+def base64_decoded(text: str) -> str:
+    """Return the text that base64 encodes, also in lines; the empty text for any other text."""
+    written = "".join(text.split()).rstrip("=").translate({45: 43, 95: 47})
     try:
-        decoded = a2b_base64(text.translate({45: 43, 95: 47})).decode()
+        decoded = a2b_base64(written + "=" * (-len(written) % 4), strict_mode=True).decode()
     except ValueError:
-        return
-    if decoded.isprintable():
+        return ""
+    return decoded if "".join(decoded.split()).isprintable() else ""
+
+
+def _base64_decoded(text: str) -> Iterator[str]:
+    """Return the text that base64 encodes, and the secrets in it; nothing for other text."""
+    if decoded := base64_decoded(text):
         yield decoded
         yield decoded.partition(":")[2]
+        yield from embedded_secrets(decoded)
 
 
 def _line_passwords(text: str) -> Iterator[str]:
     """Return the passwords of ``user:password`` lines and of ``.pgpass``."""
-    # Without a colon no pattern is compiled, which most starts spare.
-    for line in map(str.strip, text.splitlines() if ":" in text else ()):
+    # Without a colon or a quote no pattern is compiled, which most starts spare.
+    for line in map(str.strip, text.splitlines() if re.search('[:"]', text) else ()):
         if match := re.fullmatch(_PGPASS, line):
             yield from _unescaped(match[1])
-        elif (match := re.fullmatch(_USERINFO, line)) and not re.match(rf"//|{_PORT}", match[1]):
-            yield match[1]
+        elif match := re.fullmatch(_USERLIST, line):
+            yield match[1].replace('""', '"')
+        else:
+            # A list of users has one in each piece.
+            matches = [re.fullmatch(_USERINFO, each) for each in {line, *line.split(",")}]
+            for match in filter(None, matches) if re.match(_USERINFO, line) else ():
+                if not re.match(rf"//|{_PORT}", match[1]):
+                    yield match[1]
 
 
 def passwords(text: str) -> Iterator[str]:
     """Return the passwords in URLs, connection strings and headers, as they are written."""
-    for match in re.finditer(_PAIR, text) if re.search(_SEPARATOR, text) else ():
-        if re.search(_SENSITIVE, match[1]):
-            for value in filter(None, _values(match)):
-                if not _is_public(match[1], value, beside_secret=True):
-                    yield value
+    yield from _named_passwords(text)
     if "@" in text:
         # A password may contain blanks that were not escaped.
         whole = {text.strip()} if len(text) <= _ONE_LINE and "\n" not in text.strip() else set()
@@ -272,6 +322,27 @@ def passwords(text: str) -> Iterator[str]:
                 yield from _address_passwords(piece)
     if re.search(r"\s|%20", text):
         yield from _credentials(text)
+
+
+def _named_passwords(text: str) -> Iterator[str]:
+    """Return the values of the settings and members in a text that have the name of a secret."""
+    for match in re.finditer(_NAME, text) if re.search("[:,<]|value", text) else ():
+        # Not an ARN or a URL, which have colons in front.
+        is_pair = not match[0].endswith(":") or text[match.start() - 1 : match.start()] not in {
+            ":",
+            "/",
+        }
+        if is_pair and re.search(_ENDS_SENSITIVE, match[1]):
+            found = re.compile(_VALUE, re.DOTALL).match(text, match.end())
+            yield from filter(None, _values(found) if found else ())
+    for match in re.finditer(_PAIR, text) if re.search(_SEPARATOR, text) else ():
+        if re.search(_SENSITIVE, match[1]):
+            for value in filter(None, _values(match)):
+                if not _is_public(match[1], value, beside_secret=True):
+                    yield value
+        elif (match.lastindex or _UNQUOTED) < _UNQUOTED:
+            for value in _unescaped_xml(match[match.lastindex or 0]):
+                yield from passwords(value)
 
 
 def has_short_password(text: str) -> bool:
@@ -301,7 +372,7 @@ def _credentials(text: str) -> Iterator[str]:
 
 def _values(match: re.Match[str]) -> set[str]:
     """Return what the value of a pair may be: in quotes, or up to one of the usual delimiters."""
-    group = match.lastindex or 5
+    group = match.lastindex or _UNQUOTED
     is_quoted = bool(_QUOTES[group])
     line = match.string[match.start(group) - is_quoted : match.end() + _REST]
     line = re.split("[\r\n]", line, maxsplit=1)[0]
@@ -309,6 +380,13 @@ def _values(match: re.Match[str]) -> set[str]:
     before_comma, *others = re.split(r",(?=[\w.-]+=)", line, maxsplit=1)
     found = {match[group], rest, rest.split(";")[0], rest.split("&")[0]}
     found |= {before_comma} if others else set()
+    # A value in YAML may have a tag or an anchor, or be a list.
+    found.add(re.sub(r"^(?:[!&][^\s,]*+\s++)+", "", rest).strip("\"' "))
+    # The value of an element in XML ends at a tag.
+    if "</" in line:
+        found.add(line.partition("</")[0].removeprefix("<![CDATA[").removesuffix("]]>"))
+    if line.startswith("["):
+        found |= {each.strip("\"' ") for each in line[1:].partition("]")[0].split(",")}
     found |= {each.partition("</")[0].rstrip(")]}>,;\"' \t") for each in found}
     found |= {each.lstrip("\"'") for each in found} | _unescaped(rest)
     found |= _unescaped(match[group], _QUOTES[group])
@@ -330,11 +408,13 @@ def _address_passwords(address: str) -> Iterator[str]:
     """Return the passwords in the address of a server, with or without a scheme."""
     scheme, has_scheme, rest = address.partition("://")
     if not has_scheme:
-        if not re.match(r"[^\s:]*+:?+(?!\s)", address) or re.match(_URI, address):
+        if not re.match(r"[^\s:]*+:?+(?!\s)", address):
             return
-        rest = address
+        rest = re.sub("^(?:acct|mailto|sips?|urn|xmpp):", "", address)
         if match := re.fullmatch(_ORACLE, address):
             yield match[1] or match[2]
+    if nested := re.match(r"(?s).*[=?&](\w[\w+.-]*+://.*)", rest):
+        yield from _address_passwords(nested[1])
     authority = re.split("[/?#]", rest, maxsplit=1)[0]
     # A password that was not escaped may contain a delimiter: use the last `@` too.
     for userinfo in {authority.rpartition("@")[0], rest.rpartition("@")[0]}:
@@ -356,9 +436,11 @@ def _is_generated(name: str) -> bool:
 
 
 def _generated_words(text: str) -> list[str]:
-    """Return the long words of letters and digits, such as the token in a webhook's address."""
-    words = re.findall(rf"[\w-]{{{_IN_ADDRESS},}}", text)
-    return [each for each in words if re.search(r"\d", each) and re.search("[A-Za-z]", each)]
+    """Return the long words that look generated, such as the token in a webhook's address."""
+    if re.fullmatch(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", text):
+        return []
+    words = re.findall(rf"[\w-]{{{_IN_ADDRESS},}}", re.sub(f"^(?:{_AUTHORITY})", "", text))
+    return [each for each in words if re.search(r"\d[A-Za-z]|[A-Za-z]\d{4}", each)]
 
 
 def is_word(text: str) -> bool:
@@ -369,10 +451,6 @@ def is_word(text: str) -> bool:
 def is_identifier(text: str) -> bool:
     """Return whether a text is an ordinary word, two or three of them, a host or a path."""
     return len(text) <= _LONGEST_PUBLIC and bool(re.fullmatch(_IDENTIFIER, text))
-
-
-def _is_path(text: str) -> bool:
-    return text.startswith("/") and is_identifier(text)
 
 
 def _is_public(name: str, leaf: str, *, beside_secret: bool) -> bool:
@@ -388,7 +466,7 @@ def _is_public(name: str, leaf: str, *, beside_secret: bool) -> bool:
         return not _generated_words(leaf)
     if re.search(_SENSITIVE, name):
         # A path is not a secret, as in sslkey=/etc/ssl/client.key.
-        return _is_path(leaf)
+        return leaf.startswith("/") and is_identifier(leaf)
     return beside_secret and is_identifier(leaf)
 
 
@@ -412,7 +490,9 @@ def _leaves(text: str) -> tuple[list[tuple[str, str]], set[str], list[str]]:
         name, member, depth = todo.pop()
         names.add(name)
         if isinstance(member, _Object):
-            todo += [(key, each, depth) for key, each in member]
+            label = next((each for key, each in member if key.lower() in {"name", "key"}), "value")
+            named = {"value": label if isinstance(label, str) else "value"}
+            todo += [(named.get(key.lower(), key), each, depth) for key, each in member]
         elif isinstance(member, list):
             todo += [(name, each, depth) for each in member]
         elif not isinstance(member, str) or len(member) < MIN_LENGTH:
@@ -489,6 +569,8 @@ def _settings(text: str) -> list[tuple[str, str]]:
 
 def _unquoted(value: str) -> str:
     """Return the value of a setting without its quotes and a comment."""
+    if value.startswith("{") and _members(value):
+        return value
     if match := re.match(_QUOTED, value):
         return match[match.lastindex or 0]
     return value.partition(" #")[0].strip()

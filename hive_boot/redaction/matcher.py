@@ -82,11 +82,15 @@ _GENERATED = re.compile(r"(?=[A-Za-z]{0,3}\d)[A-Za-z0-9]{4}")
 """An anchor that is hardly a word."""
 
 
-_SEPARATORS = ":- "
-"""Separators between the bytes of a value in hex."""
+_SEPARATORS = ": _.-"
+"""Separators between the bytes of a value in hex, or between groups of them."""
 
 
-_BEFORE = 8
+_HEX_AHEAD = 16
+"""Digits that are compared before all of a value in hex is."""
+
+
+_BEFORE = 16
 """Characters before a word in which there can be an escape."""
 
 
@@ -124,13 +128,19 @@ class Word(str):
     __slots__ = ()
 
 
-_LETTER_BEFORE = r"(?<!\\)[A-Za-z](?<!%[0-9A-Fa-f]{2})(?<!\\x[0-9A-Fa-f]{2})(?<!\\u[0-9A-Fa-f]{4})$"
-"""A letter that is not the end of an escape, such as that of a line end."""
+_LETTER = "[A-Za-z]"
+_END_OF_ESCAPE = (
+    r"(?:\[[0-9;]+m|(?:[%=]|%25|\\x)[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}"
+    r"|\\[A-Za-z]|(?:^|\s)-[A-Za-z])$"
+)
+"""End of a line end, a character, a colour, or the name of an option: the word begins behind it."""
 
 
 def _is_inside_word(text: str, start: int, stop: int) -> bool:
+    if re.match(_LETTER, text[stop : stop + 1]):
+        return True
     before = text[max(0, start - _BEFORE) : start]
-    return text[stop : stop + 1].isalpha() or bool(re.search(_LETTER_BEFORE, before))
+    return bool(re.search(f"{_LETTER}$", before)) and not re.search(_END_OF_ESCAPE, before)
 
 
 class _Group(NamedTuple):
@@ -151,7 +161,7 @@ _ENCODED = _Group(_ANCHOR, "[A-Za-z0-9]")
 """Needles with a run of letters and digits, which are searched for in escaped form too."""
 
 
-_DIGITS = _Group(_ANCHOR, "[0-9A-Fa-f: -]")
+_DIGITS = _Group(_ANCHOR, f"[0-9A-Fa-f{_SEPARATORS}]")
 """Needles in hex."""
 
 
@@ -247,12 +257,28 @@ class _AnchorIndex:
 
 def _find_hex(text: str, place: int, needle: str, index: int) -> Iterator[tuple[int, int]]:
     """Yield where bytes start and end in a text in which ``index`` of them are before a place."""
-    separator = "" if text[place + 2] in hexdigits else text[place + 2]
-    width = 2 + len(separator)
-    start = place - index * width
-    stop = start + len(needle) // 2 * width - len(separator)
-    if start >= 0 and text[start:stop].replace(separator, "").lower() == needle:
-        yield start, stop
+    before, behind = needle[: index * 2], needle[index * 2 :]
+    for ahead in (behind[:_HEX_AHEAD], behind):
+        if not _digits(text[place : place + len(ahead) * 3 // 2]).startswith(ahead):
+            return
+    if _digits(text[max(0, place - len(before) * 3 // 2) : place]).endswith(before):
+        yield _pass_digits(text, place, before, -1), _pass_digits(text, place, behind, 1)
+
+
+def _digits(text: str) -> str:
+    return text.translate(_NO_SEPARATORS).lower()
+
+
+_NO_SEPARATORS = str.maketrans("", "", _SEPARATORS)
+
+
+def _pass_digits(text: str, place: int, digits: str, step: int) -> int:
+    """Return the place behind as many hex digits; before them if ``step`` is negative."""
+    left = len(digits)
+    while left:
+        left -= text[place - (step < 0)] in hexdigits
+        place += step
+    return place
 
 
 class _EscapedIndex:

@@ -45,6 +45,10 @@ def as_text(value: object, convert: Callable[[object], str]) -> str:
         return UNPRINTABLE
 
 
+def _has_own_str(value: object) -> bool:
+    return type(value).__str__ is not object.__str__
+
+
 def redacted_object(
     value: object, matcher: Matcher, attributes: dict[str, object] | None = None
 ) -> object:
@@ -55,7 +59,9 @@ def redacted_object(
         matcher: the matcher of the hidden values.
         attributes: its redacted attributes; None if they have no secret, and are left out.
     """
-    str_text, repr_text = as_text(value, str), as_text(value, repr)
+    repr_text = as_text(value, repr)
+    # Without its own method, str() converts the object again to the same text.
+    str_text = as_text(value, str) if _has_own_str(value) else repr_text
     names = {"str_text": matcher.scrub(str_text), "repr_text": matcher.scrub(repr_text)}
     if attributes is None and names == {"str_text": str_text, "repr_text": repr_text}:
         return value
@@ -83,10 +89,10 @@ def exception_texts(exc: BaseException) -> list[str]:
 
 
 def _own_texts(exc: BaseException) -> list[str]:
-    """Return the texts of one exception: message, ``repr``, notes, the line of a SyntaxError."""
+    """Return the texts of one exception: message, ``repr``, notes, attributes, source line."""
     code = [as_text(exc.text, str)] if isinstance(exc, SyntaxError) else []
     notes = [as_text(note, str) for note in _notes(exc)]
-    return [as_text(exc, str), as_text(exc, repr), *notes, *code]
+    return [as_text(exc, str), as_text(exc, repr), *notes, *code, *collect_texts(vars(exc))]
 
 
 def redacted_exception(exc: BaseException, matcher: Matcher) -> BaseException:
@@ -178,7 +184,10 @@ def _members(exc: BaseException) -> Sequence[BaseException]:
 _CONTAINERS = (dict, list, tuple, set, frozenset)
 
 
-_WITHOUT_TEXT = (bool, int, float, complex, type(None), type, TracebackType, range)
+_NUMBERS = (int, float, complex)
+
+
+_WITHOUT_TEXT = (*_NUMBERS, type(None), type, TracebackType, range)
 """Types whose ``repr`` cannot contain a hidden value.
 
 A number can form one together with the text around it: the formatted message is checked too.
@@ -243,6 +252,12 @@ def _bytes_of(value: Any) -> bytes | None:  # noqa: ANN401  (any object)
         return None
 
 
+def _text_of_bytes(value: bytes | bytearray) -> str:
+    """Return bytes as text: as Latin-1, and without the zeros that UTF-16 and UTF-32 contain."""
+    text = value.decode("latin-1")
+    return f"{text}\n{narrow}" if (narrow := text.replace("\0", "")) != text else text
+
+
 def _text_of(value: Any) -> str | None:  # noqa: ANN401  (any object)
     """Return the text of an object that is one in another form, such as a path or a URL."""
     bases = type(value).__mro__[:-1]
@@ -287,9 +302,9 @@ def collect_texts(value: object, *, others: Others = "keep") -> list[str]:
         if isinstance(each, str):
             found.append(each)
         elif isinstance(each, bytes | bytearray):
-            found.append(each.decode("latin-1"))
-        elif type(each) is int and others == "raise":
-            found.append(as_text(each, str))
+            found.append(_text_of_bytes(each))
+        elif others == "raise" and isinstance(each, _NUMBERS) and not isinstance(each, bool):
+            found.append(as_text(each, repr))
         elif id(each) not in seen and not isinstance(each, _WITHOUT_TEXT):
             seen.add(id(each))
             members = _contents(each, others)
@@ -319,7 +334,7 @@ def _object_texts(
         # Only its own attributes are searched: it may refer to all objects of the application.
         return []
     texts = [as_text(value, repr)]
-    if type(value).__str__ is not object.__str__:
+    if _has_own_str(value):
         texts.append(as_text(value, str))
     return texts
 
@@ -329,7 +344,7 @@ def _known_texts(value: object) -> list[str]:
     if any(_has_methods(value, name) for name in _OPAQUE):
         return []
     if (buffer := _bytes_of(value)) is not None:
-        return [buffer.decode("latin-1")]
+        return [_text_of_bytes(buffer)]
     if (text := _text_of(value)) is not None:
         return [text]
     kind = type(value).__qualname__
@@ -379,8 +394,8 @@ class _StructureCopier:
         """Return a redacted copy of ``value``."""
         if isinstance(value, str):
             return self._matcher.scrub(value)
-        if type(value) is int and self._others == "raise":
-            text = as_text(value, str)
+        if isinstance(value, _NUMBERS) and self._others == "raise":
+            text = as_text(value, repr)
             redacted = self._matcher.scrub(text)
             return value if redacted is text else redacted
         if isinstance(value, _WITHOUT_TEXT):
@@ -425,7 +440,10 @@ class _StructureCopier:
         return shown if is_complete or self._others == "convert" else _plain(value, redacted)
 
     def _redacted_bytes(self, value: bytes | bytearray) -> bytes:
-        return self._matcher.scrub(value.decode("latin-1")).encode("latin-1")
+        text = self._matcher.scrub(value.decode("latin-1"))
+        narrow = text.replace("\0", "")
+        redacted = self._matcher.scrub(narrow)
+        return (text if redacted is narrow else redacted).encode("latin-1")
 
     def _rebuild_text(self, value: Any, text: str) -> Any:  # noqa: ANN401  (the same)
         """Return an object of the same class with the redacted text; the text if it fails."""

@@ -10,7 +10,13 @@ from reprlib import repr as cut
 from string import hexdigits
 from typing import TYPE_CHECKING
 
-from hive_boot.redaction.embedded import MIN_LINE, distinctive_lines, embedded_secrets, is_word
+from hive_boot.redaction.embedded import (
+    MIN_LINE,
+    base64_decoded,
+    distinctive_lines,
+    embedded_secrets,
+    is_word,
+)
 from hive_boot.redaction.matcher import Hex, Unescaped, Word
 
 if TYPE_CHECKING:
@@ -68,13 +74,21 @@ def encoded_variants(value: str | bytes, shortest: int = 1) -> set[str]:
 
 
 def _texts(value: str | bytes) -> set[str]:
-    """Return the value as text, if it is UTF-8: unchanged, stripped, and with real line ends."""
+    """Return the value as text, if it is UTF-8: unchanged, stripped, and decoded."""
     try:
         text = value if isinstance(value, str) else value.decode()
     except UnicodeDecodeError:
         return set()
     # A key in a variable often has its line ends escaped, and the program unescapes them.
-    return {text, text.strip(), text.replace("\\n", "\n")}
+    found = {text, text.strip(), text.replace("\\n", "\n")}
+    if len(text) <= _LONG:
+        found |= {base64_decoded(text)} - {""}
+        if "%" in text and any(each in text.upper() for each in ("%22", "%3A", "%3D")):
+            from urllib.parse import unquote_plus  # noqa: PLC0415  (loaded only for values that need it)
+
+            # A parameter of a URL may be a connection string.
+            found.add(unquote_plus(text))
+    return found
 
 
 def _decodings(value: str | bytes) -> set[str]:

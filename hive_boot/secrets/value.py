@@ -26,7 +26,7 @@ _DISPLAYS = frozenset({"logging", "loguru", "rich", "structlog"})
 """Packages that format an object only to show it."""
 
 
-_CONVERTERS = frozenset({"psycopg", "sqlalchemy", "urllib"})
+_CONVERTERS = frozenset({"http", "httpx", "httpx2", "psycopg", "sqlalchemy", "urllib"})
 """Packages that accept any object, and send its ``str`` to a server."""
 
 

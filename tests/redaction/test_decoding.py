@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shlex
 from functools import partial
 from unicodedata import normalize
@@ -95,6 +96,10 @@ DOUBLED = {
     "old JavaScript": "it's-Fine/%u00E9%22012345",
     "Latin-1 in a URL": "it's-Fine/%E9%22012345",
     "UTF-8 read as Latin-1": "it's-Fine/\u00c3\u00a9\"012345",
+    "HTML5": "it&apos;s-Fine&sol;&eacute;&quot;012345",
+    "HTML with zeros": "it&#0039;s-Fine&#x00002F;&#00233;&#34;012345",
+    "CSS": "it\\000027s-Fine\\00002f\\0000e9\\000022012345",
+    "regular expression": re.escape("it's-Fine/\u00e9\"012345"),
     "decomposed": normalize("NFD", "it's-Fine/\u00e9\"012345"),
     "decomposed in JSON": "it's-Fine/e\\u0301\\\"012345",
     "decomposed in a URL": "it's-Fine%2fe%cc%81%22012345",
@@ -119,15 +124,25 @@ def test_each_kind_of_escape_is_found() -> None:
 def test_hex_and_identifiers_are_found_in_either_case() -> None:
     """Bytes with separators between them, and UUIDs in the other case, are hidden."""
     raw = b"fake-value-0123"
-    for separator in (":", "-", " "):
-        for written in (raw.hex(separator), raw.hex(separator).upper()):
-            with case(written):
-                assert shown(f"<{written}>", raw.decode()) == f"<{MASK}>"
+    for separator in (":", "-", " ", "_", "."):
+        for group in (1, 2, -2, 4, -4):
+            for written in (raw.hex(separator, group), raw.hex(separator, group).upper()):
+                with case(written):
+                    assert shown(f"<{written}>", raw.decode()) == f"<{MASK}>"
+                    assert shown(f"<{written[:-1]}>", raw.decode()) == f"<{written[:-1]}>"
     identity = "6BA7B810-9DAD-11D1-80B4-00C04FD430C8"
     for value in (identity, identity.lower()):
         for written in (identity, identity.lower(), identity.replace("-", "").lower()):
             with case(value, written):
                 assert shown(f"<{written}>", value) == f"<{MASK}>"
+
+
+def test_a_blank_and_a_line_end_have_escapes_of_their_own() -> None:
+    """Mail headers write an underscore for a blank, regular expressions a backslash before all."""
+    assert shown("=?utf-8?q?fake=27value_0123?=", "fake'value 0123") == f"=?utf-8?q?{MASK}?="
+    value = "fake\nvalue\t0123"
+    for written in (re.escape(value), re.escape(repr(value))[1:-1]):
+        assert shown(f"<{written}>", value) == f"<{MASK}>"
 
 
 def test_a_value_without_a_run_is_found_at_the_beginning_of_a_text() -> None:

@@ -5,6 +5,8 @@ import re
 import string
 from base64 import b64encode
 from collections.abc import Callable
+from html import escape
+from textwrap import wrap
 from urllib.parse import quote
 
 from hypothesis import given, settings
@@ -17,6 +19,11 @@ from tests.redaction.log_output import shown
 
 PASS = "fake-pass-0123"
 BASIC = b64encode(b"app-rw:fake-pass-0123").decode()
+PASS_64 = b64encode(PASS.encode()).decode()
+KEY_BEGIN, KEY_END = "-----BEGIN " + "FAKE KEY-----", "-----END " + "FAKE KEY-----"
+DOCUMENT = json.dumps(
+    {"password": PASS, "client_email": "robot@orders.example", "region": "eu-central-1"}
+)
 
 COMPOSITES: dict[str, tuple[str, str, str]] = {
     "a backslash before a quote": (
@@ -466,6 +473,151 @@ COMPOSITES: dict[str, tuple[str, str, str]] = {
         PASS,
         "app_readwrite",
     ),
+    "base64 of a key": (
+        b64encode(f"{KEY_BEGIN}\nRkFLRS9saW5lK29uZS8wMTIz\n{KEY_END}\n".encode()).decode(),
+        "RkFLRS9saW5lK29uZS8wMTIz",
+        "",
+    ),
+    "base64 of a document, in lines": (
+        "\n".join(wrap(b64encode(DOCUMENT.encode()).decode(), 76)),
+        PASS,
+        "robot@orders.example eu-central-1",
+    ),
+    "base64 without its end": (b64encode(b"app_rw:fake-pass-0123").decode().rstrip("="), PASS, ""),
+    "base64 in .npmrc": (
+        f"//npm.internal/:username=orders-robot\n//npm.internal/:_password={PASS_64}\n",
+        PASS,
+        "orders-robot",
+    ),
+    "base64 in a parameter": (
+        f"bigquery://orders/d?credentials_base64={b64encode(DOCUMENT.encode()).decode()}",
+        PASS,
+        "orders robot@orders.example",
+    ),
+    "base64 in a member": (
+        json.dumps({".dockerconfigjson": b64encode(DOCUMENT.encode()).decode()}),
+        PASS,
+        "robot@orders.example",
+    ),
+    "base64 in LDIF": (f"dn: cn=orders\nuserPassword:: {PASS_64}\n", PASS_64, "orders"),
+    "a connection string in a URL": (
+        "mssql+pyodbc:///?odbc_connect="
+        + quote("SERVER=db.internal;UID=app_rw;PWD={fa;ke}}pass-01}", safe=""),
+        "fa;ke}pass-01",
+        "db.internal app_rw",
+    ),
+    "a connection string in a member": (
+        json.dumps({"url": f"mssql:///?odbc_connect={quote('UID=app_rw;PWD=fake:pass-0123')}"}),
+        "fake:pass-0123",
+        "app_rw",
+    ),
+    "a connection string in XML": (
+        '<add name="Orders" connectionString="Server=db;User Id=app_rw;Password=fake-pass-0123;"/>',
+        PASS,
+        "Orders app_rw",
+    ),
+    "entities in XML": (
+        '<Resource username="app_readwrite" password="fake&amp;pass&#45;0123"/>',
+        "fake&pass-0123",
+        "app_readwrite",
+    ),
+    "an escaped document": (quote(DOCUMENT), PASS, "robot@orders.example"),
+    "environment in Kubernetes": (
+        "env:\n- name: DB_PASSWORD\n  value: fake-pass-0123\n- name: HOST\n  value: db.internal\n",
+        PASS,
+        "db.internal DB_PASSWORD",
+    ),
+    "environment in JSON": (
+        '[{"name": "DB_PASSWORD", "value": "correcthorse"}, {"name": "TYPE", "value": "a/jsonld"}]',
+        "correcthorse",
+        "DB_PASSWORD a/jsonld",
+    ),
+    "Hadoop": (
+        "<property><name>fs.secret.key</name><value>fake/key+0123</value></property>",
+        "fake/key+0123",
+        "",
+    ),
+    "NuGet": (
+        '<add key="Username" value="orders-bot"/><add key="Password" value="fake-pass-0123"/>',
+        PASS,
+        "orders-bot",
+    ),
+    "PHP": (
+        "define('DB_USER', 'app_readwrite');\ndefine('AUTH_KEY', 'fake;key 0123');",
+        "fake;key 0123",
+        "app_readwrite",
+    ),
+    "headers as bytes": (
+        "[(b'accept', b'text/plain'), (b'x-api-key', b'fake-key-0123')]",
+        "fake-key-0123",
+        "text/plain",
+    ),
+    "Erlang": ('{user, "app_rw"}, {password, "fake-pass-0123"}', PASS, "app_rw"),
+    "Go": ("{User:app_readwrite Password:fake-pass-0123 Host:db.internal}", PASS, "app_readwrite"),
+    "a header without a blank": ("X-Api-Key:fake-key-0123", "fake-key-0123", "X-Api-Key"),
+    "properties of a mechanism": (
+        "mongodb://h/?authMechanismProperties=AWS_SESSION_TOKEN:fake-token-0123",
+        "fake-token-0123",
+        "authMechanismProperties",
+    ),
+    "YAML, tag": ("key: &it !vault fake-key-0123\nuser: app_rw\n", "fake-key-0123", "app_rw"),
+    "YAML, list in a line": (
+        "tokens: [fake-token-0123, 'fake-token-4567']\n",
+        "fake-token-4567",
+        "",
+    ),
+    "a list of users": (
+        "orders:$apr1$fake0123$abcdefgh,admin:$2y$05$fakefake0123",
+        "$apr1$fake0123$abcdefgh",
+        "",
+    ),
+    "PgBouncer": ('"app_readwrite" "fake ""pass"" 01"\n', 'fake "pass" 01', "app_readwrite"),
+    "lines with two words": (
+        "bind 127.0.0.1\nrequirepass fake-pass-0123\nmasterauth fake-auth-0123\n",
+        "fake-auth-0123",
+        "127.0.0.1",
+    ),
+    "SIP": ("sip:orders:fake-pass-0123@pbx.internal", PASS, "pbx.internal"),
+    "an element with an attribute": (
+        '<w:Username>app_rw</w:Username><w:Password Type="text">fake-pass-0123</w:Password>',
+        PASS,
+        "app_rw",
+    ),
+    "an element without escapes": (
+        "<user>app_rw</user><password><![CDATA[fake<pass>0123]]></password>",
+        "fake<pass>0123",
+        "app_rw",
+    ),
+    "a property list": (
+        "<key>User</key><string>app_rw</string><key>Password</key><string>fake-pass-0123</string>",
+        PASS,
+        "app_rw",
+    ),
+    "a URL in a URL": (
+        "https://h.example/?dsn=" + quote("postgres://app_rw:fake-pass-0123@db.internal/o"),
+        PASS,
+        "h.example db.internal app_rw",
+    ),
+    "curl": ("curl -u orders-robot:fake-pass-0123 https://h", PASS, "orders-robot"),
+    "docker login": ("docker login -u orders-robot -p fake-pass-0123 h", PASS, "orders-robot"),
+    "keytool": ("-keypass fake-key-0123 -storepass fake-store-0123", "fake-store-0123", "-keypass"),
+    "several keys": ("fake-key-0123456,fake-key-7890123", "fake-key-7890123", ""),
+    "several keys in lines": ("fake-key-0123\nfake-key-4567\n", "fake-key-0123", ""),
+    "a webhook": (
+        "https://hooks.example/services/T00FAKE/B00FAKE/XXXXfake0123456789abcdef",
+        "XXXXfake0123456789abcdef",
+        "https://hooks.example /services/T00FAKE/",
+    ),
+    "a webhook with an at sign": (
+        "https://orders.example/hook/fake@fake/fake0123456789abcdef0123456789ab/x",
+        "fake0123456789abcdef0123456789ab",
+        "orders.example",
+    ),
+    "kubeconfig with a key": (
+        f"users:\n- user:\n    client-key-data: {PASS_64}\ncurrent-context: admin@orders-cluster\n",
+        PASS,
+        "admin@orders-cluster",
+    ),
     "escaped nl": (
         "user=app_readwrite\\npassword=fake-pass-0123\\nhost=db.internal",
         PASS,
@@ -485,6 +637,7 @@ def test_a_secret_inside_a_composite_is_hidden_and_its_neighbours_are_shown() ->
 
 
 SHOWN: list[tuple[str, str]] = [
+    ("host=db sslpassword='' user=app_rw sslmode=verify-full", "user=app_rw sslmode=verify-full"),
     ("postgresql://orders_service_readwrite:fake-pass-0123@db/o", "orders_service_readwrite"),
     ("postgresql://orders_service_rw_2024@db.internal/orders", "db.internal"),
     ("https://orders-service-readwrite@h.example/1", "orders-service-readwrite"),
@@ -494,6 +647,25 @@ SHOWN: list[tuple[str, str]] = [
     ('{"password": "fake-pass-0123", "ssl_key": "/etc/ssl/client.key"}', "/etc/ssl/client.key"),
     ('{"password": "fake-pass-0123", "rate": 12345678.25}', "12345678.25"),
     ("environment: production\npassword: fake-pass-0123\n", "environment: production"),
+    (
+        '{"password": "fake-pass-0123", "Expiration": "2026-01-01T00:00:00Z"}',
+        "2026-01-01T00:00:00Z",
+    ),
+    ('{"password": "fake-pass-0123", "rotated": "2026-12-31"}', "2026-12-31"),
+    ('{"password": "fake-pass-0123", "contact": "robot@orders.example"}', "robot@orders.example"),
+    (
+        '{"clientSecret": "fake-pass-0123", "tenantId": "6ba7b810-9dad-11d1-80b4-00c04fd430c8"}',
+        "6ba7b810-9dad-11d1-80b4-00c04fd430c8",
+    ),
+    (
+        '{"password": "fake-pass-0123", "host": "orders.cluster-c1a2b3d4e5f6.eu.rds.example.com"}',
+        "orders.cluster-c1a2b3d4e5f6.eu.rds.example.com",
+    ),
+    ('{"password": "fake-pass-0123", "user": "orders_service_rw_2024"}', "orders_service_rw_2024"),
+    ('{"password": "fake-pass-0123", "password_policy": "strong-policy"}', "strong-policy"),
+    ("arn:aws:secretsmanager:eu-central-1:0123:secret:orders-prod-AbCdEf", "orders-prod-AbCdEf"),
+    ("https://api.orders.example/v1/orders-service-readwrite", "orders-service-readwrite"),
+    ("GenieKey fake-4f3e2d1c-0123", "GenieKey"),
     ("contact: mailto:somebody-else@orders.example", "somebody-else"),
     ("image: library/orders-service@sha256:fake", "orders-service"),
 ]
@@ -542,8 +714,20 @@ def test_a_value_that_is_a_word_is_masked_only_as_a_whole_word() -> None:
     for text in ("postgres", "as postgres.", "'postgres'", "PGPASSWORD=postgres", "postgres_1"):
         for value in ("postgres", "mysql://u:postgres@h"):
             assert shown(text, value) == text.replace("postgres", MASK)
-    for before in (r"\n", "%2f", r"\x0a", r"\u000a", "&quot;", "\n", "9", "%25%32%66"):
-        assert shown(f"{before}postgres{before}", "postgres").startswith(f"{before}{MASK}")
+    escapes = (
+        r"\n",
+        "%2f",
+        r"\x0a",
+        r"\u000a",
+        r"\U0000000a",
+        "&quot;",
+        "\n",
+        "%25%32%66",
+        "%252f",
+    )
+    colours = ("\x1b[35m", r"\x1b[1;31m", r"\u001b[0m")
+    for before in (*escapes, *colours, "9", "=3D", "-p", "psql -p", "\u5bc6"):
+        assert shown(f"{before}postgres {before}", "postgres").startswith(f"{before}{MASK}")
     assert shown("<%70ostgres>", "postgres") == f"<{MASK}>"
 
 
@@ -561,6 +745,22 @@ FORMATS: list[Callable[[str], str]] = [
     lambda text: json.dumps({"auths": {"h": {"auth": b64encode(f"app:{text}".encode()).decode()}}}),
     lambda text: "db:5432:orders:app:{}".format(re.sub(r"([\\:])", r"\\\1", text)),
     lambda text: f"api-key={quote(text)},x-scope=orders",
+    lambda text: b64encode(json.dumps({"user": "app", "password": text}).encode()).decode(),
+    lambda text: quote(json.dumps({"password": text})),
+    lambda text: "CONFIG={}\nMODE=on\n".format(json.dumps({"password": text})),
+    lambda text: (
+        "x:///?odbc=" + quote("UID=a;PWD={{{}}};".format(text.replace("}", "}}")), safe="")
+    ),
+    lambda text: f"https://h/?dsn={quote(f'postgres://app:{quote(text)}@h/d')}",
+    lambda text: f'<user>app</user><w:Password Type="x">{escape(text)}</w:Password>',
+    lambda text: f'<add key="Password" value="{escape(text)}"/>',
+    lambda text: "<add connection=\"User Id=a;Password='{}';\"/>".format(
+        escape(text.replace("'", "''"))
+    ),
+    lambda text: '"app" "{}"'.format(text.replace('"', '""')),
+    lambda text: "define('DB_PASSWORD', '{}');".format(re.sub(r"([\\'])", r"\\\1", text)),
+    lambda text: repr([("user", "app"), (b"x-api-key", text.encode())]),
+    lambda text: 'machine h login u password "{}"'.format(re.sub(r'([\\"])', r"\\\1", text)),
 ]
 
 

@@ -20,7 +20,8 @@ import httpx
 import pytest
 
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matcher import MASK
+from hive_boot.redaction.matcher import MASK, Matcher
+from hive_boot.redaction.scrub import redacted_object
 from tests.fixtures.cases import case
 from tests.redaction.log_output import VALUE, Client, Json, new_log, start
 from tests.support import run_child
@@ -204,6 +205,17 @@ def test_an_object_is_converted_once() -> None:
                 shown = getattr(handler, "shown", "") + stream.getvalue()
                 assert VALUE not in shown
                 assert MASK in shown
+
+
+def test_an_object_with_one_text_is_converted_once() -> None:
+    """The replacement of an object without a `__str__` of its own has the same text twice."""
+    matcher = Matcher(lambda: [VALUE])
+    for row, conversions in ((Row(), 1), (Both(), 2)):
+        Row.conversions = 0
+        shown = redacted_object(row, matcher)
+        assert Row.conversions == conversions
+        assert MASK in str(shown)
+        assert MASK in repr(shown)
 
 
 @pytest.mark.usefixtures("redaction")

@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import enum
 import http.client
+import json
 import os
 import pathlib
 import types
@@ -128,6 +129,7 @@ OTHERWISE: dict[str, tuple[Callable[[], Any], Any]] = {
     ),
     "cookies of http": (lambda: SimpleCookie(f"key={VALUE}")["key"], dict(Morsel())),
     "a list with a label": (lambda: Labelled(["a"]), ["a"]),
+    "array of characters": (lambda: array.array("u", VALUE), MASK.encode()),
     "array": (lambda: array.array("B", VALUE.encode()), MASK.encode()),
     "member of an enumeration": (lambda: Kind.KEY, f"<Kind.KEY: '{MASK}'>"),
 }
@@ -250,6 +252,48 @@ def test_a_number_that_is_a_secret_becomes_a_text(closed: Redaction) -> None:
     assert shown == {"pin": MASK, "n": [True, f"-{MASK}", 47, 1.5, 10**5000]}
     assert redact(pin) == MASK
     assert redact({pin: 47}) == {MASK: 47}
+
+
+class Number(int):
+    """A number of a class of an application."""
+
+
+class Code(enum.IntEnum):
+    """Numbers with names."""
+
+    PIN = 4711008151
+
+
+def test_a_number_of_any_class_is_hidden(closed: Redaction) -> None:
+    """A number in a JSON document may be a float; a class of numbers shows it as well."""
+    closed.open()
+    closed.register([Secret("A", '{"pin": 4711008151, "token": 4829157364.0123}')])
+    shown = redact([Number(4711008151), Code.PIN, 4829157364.0123, -4829157364.0123, 1.5, True])
+    assert "4711008151" not in repr(shown)
+    assert shown[2:] == [MASK, f"-{MASK}", 1.5, True]
+
+
+def test_wide_characters_are_hidden(redaction: Redaction) -> None:
+    """Drivers encode tokens as UTF-16; bytes with a value in it become narrow."""
+    assert redaction
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        for before in (b"", b"\x00", b"abc"):
+            with case(encoding, before):
+                raw = before + VALUE.encode(encoding)
+                assert MASK.encode() in redact(raw)
+                assert VALUE.encode() not in redact({"k": [raw]})["k"][0].replace(b"\0", b"")
+    other = "other".encode("utf-16")
+    assert redact(other) is other
+
+
+def test_an_attribute_of_an_exception_is_hidden(redaction: Redaction) -> None:
+    """Errors of parsers have the document as an attribute, which their message does not show."""
+    assert redaction
+    failed = json.JSONDecodeError("no value", f"{{{VALUE}", 0)
+    shown = redact(failed)
+    assert str(shown) == str(failed)
+    assert VALUE not in repr(vars(shown))
+    assert failed.doc == f"{{{VALUE}"
 
 
 def test_the_environment_is_not_changed(

@@ -4,10 +4,12 @@ import json
 import logging
 import warnings
 from collections.abc import Callable
+from http.cookies import SimpleCookie
 from pathlib import Path
 from urllib.parse import urlencode
 
 import anyio
+import httpx
 import pytest
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import URL
@@ -42,6 +44,11 @@ def matched(value: object) -> bool:
     return False
 
 
+def cookie() -> None:
+    """Set a cookie to a secret."""
+    SimpleCookie()["key"] = KEY  # type: ignore[assignment]
+
+
 MISTAKES: dict[str, Callable[[], object]] = {
     "f-string": lambda: f"Bearer {KEY}",
     "f-string with a width": lambda: f"{KEY:>40}",
@@ -59,6 +66,9 @@ MISTAKES: dict[str, Callable[[], object]] = {
     "SQLAlchemy's text of a URL": lambda: url().render_as_string(hide_password=False),
     "SQLAlchemy's arguments": lambda: url().translate_connect_args(),
     "psycopg's connection string": lambda: make_conninfo(password=KEY),  # type: ignore[arg-type]
+    "query of httpx": lambda: httpx.URL("http://h", params={"key": KEY}),
+    "form of httpx": lambda: httpx.Request("POST", "http://h", data={"key": KEY}),
+    "cookie": cookie,
     "query of a URL": lambda: urlencode({"key": KEY}),
     "match statement": lambda: matched(KEY),
 }

@@ -98,9 +98,9 @@ class ShutdownController:
         return max(self.delay, self._grace_period)
 
     def prepare(self) -> None:
-        """Load what a forced exit needs; called when the run is ready.
+        """Load what a forced exit and a report need; called when the run is ready.
 
-        A stop must not depend on a file that can be opened.
+        Neither must depend on a file that can be opened.
         """
         if self.stopping.is_set():
             # Only the run of another owner becomes ready after the request: its start continues.
@@ -230,6 +230,12 @@ class ShutdownController:
             self._cancel(self.timeout)
 
 
+def _import_late() -> None:
+    """Import what no start needs, and what a process without free descriptors may need."""
+    from hive_boot.lifecycle import forced_exit  # noqa: F401, PLC0415  (after the start)
+    from hive_boot.redaction import scrub  # noqa: F401, PLC0415  (same)
+
+
 class ExitWatchdog:
     """Watchdog thread that ends the process at a deadline, even if the main thread is blocked.
 
@@ -274,7 +280,10 @@ class ExitWatchdog:
 
     def prepare(self) -> None:
         """Import what the exit needs: at the deadline it may be impossible to open a file."""
-        self._deadlines.put(math.inf)
+        if self._threads:
+            self._deadlines.put(math.inf)
+        else:
+            _import_late()
 
     def cancel(self) -> None:
         """Cancel the exit, and wait for the threads; after the deadline, wait for the exit.
@@ -318,7 +327,7 @@ class ExitWatchdog:
                 else:
                     # If it fails, the deadline stays: the second thread ends the process.
                     with suppress(Exception):
-                        from hive_boot.lifecycle import forced_exit  # noqa: F401, PLC0415  (after the start)
+                        _import_late()
         self._must_exit = not self._only_at_exit or is_exiting()
         self._decided.set()
         if self._must_exit:

@@ -58,7 +58,7 @@ _NO_ESCAPE = "[A-Za-z0-9_-]*"
 """Characters with which no escape begins."""
 
 _CUT = "..."
-"""What a value has that was shortened; no encoder escapes it."""
+"""Mark in a value that was shortened; no encoder escapes it."""
 
 _LONGEST = 12
 """Characters of the usual escapes, at most."""

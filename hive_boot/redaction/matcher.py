@@ -64,10 +64,10 @@ _WHOLE = 16
 """Maximum number of needles that a text is searched for by their anchors, not by a character."""
 
 
-_WORTH_RARE, _WORTH = 2, 6
-"""Number of needles that are worth a character, one of the rarest or another one.
+_WORTH = 6
+"""Number of needles that are worth a character that is not one of the rarest.
 
-Many lines have another character, and then it has to be examined what is behind it.
+Many lines have such a character, and then it has to be examined what is behind it.
 """
 
 
@@ -88,6 +88,10 @@ _SEPARATORS = ": _.-"
 
 _HEX_AHEAD = 16
 """Digits that are compared before all of a value in hex is."""
+
+
+_KNOWN = 1000
+"""Maximum number of texts without a needle that are remembered."""
 
 
 _BEFORE = 16
@@ -212,9 +216,13 @@ class _AnchorIndex:
 
     @property
     def beginning(self) -> str:
-        """Beginning of all anchors: fewer lines have a whole anchor than its first character."""
+        """Beginning of all anchors: fewer lines have a whole anchor than its first character.
+
+        One of the rarest characters is found in less time, and hardly ever.
+        """
         known = self._open()
-        return self.first + next(iter(known)) if len(known) == 1 else self.first
+        is_whole = len(known) == 1 and self.first not in _RARE[0]
+        return self.first + next(iter(known)) if is_whole else self.first
 
     def remove(self, needles: Collection[_Key], rest: str) -> None:
         """Remove needles with an anchor."""
@@ -479,12 +487,13 @@ class Matcher:
             ignored. Two threads may call it at the same time.
     """
 
-    __slots__ = ("_built", "_index", "_needles")
+    __slots__ = ("_built", "_clean", "_index", "_needles")
 
     def __init__(self, needles: Callable[[], Iterable[str]]) -> None:
         self._needles = needles
         self._built: dict[str, _NeedleIndex] = {}
         self._index: _NeedleIndex | None = None
+        self._clean: set[str] = set()
 
     @property
     def is_built(self) -> bool:
@@ -502,6 +511,8 @@ class Matcher:
         """Add and remove needles of a matcher that is built; the added ones are found at once."""
         index = self.build()
         index.add(added)
+        # Another thread may still add a text to the old set, which was examined before.
+        self._clean = set()
         index.remove(removed)
 
     def is_clean(self, text: str) -> bool:
@@ -510,6 +521,17 @@ class Matcher:
             if first in text and not index.are_absent(text):
                 for _ in index.spans(text):
                     return False
+        return True
+
+    def is_known_clean(self, text: str) -> bool:
+        """Return the same for a text that is often the same; it is examined once."""
+        known = self._clean
+        if text not in known:
+            if not self.is_clean(text):
+                return False
+            if len(known) >= _KNOWN:
+                known.clear()
+            known.add(text)
         return True
 
     def scrub(self, text: str) -> str:
@@ -575,7 +597,7 @@ def _choose_beginnings(texts: Collection[Head], whole: int) -> list[str]:
     # Two decimal digits are the same in either case.
     decimal = [each for each in every if len(each) > 1 and each.isdigit()]
     for beginnings in (*_RARE, decimal, every):
-        worth = _WORTH_RARE if beginnings is _RARE[0] else _WORTH
+        worth = 1 if beginnings is _RARE[0] else _WORTH
         while left:
             sample = left[:_SAMPLE]
             counts = {each: sum([each in text for text in sample]) for each in beginnings}

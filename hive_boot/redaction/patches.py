@@ -42,13 +42,13 @@ def call_handlers(before: Callable[..., None], switch: EnabledFlag) -> Callable[
     another library's wrapper of this function.
     """
     handlers = _Handlers(are_covered=_is_stdlib_logging(before))
-    references = handlers.references
+    references, usual = handlers.references, logging.Logger
 
     def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
         if (
-            not (references and references[-1] is handlers.newest and handlers.are_covered)
-            or type(self) is not logging.Logger
-            or logging.Logger.callHandlers is not callHandlers
+            not (references and references[-1] is handlers.newest_covered)
+            or type(self) is not usual
+            or usual.callHandlers is not callHandlers
         ) and switch.on:
             covered = handlers.check_covered() and _uses_handlers_only(type(self))
             if not covered or logging.Logger.callHandlers is not callHandlers:
@@ -78,27 +78,30 @@ class _Handlers:
 
     Attributes:
         references: logging's own list of weak references; a new handler is the last.
-        newest: the last reference at the latest check.
-        are_covered: whether no handler has its own ``handle`` or ``filter``.
+        newest_covered: the last reference at the latest check, if no handler has its own
+            ``handle`` or ``filter``.
     """
 
-    __slots__ = ("are_covered", "newest", "references")
+    __slots__ = ("_are_covered", "_newest", "newest_covered", "references")
 
     def __init__(self, *, are_covered: bool) -> None:
         self.references: list[Any] = logging._handlerList  # type: ignore[attr-defined]  # noqa: SLF001  (no public API)
-        self.newest: object = self  # not a reference, so the first call checks
-        self.are_covered = are_covered
+        # Not a reference, so the first call checks.
+        self._newest: object = self
+        self.newest_covered: object = self
+        self._are_covered = are_covered
 
     def check_covered(self) -> bool:
         """Check whether all handlers are covered, again only after a handler was added."""
         newest = self.references[-1] if self.references else None
-        if newest is not self.newest:
-            self.are_covered = self.are_covered and all(
+        if newest is not self._newest:
+            self._are_covered = self._are_covered and all(
                 map(_is_covered, _all_handlers(self.references))
             )
-            # Assigned last: another thread that compares it must find the result of the check.
-            self.newest = newest
-        return self.are_covered
+            # Assigned last: another thread that compares them must find the result of the check.
+            self.newest_covered = newest if self._are_covered else self
+            self._newest = newest
+        return self._are_covered
 
 
 def _all_handlers(references: list[Any]) -> set[logging.Handler]:
@@ -117,8 +120,18 @@ def _is_covered(handler: logging.Handler) -> bool:
     return (
         kind.handle in {logging.Handler.handle, logging.NullHandler.handle}
         and kind.filter is logging.Handler.filter
-        and vars(handler).keys().isdisjoint({"handle", "filter"})
+        and _is_method(handler.handle, kind.handle)
+        and _is_method(handler.filter, kind.filter)
     )
+
+
+def _is_method(bound: Any, function: object) -> bool:  # noqa: ANN401  (any callable)
+    """Check whether an attribute of an object is the method of its class.
+
+    vars() of the object would show it too, but Python (since 3.11) then reads all of its attributes
+    more slowly.
+    """
+    return getattr(bound, "__func__", None) is function
 
 
 def _is_stdlib_logging(function: Callable[..., Any]) -> bool:
@@ -136,8 +149,17 @@ def handler_filter(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     is_stdlib, plain = _is_stdlib_logging(before), registry.PLAIN_HANDLERS
 
     def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
-        own = self.__dict__
-        is_plain = type(self) in plain and "emit" not in own and "format" not in own
+        kind: Any = type(self)
+        is_plain = kind in plain
+        try:
+            # As in _is_method(), without a call.
+            is_plain = (
+                is_plain
+                and self.emit.__func__ is kind.emit  # type: ignore[attr-defined]
+                and self.format.__func__ is kind.format  # type: ignore[attr-defined]
+            )
+        except AttributeError:
+            is_plain = False
         if is_plain and is_stdlib and not self.filters:
             return True
         try:
@@ -172,9 +194,10 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
                 plain = formatter
             else:
                 custom = formatter
-                if switch.on and type(record) is usual and _is_simple(record):
+                texts = _long_texts(record) if switch.on and type(record) is usual else None
+                if texts is not None:
                     written = before(self, record)
-                    if type(written) is str and _are_clean(written, record):
+                    if type(written) is str and _are_clean(written, texts):
                         return written
             record = _formatted_record(record, is_plain=is_plain) if switch.on else record
         written = before(self, record)
@@ -193,34 +216,32 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     return format
 
 
-def _is_simple(record: logging.LogRecord) -> bool:
-    """Return whether a record has only texts and numbers."""
-    if record.exc_info or record.exc_text or record.stack_info:
-        return False
-    args = record.args if type(record.args) is tuple else (record.args,)
-    kinds = set(map(type, args))
-    kinds.add(type(record.msg))
-    if len(record.__dict__) > len(_ATTRIBUTES):
-        for name, value in record.__dict__.items():
-            if name not in _ATTRIBUTES:
-                kinds |= {type(name), type(value)}
-    return kinds <= _SIMPLE
-
-
-def _are_clean(written: str, record: logging.LogRecord) -> bool:
-    """Return whether a text has no secret, and neither have those of which it shows a part."""
-    args = record.args if type(record.args) is tuple else (record.args,)
-    texts: list[object] = [record.msg, *args]
+def _long_texts(record: logging.LogRecord) -> list[str] | None:
+    """Return the texts of a record that can have a secret; None if it has other objects."""
+    args = record.args or ()
+    if record.exc_info or record.exc_text or record.stack_info or type(args) is not tuple:
+        return None
+    values: tuple[Any, ...] = (record.msg, *args)
     if len(record.__dict__) > len(_ATTRIBUTES):
         for item in record.__dict__.items():
             if item[0] not in _ATTRIBUTES:
-                texts += item
-    for text in texts:
-        if type(text) is str and len(text) >= MIN_LENGTH and text not in written:
-            written = f"{written}\n{text}"
+                values += item
+    if not _SIMPLE.issuperset(map(type, values)):
+        return None
+    return [each for each in values if type(each) is str and len(each) >= MIN_LENGTH]
+
+
+def _are_clean(written: str, texts: list[str]) -> bool:
+    """Return whether a text has no secret, and neither have those of which it shows a part."""
     matcher = registry.matcher
+    if matcher is None:
+        return True
     try:
-        return matcher is None or matcher.is_clean(written)
+        for text in texts:
+            # Most messages are constants of a program, with places for their arguments.
+            if text not in written and not matcher.is_known_clean(text):
+                return False
+        return matcher.is_clean(written)
     except Exception:  # noqa: BLE001  (then the record is redacted before it is formatted)
         return False
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import logging
+import threading
 from collections import UserString, deque
 from collections.abc import Collection, Mapping, Sequence, ValuesView
 from collections.abc import Set as AbstractSet
@@ -16,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from hive_boot.redaction.matcher import MASK
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable
 
     from hive_boot.redaction.matcher import Matcher
@@ -200,6 +201,10 @@ _TEXT_MODULES = frozenset(
 """Modules of classes whose ``str`` shows all that an object of them contains."""
 
 
+_INFRASTRUCTURE = (logging.Filterer, logging.Manager, threading.Thread)
+"""Loggers, handlers and threads: many objects refer to one, which leads to all of them."""
+
+
 _OPAQUE = ("reveal", "get_secret_value")
 """Methods of objects that show their value in no other way."""
 
@@ -272,7 +277,7 @@ def _text_of(value: Any) -> str | None:  # noqa: ANN401  (any object)
 def _attributes(value: object) -> dict[str, object]:
     """Return the attributes of an object, in its ``__dict__`` and its slots."""
     found: dict[str, object] = {}
-    if isinstance(value, _WITHOUT_TEXT) or _text_of(value) is not None:
+    if isinstance(value, (*_WITHOUT_TEXT, *_INFRASTRUCTURE)) or _text_of(value) is not None:
         return found
     for base in type(value).__mro__:
         slots = vars(base).get("__slots__", ())

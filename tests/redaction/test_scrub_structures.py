@@ -1,8 +1,11 @@
 """Values are taken out of what holds them, and what holds none stays as it is."""
 
+import logging
+import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from hypothesis import given, settings
@@ -250,6 +253,18 @@ def test_every_text_of_a_structure_is_given() -> None:
     assert sorted(collect_texts(it)) == sorted(
         ["key", "one", "two\xff", "three", "five", "again", "object"]
     )
+
+
+def test_objects_that_lead_to_all_loggers_and_threads_are_left_out() -> None:
+    """An object of an application often has a logger, which leads to every logger."""
+    service = SimpleNamespace(
+        name="one", log=logging.getLogger("fake.logger"), worker=threading.current_thread()
+    )
+
+    found = collect_texts(service, others="convert")
+
+    assert "one" in found
+    assert not {"fake.logger", threading.current_thread().name} & {*found}
 
 
 def nested(deep: int) -> list[Any]:

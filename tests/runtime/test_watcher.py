@@ -1139,6 +1139,8 @@ def test_a_watch_can_be_stopped_before_it_has_begun(volume: MountedVolume) -> No
 
 FORKED = """
 import os, sys
+# A child that runs an inherited loop would share the io_uring of libuv with its parent.
+os.environ["UV_USE_IO_URING"] = "0"
 import anyio
 from hive_boot import Secret, SecretSet
 from hive_boot._timings import Timings

@@ -36,7 +36,7 @@ _ARGUMENTS = [("demo", number % 90, 200, "2") for number in range(_LINES)]
 _TEXTS = [_MESSAGE % arguments for arguments in _ARGUMENTS]
 
 _ACCESS = '%s - "%s %s HTTP/%s" %d'
-_QUERY = "/orders/%d?q=caf%%C3%%A9%%20a%%2Fb&next=%%2Forders%%3Fpage%%3D%d&sort=created_at"
+_QUERY = "/orders/%d?q=M%%C3%%BCnchen%%20a%%2Fb&next=%%2Forders%%3Fpage%%3D%d&sort=created_at"
 _REQUESTS = [
     (f"192.0.2.7:{51_000 + number % 1_000}", "GET", _QUERY % (number, number % 9), "1.1", 200)
     for number in range(_LINES)

@@ -466,7 +466,7 @@ def _is_public(name: str, leaf: str, *, beside_secret: bool) -> bool:
         return not _generated_words(leaf)
     if re.search(_SENSITIVE, name):
         # A path is not a secret, as in sslkey=/etc/ssl/client.key.
-        return leaf.startswith("/") and is_identifier(leaf)
+        return leaf.startswith("/") and "@" not in leaf and is_identifier(leaf)
     return beside_secret and is_identifier(leaf)
 
 

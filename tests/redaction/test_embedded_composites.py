@@ -56,6 +56,7 @@ COMPOSITES: dict[str, tuple[str, str, str]] = {
         PASS,
         "db.internal app_readwrite",
     ),
+    "slash and at": ('{"type": "login", "private_key": "/000@000"}', "/000@000", "login"),
     "libpq sslkey": (
         "host=db.internal sslkey=/etc/ssl/private/client.key password=fake-pass-0123",
         PASS,

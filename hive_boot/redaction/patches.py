@@ -540,10 +540,13 @@ def print_report(before: Callable[..., None], switch: EnabledFlag) -> Callable[.
     """Redact a traceback that a program has made itself: `TracebackException.print`."""
 
     def print(  # noqa: A001  (its name)
-        self: traceback.TracebackException, *, file: TextIO | None = None, chain: bool = True
+        self: traceback.TracebackException,
+        *,
+        file: TextIO | None = None,
+        **more: Any,  # noqa: ANN401  (the other arguments, which depend on the Python)
     ) -> None:
         written = StringIO()
-        before(self, file=written, chain=chain)
+        before(self, file=written, **more)
         text = written.getvalue()
         file = sys.stderr if file is None else file
         builtins.print(redact_safely(text) if switch.on else text, file=file, end="")

@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import pathlib
+import sys
 import types
 import urllib.parse
 import uuid
@@ -114,6 +115,9 @@ REDACTED: dict[str, Callable[[str], Any]] = {
 }
 """Objects of which a redacted one of the same class exists, by the text in them."""
 
+CHARACTERS = "w" if sys.version_info >= (3, 13) else "u"
+"""Type code of an array of characters."""
+
 OTHERWISE: dict[str, tuple[Callable[[], Any], Any]] = {
     "values of a dict": ({"k": VALUE}.values, [MASK]),
     "items of a dict": ({"k": VALUE}.items, {("k", MASK)}),
@@ -129,7 +133,7 @@ OTHERWISE: dict[str, tuple[Callable[[], Any], Any]] = {
     ),
     "cookies of http": (lambda: SimpleCookie(f"key={VALUE}")["key"], dict(Morsel())),
     "a list with a label": (lambda: Labelled(["a"]), ["a"]),
-    "array of characters": (lambda: array.array("u", VALUE), MASK.encode()),
+    "array of characters": (lambda: array.array(CHARACTERS, VALUE), MASK.encode()),
     "array": (lambda: array.array("B", VALUE.encode()), MASK.encode()),
     "member of an enumeration": (lambda: Kind.KEY, f"<Kind.KEY: '{MASK}'>"),
 }

@@ -20,14 +20,14 @@ from anyio.from_thread import start_blocking_portal
 
 from hive_boot import Secret, SecretSet, secret
 from hive_boot._timings import Timings
-from hive_boot.runtime.watcher import (
+from hive_boot.runtime.file_events import (
     Changes,
     FileEvents,
     InotifyEvents,
-    Watcher,
     WatchfilesEvents,
     open_events,
 )
+from hive_boot.runtime.watcher import Watcher
 from hive_boot.secrets.watch_targets import WatchSnapshot, WatchTargets
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
@@ -1135,6 +1135,29 @@ def test_a_watch_can_be_stopped_before_it_has_begun(volume: MountedVolume) -> No
     watcher.open()
     assert watcher.mode == "off"
     wait_until(lambda: inotify_instances() == 0)
+
+
+def test_a_watch_that_fails_after_its_end_leaves_nothing_behind(volume: MountedVolume) -> None:
+    """A thread that opens it goes on when the task is cancelled, and closes what it opened."""
+    look, calls = look_at(volume.path), []
+    is_cancelled = threading.Event()
+
+    def fail_after_the_end() -> WatchSnapshot:
+        calls.append(1)
+        is_cancelled.wait(PATIENCE)
+        if len(calls) > 1:
+            raise OSError
+        return look()
+
+    watcher = Watcher(fail_after_the_end, lambda: None)
+    with start_blocking_portal(backend) as portal:
+        running = portal.start_task_soon(watcher.run)
+        wait_until(lambda: bool(calls))
+        running.cancel()
+    is_cancelled.set()
+    wait_until(lambda: not watcher_threads())
+    wait_until(lambda: inotify_instances() == 0)
+    assert watcher.mode == "off"
 
 
 FORKED = """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from hive_boot.cli.doctor_checks import Finding, file_status
 from hive_boot.cli.git import git_failure, git_paths
 from hive_boot.cli.terminal import pluralize
-from hive_boot.runtime.watcher import NOT_FORCED, open_events
+from hive_boot.runtime.file_events import NOT_FORCED, open_events
 from hive_boot.secrets.watch_targets import MOUNT_TABLE, Mount, WatchTargets, read_mounts
 
 if TYPE_CHECKING:

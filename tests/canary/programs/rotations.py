@@ -24,7 +24,7 @@ from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, Secret, SecretBytes, SecretSet, secret
 from hive_boot.exceptions import ProblemsError
-from hive_boot.runtime import watcher
+from hive_boot.runtime import file_events
 from hive_boot.runtime.status import Status
 from hive_boot.secrets import watch_targets
 from hive_boot.secrets.store import Store
@@ -554,7 +554,7 @@ async def watched() -> None:
         del os.environ["WATCHFILES_FORCE_POLLING"]
         volume.path.with_name("away").rename(volume.path)
         await until(lambda: boot.status().watcher == "inotify" and not boot.status().degraded)
-        with failing(watcher.InotifyEvents, "wait", OSError(text)) as failures:
+        with failing(file_events.InotifyEvents, "wait", OSError(text)) as failures:
             await until(lambda: failures)
         volume.publish(following(1))
         await until(lambda: boot.status().generation > 1)

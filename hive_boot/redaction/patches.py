@@ -184,23 +184,27 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     # The formatters last found to be plain and not to be; None, no formatter, is plain too.
     plain: logging.Formatter | None = None
     custom: object = object()
-    usual = logging.LogRecord
+    usual, is_stdlib = logging.LogRecord, _is_stdlib_logging(before)
+    default: logging.Formatter = logging._defaultFormatter  # type: ignore[attr-defined]  # noqa: SLF001  (no public API)
 
     def format(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
         nonlocal plain, custom
         formatter = self.formatter
+        # The function of logging only calls this.
+        direct = (formatter or default) if is_stdlib else None
         if formatter is not plain or type(record) is not usual:
             if is_plain := formatter is not custom and _is_plain(formatter):
                 plain = formatter
             else:
                 custom = formatter
-                texts = _long_texts(record) if switch.on and type(record) is usual else None
-                if texts is not None:
-                    written = before(self, record)
-                    if type(written) is str and _are_clean(written, texts):
+                matcher = registry.matcher if switch.on and type(record) is usual else None
+                texts = None if matcher is None else _long_texts(record, matcher)
+                if matcher is not None and texts is not None:
+                    written = direct.format(record) if direct else before(self, record)
+                    if type(written) is str and _are_clean(written, texts, matcher):
                         return written
             record = _formatted_record(record, is_plain=is_plain) if switch.on else record
-        written = before(self, record)
+        written = direct.format(record) if direct else before(self, record)
         matcher = registry.matcher
         if matcher is None or not switch.on:
             return written
@@ -216,29 +220,34 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     return format
 
 
-def _long_texts(record: logging.LogRecord) -> list[str] | None:
+def _long_texts(record: logging.LogRecord, matcher: Matcher) -> list[str] | None:
     """Return the texts of a record that can have a secret; None if it has other objects."""
-    args = record.args or ()
-    if record.exc_info or record.exc_text or record.stack_info or type(args) is not tuple:
+    message: Any = record.msg
+    values: Any = record.args or ()
+    if record.exc_info or record.exc_text or record.stack_info:
         return None
-    values: tuple[Any, ...] = (record.msg, *args)
-    if len(record.__dict__) > len(_ATTRIBUTES):
+    if type(message) is not str or type(values) is not tuple:
+        return None
+    if len(record.__dict__) > _ATTRIBUTE_COUNT:
         for item in record.__dict__.items():
             if item[0] not in _ATTRIBUTES:
                 values += item
-    if not _SIMPLE.issuperset(map(type, values)):
-        return None
-    return [each for each in values if type(each) is str and len(each) >= MIN_LENGTH]
+    # Most messages are constants of a program, with places for their arguments.
+    texts = [] if message in matcher.known_clean else [message]
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            if len(value) >= MIN_LENGTH:
+                texts.append(value)
+        elif kind not in _SIMPLE:
+            return None
+    return texts
 
 
-def _are_clean(written: str, texts: list[str]) -> bool:
+def _are_clean(written: str, texts: list[str], matcher: Matcher) -> bool:
     """Return whether a text has no secret, and neither have those of which it shows a part."""
-    matcher = registry.matcher
-    if matcher is None:
-        return True
     try:
         for text in texts:
-            # Most messages are constants of a program, with places for their arguments.
             if text not in written and not matcher.is_known_clean(text):
                 return False
         return matcher.is_clean(written)
@@ -246,10 +255,13 @@ def _are_clean(written: str, texts: list[str]) -> bool:
         return False
 
 
-_SIMPLE = frozenset({str, int, float, bool, type(None)})
+_SIMPLE = frozenset({int, float, bool, type(None)})
 
 
 _ATTRIBUTES = logging.makeLogRecord({}).__dict__.keys()
+
+
+_ATTRIBUTE_COUNT = len(_ATTRIBUTES)
 
 
 def handle_error(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:

@@ -185,7 +185,7 @@ async def test_who_says_nothing_is_dropped() -> None:
 async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that asks for much and takes nothing of it does not keep its connection."""
     monkeypatch.setattr(probe_server, "handle_asgi_request", partial(long_answer, 30_000_000))
-    async with served(timings=Timings(probe_timeout=0.1)) as port:
+    async with served(timings=Timings(probe_timeout=0.5)) as port:
         client = plain_socket(port)
 
         def read_nothing() -> None:

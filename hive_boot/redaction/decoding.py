@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
+from string import hexdigits
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -56,6 +57,12 @@ _AHEAD = 17
 
 _NO_ESCAPE = "[A-Za-z0-9_-]*"
 """Characters with which no escape begins."""
+
+SEPARATORS = ": _.-"
+"""Separators between the bytes of a value in hex, or between groups of them."""
+
+_HEX_AHEAD = 16
+"""Digits that are compared before all of a value in hex is."""
 
 _CUT = "..."
 """Mark in a value that was shortened; no encoder escapes it."""
@@ -304,3 +311,36 @@ def find_escaped(text: str, value: str) -> Iterator[tuple[int, int]]:
             if found or reached - place > FAR:
                 end = reached
                 break
+
+
+def find_hex(text: str, place: int, digits: str, index: int) -> Iterator[tuple[int, int]]:
+    """Yield where bytes in hex start and end in a text.
+
+    Args:
+        text: the text.
+        place: the place of one of the bytes in the text.
+        digits: all bytes, without separators, in small letters.
+        index: the number of bytes before that one.
+    """
+    before, behind = digits[: index * 2], digits[index * 2 :]
+    for ahead in (behind[:_HEX_AHEAD], behind):
+        if not _digits(text[place : place + len(ahead) * 3 // 2]).startswith(ahead):
+            return
+    if _digits(text[max(0, place - len(before) * 3 // 2) : place]).endswith(before):
+        yield _pass_digits(text, place, before, -1), _pass_digits(text, place, behind, 1)
+
+
+def _digits(text: str) -> str:
+    return text.translate(_NO_SEPARATORS).lower()
+
+
+_NO_SEPARATORS = str.maketrans("", "", SEPARATORS)
+
+
+def _pass_digits(text: str, place: int, digits: str, step: int) -> int:
+    """Return the place behind as many hex digits; before them if ``step`` is negative."""
+    left = len(digits)
+    while left:
+        left -= text[place - (step < 0)] in hexdigits
+        place += step
+    return place

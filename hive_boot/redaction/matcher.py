@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from sys import maxsize
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from hive_boot.redaction.needles import NeedleIndex
+from hive_boot.redaction import conceal
+from hive_boot.redaction.decoding import FAR, RUN, SEPARATORS, find_around, find_escaped, find_hex
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 MASK = "***"
 """Replacement of a value."""
@@ -19,6 +22,437 @@ MIN_LENGTH = 8
 
 _KNOWN = 1000
 """Maximum number of texts without a needle that are remembered."""
+
+
+_ANCHOR = 4
+"""Maximum number of characters of an anchor."""
+
+
+_LONG_RUN = re.compile(f"{RUN.pattern[:-1]}{{{_ANCHOR},}}")
+"""Letters and digits that are searched for in a text of any length."""
+
+
+_SEARCHED = 1 << 14
+"""Characters of a text in which needles without such a run are searched for in escaped form."""
+
+
+_HEAD = 96
+"""Characters of a needle in which its anchor is, if they have a run that is long enough."""
+
+
+_LARGE = 1 << 16
+"""Maximum number of characters of a text whose anchors are collected in a list."""
+
+
+_RARE = ("ZQXJKVY~^`|", "7zqxj;$@!#&*?+<>\\", "HSPWGUBF98%}{][)(kvwM", "6543210LDCRTANOIE")
+"""Characters that are rare in log lines, the rarest first. All others are common.
+
+The levels of ``logging`` are words in capitals, the year is in every time stamp, and many records
+are of the MainThread.
+"""
+
+
+_RAREST = "".join(_RARE[:2])
+"""Characters that few lines have."""
+
+
+_RARITY = "".join(_RARE)
+
+
+_EXAMINED = 8000
+"""Number of needles that have to have one of the chosen characters; others often have one too."""
+
+
+_SAMPLE = 300
+"""Number of needles that are counted to choose the next character."""
+
+
+_WHOLE = 16
+"""Maximum number of needles that a text is searched for by their anchors, not by a character."""
+
+
+_WORTH = 6
+"""Number of needles that are worth a character that is not one of the rarest.
+
+Many lines have such a character, and then it has to be examined what is behind it.
+"""
+
+
+_CROWDED = 16
+"""Number of needles with the same anchor from which on another anchor is preferred.
+
+All of them are compared where a text has the anchor, such as the word that all values begin with.
+"""
+
+
+_GENERATED = re.compile(r"(?=[A-Za-z]{0,3}\d)(?=([A-Za-z0-9]{4}))")
+"""Anchors that are hardly words; they may overlap."""
+
+
+_BEFORE = 16
+"""Characters before a word in which there can be an escape."""
+
+
+Needles: TypeAlias = "dict[str, list[tuple[int, str]]]"
+"""Needles, with the index of their anchor, by the rest of the anchor."""
+
+
+Head: TypeAlias = "str | frozenset[str]"
+"""Beginnings that the anchor of a needle may have: its characters, or its bytes in hex."""
+
+
+_Key: TypeAlias = "tuple[type[str], str]"
+"""A needle with its class: equal texts of two classes are two needles."""
+
+
+def _key(needle: str) -> _Key:
+    return (type(needle), needle)
+
+
+class Unescaped(str):
+    """A needle that is not searched for in escaped form."""
+
+    __slots__ = ()
+
+
+class Hex(str):
+    """The digits of bytes: they are found in either case, and with a separator between bytes."""
+
+    __slots__ = ()
+
+
+class Word(str):
+    """A needle that is an ordinary word: it is not searched for inside a longer word."""
+
+    __slots__ = ()
+
+
+_LETTER = "[A-Za-z]"
+_END_OF_ESCAPE = (
+    r"(?:\[[0-9;]+m|(?:[%=]|%25|\\x)[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}"
+    r"|\\[A-Za-z]|(?:^|\s)-[A-Za-z])$"
+)
+"""End of a line end, a character, a colour, or the name of an option: the word begins behind it."""
+
+
+def _is_inside_word(text: str, start: int, stop: int) -> bool:
+    if re.match(_LETTER, text[stop : stop + 1]):
+        return True
+    before = text[max(0, start - _BEFORE) : start]
+    return bool(re.search(f"{_LETTER}$", before)) and not re.search(_END_OF_ESCAPE, before)
+
+
+class _Group(NamedTuple):
+    """Needles with anchors of one kind.
+
+    Attributes:
+        length: the number of characters of an anchor; 0 without an anchor.
+        characters: a pattern of those behind the first one.
+        limit: the number of characters of a text that are searched.
+    """
+
+    length: int
+    characters: str = "."
+    limit: int = maxsize
+
+
+_ENCODED = _Group(_ANCHOR, "[A-Za-z0-9]")
+"""Needles with a run of letters and digits, which are searched for in escaped form too."""
+
+
+_DIGITS = _Group(_ANCHOR, f"[0-9A-Fa-f{SEPARATORS}]")
+"""Needles in hex."""
+
+
+class _AnchorIndex:
+    """Anchors of one length that begin with the same character, or one anchor.
+
+    Needles are added while other threads search.
+
+    Args:
+        first: that character, or the anchor.
+        group: the needles that it may have.
+
+    Attributes:
+        first: that character, or the anchor.
+    """
+
+    __slots__ = ("_beginning", "_compiled", "_group", "_open", "first")
+
+    def __init__(self, first: str, group: _Group) -> None:
+        self.first: str = first
+        self._beginning = first
+        self._group = group
+        self._compiled: re.Pattern[str] | None = None
+        needles: Needles = {}
+        # No attribute, and no item of an attribute, leads to a needle.
+        self._open = conceal(needles)
+
+    def _anchors(self) -> re.Pattern[str]:
+        """Return the pattern of anchors, compiled for the first text that may have one."""
+        if self._compiled is None:
+            rest = f"{self._group.characters}{{{self._group.length - len(self.first)}}}"
+            # Anchors may overlap, so only the first character is taken.
+            pattern = f"{re.escape(self.first[0])}(?={re.escape(self.first[1:])}({rest}))"
+            self._compiled = re.compile(pattern, re.DOTALL)
+        return self._compiled
+
+    def add(self, needle: str, rest: str, index: int) -> None:
+        """Add a needle with an anchor; ``index`` is that of the anchor in the needle."""
+        self._open().setdefault(rest, []).append((index, needle))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no needle."""
+        return not self._open()
+
+    def count(self, rest: str) -> int:
+        """Return the number of needles with an anchor."""
+        return len(self._open().get(rest, ()))
+
+    def choose_test(self) -> str:
+        """Return a text that each text with one of the anchors has, and few others.
+
+        To find a rare character takes a tenth of the time for a whole anchor.
+        """
+        known = self._open()
+        self._beginning = self.first + next(iter(known)) if len(known) == 1 else self.first
+        rarest = min(self._beginning, key=_rarity)
+        return rarest if rarest in _RAREST else self._beginning
+
+    def remove(self, needles: Collection[_Key], rest: str) -> None:
+        """Remove needles with an anchor."""
+        known = self._open()
+        # A search that has begun reads the list before: it would skip a needle of a shorter one.
+        texts = {text for _, text in needles}
+        known[rest] = [
+            each for each in known[rest] if each[1] not in texts or _key(each[1]) not in needles
+        ]
+        if not known[rest]:
+            del known[rest]
+
+    def are_absent(self, text: str) -> bool:
+        """Return whether none of the anchors is in ``text``."""
+        if self._beginning not in text:
+            return True
+        if len(text) <= _LARGE:
+            found = self._anchors().findall(text, 0, self._group.limit)
+            return not found or self._open().keys().isdisjoint(found)
+        places = self._anchors().finditer(text, 0, self._group.limit)
+        return self._open().keys().isdisjoint(match[1] for match in places)
+
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield the start and the end of each needle in ``text`` that has one of the anchors."""
+        compared: dict[str, int] = {}
+        for match in self._anchors().finditer(text, 0, self._group.limit):
+            for index, needle in self._open().get(match[1], ()):
+                if isinstance(needle, Hex):
+                    yield from find_hex(text, match.start(), needle, index)
+                elif isinstance(needle, Unescaped):
+                    start = match.start() - index
+                    if start >= 0 and text.startswith(needle, start):
+                        yield start, start + len(needle)
+                elif match.start() >= compared.get(needle, 0):
+                    start, stop, found = find_around(text, match.start(), needle, index)
+                    is_word = isinstance(needle, Word)
+                    if found and not (is_word and _is_inside_word(text, start, stop)):
+                        yield start, stop
+                    if stop - start > FAR:
+                        compared[needle] = stop
+
+
+class _EscapedIndex:
+    """Needles without a letter or a digit, which have no anchor in escaped form."""
+
+    __slots__ = ("_open",)
+
+    first = ""
+
+    def __init__(self) -> None:
+        self._open = conceal(list[str]())
+
+    def count(self, rest: str) -> int:
+        """Return the number of needles."""
+        del rest
+        return len(self._open())
+
+    def add(self, needle: str, rest: str, index: int) -> None:
+        """Add a needle; it has no anchor."""
+        del rest, index
+        self._open().append(needle)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no needle."""
+        return not self._open()
+
+    def choose_test(self) -> str:
+        """Return the empty text, which each text has."""
+        return ""
+
+    def remove(self, needles: Collection[_Key], rest: str) -> None:
+        """Remove needles."""
+        del rest
+        self._open = conceal([each for each in self._open() if _key(each) not in needles])
+
+    def are_absent(self, text: str) -> bool:
+        """Return whether none of the needles is in ``text``."""
+        return not any(True for _ in self.spans(text))
+
+    def spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """Yield the start and the end of each needle at the beginning of ``text``."""
+        for needle in self._open():
+            yield from find_escaped(text[:_SEARCHED], needle)
+
+
+_Index: TypeAlias = _AnchorIndex | _EscapedIndex
+
+
+_Place: TypeAlias = tuple[_Index, str, str, int]
+"""The index of a needle, the needle, the rest of its anchor, and where that is in the needle."""
+
+
+class _NeedleIndex:
+    """All needles of a matcher; they are added and removed while other threads search.
+
+    Args:
+        needles: the first needles, for which few and rare characters are chosen.
+
+    Attributes:
+        searches: the indexes in which a text is looked up, if it has what is before them.
+    """
+
+    __slots__ = ("_groups", "_known", "searches")
+
+    def __init__(self, needles: Sequence[str]) -> None:
+        self.searches: tuple[tuple[str, _Index], ...] = ()
+        self._known = conceal(dict[_Key, tuple[int, list[_Place]]]())
+        examined = needles[:: len(needles) // _EXAMINED + 1]
+        heads = {
+            "".join([run[: 1 - _ANCHOR] for run in _LONG_RUN.findall(each, 0, _HEAD)])
+            for each in examined
+            if type(each) is str
+        }
+        pairs = {
+            frozenset(each[at : at + 2] for at in range(0, min(len(each) - 2, _HEAD), 2))
+            for each in examined
+            if type(each) is Hex
+        }
+        self._groups: dict[_Group, list[_Index]] = {
+            group: [_AnchorIndex(first, group) for first in beginnings]
+            for group, beginnings in (
+                (_ENCODED, _choose_beginnings(heads, _WHOLE)),
+                (_DIGITS, _choose_beginnings(pairs, 0)),
+            )
+        }
+        self.add(needles)
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Add needles; one that is added twice has to be removed twice."""
+        known = self._known()
+        for text in filter(None, texts):
+            key = _key(text)
+            count, places = known.get(key) or (0, [*self._places(text)])
+            known[key] = (count + 1, places)
+            for index, needle, rest, at in places if not count else ():
+                index.add(needle, rest, at)
+        self._publish()
+
+    def remove(self, texts: Iterable[str]) -> None:
+        """Remove needles that were added."""
+        known = self._known()
+        gone: dict[tuple[_Index, str], set[_Key]] = {}
+        for text in filter(None, texts):
+            key = _key(text)
+            count, places = known.pop(key)
+            if count > 1:
+                known[key] = (count - 1, places)
+            else:
+                for index, needle, rest, _ in places:
+                    gone.setdefault((index, rest), set()).add(_key(needle))
+        for (index, rest), needles in gone.items():
+            index.remove(needles, rest)
+        self._publish()
+
+    def _places(self, text: str) -> Iterable[_Place]:
+        """Return where a needle belongs."""
+        if isinstance(text, Hex):
+            return self._hex_places(text)
+        if type(text) is str and len(text) >= _ANCHOR:
+            # This is what the rest does, for nearly all needles, and in less time.
+            end = min(len(text), _HEAD) - _ANCHOR
+            crowded: dict[int, _Place] = {}
+            for index in self._groups.get(_ENCODED, ()):
+                last = end + len(index.first)
+                at = text.find(index.first, 0, last)
+                while at >= 0:
+                    anchor = text[at : at + _ANCHOR]
+                    if anchor.isalnum() and anchor.isascii():
+                        rest = anchor[len(index.first) :]
+                        shared = index.count(rest)
+                        if shared < _CROWDED:
+                            return ((index, text, rest, at),)
+                        crowded[shared] = (index, text, rest, at)
+                    at = text.find(index.first, at + 1, last)
+            if crowded:
+                return (self._distinctive_place(text) or crowded[min(crowded)],)
+        found = []
+        for group, needle, runs in _searches(text):
+            index, at = self._place(group, needle, runs)
+            found.append((index, needle, needle[at + len(index.first) : at + group.length], at))
+        return found
+
+    def _place(
+        self, group: _Group, needle: str, runs: Iterable[tuple[int, int]]
+    ) -> tuple[_Index, int]:
+        """Return the index of a needle in a group, and where its anchor is."""
+        indexes = self._groups.setdefault(group, [])
+        for index in indexes:
+            behind = group.length - len(index.first)
+            for start, end in runs:
+                if (at := needle.find(index.first, start, end - behind)) >= 0:
+                    return index, at
+        first = min(_head(needle, group, runs), key=_rarity) if group is not _DIGITS else needle[:2]
+        if group is _ENCODED and sum(len(index.first) > 1 for index in indexes) < _WHOLE:
+            # Most lines have a character, and hardly any has an anchor: it costs next to nothing.
+            places = (needle.find(first, start, end - _ANCHOR + 1) for start, end in runs)
+            at = next(place for place in places if place >= 0)
+            generated = [match[1] for match in _GENERATED.finditer(needle, 0, _HEAD)]
+            first = min(generated, key=_rarest, default=needle[at : at + _ANCHOR])
+        indexes.append(_AnchorIndex(first, group) if group.length else _EscapedIndex())
+        return self._place(group, needle, runs)
+
+    def _distinctive_place(self, text: str) -> _Place | None:
+        """Return a place with an anchor that no other needle has; None if there are many such."""
+        indexes = self._groups[_ENCODED]
+        match = _GENERATED.search(text, 0, _HEAD)
+        if match is None or sum(len(index.first) > 1 for index in indexes) >= 2 * _WHOLE:
+            return None
+        indexes.append(_AnchorIndex(match[1], _ENCODED))
+        return indexes[-1], text, "", match.start()
+
+    def _hex_places(self, digits: Hex) -> Iterator[_Place]:
+        """Yield the same for each way to write bytes; where an anchor is, is counted in bytes."""
+        end = min(len(digits) - 2, _HEAD)
+        places = (_find_byte(digits, each.first, end) for each in self._groups.get(_DIGITS, ()))
+        at = next((place for place in places if place >= 0), None)
+        if at is None:
+            at = next(
+                (place for place in range(0, end, 2) if digits[place : place + 2].isdigit()), 0
+            )
+        anchor = digits[at : at + _ANCHOR]
+        for written in (anchor,) if anchor.isdigit() else (anchor, anchor.upper()):
+            index, _ = self._place(_DIGITS, written, [(0, _ANCHOR)])
+            for rest in (written[2:], *[f"{separator}{written[2]}" for separator in SEPARATORS]):
+                yield index, digits, rest, at // 2
+
+    def _publish(self) -> None:
+        """Make the indexes visible to searches; those of the longest anchors are the first."""
+        for group, indexes in self._groups.items():
+            self._groups[group] = [each for each in indexes if not each.is_empty]
+        groups = sorted(self._groups, reverse=True)
+        ordered = [each for group in groups for each in self._groups[group]]
+        self.searches = tuple([(each.choose_test(), each) for each in ordered])
 
 
 class Matcher:
@@ -36,8 +470,8 @@ class Matcher:
 
     def __init__(self, needles: Callable[[], Iterable[str]]) -> None:
         self._needles = needles
-        self._built: dict[str, NeedleIndex] = {}
-        self._index: NeedleIndex | None = None
+        self._built: dict[str, _NeedleIndex] = {}
+        self._index: _NeedleIndex | None = None
         self.known_clean: set[str] = set()
 
     @property
@@ -45,11 +479,11 @@ class Matcher:
         """Whether a text was examined."""
         return self._index is not None
 
-    def build(self) -> NeedleIndex:
+    def build(self) -> _NeedleIndex:
         """Return the index of the needles, which the first call creates."""
         if self._index is None:
             # Of two threads that create one, both use the one that is added to later.
-            self._index = self._built.setdefault("index", NeedleIndex([*self._needles()]))
+            self._index = self._built.setdefault("index", _NeedleIndex([*self._needles()]))
         return self._index
 
     def update(self, *, added: Iterable[str], removed: Iterable[str]) -> None:
@@ -93,3 +527,66 @@ class Matcher:
                 kept += [text[end:start], MASK]
             end = max(end, stop)
         return "".join([*kept, text[end:]])
+
+
+def _searches(needle: str) -> Iterator[tuple[_Group, str, list[tuple[int, int]]]]:
+    """Yield where the anchor of a needle may start and end, for each search that finds it."""
+    if isinstance(needle, Unescaped):
+        yield _Group(min(_ANCHOR, len(needle))), needle, [(0, min(len(needle), _HEAD))]
+        return
+    for end in (_HEAD, len(needle)):
+        if runs := [match.span() for match in _LONG_RUN.finditer(needle, 0, end)]:
+            yield _ENCODED, needle, runs
+            return
+    yield from _searches(Unescaped(needle))
+    runs = [match.span() for match in RUN.finditer(needle)] or [(0, 0)]
+    longest = max(end - start for start, end in runs)
+    runs = [(start, end) for start, end in runs if end - start == longest]
+    yield _Group(longest, _ENCODED.characters, _SEARCHED), needle, runs
+
+
+def _find_byte(digits: str, byte: str, end: int) -> int:
+    """Return where a byte is in hex digits, or -1."""
+    at = digits.find(byte, 0, end)
+    while at > 0 and at % 2:
+        at = digits.find(byte, at + 1, end)
+    return at
+
+
+def _head(needle: str, group: _Group, runs: Iterable[tuple[int, int]]) -> str:
+    """Return the characters of a needle with which its anchor may begin."""
+    return "".join([needle[start : end - group.length + 1] for start, end in runs])
+
+
+def _rarity(char: str) -> tuple[int, str]:
+    at = _RARITY.find(char)
+    return (at if at >= 0 else len(_RARITY), char)
+
+
+def _rarest(anchor: str) -> tuple[int, str]:
+    return min(map(_rarity, anchor))
+
+
+def _choose_beginnings(texts: Collection[Head], whole: int) -> list[str]:
+    """Choose few and rare beginnings, so that all of ``texts`` but some have one of them.
+
+    Args:
+        texts: what the anchors may begin with.
+        whole: the number of texts that may be left.
+    """
+    left = list(texts)
+    chosen = []
+    every = sorted(set().union(*texts))
+    # Two decimal digits are the same in either case.
+    decimal = [each for each in every if len(each) > 1 and each.isdigit()]
+    for beginnings in (*_RARE, decimal, every):
+        worth = 1 if beginnings is _RARE[0] else _WORTH
+        while left:
+            sample = left[:_SAMPLE]
+            counts = {each: sum([each in text for text in sample]) for each in beginnings}
+            best = max(counts, key=counts.__getitem__, default="")
+            if not counts.get(best) or (len(left) <= whole and counts[best] < worth):
+                break
+            chosen.append(best)
+            left = [text for text in left if best not in text]
+    return chosen

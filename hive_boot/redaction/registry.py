@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from hive_boot._output import write_stderr
 from hive_boot.exceptions import BootError
 from hive_boot.redaction import conceal
-from hive_boot.redaction.matcher import MIN_LENGTH, Matcher
-from hive_boot.redaction.needles import Word
+from hive_boot.redaction.matcher import MIN_LENGTH, Matcher, Word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

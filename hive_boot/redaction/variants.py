@@ -17,7 +17,7 @@ from hive_boot.redaction.embedded import (
     embedded_secrets,
     is_word,
 )
-from hive_boot.redaction.needles import Hex, Unescaped, Word
+from hive_boot.redaction.matcher import Hex, Unescaped, Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction import conceal
-from hive_boot.redaction.matcher import MASK, Matcher
-from hive_boot.redaction.needles import Hex
+from hive_boot.redaction.matcher import MASK, Hex, Matcher
 from tests.fixtures.cases import case
 from tests.support import texts_within_reach
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from sys import maxsize
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -28,7 +29,9 @@ _ANCHOR = 4
 """Maximum number of characters of an anchor."""
 
 
-_LONG_RUN = re.compile(f"{RUN.pattern[:-1]}{{{_ANCHOR},}}")
+# Compiled for the first value that needs them: it takes a part of a start.
+_compiled = cache(re.compile)
+_LONG_RUN = f"[A-Za-z0-9]{{{_ANCHOR},}}"
 """Letters and digits that are searched for in a text of any length."""
 
 
@@ -85,7 +88,7 @@ All of them are compared where a text has the anchor, such as the word that all 
 """
 
 
-_GENERATED = re.compile(r"(?=[A-Za-z]{0,3}\d)(?=([A-Za-z0-9]{4}))")
+_GENERATED = r"(?=[A-Za-z]{0,3}\d)(?=([A-Za-z0-9]{4}))"
 """Anchors that are hardly words; they may overlap."""
 
 
@@ -328,11 +331,7 @@ class _NeedleIndex:
         self.searches: tuple[tuple[str, _Index], ...] = ()
         self._known = conceal(dict[_Key, tuple[int, list[_Place]]]())
         examined = needles[:: len(needles) // _EXAMINED + 1]
-        heads = {
-            "".join([run[: 1 - _ANCHOR] for run in _LONG_RUN.findall(each, 0, _HEAD)])
-            for each in examined
-            if type(each) is str
-        }
+        heads = {_beginnings(each[:_HEAD]) for each in examined if type(each) is str}
         pairs = {
             frozenset(each[at : at + 2] for at in range(0, min(len(each) - 2, _HEAD), 2))
             for each in examined
@@ -417,7 +416,7 @@ class _NeedleIndex:
             # Most lines have a character, and hardly any has an anchor: it costs next to nothing.
             places = (needle.find(first, start, end - _ANCHOR + 1) for start, end in runs)
             at = next(place for place in places if place >= 0)
-            generated = [match[1] for match in _GENERATED.finditer(needle, 0, _HEAD)]
+            generated = [match[1] for match in _compiled(_GENERATED).finditer(needle, 0, _HEAD)]
             first = min(generated, key=_rarest, default=needle[at : at + _ANCHOR])
         indexes.append(_AnchorIndex(first, group) if group.length else _EscapedIndex())
         return self._place(group, needle, runs)
@@ -425,7 +424,7 @@ class _NeedleIndex:
     def _distinctive_place(self, text: str) -> _Place | None:
         """Return a place with an anchor that no other needle has; None if there are many such."""
         indexes = self._groups[_ENCODED]
-        match = _GENERATED.search(text, 0, _HEAD)
+        match = _compiled(_GENERATED).search(text, 0, _HEAD)
         if match is None or sum(len(index.first) > 1 for index in indexes) >= 2 * _WHOLE:
             return None
         indexes.append(_AnchorIndex(match[1], _ENCODED))
@@ -535,7 +534,7 @@ def _searches(needle: str) -> Iterator[tuple[_Group, str, list[tuple[int, int]]]
         yield _Group(min(_ANCHOR, len(needle))), needle, [(0, min(len(needle), _HEAD))]
         return
     for end in (_HEAD, len(needle)):
-        if runs := [match.span() for match in _LONG_RUN.finditer(needle, 0, end)]:
+        if runs := [match.span() for match in _compiled(_LONG_RUN).finditer(needle, 0, end)]:
             yield _ENCODED, needle, runs
             return
     yield from _searches(Unescaped(needle))
@@ -543,6 +542,16 @@ def _searches(needle: str) -> Iterator[tuple[_Group, str, list[tuple[int, int]]]
     longest = max(end - start for start, end in runs)
     runs = [(start, end) for start, end in runs if end - start == longest]
     yield _Group(longest, _ENCODED.characters, _SEARCHED), needle, runs
+
+
+def _beginnings(text: str) -> str:
+    """Return the characters with which an anchor of a text may begin."""
+    runs = text.encode("ascii", "replace").translate(_ONLY_RUNS).split()
+    return b"".join([run[: 1 - _ANCHOR] for run in runs]).decode()
+
+
+_ONLY_RUNS = bytes([each if chr(each).isalnum() else ord(" ") for each in range(128)]).ljust(256)
+"""Table that replaces all but letters and digits."""
 
 
 def _find_byte(digits: str, byte: str, end: int) -> int:

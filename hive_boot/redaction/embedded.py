@@ -226,7 +226,7 @@ def embedded_secrets(text: str) -> Iterator[str]:
 
 def _parts(text: str) -> Iterator[str]:
     """Return the secrets of any length inside a value."""
-    leaves, names, of_urls = _leaves(text)
+    leaves, names, of_urls = _document_leaves(text)
     inside = [list(passwords(leaf)) for _, leaf in leaves]
     beside_secret = any(inside) or bool(of_urls) or any(map(_is_sensitive, names))
     yield from of_urls
@@ -475,7 +475,7 @@ def _is_sensitive(name: str) -> bool:
     return bool(re.search(_SENSITIVE, name))
 
 
-def _leaves(text: str) -> tuple[list[tuple[str, str]], set[str], list[str]]:
+def _document_leaves(text: str) -> tuple[list[tuple[str, str]], set[str], list[str]]:
     """Return the long texts in a document with their names, and the names of all its members.
 
     A value that is not a document is the only text, without a name. A URL with a password is not

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeV
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction.registry import trim_traceback
-from hive_boot.runtime.components import ResourceDecorator, ResourceHandle
+from hive_boot.runtime.components import ResourceHandle
 from hive_boot.runtime.declarations import (
     AppDeclaration,
     forbid_main_with_serve,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.lifecycle.services import RestartPolicy
-    from hive_boot.runtime.components import CheckMoment
+    from hive_boot.runtime.components import CheckMoment, ResourceDecorator
     from hive_boot.runtime.load_pipeline import DryRunResult
     from hive_boot.runtime.loaded import LoadedApplication
     from hive_boot.runtime.run import Listener, Run

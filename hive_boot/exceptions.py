@@ -10,7 +10,7 @@ import errno
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from hive_boot._output import describe, escape_controls
 from hive_boot._records import Record
@@ -44,7 +44,7 @@ ProblemKind = Literal[
 ]
 """The kind of a problem, as a word that a program can compare."""
 
-FixKind = Literal["instruction", "kubectl"]
+FixKind: TypeAlias = 'Literal["instruction", "kubectl"]'
 """The kind of a fix: a sentence, or a kubectl command that reads the value from stdin."""
 
 

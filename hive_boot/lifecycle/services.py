@@ -6,7 +6,7 @@ import logging
 import time
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import anyio
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.states import StepOutcome, Timeline
 
-RestartPolicy = Literal["never", "on-failure", "always"]
+RestartPolicy: TypeAlias = 'Literal["never", "on-failure", "always"]'
 """When a service is started again: after a failure, or also after it has returned."""
 
 

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from enum import StrEnum
 from itertools import count
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from hive_boot._records import Record
 from hive_boot.exceptions import IllegalTransitionError
@@ -46,11 +46,11 @@ SERVING = frozenset({State.READY, State.RELOADING})
 """The states in which the application is in use."""
 
 
-Kind = Literal["phase", "check", "resource", "service", "stop"]
+Kind: TypeAlias = 'Literal["phase", "check", "resource", "service", "stop"]'
 """Kind of a step: a phase of the run, a check, the start of a resource, a service, a stop."""
 
 
-StepOutcome = Literal["waiting", "running", "done", "failed", "overdue", "cancelled"]
+StepOutcome: TypeAlias = 'Literal["waiting", "running", "done", "failed", "overdue", "cancelled"]'
 """Outcome of a step; the last four are final."""
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-RUN = re.compile("[A-Za-z0-9]+")
+RUN = "[A-Za-z0-9]+"
 """Characters that the usual encoders leave alone."""
 
 _MARKERS = "%&=\\'\"`${}"
@@ -93,7 +93,7 @@ last one backwards."""
 def _forms(char: str) -> set[str]:
     """Return all forms of a character."""
     forms = {char, *_OTHERS.get(char, ()), *_byte_escapes(char), *_code_escapes(char)}
-    if not RUN.match(char):
+    if not _compiled(RUN).match(char):
         letters = {char, _CONTROLS.get(char, char)}
         forms.update(before + letter for before in _BACKSLASHES for letter in letters)
     if char in _DOUBLED:
@@ -280,7 +280,11 @@ def find_around(text: str, place: int, value: str, index: int) -> tuple[int, int
     expected = value[index + 1 : index + _AHEAD]
     ahead = text[place + 1 : place + 1 + len(expected)]
     # A value without a letter or a digit may begin with an escape.
-    if ahead != expected and RUN.match(text, place) and _compiled(_NO_ESCAPE).fullmatch(ahead):
+    if (
+        ahead != expected
+        and _compiled(RUN).match(text, place)
+        and _compiled(_NO_ESCAPE).fullmatch(ahead)
+    ):
         return place, place, False
     reached = place
     starts: set[int] = set()
@@ -299,7 +303,7 @@ def find_around(text: str, place: int, value: str, index: int) -> tuple[int, int
 
 def find_escaped(text: str, value: str) -> Iterator[tuple[int, int]]:
     """Return where a value without a letter or a digit starts and ends in a text."""
-    parts = {max([*RUN.findall(form), form[-1:]], key=len) for form in _forms(value[0])}
+    parts = {max([*_compiled(RUN).findall(form), form[-1:]], key=len) for form in _forms(value[0])}
     pattern = "|".join(re.escape(part) for part in sorted(parts))
     end = 0
     for match in re.finditer(pattern, text):

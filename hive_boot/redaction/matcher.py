@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from sys import maxsize
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from hive_boot.redaction import conceal
 from hive_boot.redaction.decoding import FAR, RUN, SEPARATORS, find_around, find_escaped, find_hex
@@ -145,25 +145,19 @@ def _is_inside_word(text: str, start: int, stop: int) -> bool:
     return bool(re.search(f"{_LETTER}$", before)) and not re.search(_END_OF_ESCAPE, before)
 
 
-class _Group(NamedTuple):
-    """Needles with anchors of one kind.
+_Group: TypeAlias = "tuple[int, str, int]"
+"""Needles with anchors of one kind.
 
-    Attributes:
-        length: the number of characters of an anchor; 0 without an anchor.
-        characters: a pattern of those behind the first one.
-        limit: the number of characters of a text that are searched.
-    """
-
-    length: int
-    characters: str = "."
-    limit: int = maxsize
+It is the number of characters of an anchor, 0 without an anchor; a pattern of those behind the
+first one; and the number of characters of a text that are searched.
+"""
 
 
-_ENCODED = _Group(_ANCHOR, "[A-Za-z0-9]")
+_ENCODED: _Group = (_ANCHOR, "[A-Za-z0-9]", maxsize)
 """Needles with a run of letters and digits, which are searched for in escaped form too."""
 
 
-_DIGITS = _Group(_ANCHOR, f"[0-9A-Fa-f{SEPARATORS}]")
+_DIGITS: _Group = (_ANCHOR, f"[0-9A-Fa-f{SEPARATORS}]", maxsize)
 """Needles in hex."""
 
 
@@ -180,12 +174,12 @@ class _AnchorIndex:
         first: that character, or the anchor.
     """
 
-    __slots__ = ("_beginning", "_compiled", "_group", "_open", "first")
+    __slots__ = ("_beginning", "_characters", "_compiled", "_length", "_limit", "_open", "first")
 
     def __init__(self, first: str, group: _Group) -> None:
         self.first: str = first
         self._beginning = first
-        self._group = group
+        self._length, self._characters, self._limit = group
         self._compiled: re.Pattern[str] | None = None
         needles: Needles = {}
         # No attribute, and no item of an attribute, leads to a needle.
@@ -194,7 +188,7 @@ class _AnchorIndex:
     def _anchors(self) -> re.Pattern[str]:
         """Return the pattern of anchors, compiled for the first text that may have one."""
         if self._compiled is None:
-            rest = f"{self._group.characters}{{{self._group.length - len(self.first)}}}"
+            rest = f"{self._characters}{{{self._length - len(self.first)}}}"
             # Anchors may overlap, so only the first character is taken.
             pattern = f"{re.escape(self.first[0])}(?={re.escape(self.first[1:])}({rest}))"
             self._compiled = re.compile(pattern, re.DOTALL)
@@ -239,15 +233,15 @@ class _AnchorIndex:
         if self._beginning not in text:
             return True
         if len(text) <= _LARGE:
-            found = self._anchors().findall(text, 0, self._group.limit)
+            found = self._anchors().findall(text, 0, self._limit)
             return not found or self._open().keys().isdisjoint(found)
-        places = self._anchors().finditer(text, 0, self._group.limit)
+        places = self._anchors().finditer(text, 0, self._limit)
         return self._open().keys().isdisjoint(match[1] for match in places)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """Yield the start and the end of each needle in ``text`` that has one of the anchors."""
         compared: dict[str, int] = {}
-        for match in self._anchors().finditer(text, 0, self._group.limit):
+        for match in self._anchors().finditer(text, 0, self._limit):
             for index, needle in self._open().get(match[1], ()):
                 if isinstance(needle, Hex):
                     yield from find_hex(text, match.start(), needle, index)
@@ -398,7 +392,7 @@ class _NeedleIndex:
         found = []
         for group, needle, runs in _searches(text):
             index, at = self._place(group, needle, runs)
-            found.append((index, needle, needle[at + len(index.first) : at + group.length], at))
+            found.append((index, needle, needle[at + len(index.first) : at + group[0]], at))
         return found
 
     def _place(
@@ -407,7 +401,7 @@ class _NeedleIndex:
         """Return the index of a needle in a group, and where its anchor is."""
         indexes = self._groups.setdefault(group, [])
         for index in indexes:
-            behind = group.length - len(index.first)
+            behind = group[0] - len(index.first)
             for start, end in runs:
                 if (at := needle.find(index.first, start, end - behind)) >= 0:
                     return index, at
@@ -418,7 +412,7 @@ class _NeedleIndex:
             at = next(place for place in places if place >= 0)
             generated = [match[1] for match in _compiled(_GENERATED).finditer(needle, 0, _HEAD)]
             first = min(generated, key=_rarest, default=needle[at : at + _ANCHOR])
-        indexes.append(_AnchorIndex(first, group) if group.length else _EscapedIndex())
+        indexes.append(_AnchorIndex(first, group) if group[0] else _EscapedIndex())
         return self._place(group, needle, runs)
 
     def _distinctive_place(self, text: str) -> _Place | None:
@@ -531,17 +525,18 @@ class Matcher:
 def _searches(needle: str) -> Iterator[tuple[_Group, str, list[tuple[int, int]]]]:
     """Yield where the anchor of a needle may start and end, for each search that finds it."""
     if isinstance(needle, Unescaped):
-        yield _Group(min(_ANCHOR, len(needle))), needle, [(0, min(len(needle), _HEAD))]
+        length = min(_ANCHOR, len(needle))
+        yield (length, ".", maxsize), needle, [(0, min(len(needle), _HEAD))]
         return
     for end in (_HEAD, len(needle)):
         if runs := [match.span() for match in _compiled(_LONG_RUN).finditer(needle, 0, end)]:
             yield _ENCODED, needle, runs
             return
     yield from _searches(Unescaped(needle))
-    runs = [match.span() for match in RUN.finditer(needle)] or [(0, 0)]
+    runs = [match.span() for match in _compiled(RUN).finditer(needle)] or [(0, 0)]
     longest = max(end - start for start, end in runs)
     runs = [(start, end) for start, end in runs if end - start == longest]
-    yield _Group(longest, _ENCODED.characters, _SEARCHED), needle, runs
+    yield (longest, _ENCODED[1], _SEARCHED), needle, runs
 
 
 def _beginnings(text: str) -> str:
@@ -564,7 +559,7 @@ def _find_byte(digits: str, byte: str, end: int) -> int:
 
 def _head(needle: str, group: _Group, runs: Iterable[tuple[int, int]]) -> str:
     """Return the characters of a needle with which its anchor may begin."""
-    return "".join([needle[start : end - group.length + 1] for start, end in runs])
+    return "".join([needle[start : end - group[0] + 1] for start, end in runs])
 
 
 def _rarity(char: str) -> tuple[int, str]:

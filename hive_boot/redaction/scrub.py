@@ -213,7 +213,7 @@ _MAX_ATTRIBUTES = 500
 """Maximum number of the values in the attributes of the objects of one record."""
 
 
-Others: TypeAlias = Literal["keep", "convert", "raise"]
+Others: TypeAlias = 'Literal["keep", "convert", "raise"]'
 """Handling of an object that is neither a text nor a container that Python itself has.
 
 `keep`: it is left out, and not converted to text. `convert`: all containers are searched, and an

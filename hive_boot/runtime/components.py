@@ -7,7 +7,7 @@ import math
 import sys
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, LifecycleError
@@ -16,7 +16,7 @@ from hive_boot.runtime.injection import context_manager
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
-    from typing import Never
+    from typing import Literal, Never, Protocol, TypeAlias, overload
 
     from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor
@@ -40,7 +40,7 @@ class RotationHook(Record):
     timeout: float
 
 
-CheckMoment = Literal["always", "start", "rotation"]
+CheckMoment: TypeAlias = 'Literal["always", "start", "rotation"]'
 """When a check of the application is called: at a start, at a rotation, or at both."""
 
 
@@ -139,15 +139,17 @@ class BoundFunctions(Record):
     contributors: Sequence[tuple[BoundCall, ContributorSpec]]
 
 
-class LiveCertificate(Protocol):
-    """TLS context whose certificate is a secret."""
+if TYPE_CHECKING:
+    # Only annotations name it.
+    class LiveCertificate(Protocol):
+        """TLS context whose certificate is a secret."""
 
-    @property
-    def check(self) -> tuple[BoundCall, CheckSpec]:
-        """The check of the certificate of a candidate."""
+        @property
+        def check(self) -> tuple[BoundCall, CheckSpec]:
+            """The check of the certificate of a candidate."""
 
-    def report_expiry(self) -> Mapping[str, float]:
-        """Return when the certificate in use expires, by its name, and log that it is near."""
+        def report_expiry(self) -> Mapping[str, float]:
+            """Return when the certificate in use expires, by its name, and log that it is near."""
 
 
 class ResourceHandle(Generic[T]):
@@ -224,18 +226,22 @@ class ResourceHandle(Generic[T]):
         __aexit__ = __exit__
 
 
-class ResourceDecorator(Protocol):
-    """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
+if TYPE_CHECKING:
+    # Only annotations name it.
+    class ResourceDecorator(Protocol):
+        """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
 
-    @overload
-    def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
-    @overload
-    def __call__(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
-    @overload
-    def __call__(
-        self, function: Callable[..., AbstractAsyncContextManager[T]], /
-    ) -> ResourceHandle[T]: ...
-    def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
+        @overload
+        def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
+        @overload
+        def __call__(
+            self, function: Callable[..., Coroutine[Any, Any, T]], /
+        ) -> ResourceHandle[T]: ...
+        @overload
+        def __call__(
+            self, function: Callable[..., AbstractAsyncContextManager[T]], /
+        ) -> ResourceHandle[T]: ...
+        def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
 
 
 ASGI_COMPONENT = "the ASGI application"

@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 from hive_boot._output import describe, escape_controls, log_safely
 from hive_boot.redaction.matcher import MIN_LENGTH
@@ -396,7 +396,7 @@ _MAX_ROTATIONS = 20
 """Maximum number of rotations in the status."""
 
 
-RotationOutcome = Literal["accepted", "refused", "in-use"]
+RotationOutcome: TypeAlias = 'Literal["accepted", "refused", "in-use"]'
 
 
 class RotationLog:

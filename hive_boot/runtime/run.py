@@ -197,11 +197,12 @@ class Run(Generic[S, C]):
         if runner.failure is not None:
             raise runner.failure
         self.states.transition(State.READY)
-        self.shutdown.prepare()
         self._tasks_before = open_tasks()
         log_messages.log_ready(self.states.timeline.elapsed)
         if self.reloader is not None or self._pipeline.sources_due < math.inf:
             self._get_reloader().start()
+        # Its thread imports while main begins.
+        self.shutdown.prepare()
 
     async def _begin_starting(self, load_result: LoadResult) -> None:
         """Leave LOADING: the secrets and the config are valid."""

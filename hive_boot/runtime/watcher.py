@@ -20,7 +20,7 @@ import threading
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import anyio
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 log: logging.Logger = logging.getLogger("hive_boot.watching")
 
-WatchMode = Literal["inotify", "poll", "down", "off"]
+WatchMode: TypeAlias = 'Literal["inotify", "poll", "down", "off"]'
 
 _TRIES = 10
 """Maximum number of attempts to watch paths that change at the same moment."""

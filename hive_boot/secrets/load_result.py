@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
+    NoteKind = Literal[
+        "no-dotenv",
+        "no-volume",
+        "no-mount",
+        "kubectl-stdin",
+        "unknown-app-env",
+        "env-file",
+        "subdirectories",
+        "trailing-newline",
+    ]
+
 WarningKind = Literal[
     "short-value",
     "environment-copy",
@@ -37,17 +48,6 @@ WarningKind = Literal[
     "not-asked",
     "alias",
     "alias-differs",
-]
-
-NoteKind = Literal[
-    "no-dotenv",
-    "no-volume",
-    "no-mount",
-    "kubectl-stdin",
-    "unknown-app-env",
-    "env-file",
-    "subdirectories",
-    "trailing-newline",
 ]
 
 Origin = tuple[str, str]

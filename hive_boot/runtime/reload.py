@@ -135,7 +135,7 @@ class ReloadReader:
 
 
 _running_check: contextvars.ContextVar[object] = contextvars.ContextVar(
-    "hive_boot_judging", default=None
+    "hive_boot_running_check", default=None
 )
 """The token of the running reload, which checks and sources inherit, so that they cannot reload."""
 
@@ -571,14 +571,14 @@ class Reloader:
         kinds = {problem.kind for problem in problems}
         # Only a check, the factory of the config or a rebuild can have another result for the same
         # values.
-        judged = kinds <= {"check", "config", "rebuild", "unavailable"}
-        is_known = self._is_rejected(candidate) if judged else problems == self._problems
+        may_change = kinds <= {"check", "config", "rebuild", "unavailable"}
+        is_known = self._is_rejected(candidate) if may_change else problems == self._problems
         self._problems = problems
         if self.rejection != before or not is_known:
             self.rotation_log.log_rejection(problems, number, time.perf_counter() - started)
         if not is_known:
             self._reset_backoff()
-        self._rejected = candidate if judged else None
+        self._rejected = candidate if may_change else None
         self._rejected_fields = self._rebuilder.fields(problems) or frozenset(
             candidate.field_index.by_attribute
         )

@@ -182,10 +182,9 @@ def resolve_parameters(
     """Resolve each parameter of ``function`` to an injection key, before anything runs.
 
     A parameter receives the resource of its name (its handle, if the annotation is
-    ``ResourceHandle``), or else the object whose type is its
-    annotation or derives from it. When an annotation cannot be evaluated (an import under
-    ``TYPE_CHECKING``), the last name in it is compared with the names of the types.
-    Parameters with a default are not filled.
+    ``ResourceHandle``), or else the object whose type is its annotation or derives from it. When an
+    annotation cannot be evaluated (an import under ``TYPE_CHECKING``), the last name in it is
+    compared with the names of the types. Parameters with a default are not filled.
 
     Args:
         function: the function, which is called with keywords.

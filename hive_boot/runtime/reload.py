@@ -311,7 +311,7 @@ class Reloader:
 
         Raises:
             ProblemsError: the candidate is rejected.
-            LifecycleError: the application stops, or a check or a source has called this.
+            LifecycleError: the application stops; or a check, a source or a rebuild calls this.
         """
         if self._store.is_rebuilding:
             message = "a rebuild cannot reload, because the reload waits for it"

@@ -15,7 +15,7 @@ from hive_boot.runtime.components import (
     ContributorSpec,
     ResourceSpec,
     RotationHook,
-    TaskSpec,
+    ServiceSpec,
 )
 from hive_boot.runtime.injection import (
     BoundCall,
@@ -240,7 +240,7 @@ class AppDeclaration:
         self.checks: list[CheckSpec] = []
         self.hooks: list[RotationHook] = []
         self.resources: dict[str, ResourceSpec] = {}
-        self.services: list[TaskSpec] = []
+        self.services: list[ServiceSpec] = []
         self.contributors: list[ContributorSpec] = []
         self.certificates: WeakSet[LiveCertificate] = WeakSet()
         self.overrides: Mapping[str, Value | None] = {}
@@ -351,7 +351,7 @@ class AppDeclaration:
         def add(function: Work) -> None:
             self._require_unique_name(display_name(function))
             self.services.append(
-                TaskSpec(function, restart, max_restarts, restart_window, grace_period, on_stop)
+                ServiceSpec(function, restart, max_restarts, restart_window, grace_period, on_stop)
             )
 
         return _decorator("@boot.service", add)

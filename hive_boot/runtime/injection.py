@@ -288,6 +288,10 @@ def fields_read(function: Callable[..., Any], declared: type[Any]) -> frozenset[
     """Return the attributes of the fields whose values a function reads when it is called.
 
     They are found in its code. What a function inside it reads is left out: it reads later.
+
+    Args:
+        function: the function.
+        declared: the declaration.
     """
     import inspect  # noqa: PLC0415  (a bare declaration has no function)
 

@@ -256,6 +256,10 @@ class Reloader:
 
         What happens until :meth:`start` is noticed then.
 
+        Args:
+            field_index: the declared fields.
+            source_context: the mode and the directories.
+
         Returns:
             A function that returns whether a program has one of these files open, and may write
             more.

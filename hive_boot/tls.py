@@ -337,10 +337,10 @@ class LiveContext(ssl.SSLContext):
         # A certificate for a few days is always about to expire.
         steps = [each for each in _WARN_BEFORE if 2 * each <= pair.expires - pair.begins]
         passed = sum(left <= each for each in (*steps, 0))
-        name, now = self._names[0], (pair.expires, passed)
-        if passed and now != self._reported.get(name):
+        name, step = self._names[0], (pair.expires, passed)
+        if passed and step != self._reported.get(name):
             log_messages.log_certificate_expiry(name, pair.expires, left)
-        self._reported[name] = now
+        self._reported[name] = step
 
     def _build(self, values: tuple[Value | None, ...]) -> _Pair:
         """Return a new context with all settings.

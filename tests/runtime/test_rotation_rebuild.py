@@ -149,7 +149,7 @@ async def test_a_refused_rebuild_backs_off(volume: MountedVolume) -> None:
     async with boot.running():
         with pytest.raises(InvalidSecretsError):
             await rotate(boot, volume, "bad")
-        await until(lambda: log.count("pool bad starts") == 4)
+        await until(lambda: log.count("pool bad starts") >= 4)
         reloader: Any = boot._run.reloader  # type: ignore[union-attr]  # noqa: SLF001
         # Doubled three times or more, beyond the limit of a refused check.
         assert reloader._rebuild_backoff.next_delay() > 0.07  # noqa: SLF001
@@ -343,12 +343,13 @@ async def test_a_rebuild_happens_at_the_activation(
     log = Log(caplog)
     boot = mounted(volume.path, Delayed, watch=False)
     seen: list[str] = []
+    valid = {"one"}
     heard = Heard(boot)
 
     @boot.resource(rebuild_on="db_password", overlap=0.01)
     async def pool(secrets: Delayed) -> AsyncIterator[str]:
         seen.append(secrets.db_password.reveal()[-3:])
-        if seen == ["one", "two"]:
+        if seen[-1] not in valid:
             message = "not yet"
             raise PermissionError(message)
         await checkpoint()
@@ -357,16 +358,17 @@ async def test_a_rebuild_happens_at_the_activation(
     async with boot.running() as secrets:
         assert await rotate(boot, volume, "two") is None
         assert (seen, pool.value) == (["one"], "one")
-        await until(lambda: seen == ["one", "two"])
         await until(lambda: boot.status().degraded)
+        assert seen[:2] == ["one", "two"]
         assert secrets.db_password.reveal().endswith("one")
         assert len(boot.accepted("db_password")) == 2
+        valid.add("two")
         await until(lambda: pool.value == "two")
         assert secrets.db_password.reveal().endswith("two")
         await until(lambda: heard.changes)
         assert not boot.status().degraded
         assert [str(each.reveal())[-3:] for each in boot.accepted("db_password")] == ["two", "one"]
-    assert seen == ["one", "two", "two"]
+    assert {*seen[1:]} == {"two"}
     assert log.verdicts[-1] == ("in-use", 2, ["DB_PASSWORD"])
     assert "rebuilt: pool; hooks: " in log.rotations[-1].getMessage()
 

@@ -17,7 +17,7 @@ from benchmarks.environment import clear_environment
 from benchmarks.peers import installed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import FrameType
 
 
@@ -57,11 +57,6 @@ class Subject:
     command: Sequence[str]
 
     @property
-    def versions(self) -> str:
-        """The installed versions of the distributions."""
-        return ", ".join(f"{name} {installed(name) or 'missing'}" for name in self.distributions)
-
-    @property
     def is_installed(self) -> bool:
         """Whether all distributions are installed."""
         return all(installed(name) for name in self.distributions)
@@ -90,6 +85,14 @@ class Scenario:
     question: str
     measure: Callable[[Any], Answer]
     alone: bool = False
+
+
+def versions_of(distributions: Iterable[str]) -> str:
+    """Return the versions of Python, the system and the distributions."""
+    versions = [f"{each} {installed(each) or 'missing'}" for each in dict.fromkeys(distributions)]
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    system = f"{platform.system()} {platform.release().partition('-')[0]}"
+    return f"{python} on {system}: {', '.join(versions)}"
 
 
 def put_between_markers(text: str, table: str, begin: str, end: str) -> str:
@@ -157,12 +160,7 @@ class Comparison:
 
     def describe_environment(self) -> str:
         """Return the versions of Python, the system and the subjects."""
-        versions: dict[str, None] = {}
-        for subject in self.subjects:
-            versions |= dict.fromkeys(subject.versions.split(", "))
-        python = f"{platform.python_implementation()} {platform.python_version()}"
-        system = f"{platform.system()} {platform.release().partition('-')[0]}"
-        return f"{python} on {system}: {', '.join(versions)}"
+        return versions_of(name for each in self.subjects for name in each.distributions)
 
     def measure(self) -> dict[tuple[str, str], Answer | None]:
         """Return the answers, which are also printed on stderr."""
@@ -207,8 +205,7 @@ def run(comparison: Comparison, arguments: Sequence[str]) -> int:
         ],
         measurement=comparison.measurement,
     )
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    clear_environment()
+    prepare()
     print(selected.describe_environment(), file=sys.stderr)
     answers = selected.measure()
     if options.json:
@@ -255,7 +252,13 @@ def _cell(answer: Answer | None) -> str:
     return f"**{'yes' if answer.good else 'no'}**: {answer.seen}".replace("|", "\\|")
 
 
+def prepare() -> None:
+    """Kill child processes at SIGTERM too, and remove the variables that influence the subjects."""
+    signal.signal(signal.SIGTERM, _exit_on_signal)
+    clear_environment()
+
+
 def _exit_on_signal(number: int, frame: FrameType | None) -> None:
-    """Raise SystemExit, so that child processes are killed."""
+    """Raise SystemExit, so that child processes and temporary files are removed."""
     del frame
     sys.exit(128 + number)

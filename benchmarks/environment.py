@@ -73,6 +73,17 @@ def clear_environment() -> None:
             del os.environ[name]
 
 
+def child_environment(**variables: str) -> dict[str, str]:
+    """Return the environment of a child that imports these benchmarks, with further variables.
+
+    The child does not report to the service manager of this process.
+    """
+    paths = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    environ.pop("NOTIFY_SOCKET", None)
+    return {**environ, **variables}
+
+
 def fake_value(name: str) -> str:
     """Return a fake value for a secret, with a typical length."""
     return f"fake-{name.replace('_', '-')}-0123456789-0123456789"
@@ -123,14 +134,7 @@ class InterpreterTimer:
     def __init__(self, base: Path, variables: Mapping[str, str]) -> None:
         self._cwd = base / "cwd"
         self._cwd.mkdir()
-        root = str(Path(__file__).parent.parent)
-        paths = [root, os.environ.get("PYTHONPATH", "")]
-        self._environ = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
-            "PYTHONPYCACHEPREFIX": str(base / "compiled"),
-            **variables,
-        }
+        self._environ = child_environment(PYTHONPYCACHEPREFIX=str(base / "compiled"), **variables)
 
     def measure(self, program: str, *, until_output: bool = False) -> Measure:
         """Return a measure of a process that runs ``program``.

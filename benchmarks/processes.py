@@ -1,4 +1,4 @@
-"""Child processes: applications whose output is read, and which are killed at the end."""
+"""Child processes whose output is read, and calls that are repeated beside them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from types import TracebackType
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+T = TypeVar("T")
 
 START_TIMEOUT = 30.0
 """Timeout for an expected step of a child, in seconds."""
@@ -33,6 +34,33 @@ def free_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+@contextmanager
+def repeated(call: Callable[[], T], pause: float) -> Iterator[list[tuple[float, T]]]:
+    """Call a function again and again in a thread during the block.
+
+    Args:
+        call: the function.
+        pause: the seconds before each call.
+
+    Yields:
+        The monotonic time of each call, and its result.
+    """
+    results: list[tuple[float, T]] = []
+    stopped = threading.Event()
+
+    def run() -> None:
+        while not stopped.wait(pause):
+            results.append((time.monotonic(), call()))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield results
+    finally:
+        stopped.set()
+        thread.join()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +121,7 @@ class Child:
         """Return the child."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         """Kill the process group."""
         self._kill()
         self._process.wait()

@@ -804,8 +804,9 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.lifecycle.services import ServiceStop  # noqa: PLC0415  (it needs a loop)
 
         of_service = ServiceStop.current.get()
-        is_ours = of_service is not None and of_service.run is self._stopping
-        return of_service if of_service is not None and is_ours else self._stopping
+        if of_service is not None and of_service.run is self._stopping:
+            return of_service
+        return self._stopping
 
     def stop(self, reason: str) -> None:
         """Request a stop, as the first signal does. A second request does nothing.
@@ -838,10 +839,11 @@ class Bootstrap(Generic[S, C]):
             The change in the values in use; None when nothing has changed.
 
         Raises:
-            InvalidSecretsError: the new set is rejected; the last good set stays in use.
+            InvalidSecretsError: the new set is rejected, also because a resource cannot be rebuilt;
+                the last good set stays in use.
             UnavailableError: something outside could not be reached; the last set stays in use.
             LifecycleError: the application is stopping, or not running in this process and
-                event loop; or the caller is a check or a source in a rotation.
+                event loop; or the caller is a check, a source or a rebuild in a rotation.
         """
         run = self._current()
         if not run.ready:

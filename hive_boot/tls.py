@@ -42,7 +42,6 @@ _WARN_BEFORE = (30 * _DAY, 7 * _DAY, _DAY)
 _COMPOSED = {"load_cert_chain", "load_default_certs", "set_servername_callback"}
 """Methods of SSLContext that call other methods, and the one that is refused."""
 
-
 _reported: WeakKeyDictionary[AppDeclaration, dict[str, tuple[float, int]]] = WeakKeyDictionary()
 """The last expiry of each certificate, by its name, and how many times were passed before it.
 
@@ -234,7 +233,12 @@ class LiveContext(ssl.SSLContext):
         *args: Any,  # noqa: ANN401  (the options of SSLContext)
         **options: Any,  # noqa: ANN401
     ) -> ssl.SSLObject:
-        """Return the TLS of one connection."""
+        """Return the TLS of one connection, which uses the pair in use.
+
+        Raises:
+            InvalidSecretsError: the pair cannot be used, and there was none before.
+            LifecycleError: the application was not started.
+        """
         context = self._in_use().context
         connection = context.wrap_bio(incoming, outgoing, *args, **_resumable(context, options))
         if isinstance(connection, ServedConnection):
@@ -242,7 +246,12 @@ class LiveContext(ssl.SSLContext):
         return connection
 
     def wrap_socket(self, sock: socket, *args: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401
-        """Return a socket that uses TLS."""
+        """Return a socket that uses TLS; a listening one uses the pair in use at each ``accept``.
+
+        Raises:
+            InvalidSecretsError: as :meth:`wrap_bio`.
+            LifecycleError: as :meth:`wrap_bio`.
+        """
         is_server = args[0] if args else options.get("server_side")
         if is_server and not _is_connected(sock):
             # Its accept() calls this method of its context for each connection.
@@ -328,10 +337,10 @@ class LiveContext(ssl.SSLContext):
         # A certificate for a few days is always about to expire.
         steps = [each for each in _WARN_BEFORE if 2 * each <= pair.expires - pair.begins]
         passed = sum(left <= each for each in (*steps, 0))
-        name, now = self._names[0], (pair.expires, passed)
-        if passed and now != self._reported.get(name):
+        name, step = self._names[0], (pair.expires, passed)
+        if passed and step != self._reported.get(name):
             log_messages.log_certificate_expiry(name, pair.expires, left)
-        self._reported[name] = now
+        self._reported[name] = step
 
     def _build(self, values: tuple[Value | None, ...]) -> _Pair:
         """Return a new context with all settings.

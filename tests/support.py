@@ -71,15 +71,22 @@ def run_child(
     source: str, *arguments: str, cwd: Path | None = None, **variables: str
 ) -> subprocess.CompletedProcess[str]:
     """Run ``source`` in a child process, and wait for its end."""
+    return run_python("-c", source, *arguments, cwd=cwd, seconds=60, **variables)
+
+
+def run_python(
+    *arguments: str, cwd: Path | None = ROOT, seconds: float = 60, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run an interpreter with arguments, and wait for its end, at most ``seconds``."""
     return subprocess.run(
-        [sys.executable, "-c", source, *arguments],
+        [sys.executable, *arguments],
         env=child_environment(**variables),
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=seconds,
         check=False,
     )
 

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import signal
 import socket
 import subprocess
 import sys
@@ -21,21 +18,18 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.comparison import put_between_markers
+from benchmarks.comparison import prepare, put_between_markers, versions_of
 from benchmarks.databases import ARE_INSTALLED, MISSING, running_databases
-from benchmarks.environment import clear_environment
+from benchmarks.environment import child_environment
 from benchmarks.follow import load, service
 from benchmarks.follow.credentials import OBJECTS, Issuer
 from benchmarks.follow.rounds import FAULTS, Rounds, Service
-from benchmarks.peers import installed
 from hive_boot.testing import MountedVolume
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType
 
 _PERIOD = 5.0
-_ROOT = Path(__file__).parent.parent.parent
 _LIBRARIES = ("hive_boot", "uvicorn", "asyncpg", "redis", "PyJWT")
 _SHOWN = 5
 
@@ -92,8 +86,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if not ARE_INSTALLED:
         parser.error(MISSING)
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    clear_environment()
+    prepare()
     results = _measure(options.seconds, faults=options.faults)
     for message, count in _failures(results).most_common(_SHOWN):
         print(f"{count} x {message}", file=sys.stderr)
@@ -115,12 +108,9 @@ def _measure(seconds: float, *, faults: bool) -> Results:
     ):
         base, port = Path(name), listener.getsockname()[1]
         volume = MountedVolume(base / "secrets")
-        environ = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.getenv("PYTHONPATH")])),
-            "HIVE_BOOT_MODE": "kubernetes",
-            "HIVE_BOOT_SECRETS_DIR": str(volume.path),
-        }
+        environ = child_environment(
+            HIVE_BOOT_MODE="kubernetes", HIVE_BOOT_SECRETS_DIR=str(volume.path)
+        )
         issuer = Issuer(databases, base, port)
         rounds = Rounds(issuer, volume, lambda: Service(listener, environ), base / "silent")
         clients = subprocess.Popen(
@@ -176,7 +166,7 @@ def _report(results: Results, *, faults: bool) -> str:
     ]
     heads = "object", "rotations", "old one refused", "old one accepted", "lines of the user"
     tables = _table(("what", "count"), rows), _table(heads, objects)
-    return "\n\n".join([f"Measured with {_environment()}.", *tables])
+    return "\n\n".join([f"Measured with {versions_of(_LIBRARIES)}.", *tables])
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -186,19 +176,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _source() -> list[str]:
     return Path(service.__file__).read_text("utf-8").splitlines()
-
-
-def _environment() -> str:
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    system = f"{platform.system()} {platform.release().partition('-')[0]}"
-    versions = [f"{name} {installed(name) or 'missing'}" for name in _LIBRARIES]
-    return f"{python} on {system}: {', '.join(versions)}"
-
-
-def _exit_on_signal(number: int, frame: FrameType | None) -> None:
-    """Raise SystemExit, so that child processes and temporary files are removed."""
-    del frame
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

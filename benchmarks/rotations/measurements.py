@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import ssl
 import time
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.comparison import Answer
-from benchmarks.environment import HIVE, temporary_directory
+from benchmarks.environment import HIVE, child_environment, temporary_directory
 from benchmarks.processes import START_TIMEOUT, Child, free_port
 from benchmarks.rotations.evaluation import (
     WITHIN,
     Expectation,
+    Handshake,
     Held,
     Values,
     evaluate,
@@ -25,11 +24,12 @@ from benchmarks.rotations.evaluation import (
     parse,
     values_of,
 )
-from benchmarks.rotations.outside import Database, RepeatedHandshakes, make_certificate, mounted
+from benchmarks.rotations.outside import Database, make_certificate, mounted, repeated_handshakes
 from hive_boot.testing import MountedVolume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from benchmarks.comparison import Subject
 
@@ -79,14 +79,11 @@ class Rotation:
         Raises:
             TimeoutError: the application does not start.
         """
-        root = str(Path(__file__).parent.parent.parent)
-        environ = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")])),
-            "ROTATIONS_SCENARIO": self._name,
-            "ROTATIONS_DIRECTORY": str(directory),
-            "ROTATIONS_PORT": str(port),
-        }
+        environ = child_environment(
+            ROTATIONS_SCENARIO=self._name,
+            ROTATIONS_DIRECTORY=str(directory),
+            ROTATIONS_PORT=str(port),
+        )
         with Child(self._subject.arguments(port), environ) as child:
             self._child = child
             deadline = time.monotonic() + START_TIMEOUT
@@ -250,14 +247,14 @@ def write_pair_apart(rotation: Rotation) -> Answer:
         )
         for name in (CERTIFICATE, KEY):
             (directory / name).write_text(old[name], "ascii")
-        with rotation.application(directory, port), RepeatedHandshakes(port) as client:
+        with rotation.application(directory, port), repeated_handshakes(port) as found:
             replace(directory / CERTIFICATE, new[CERTIFICATE])
             time.sleep(APART)
             published = time.monotonic()
             replace(directory / KEY, new[KEY])
             wrong = "a certificate without its key"
             answer = rotation.follow(new, published, old, wrong=wrong)
-            handshakes = client.handshakes
+            handshakes = [Handshake(*each) for each in found]
         der = ssl.PEM_cert_to_DER_cert(new[CERTIFICATE])
         return evaluate_handshakes(answer, handshakes, new=der, published=published)
 

@@ -7,16 +7,15 @@ import socketserver
 import ssl
 import subprocess
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Self
 
-from benchmarks.rotations.evaluation import Handshake
+from benchmarks.processes import repeated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
-    from types import TracebackType
 
 _HOST = "127.0.0.1"
 _PAUSE = 0.05
@@ -53,12 +52,7 @@ class Database(socketserver.ThreadingTCPServer):
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None = None,
-        exc: BaseException | None = None,
-        trace: TracebackType | None = None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         """Stop serving."""
         self.shutdown()
         self._thread.join()
@@ -77,55 +71,26 @@ class _Login(socketserver.StreamRequestHandler):
             self.wfile.write(b"refused\n")
 
 
-class RepeatedHandshakes(threading.Thread):
-    """Thread that makes TLS handshakes on new connections during the block.
+def repeated_handshakes(port: int) -> AbstractContextManager[list[tuple[float, bytes | None]]]:
+    """Return a block during which TLS handshakes are made on new connections.
 
-    Args:
-        port: the port of the server.
-
-    Attributes:
-        handshakes: the handshakes.
+    It yields the monotonic time of each, and the certificate of the server; None if it has failed.
     """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
 
-    def __init__(self, port: int) -> None:
-        super().__init__(daemon=True)
-        self._port = port
-        self._stopped = threading.Event()
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._context.check_hostname = False
-        self._context.verify_mode = ssl.CERT_NONE
-        self.handshakes: list[Handshake] = []
-
-    def __enter__(self) -> Self:
-        """Start the thread."""
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop the thread."""
-        self._stopped.set()
-        self.join()
-
-    def run(self) -> None:
-        """Make handshakes until the block ends."""
-        while not self._stopped.wait(_PAUSE):
-            self.handshakes.append(Handshake(time.monotonic(), self._certificate()))
-
-    def _certificate(self) -> bytes | None:
-        """Return the certificate of the server, or None if the handshake fails."""
+    def certificate() -> bytes | None:
         try:
             with (
-                socket.create_connection((_HOST, self._port), timeout=_TIMEOUT) as connection,
-                self._context.wrap_socket(connection) as tls,
+                socket.create_connection((_HOST, port), timeout=_TIMEOUT) as connection,
+                context.wrap_socket(connection) as tls,
             ):
                 return tls.getpeercert(binary_form=True)
         except OSError:
             return None
+
+    return repeated(certificate, _PAUSE)
 
 
 def make_certificate(directory: Path, name: str) -> tuple[str, str]:

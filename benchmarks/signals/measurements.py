@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.comparison import Answer
+from benchmarks.environment import child_environment
 from benchmarks.processes import START_TIMEOUT, Child, End, free_port
 from benchmarks.signals.probes import (
     BackgroundRequest,
     Notifications,
-    RepeatedRequests,
     get,
+    last_answer,
+    repeated_requests,
     wait_until_served,
 )
 
@@ -60,17 +62,13 @@ class Measurement:
             first: whether the process is PID 1. Default False.
             variables: further environment variables.
         """
-        root = str(Path(__file__).parent.parent.parent)
-        paths = [root, os.environ.get("PYTHONPATH", "")]
-        environ = {
-            **{name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
-            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        own = {
             "SIGNALS_SCENARIO": name or self._name,
             "SIGNALS_PORT": str(self.port),
             # Fixes the mode, so that the machine does not influence it.
             "HIVE_BOOT_MODE": "environment",
-            **variables,
         }
+        environ = child_environment(**own, **variables)
         return Child(self._subject.arguments(self.port), environ, first=first)
 
 
@@ -100,7 +98,7 @@ def fail_in_start(measurement: Measurement) -> Answer:
     """Start an application whose component fails; observe READY=1 and HTTP answers."""
     with (
         Notifications() as notifications,
-        RepeatedRequests(measurement.port) as asking,
+        repeated_requests(measurement.port) as asking,
         measurement.start(NOTIFY_SOCKET=notifications.address) as child,
     ):
         child.wait_for("start cache")
@@ -108,7 +106,7 @@ def fail_in_start(measurement: Measurement) -> Answer:
         false_reports = []
         if "READY=1" in notifications.received():
             false_reports.append("READY=1 sent")
-        if asking.last_answer() is not None:
+        if last_answer(asking) is not None:
             false_reports.append("served")
         good = is_error(end) and not false_reports and "stopped database" in child.marks
         return Answer(good, ", ".join([str(end), describe_stops(child), *false_reports]))
@@ -147,14 +145,12 @@ def stop_in_flight(measurement: Measurement) -> Answer:
         child.wait_for("request")
         sent = time.monotonic()
         child.signal(signal.SIGTERM)
-        with RepeatedRequests(measurement.port) as asking:
+        with repeated_requests(measurement.port) as asking:
             end = child.wait(KILL_AFTER)
             slow.join()
-        last = asking.last_answer()
+        last = last_answer(asking)
         window = 0.0 if last is None else max(last - sent, 0.0)
-        failed = sum(
-            status != _OK for when, status in asking.answers if when - sent < min(_ROUTED, window)
-        )
+        failed = sum(status != _OK for when, status in asking if when - sent < min(_ROUTED, window))
         answered = slow.status == _OK
         request = "request answered" if answered else "request lost"
         accepts = "no new ones" if last is None else f"new ones for {window:.1f} s"

@@ -7,11 +7,14 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING, Self
 
+from benchmarks.processes import repeated
+
 if TYPE_CHECKING:
-    from types import TracebackType
+    from contextlib import AbstractContextManager
 
 _HOST = "127.0.0.1"
 _STEP = 0.02
@@ -52,43 +55,17 @@ def wait_until_served(port: int, seconds: float) -> None:
         time.sleep(_STEP)
 
 
-class RepeatedRequests(threading.Thread):
-    """Thread that sends requests on new connections during the block.
+def repeated_requests(port: int) -> AbstractContextManager[list[tuple[float, int | None]]]:
+    """Return a block during which requests are sent on new connections.
 
-    Attributes:
-        answers: the monotonic time of each request, and the status of its answer.
+    It yields the monotonic time of each request, and the status of its answer.
     """
+    return repeated(partial(get, port), _STEP)
 
-    def __init__(self, port: int) -> None:
-        super().__init__(daemon=True)
-        self._port = port
-        self._stopped = threading.Event()
-        self.answers: list[tuple[float, int | None]] = []
 
-    def __enter__(self) -> Self:
-        """Start the thread."""
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop the thread."""
-        self._stopped.set()
-        self.join()
-
-    def run(self) -> None:
-        """Send requests until the block ends."""
-        while not self._stopped.wait(_STEP):
-            now = time.monotonic()
-            self.answers.append((now, get(self._port)))
-
-    def last_answer(self) -> float | None:
-        """Return the time of the last request that was answered with 200, or None."""
-        return max((when for when, status in self.answers if status == 200), default=None)  # noqa: PLR2004  (OK)
+def last_answer(answers: list[tuple[float, int | None]]) -> float | None:
+    """Return the time of the last request that was answered with 200, or None."""
+    return max((when for when, status in answers if status == 200), default=None)  # noqa: PLR2004  (OK)
 
 
 class BackgroundRequest(threading.Thread):
@@ -124,12 +101,7 @@ class Notifications:
         """Return the socket."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *failure: object) -> None:
         """Close the socket."""
         self._socket.close()
 

@@ -89,7 +89,12 @@ class Progress:
 class Instance:
     """One instance of a resource. A rebuild replaces it by another instance.
 
+    Args:
+        resource: the resource.
+        progress: shared by all instances of the run.
+
     Attributes:
+        resource: the resource.
         needs: the instances that must have started before it.
         dependents: the instances that must stop before it.
         is_pending: whether it belongs to a start or a rebuild that is not complete.
@@ -99,6 +104,14 @@ class Instance:
         leases: set at the end of what still uses it, after the overlap.
         step: the step of its start in the timeline; negative before.
         stop_step: the step of its stop in the timeline; negative before.
+        context: the context manager of the resource; None before its start and after its end.
+        value: the value of the resource, while it runs.
+        failure: why it has failed; None if it has not.
+        startup_error: the error of a start that was overdue; None without.
+        scope: the block in which it runs; cancelled to abandon a start or a stop.
+        started: set when it has started.
+        stop: set to stop it.
+        done: set when it has ended.
         unavailable: why its start could not reach something outside, with the reason in words;
             None if it could.
         due: when its start is overdue, on the monotonic clock; infinite when it has started in

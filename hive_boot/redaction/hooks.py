@@ -37,7 +37,7 @@ PATCHED_FUNCTIONS: tuple[tuple[Any, str, str], ...] = (
 )
 """Owner and name of each patched function; name of the function in `patches` that wraps it.
 
-An owner that is a text is a module, which is patched once it is imported.
+An owner that is a text is a module: the first redaction that is opened after its import patches it.
 """
 
 

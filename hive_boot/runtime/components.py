@@ -83,7 +83,7 @@ class ResourceSpec(Record):
     overlap: float = 30.0
 
 
-class TaskSpec(Record):
+class ServiceSpec(Record):
     """Declared service.
 
     Attributes:
@@ -133,7 +133,7 @@ class BoundFunctions(Record):
 
     resources: Mapping[str, tuple[BoundCall, ResourceSpec]]
     rebuilds: Mapping[str, Rebuild]
-    services: Sequence[tuple[BoundCall, TaskSpec]]
+    services: Sequence[tuple[BoundCall, ServiceSpec]]
     hooks: Sequence[tuple[BoundCall, RotationHook]]
     checks: Sequence[tuple[BoundCall, CheckSpec]]
     contributors: Sequence[tuple[BoundCall, ContributorSpec]]

@@ -15,7 +15,7 @@ from hive_boot.runtime.components import (
     ContributorSpec,
     ResourceSpec,
     RotationHook,
-    TaskSpec,
+    ServiceSpec,
 )
 from hive_boot.runtime.injection import (
     BoundCall,
@@ -240,7 +240,7 @@ class AppDeclaration:
         self.checks: list[CheckSpec] = []
         self.hooks: list[RotationHook] = []
         self.resources: dict[str, ResourceSpec] = {}
-        self.services: list[TaskSpec] = []
+        self.services: list[ServiceSpec] = []
         self.contributors: list[ContributorSpec] = []
         self.certificates: WeakSet[LiveCertificate] = WeakSet()
         self.overrides: Mapping[str, Value | None] = {}
@@ -299,7 +299,11 @@ class AppDeclaration:
         rebuild_on: object,
         overlap: float,
     ) -> Callable[[Work], None]:
-        """Return a function that adds a resource."""
+        """Return a function that adds a resource; the arguments are those of ``@boot.resource``.
+
+        Raises:
+            DeclarationError: an argument is invalid.
+        """
         if timeout is not None:
             validate_seconds("timeout=", timeout)
         validate_seconds("overlap=", overlap, allow_zero=True)
@@ -351,7 +355,7 @@ class AppDeclaration:
         def add(function: Work) -> None:
             self._require_unique_name(display_name(function))
             self.services.append(
-                TaskSpec(function, restart, max_restarts, restart_window, grace_period, on_stop)
+                ServiceSpec(function, restart, max_restarts, restart_window, grace_period, on_stop)
             )
 
         return _decorator("@boot.service", add)
@@ -428,7 +432,16 @@ class AppDeclaration:
         )
 
     def bind_main(self, main: Work, injectables: Injectables) -> BoundCall:
-        """Resolve the parameters of main; raise DeclarationError if one would become stale."""
+        """Resolve the parameters of main.
+
+        Args:
+            main: the function.
+            injectables: the objects that it can receive.
+
+        Raises:
+            DeclarationError: a parameter cannot be resolved, or takes the value of a resource that
+                is rebuilt while main runs.
+        """
         call = bind(main, injectables)
         if any(each.rebuild_on for each in self.resources.values()):
             rebuilt = call.by_value & _rebuilds(self._bind_resources(injectables)).keys()

@@ -182,10 +182,9 @@ def resolve_parameters(
     """Resolve each parameter of ``function`` to an injection key, before anything runs.
 
     A parameter receives the resource of its name (its handle, if the annotation is
-    ``ResourceHandle``), or else the object whose type is its
-    annotation or derives from it. When an annotation cannot be evaluated (an import under
-    ``TYPE_CHECKING``), the last name in it is compared with the names of the types.
-    Parameters with a default are not filled.
+    ``ResourceHandle``), or else the object whose type is its annotation or derives from it. When an
+    annotation cannot be evaluated (an import under ``TYPE_CHECKING``), the last name in it is
+    compared with the names of the types. Parameters with a default are not filled.
 
     Args:
         function: the function, which is called with keywords.
@@ -289,6 +288,10 @@ def fields_read(function: Callable[..., Any], declared: type[Any]) -> frozenset[
     """Return the attributes of the fields whose values a function reads when it is called.
 
     They are found in its code. What a function inside it reads is left out: it reads later.
+
+    Args:
+        function: the function.
+        declared: the declaration.
     """
     import inspect  # noqa: PLC0415  (a bare declaration has no function)
 

@@ -283,8 +283,8 @@ class LoadPipeline:
             except InvalidSecretsError as exc:
                 raise self.build_error(exc.problems) from None
             log_messages.log_source_context(self.source_context)
-            is_lenient = self.source_context.profile in {"development", "test"}
-            misuse_warnings.are_enabled = is_lenient
+            if self.source_context.profile in {"development", "test"}:
+                misuse_warnings.owners.add(self._redaction)
         return self.source_context
 
     def read(
@@ -578,7 +578,7 @@ def dry_run(
         else:
             result = _run_without_loop(check(result))
     finally:
-        misuse_warnings.are_enabled = False
+        misuse_warnings.owners.discard(redaction)
         redaction.close(linger=True)
     error = pipeline.build_error(result.problems, result.report_notes) if result.problems else None
     return DryRunResult(result, error, bound.rebuilds)

@@ -106,5 +106,5 @@ class LoadedApplication(Generic[S]):
         if self.store is not None:
             global_access.unregister(self.store)
         self.store = None
-        misuse_warnings.are_enabled = False
+        misuse_warnings.owners.discard(self._redaction)
         self._redaction.close(linger=keep_redacting)

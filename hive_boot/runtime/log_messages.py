@@ -437,7 +437,13 @@ class RotationLog:
     def log_activated(
         self, change: Change, declared: type[SecretSet], effects: Mapping[str, Sequence[str]]
     ) -> None:
-        """Log that pending values are in use now."""
+        """Log that pending values are in use now.
+
+        Args:
+            change: the change of the values in use.
+            declared: the declaration, for the names of the secrets.
+            effects: the functions that the change concerns, by its effect on them.
+        """
         fields = declared._field_index.fields  # noqa: SLF001  (same package)
         names = [fields[name].name for name in change.names]
         activated = f"Activated {_join(names)}: generation {change.generation}"

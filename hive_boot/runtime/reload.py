@@ -135,7 +135,7 @@ class ReloadReader:
 
 
 _running_check: contextvars.ContextVar[object] = contextvars.ContextVar(
-    "hive_boot_judging", default=None
+    "hive_boot_running_check", default=None
 )
 """The token of the running reload, which checks and sources inherit, so that they cannot reload."""
 
@@ -256,6 +256,10 @@ class Reloader:
 
         What happens until :meth:`start` is noticed then.
 
+        Args:
+            field_index: the declared fields.
+            source_context: the mode and the directories.
+
         Returns:
             A function that returns whether a program has one of these files open, and may write
             more.
@@ -311,7 +315,7 @@ class Reloader:
 
         Raises:
             ProblemsError: the candidate is rejected.
-            LifecycleError: the application stops, or a check or a source has called this.
+            LifecycleError: the application stops; or a check, a source or a rebuild calls this.
         """
         if self._store.is_rebuilding:
             message = "a rebuild cannot reload, because the reload waits for it"
@@ -571,14 +575,14 @@ class Reloader:
         kinds = {problem.kind for problem in problems}
         # Only a check, the factory of the config or a rebuild can have another result for the same
         # values.
-        judged = kinds <= {"check", "config", "rebuild", "unavailable"}
-        is_known = self._is_rejected(candidate) if judged else problems == self._problems
+        may_change = kinds <= {"check", "config", "rebuild", "unavailable"}
+        is_known = self._is_rejected(candidate) if may_change else problems == self._problems
         self._problems = problems
         if self.rejection != before or not is_known:
             self.rotation_log.log_rejection(problems, number, time.perf_counter() - started)
         if not is_known:
             self._reset_backoff()
-        self._rejected = candidate if judged else None
+        self._rejected = candidate if may_change else None
         self._rejected_fields = self._rebuilder.fields(problems) or frozenset(
             candidate.field_index.by_attribute
         )

@@ -270,7 +270,7 @@ class Run(Generic[S, C]):
         finally:
             global_access.unregister(self.store)
             self._log.__exit__(None, None, None)
-            misuse_warnings.are_enabled = False
+            misuse_warnings.owners.discard(self._redaction)
             self._redaction.close(linger=keep_redacting or bool(failures))
         return failures
 

@@ -145,18 +145,18 @@ class LoadResult(Record):
     @property
     def secret_values(self) -> list[Value]:
         """Every value that was read, used or not, without the ``dev_default`` of any field."""
-        public = self._public_values
+        public = self.public_values
         values = [*self.values.values(), *self.unused_values]
         return [value for value in values if value.reveal() not in public]
 
     @property
-    def _public_values(self) -> set[object]:
+    def public_values(self) -> set[object]:
         """The values that are in the code, which therefore are not secret."""
         return {field.dev_default for field in self.field_index.constrained}
 
     def with_short_values(self) -> LoadResult:
         """Return a copy with a warning of the secret values that are too short to be hidden."""
-        public = self._public_values
+        public = self.public_values
         short = [
             field.name
             for field in self.field_index.all_fields

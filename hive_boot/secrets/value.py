@@ -34,12 +34,13 @@ class _MisuseWarnings:
     """Warnings of a secret that is used as if it were its plain value.
 
     Attributes:
-        are_enabled: whether an application runs in the development or the test profile.
+        owners: the running and loaded applications that are in the development or the test
+            profile, each by its redaction; without one there are no warnings.
         reported: the call sites that were reported, each by file and line.
     """
 
     def __init__(self) -> None:
-        self.are_enabled = False
+        self.owners: set[object] = set()
         self.reported: set[tuple[str, int]] = set()
 
     def report(self, name: str, problem: str) -> None:
@@ -111,7 +112,7 @@ class _Opaque(Generic[Plain]):
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
-            if misuse_warnings.are_enabled and isinstance(other, str | bytes):
+            if misuse_warnings.owners and isinstance(other, str | bytes):
                 problem = f"{self!r} is compared with a {type(other).__name__}, and never equals it"
                 misuse_warnings.report(self._name, problem)
             return NotImplemented
@@ -124,7 +125,7 @@ class _Opaque(Generic[Plain]):
         return f"{type(self).__name__}({self._name!r}, '***')"
 
     def __str__(self) -> str:
-        if misuse_warnings.are_enabled:
+        if misuse_warnings.owners:
             caller = sys._getframe(1)  # noqa: SLF001  (there is no public way to a frame)
             package = caller.f_globals.get("__name__", "").partition(".")[0]
             if package in _CONVERTERS:
@@ -132,7 +133,7 @@ class _Opaque(Generic[Plain]):
         return repr(self)
 
     def __format__(self, spec: str, /) -> str:
-        if misuse_warnings.are_enabled:
+        if misuse_warnings.owners:
             misuse_warnings.report(self._name, f"{self!r} is formatted into a text")
         return repr(self)
 

@@ -159,14 +159,17 @@ async def _abort_connections_at_end(address: object) -> None:
         _abort_connections(address)
 
 
-def _abort_connections(address: object) -> None:
-    """Abort all connections with this local address."""
+def _abort_connections(address: Any) -> None:  # noqa: ANN401  (host and port, or a path)
+    """Abort all connections that were accepted at an address."""
+    # A connection has the address of one interface.
+    is_any_host = isinstance(address, tuple) and address[0] in {"0.0.0.0", "::"}  # noqa: S104
     with suppress(OSError):
         for path in Path("/dev/fd").iterdir():
             with suppress(OSError):  # another file, or closed meanwhile
                 connection = socket.socket(fileno=int(path.name))
                 try:
-                    if connection.getsockname() == address:
+                    name = connection.getsockname()
+                    if name == address or (is_any_host and name[1:2] == address[1:2]):
                         connection.getpeername()  # fails for the listening socket
                         connection.shutdown(socket.SHUT_RDWR)
                 finally:

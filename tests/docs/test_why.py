@@ -2,15 +2,13 @@
 
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 
 from benchmarks.comparison import Answer, Comparison, put_between_markers
 from benchmarks.rotations.scenarios import ROTATIONS
 from benchmarks.signals.scenarios import SIGNALS
-from tests.support import ROOT, child_environment
+from tests.support import ROOT, run_python
 
 TEXT = (ROOT / "docs" / "why.md").read_text("utf-8")
 COMPARISONS = pytest.mark.parametrize(
@@ -97,16 +95,7 @@ def test_the_script_runs(comparison: Comparison, moments: list[str]) -> None:
     ours = comparison.subjects[0].name
     command = ["-m", f"benchmarks.{comparison.name}", "--subject", ours, "--json"]
     command += [f"--only={moment}" for moment in moments]
-    child = subprocess.run(
-        [sys.executable, *command],
-        env=child_environment(),
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    child = run_python(*command)
     scenarios = json.loads(child.stdout)["scenarios"]
     for moment in moments:
         found = scenarios[moment][ours]

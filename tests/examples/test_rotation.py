@@ -1,11 +1,9 @@
 """The account that ``python -m examples.rotation`` gives, for a moment under load."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support import ROOT, child_environment, run_child
+from tests.support import run_child, run_python
 
 ACCOUNT = re.compile(
     r"requests +(?P<requests>\d+)\n"
@@ -32,16 +30,8 @@ rotation.main()
 
 def test_a_rotation_under_load_costs_no_request(tmp_path: Path) -> None:
     """Whoever tries it sees no failure, several generations, and nothing left behind."""
-    done = subprocess.run(
-        [sys.executable, "-m", "examples.rotation", "--seconds", "0.5"],
-        env=child_environment(TMPDIR=str(tmp_path)),
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    command = ["-m", "examples.rotation", "--seconds", "0.5"]
+    done = run_python(*command, seconds=100, TMPDIR=str(tmp_path))
     account = ACCOUNT.fullmatch(done.stdout)
     assert account, done.stdout + done.stderr
     assert (done.returncode, done.stderr) == (0, "")

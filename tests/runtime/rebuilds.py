@@ -69,6 +69,13 @@ def declared(volume: MountedVolume, **options: Any) -> Bootstrap[Needs, Any]:  #
     return mounted(volume.path, Needs, watch=False, **options)
 
 
+def kept_by_leases(boot: Bootstrap[Any, Any]) -> int:
+    """Return how many old instances a request or a block still uses when their overlap is over."""
+    instances = boot._run.runner.resources._instances  # type: ignore[union-attr]  # noqa: SLF001
+    leases = {lease for each in instances if each.is_old for lease in each.leases}
+    return sum(lease.statistics().tasks_waiting for lease in leases)
+
+
 def recording(boot: Bootstrap[Needs, Any], log: list[str], **options: Any) -> ResourceHandle[Pool]:  # noqa: ANN401  (of the decorator)
     """Declare a pool that is rebuilt, and that records what happens to it."""
     options.setdefault("overlap", 0.02)

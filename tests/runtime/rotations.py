@@ -11,6 +11,7 @@ import pytest
 from hive_boot import Bootstrap, Change, Secret, SecretBytes, SecretSet, secret
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.sources.directories import ReadPolicy
+from hive_boot.testing import MountedVolume
 from tests.fixtures.timings import QUICK_RETRIES, set_timings
 
 S = TypeVar("S", bound=SecretSet)
@@ -52,6 +53,12 @@ def mounted(
     boot = Bootstrap(declared, secrets_dirs=place, **more)
     set_timings(boot, **{**QUICK_RETRIES, **(timings or {})})
     return boot
+
+
+def watching(volume: MountedVolume) -> Bootstrap[Service, None]:
+    """Publish the first generation, and declare an application that watches it."""
+    volume.publish(numbered(1))
+    return mounted(volume.path, Service)
 
 
 def be_impatient(

@@ -26,6 +26,7 @@ from tests.runtime.rotations import (
     mounted,
     number_of,
     numbered,
+    watching,
 )
 from tests.support import as_ordinary_user, move_to, until
 
@@ -43,8 +44,7 @@ async def test_a_required_key_that_is_removed_stays_in_use(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The whole set is kept, the secret is named, and the application serves, degraded."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
     async with boot.running() as secrets:
@@ -192,8 +192,7 @@ async def test_what_the_sources_hold_again_is_no_rotation(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A bad set that is taken back: one line, no new generation, and no hook is called."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
     async with boot.running():
@@ -212,8 +211,7 @@ async def test_an_invalid_value_is_reported_once(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """However often it is read it is one line, and the next good swap heals it."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
     async with boot.running() as secrets:
@@ -241,8 +239,7 @@ async def test_another_fault_is_another_line(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Who mends one of two values reads what is still wrong."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     log = Log(caplog)
     async with boot.running():
         volume.publish({"api_key": "fake"})
@@ -379,8 +376,7 @@ async def test_a_read_that_crashes_keeps_the_set(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error that nobody foresaw is a refusal like any other, and is tried again."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     log = Log(caplog)
     crashes = iter([True, True, False])
 

@@ -22,14 +22,7 @@ from hive_boot.testing import MountedVolume
 from tests.fixtures.timings import NEVER
 from tests.fixtures.watching import own_threads
 from tests.fixtures.writers import publish_continuously
-from tests.runtime.rotations import (
-    Heard,
-    Log,
-    Service,
-    mounted,
-    number_of,
-    numbered,
-)
+from tests.runtime.rotations import Heard, Log, Service, mounted, number_of, numbered, watching
 from tests.support import run_child, until
 
 pytestmark = pytest.mark.anyio
@@ -153,8 +146,7 @@ async def test_unchanged_content_is_no_news(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The same values in new files: they are read, and nothing is said, done or counted."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
     async with boot.running():
@@ -173,8 +165,7 @@ async def test_unchanged_content_is_no_news(
 
 async def test_a_generation_is_one_object_while_it_lasts(volume: MountedVolume) -> None:
     """Who keeps ``secrets.current`` to see whether it is another one is not fooled by a read."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     async with boot.running() as secrets:
         pinned = secrets.current
         assert await boot.reload() is None
@@ -186,8 +177,7 @@ async def test_a_generation_is_one_object_while_it_lasts(volume: MountedVolume) 
 
 async def test_a_key_that_is_added_comes_into_use(volume: MountedVolume) -> None:
     """An optional secret that was absent is there as soon as the volume has it."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     heard = Heard(boot)
     async with boot.running() as secrets:
         assert secrets.sentry_dsn is None
@@ -218,8 +208,7 @@ async def test_an_optional_key_that_is_removed_becomes_none(volume: MountedVolum
 @pytest.mark.both_backends
 async def test_a_swap_is_seen_while_every_worker_thread_is_busy(volume: MountedVolume) -> None:
     """Neither the watch nor the read waits for the threads that the application has taken."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     limiter = anyio.to_thread.current_default_thread_limiter()
     release = threading.Event()
 
@@ -264,8 +253,7 @@ async def test_a_swap_during_a_rotation_is_taken_up_after_it(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A slow check judges one set, and then the newest; readers have the old one meanwhile."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
     judged: list[int] = []
@@ -299,8 +287,7 @@ async def test_a_swap_during_a_rotation_is_taken_up_after_it(
 @pytest.mark.both_backends
 async def test_a_stop_does_not_wait_for_a_rotation(volume: MountedVolume) -> None:
     """What is being judged when the application stops comes into nobody's use."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     heard = Heard(boot)
     judged: list[int] = []
     ended: list[int] = []
@@ -328,8 +315,7 @@ async def test_a_stopped_application_hears_of_nothing(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After the stop nobody watches, reads or is told; a new start begins with what is there."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
     async with boot.running() as old:
@@ -354,8 +340,7 @@ async def test_a_check_that_fails_twice_needs_no_new_swap(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """What a check refuses is judged again while it is there: its database may be back."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
     judged: list[int] = []
@@ -418,8 +403,7 @@ async def test_each_rotation_leaves_one_structured_record(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A program reads names, generation, verdict and duration; a person reads a sentence."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
     async with boot.running():
@@ -467,8 +451,7 @@ async def test_a_resync_without_change_says_nothing(
 
 async def test_status_tells_when_secrets_were_read_and_changed(volume: MountedVolume) -> None:
     """Each transition is seen in the status: a good set, a bad one, and a good one again."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     assert (boot.status().watcher, boot.status().last_read) == ("off", 0.0)
     async with boot.running():
         first = boot.status()
@@ -500,8 +483,7 @@ class Broken(Exception):  # noqa: N818  (what the author calls it)
 @pytest.mark.both_backends
 async def test_what_the_body_raises_comes_out_bare(volume: MountedVolume) -> None:
     """Nobody has to unpack an exception group because somebody watches."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     errors: list[BaseException] = [KeyError("fake"), Broken("fake"), SystemExit(3)]
     for error in errors:
         with pytest.raises(type(error)) as caught:
@@ -514,8 +496,7 @@ async def test_what_the_body_raises_comes_out_bare(volume: MountedVolume) -> Non
 @pytest.mark.both_backends
 async def test_a_cancelled_body_ends_the_run(volume: MountedVolume) -> None:
     """A scope around the run is left in order, and nothing goes on."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     with anyio.CancelScope() as scope:
         async with boot.running():
             scope.cancel()
@@ -527,8 +508,7 @@ async def test_a_cancelled_body_ends_the_run(volume: MountedVolume) -> None:
 
 async def test_a_run_may_begin_in_one_task_and_end_in_another(volume: MountedVolume) -> None:
     """As fixtures of other plugins do it on asyncio: setup here, teardown there."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     context = boot.running()
     got: list[Service] = []
 
@@ -583,8 +563,7 @@ def fixture_of_a_runner(
 
 def test_a_fixture_of_two_tasks_may_be_a_run(volume: MountedVolume) -> None:
     """The halves of an async generator run in different tasks, one after the other."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     heard = Heard(boot)
     with asyncio.Runner() as runner, fixture_of_a_runner(runner, boot) as secrets:
         volume.publish(numbered(2))
@@ -661,8 +640,7 @@ async def test_a_failure_of_our_own_is_not_silent(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When rotating itself breaks down the service goes on, says so, and lets nobody wait."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
 
     def fail(_: object) -> None:
         message = "something of ours is broken"

@@ -10,7 +10,7 @@ import pytest
 from hive_boot import Change
 from hive_boot.testing import MountedVolume
 from tests.fixtures.owned_processes import BACKENDS, POOL, ended, side_by_side
-from tests.runtime.rotations import Service, mounted, numbered
+from tests.runtime.rotations import numbered, watching
 from tests.support import until
 
 HOOK = f"""
@@ -152,8 +152,7 @@ async def test_the_hook_is_not_called_again_while_the_application_stops(
     volume: MountedVolume,
 ) -> None:
     """Not by a retry and not by another change, for which other hooks are called."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     calls: list[str] = []
 
     @boot.on_rotate()

@@ -20,7 +20,16 @@ from hive_boot import (
 )
 from hive_boot.exceptions import UnavailableError
 from tests.fixtures.timings import NEVER, set_timings
-from tests.runtime.rebuilds import Needs, Pool, declared, publish, recording, rotate
+from tests.runtime.rebuilds import (
+    Needs,
+    Pool,
+    checkpoints,
+    declared,
+    kept_by_leases,
+    publish,
+    recording,
+    rotate,
+)
 from tests.runtime.rotations import Heard, Log, mounted
 from tests.support import until
 
@@ -44,7 +53,7 @@ async def test_a_rotation_starts_a_new_instance_before_the_switch(volume: Mounte
         pools.append(made)
         if len(pools) > 1:
             # The run still has the old value, and this task the new one.
-            await anyio.sleep(0.01)
+            await checkpoints()
             seen.append((pool.value.password,))
             assert boot.secrets.db_password == secrets.db_password
             both = [str(each.reveal())[-3:] for each in boot.accepted("db_password")]
@@ -140,7 +149,7 @@ async def test_a_refused_rebuild_backs_off(volume: MountedVolume) -> None:
     async with boot.running():
         with pytest.raises(InvalidSecretsError):
             await rotate(boot, volume, "bad")
-        await until(lambda: log.count("pool bad starts") == 4)
+        await until(lambda: log.count("pool bad starts") >= 4)
         reloader: Any = boot._run.reloader  # type: ignore[union-attr]  # noqa: SLF001
         # Doubled three times or more, beyond the limit of a refused check.
         assert reloader._rebuild_backoff.next_delay() > 0.07  # noqa: SLF001
@@ -165,7 +174,7 @@ async def test_dependents_by_value_follow_and_owners_of_a_handle_do_not(
     async def port(pool: ResourceHandle[Pool]) -> AsyncIterator[ResourceHandle[Pool]]:
         log.append(f"port on {pool.value.password[-3:]}")
         yield pool
-        await anyio.sleep(0.05)
+        await checkpoints()
         log.append(f"port stops on {pool.value.password[-3:]}")
 
     @boot.resource(after="pool")
@@ -190,12 +199,12 @@ async def test_a_block_keeps_the_old_instance(volume: MountedVolume) -> None:
     """It stops when the last `use()` of it has ended; the handle has the new one at once."""
     boot = declared(volume)
     log: list[str] = []
-    pool = recording(boot, log)
+    pool = recording(boot, log, overlap=0.1)
     async with boot.running():
         async with pool.use() as one, pool.use():
             await rotate(boot, volume, "two")
             assert pool.value is not one
-            await anyio.sleep(0.05)
+            await until(lambda: kept_by_leases(boot))
             assert one.is_open
         await until(lambda: not one.is_open)
 
@@ -334,12 +343,13 @@ async def test_a_rebuild_happens_at_the_activation(
     log = Log(caplog)
     boot = mounted(volume.path, Delayed, watch=False)
     seen: list[str] = []
+    valid = {"one"}
     heard = Heard(boot)
 
     @boot.resource(rebuild_on="db_password", overlap=0.01)
     async def pool(secrets: Delayed) -> AsyncIterator[str]:
         seen.append(secrets.db_password.reveal()[-3:])
-        if seen == ["one", "two"]:
+        if seen[-1] not in valid:
             message = "not yet"
             raise PermissionError(message)
         await checkpoint()
@@ -348,16 +358,17 @@ async def test_a_rebuild_happens_at_the_activation(
     async with boot.running() as secrets:
         assert await rotate(boot, volume, "two") is None
         assert (seen, pool.value) == (["one"], "one")
-        await until(lambda: seen == ["one", "two"])
         await until(lambda: boot.status().degraded)
+        assert seen[:2] == ["one", "two"]
         assert secrets.db_password.reveal().endswith("one")
         assert len(boot.accepted("db_password")) == 2
+        valid.add("two")
         await until(lambda: pool.value == "two")
         assert secrets.db_password.reveal().endswith("two")
         await until(lambda: heard.changes)
         assert not boot.status().degraded
         assert [str(each.reveal())[-3:] for each in boot.accepted("db_password")] == ["two", "one"]
-    assert seen == ["one", "two", "two"]
+    assert {*seen[1:]} == {"two"}
     assert log.verdicts[-1] == ("in-use", 2, ["DB_PASSWORD"])
     assert "rebuilt: pool; hooks: " in log.rotations[-1].getMessage()
 
@@ -415,14 +426,23 @@ async def test_services_that_took_a_value_are_restarted(volume: MountedVolume) -
     """Their `boot.stopping` is set, the grace period applies, and no restart is counted."""
     boot = declared(volume)
     log: list[str] = []
-    recording(boot, log, overlap=0.005)
+    recording(boot, log, overlap=0.05)
+    over: list[str] = []
+
+    @boot.resource(rebuild_on="db_password", overlap=0.05)
+    async def unused(secrets: Needs) -> AsyncIterator[None]:
+        password = secrets.db_password.reveal()
+        yield
+        over.append(password)
 
     @boot.service(max_restarts=0, grace_period=NEVER)
     async def polite(pool: Pool) -> None:
         log.append(f"polite on {pool.password[-3:]}")
         await boot.stopping.wait()
         assert boot.stopping.is_set()
-        await anyio.sleep(0.02)
+        if not pool.password.endswith("new"):  # the overlap ends before the service
+            await until(lambda: pool.password in over)
+            await checkpoints()
         log.append(f"polite ends on {pool.password[-3:]}: {pool.is_open}")
 
     def ask() -> None:
@@ -530,7 +550,7 @@ async def test_the_overlap_of_a_dependent_is_no_time_to_stop(
     @boot.resource(rebuild_on="db_password", overlap=0)
     async def pool() -> AsyncIterator[str]:
         yield "pool"
-        await anyio.sleep(0.01)
+        await checkpoints()
         stopped.append("pool")
 
     @boot.resource(rebuild_on="api_key", overlap=0.1)

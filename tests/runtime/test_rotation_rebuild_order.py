@@ -62,7 +62,7 @@ class Staggered(SecretSet):
     """A password, and a key that is used some time after it was accepted."""
 
     db_password: Secret
-    api_key: Secret = secret(activate_after=0.05)
+    api_key: Secret = secret(activate_after=0.2)
 
 
 async def test_an_activation_waits_for_the_rebuild_of_a_rotation(volume: MountedVolume) -> None:

@@ -44,7 +44,7 @@ class Pool:
     async def query(self):
         global queries
         queries += 1
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
         if not self.is_open or self.password not in valid:
             failures.append(self.password)
 
@@ -199,7 +199,7 @@ SERVED = """
 release = anyio.Event()
 seen = []
 
-@boot.resource(rebuild_on="password", overlap=0.01)
+@boot.resource(rebuild_on="password", overlap=0.1)
 async def pool(secrets: Database):
     number = secrets.password.reveal()[-1]
     is_open = [number]
@@ -225,7 +225,9 @@ async def client():
         await until(lambda: seen)
         volume.publish({"password": "fake-password-2"})
         await until(lambda: pool.value == ["2"])
-        await anyio.sleep(0.05)
+        requests = boot._run.runner.resources._requests
+        # The old instance waits for the request: its overlap is over.
+        await until(lambda: any(each.statistics().tasks_waiting for each in requests))
         release.set()
         received = b""
         with contextlib.suppress(anyio.EndOfStream):

@@ -12,7 +12,14 @@ import pytest
 
 from hive_boot import Bootstrap, LifecycleError, ResourceHandle
 from hive_boot.serving.asgi import app_lifespan
-from tests.runtime.rebuilds import Needs, Pool, declared, recording, rotate
+from tests.runtime.rebuilds import (
+    Needs,
+    Pool,
+    declared,
+    kept_by_leases,
+    recording,
+    rotate,
+)
 from tests.support import until
 
 if TYPE_CHECKING:
@@ -66,7 +73,7 @@ async def test_a_request_keeps_what_it_was_given(volume: MountedVolume) -> None:
     """A later one has the new value, and the old instance stops when the last one has ended."""
     boot = declared(volume)
     log: list[str] = []
-    recording(boot, log)
+    recording(boot, log, overlap=0.1)
 
     @boot.resource
     async def plain() -> str:
@@ -84,7 +91,7 @@ async def test_a_request_keeps_what_it_was_given(volume: MountedVolume) -> None:
         await until(lambda: len(requests.states) == 2)
         one, two = (state["pool"] for state in requests.states)
         assert (one.password[-3:], two.password[-3:]) == ("one", "two")
-        await anyio.sleep(0.05)
+        await until(lambda: kept_by_leases(boot))
         assert one.is_open
         requests.release.set()
         await until(lambda: not one.is_open)
@@ -95,16 +102,17 @@ async def test_a_request_keeps_a_value_that_it_reads_later(volume: MountedVolume
     """It may read the handle after a switch, and outlive the next one too."""
     boot = declared(volume)
     log: list[str] = []
-    pool = recording(boot, log, overlap=0.05)
+    pool = recording(boot, log, overlap=0.1)
     requests = Requests()
     app = boot.asgi(requests)
     async with app_lifespan(app, {}), anyio.create_task_group() as group:
         group.start_soon(request, app)
         await until(lambda: requests.states)
+        one = pool.value
         await rotate(boot, volume, "two")
         two = pool.value
         await rotate(boot, volume, "new")
-        await anyio.sleep(0.1)
+        await until(lambda: not one.is_open and kept_by_leases(boot))
         assert two.is_open
         requests.release.set()
         await until(lambda: not two.is_open)

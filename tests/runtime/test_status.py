@@ -24,7 +24,7 @@ from hive_boot.runtime.status import RotationStatus, SecretStatus, Status
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import NEVER, set_timings
-from tests.runtime.rotations import Service, mounted, numbered
+from tests.runtime.rotations import Service, mounted, numbered, watching
 from tests.support import until
 
 pytestmark = pytest.mark.anyio
@@ -269,8 +269,7 @@ async def test_a_hook_that_fails_is_named_until_it_succeeds(
 
 async def test_a_watch_is_told_with_what_it_stands_on(volume: MountedVolume) -> None:
     """Who watches is told how; a file system that hangs is in tests/runtime/test_watching.py."""
-    volume.publish(numbered(1))
-    boot = mounted(volume.path, Service)
+    boot = watching(volume)
     async with boot.running():
         await until(lambda: boot.status().watcher == "inotify")
         assert not boot.status().degraded

@@ -1170,6 +1170,7 @@ from hive_boot._timings import Timings
 from hive_boot.runtime.watcher import Watcher
 from hive_boot.testing import MountedVolume
 from tests.runtime.test_watcher import look_at
+from tests.support import until
 from pathlib import Path
 
 place, loop = sys.argv[1:]
@@ -1178,11 +1179,6 @@ heard = []
 never = dict.fromkeys(["resync_interval", "full_read_interval", "poll_interval"], 10_000.0)
 watcher = Watcher(look_at(Path(place)), lambda: heard.append(1), timings=Timings(**never))
 watcher.open()
-
-async def until(condition):
-    with anyio.fail_after(20):
-        while not condition():
-            await anyio.sleep(0.005)
 
 async def hear(number):
     heard.clear()

@@ -27,7 +27,7 @@ DATA = SecretBytes("KEYSTORE", b"fake-keystore-0123")
 @pytest.fixture(autouse=True)
 def _enabled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Enable the warnings, as a start in the development profile does."""
-    monkeypatch.setattr(misuse_warnings, "are_enabled", True)
+    monkeypatch.setattr(misuse_warnings, "owners", {object()})
     monkeypatch.setattr(misuse_warnings, "reported", set())
 
 
@@ -146,13 +146,39 @@ def test_the_profile_decides() -> None:
         async with boot.running() as secrets:
             return "reveal()" in warned(lambda: f"{secrets.api_key}")
 
+    misuse_warnings.owners.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("API_KEY", "fake-key-0123456789")
         for profile in ("development", "test", "staging", "production"):
             with case(profile):
                 misuse_warnings.reported.clear()
                 assert anyio.run(use, profile) == (profile in {"development", "test"})
-                assert not misuse_warnings.are_enabled
+                assert not misuse_warnings.owners
+
+
+def test_the_end_of_one_application_leaves_the_warnings_of_another() -> None:
+    """They last as long as one of the runs and loads that are in development or test."""
+
+    class Secrets(SecretSet):
+        api_key: Secret
+
+    developed, other = (
+        Bootstrap(Secrets, mode="environment", profile=profile)
+        for profile in ("development", "production")
+    )
+
+    async def use() -> None:
+        async with developed.running() as secrets:
+            with developed.loaded(), other.loaded():
+                assert warned(lambda: f"{secrets.api_key}")
+            misuse_warnings.reported.clear()
+            assert warned(lambda: f"{secrets.api_key}")
+        assert not warned(lambda: f"{secrets.api_key}")
+
+    misuse_warnings.owners.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("API_KEY", "fake-key-0123456789")
+        anyio.run(use)
 
 
 def warned(use: Callable[[], object]) -> str:

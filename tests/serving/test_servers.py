@@ -121,10 +121,13 @@ class Application:
 
 @asynccontextmanager
 async def serving(
-    server: HttpServer, app: App, context: ssl.SSLContext | None = None
+    server: HttpServer,
+    app: App,
+    context: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[tuple[int, anyio.Event]]:
     """Serve while the block lasts; give the port, and what is set when the server has ended."""
-    sock = bind("127.0.0.1", 0)
+    sock = bind(host, 0)
     ended = anyio.Event()
 
     async def serve(*, task_status: anyio.abc.TaskStatus[None]) -> None:
@@ -315,10 +318,13 @@ async def test_an_answer_that_does_not_end_is_cut(
     assert cancelled(caplog) == ["2"]
 
 
-async def test_a_client_that_takes_nothing_does_not_hold_the_stop(hasty: HttpServer) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104  (as in a container)
+async def test_a_client_that_takes_nothing_does_not_hold_the_stop(
+    hasty: HttpServer, host: str
+) -> None:
     """A client that reads nothing of a long answer is cut off."""
     app = Application()
-    async with serving(hasty, app) as (port, ended), connected(port) as client:
+    async with serving(hasty, app, host=host) as (port, ended), connected(port) as client:
         await client.send("/endless")
         taken = 0
         while taken < 1024:  # the body has begun

@@ -1,13 +1,11 @@
 """The soak itself: what it says of a short one, and that it does not overlook anything."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
 from tests.soak.account import Account
 from tests.soak.values import make_value, tag_of
-from tests.support import ROOT, child_environment
+from tests.support import run_python
 
 OCCUPIED = {"descriptors": 20, "threads": 5, "objects": 100_000, "memory": 40 << 20}
 
@@ -50,16 +48,8 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
 
 def test_a_short_soak_ends_well() -> None:
     """The account of a short soak on asyncio has no fault; ``make soak`` runs longer ones."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.soak", "--minutes", "0.03", "--seed", "of the tests"],
-        cwd=ROOT,
-        env=child_environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    options = ["--minutes", "0.03", "--seed", "of the tests"]
+    ended = run_python("-m", "tests.soak", *options, seconds=100)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "--seed of the tests" in ended.stdout
     assert "All is as it should be." in ended.stdout

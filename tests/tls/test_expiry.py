@@ -3,13 +3,14 @@
 import ssl
 import time
 
-import anyio
 import pytest
 
 from hive_boot import Bootstrap
 from hive_boot._timings import Timings
 from hive_boot.testing import MountedVolume
 from hive_boot.tls import LiveContext, client_context, server_context
+from tests.runtime.rebuilds import count_reads
+from tests.support import until
 from tests.tls.pairs import FIELDS, Pairs, Tls, application, publish
 
 pytestmark = pytest.mark.anyio
@@ -68,12 +69,11 @@ async def test_a_warning_needs_no_connection(
     context = server_context(boot, **FIELDS)
     now = time.time
     async with boot.running():
-        await anyio.sleep(0.1)
+        reads = count_reads(boot._run.reloader)  # type: ignore[union-attr]  # noqa: SLF001
+        await until(lambda: len(reads) > 1)  # the first one is complete, with what follows it
         assert "expires" not in caplog.text
         monkeypatch.setattr(time, "time", lambda: now() + 86400 * 10)
-        with anyio.fail_after(30):
-            while "expires in 21 days" not in caplog.text:  # noqa: ASYNC110  (a log has no event)
-                await anyio.sleep(0.01)
+        await until(lambda: "expires in 21 days" in caplog.text)
     assert context.report_expiry()
 
 

@@ -17,6 +17,7 @@ from hive_boot.lifecycle.tasks import open_tasks
 from hive_boot.testing import MountedVolume
 from hive_boot.tls import client_context, server_context, serving_context
 from tests.fixtures.certificates import common_name, shake
+from tests.support import until
 from tests.tls.pairs import FIELDS, Pairs, application, publish, trusting
 
 pytestmark = pytest.mark.anyio
@@ -107,14 +108,10 @@ async def test_a_client_without_a_handshake_is_no_task_of_the_application(
         server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
         before = len(asyncio.all_tasks())
         with socket.create_connection(server.sockets[0].getsockname()):
-            with anyio.fail_after(30):
-                while len(asyncio.all_tasks()) == before:  # noqa: ASYNC110  (it has no event)
-                    await anyio.sleep(0.001)
+            await until(lambda: len(asyncio.all_tasks()) > before)
             assert open_tasks() == set()
         server.close()
-        with anyio.fail_after(30):
-            while len(asyncio.all_tasks()) > before:  # noqa: ASYNC110  (the same)
-                await anyio.sleep(0.001)
+        await until(lambda: len(asyncio.all_tasks()) <= before)
     del anyio_backend
 
 

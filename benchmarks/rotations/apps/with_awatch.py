@@ -67,9 +67,7 @@ async def main() -> None:
             except (OSError, ValueError) as exc:
                 print(f"the values were not read: {type(exc).__name__}")
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(follow())
-        group.create_task(serve(lambda: values, context))
+    await asyncio.gather(follow(), serve(lambda: values, context))
 
 
 if __name__ == "__main__":

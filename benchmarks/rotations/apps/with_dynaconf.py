@@ -52,9 +52,7 @@ async def main() -> None:
             except (OSError, ValueError, ValidationError) as exc:
                 print(f"the reload failed: {type(exc).__name__}")
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(follow())
-        group.create_task(serve(current, context))
+    await asyncio.gather(follow(), serve(current, context))
 
 
 if __name__ == "__main__":

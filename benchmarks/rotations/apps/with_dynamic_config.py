@@ -58,9 +58,7 @@ async def main() -> None:
             except (OSError, DynamicConfigError) as exc:
                 print(f"the configuration stays as it is: {type(exc).__name__}")
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(follow())
-        group.create_task(serve(lambda: config.current().model_dump(), context))
+    await asyncio.gather(follow(), serve(lambda: config.current().model_dump(), context))
 
 
 if __name__ == "__main__":

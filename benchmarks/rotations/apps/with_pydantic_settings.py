@@ -59,9 +59,7 @@ async def main() -> None:
             except (OSError, SettingsError, ValidationError) as exc:
                 print(f"the settings stay as they are: {type(exc).__name__}")
 
-    async with asyncio.TaskGroup() as group:
-        group.create_task(follow())
-        group.create_task(serve(current, context))
+    await asyncio.gather(follow(), serve(current, context))
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def ordinary_words(context: DoctorContext) -> Iterator[Finding]:
     Redaction replaces a value wherever it occurs, also in a sentence in which it is not secret.
     """
     result = context.load_result
-    public = {field.dev_default for field in result.field_index.constrained}
+    public = result.public_values
     for field in result.field_index.all_fields:
         value = result.values.get(field.attribute)
         if not isinstance(value, Secret) or value.reveal() in public:

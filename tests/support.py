@@ -170,6 +170,7 @@ def move_to(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     simulated = partial(HostEnvironment, root=str(machine), pid=4711, terminal=TERMINAL)
     for module in ("hive_boot.runtime.load_pipeline", "hive_boot.secrets.global_access"):
         monkeypatch.setattr(f"{module}.HostEnvironment", simulated)
+    for module in ("hive_boot.runtime.load_pipeline", "hive_boot.secrets.loader"):
         monkeypatch.setattr(f"{module}.load", partial(load, policy=SETTLED))
 
 

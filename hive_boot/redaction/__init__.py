@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MIN_LENGTH = 8
+"""Minimum number of characters of a hidden value: shorter values may be common words."""
+
 
 class _OpaqueIterator(repeat):  # type: ignore[type-arg]  # (it takes no arguments)
     """Iterator that repeats one value; its ``repr`` hides the value, and it cannot be pickled."""

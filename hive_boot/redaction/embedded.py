@@ -12,7 +12,7 @@ from binascii import a2b_base64
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.redaction.matcher import MIN_LENGTH
+from hive_boot.redaction import MIN_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,10 +17,6 @@ MASK = "***"
 """Replacement of a value."""
 
 
-MIN_LENGTH = 8
-"""Minimum number of characters of a hidden value: shorter values may be common words."""
-
-
 _KNOWN = 1000
 """Maximum number of texts without a needle that are remembered."""
 

@@ -16,8 +16,7 @@ from io import StringIO
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.redaction import registry
-from hive_boot.redaction.matcher import MIN_LENGTH
+from hive_boot.redaction import MIN_LENGTH, registry
 from hive_boot.redaction.registry import (
     REDACTION_FAILED,
     format_redacted_traceback,

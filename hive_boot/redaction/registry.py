@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from hive_boot._output import write_stderr
 from hive_boot.exceptions import BootError
-from hive_boot.redaction import conceal
-from hive_boot.redaction.matcher import MIN_LENGTH, Matcher, Word
+from hive_boot.redaction import MIN_LENGTH, conceal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
+
+    from hive_boot.redaction.matcher import Matcher
 
     class Revealable(Protocol):
         """An object whose plain value only ``reveal()`` returns."""
@@ -82,6 +83,8 @@ def unregister(owner: object) -> None:
 def _replace_matcher(*, at_once: bool = False) -> None:
     """Replace the matcher; one that is built takes new values, and drops those that are gone."""
     global matcher, _values  # noqa: PLW0603  (one for the process)
+    from hive_boot.redaction.matcher import Matcher  # noqa: PLC0415  (a declaration hides nothing)
+
     before, _values = _values, dict.fromkeys(value for _, owned in _owned for value in owned)
     known, values = matcher, _values
     gone = [value for value in before if value not in values]
@@ -157,6 +160,7 @@ def redact(value: T) -> T:
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
     """Return a text with the given values replaced by ``***``, short values and words too."""
+    from hive_boot.redaction.matcher import Matcher, Word  # noqa: PLC0415  (a declaration hides nothing)
     from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (most starts log nothing)
 
     forms = {form for value in values for form in encoded_variants(value)}

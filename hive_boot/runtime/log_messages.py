@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 from hive_boot._output import describe, escape_controls, log_safely
-from hive_boot.redaction.matcher import MIN_LENGTH
+from hive_boot.redaction import MIN_LENGTH
 from hive_boot.redaction.registry import PLAIN_HANDLERS, trim_traceback
 
 if TYPE_CHECKING:

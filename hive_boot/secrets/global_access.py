@@ -22,10 +22,7 @@ from hive_boot.exceptions import (
 )
 from hive_boot.redaction import _OpaqueIterator
 from hive_boot.secrets.fields import Field, FieldIndex, undeclared_field
-from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect
-from hive_boot.secrets.sources.directories import ReadPolicy
-from hive_boot.secrets.sources.files import FifoReader
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
@@ -44,12 +41,6 @@ load_lock: AbstractContextManager[bool] = threading.RLock()
 
 
 _log = logging.getLogger("hive_boot")
-
-
-_REFRESH = ReadPolicy(
-    sleep=lambda _: None, waits_for_writers=False, missing_timeout=0.0, unstable_timeout=0.1
-)
-"""Read policy of a refresh, which never waits: two refreshes that agree replace the waiting."""
 
 
 _MISSING: Any = object()
@@ -113,6 +104,8 @@ class StandaloneStore:
         timings: Timings = DEFAULTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        from hive_boot.secrets.sources import directories, files  # noqa: PLC0415  (a declaration reads nothing)
+
         self._options, self._index = SourceOptions(), FieldIndex(())
         if declaration is not None:
             self._options = declaration.source_options
@@ -122,7 +115,11 @@ class StandaloneStore:
         self._known: dict[str, _Known] = {}
         self._source_context: SourceContext | None = None
         self.renew_locks()
-        self._fifo_reader = FifoReader(timings.fifo_timeout)
+        self._fifo_reader = files.FifoReader(timings.fifo_timeout)
+        # A refresh never waits: two refreshes that agree replace the waiting.
+        self._refresh_policy = directories.ReadPolicy(
+            sleep=lambda _: None, waits_for_writers=False, missing_timeout=0.0, unstable_timeout=0.1
+        )
 
     def get(self, name: str) -> Secret | None:
         """Return a secret as it is known; None when it is absent.
@@ -196,16 +193,18 @@ class StandaloneStore:
             # Another thread may have refreshed since the caller compared the clock.
             if self._clock() >= known.due:
                 with suppress(Exception):  # whatever fails, the known value is served
-                    known.observe(self._read(known.field, policy=_REFRESH))
+                    known.observe(self._read(known.field, policy=self._refresh_policy))
                 known.due = self._clock() + self._interval
         finally:
             lock.release()
 
     def _read(self, field: Field, **options: Any) -> Secret | Problem | None:  # noqa: ANN401  (those of load)
+        from hive_boot.secrets import loader  # noqa: PLC0415  (a declaration reads nothing)
+
         source_context = self.source_context()
         variables = HostEnvironment(cwd=source_context.cwd).variables
         source_context = source_context.replace(variables=variables)
-        loaded = load(FieldIndex([field]), source_context, **options)
+        loaded = loader.load(FieldIndex([field]), source_context, **options)
         value: Any = loaded.values.get(field.attribute)
         return loaded.problems[0] if loaded.problems else value
 

@@ -12,7 +12,8 @@ import httpx
 import yarl
 from sqlalchemy import URL
 
-from hive_boot.redaction.matcher import MASK, MIN_LENGTH, Matcher
+from hive_boot.redaction import MIN_LENGTH
+from hive_boot.redaction.matcher import MASK, Matcher
 from hive_boot.redaction.variants import encoded_variants
 from tests.fixtures.cases import case
 from tests.redaction.log_output import shown

@@ -12,8 +12,9 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hive_boot.redaction import MIN_LENGTH
 from hive_boot.redaction.embedded import distinctive_lines, embedded_secrets, is_identifier
-from hive_boot.redaction.matcher import MASK, MIN_LENGTH
+from hive_boot.redaction.matcher import MASK
 from tests.fixtures.cases import case
 from tests.redaction.log_output import shown
 

@@ -336,7 +336,7 @@ def test_many_threads_read_each_secret_once(
         loads.extend(field_index.by_variable)
         return load(field_index, source_context, fifo_reader=fifo_reader)
 
-    monkeypatch.setattr("hive_boot.secrets.global_access.load", counted)
+    monkeypatch.setattr("hive_boot.secrets.loader.load", counted)
     together = threading.Barrier(16)
     seen: list[list[str | None]] = []
 

@@ -27,7 +27,7 @@ from hive_boot import (
 )
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import MissingSecretError
-from hive_boot.secrets import global_access
+from hive_boot.secrets import global_access, loader
 from hive_boot.secrets.global_access import StandaloneStore
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.sources.directories import ReadPolicy
@@ -62,7 +62,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Install a standalone store whose clock the test advances, and let new files be settled."""
     clock = Clock()
-    monkeypatch.setattr(global_access, "load", partial(load, policy=SETTLED))
+    monkeypatch.setattr(loader, "load", partial(load, policy=SETTLED))
     monkeypatch.setattr(global_access, "_default", StandaloneStore(clock=clock))
     return clock
 
@@ -79,13 +79,13 @@ def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return a list that gets an entry for each read of the sources."""
     reads: list[object] = []
-    before = vars(global_access)["load"]
+    before = vars(loader)["load"]
 
     def counted(*args: object, **more: object) -> object:
         reads.append(args)
         return before(*args, **more)
 
-    monkeypatch.setattr(global_access, "load", counted)
+    monkeypatch.setattr(loader, "load", counted)
     return reads
 
 
@@ -156,7 +156,7 @@ def test_a_refresh_does_not_wait_for_a_writer(
     def sleep(seconds: float) -> None:
         pytest.fail(f"a refresh waited for {seconds} s")
 
-    monkeypatch.setattr(global_access, "load", load)
+    monkeypatch.setattr(loader, "load", load)
     monkeypatch.setitem(ReadPolicy.field_defaults, "sleep", sleep)
     changes: list[Callable[[], object]] = [
         lambda: (named / "jwt_secret").write_text(OTHER),
@@ -352,7 +352,7 @@ def test_an_error_of_a_refresh_keeps_the_value(
         tried.append(1)
         raise MemoryError
 
-    monkeypatch.setattr(global_access, "load", fail)
+    monkeypatch.setattr(loader, "load", fail)
     clock.advance()
     for _ in range(3):
         assert get_secret("JWT_SECRET") == FAKE
@@ -422,7 +422,7 @@ def test_one_thread_refreshes_and_no_other_one_waits(
         assert go_on.wait(WAITS)
         return load(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(global_access, "load", slow)
+    monkeypatch.setattr(loader, "load", slow)
     clock.advance()
     thread = threading.Thread(target=get_secret, args=("JWT_SECRET",), daemon=True)
     thread.start()
@@ -468,7 +468,7 @@ def test_a_signal_handler_during_a_refresh_gets_the_known_value(
 
     before = signal.signal(signal.SIGUSR1, handle)
     try:
-        monkeypatch.setattr(global_access, "load", interrupted)
+        monkeypatch.setattr(loader, "load", interrupted)
         clock.advance()
         assert get_secret("JWT_SECRET") == FAKE
     finally:

@@ -269,7 +269,7 @@ def test_a_known_value_does_not_wait_for_a_slow_one(
         clock.now += seconds
 
     policy = ReadPolicy(wall=time.time, monotonic=lambda: clock.now, sleep=sleep)
-    monkeypatch.setattr("hive_boot.secrets.global_access.load", partial(load, policy=policy))
+    monkeypatch.setattr("hive_boot.secrets.loader.load", partial(load, policy=policy))
     assert get_secret("KNOWN") == FAKE
     order: list[str | None] = []
     slow = threading.Thread(target=lambda: order.append(get_secret("SLOW")), daemon=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks import Finding, is_file
 from hive_boot.cli.terminal import pluralize
+from hive_boot.redaction import MIN_LENGTH
 from hive_boot.redaction.embedded import embedded_secrets, is_identifier
-from hive_boot.redaction.matcher import MIN_LENGTH
 from hive_boot.runtime.injection import fields_read
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.fix_hints import near_misses

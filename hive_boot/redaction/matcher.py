@@ -84,6 +84,14 @@ All of them are compared where a text has the anchor, such as the word that all 
 """
 
 
+_COMPARED = 4
+"""Number of anchors whose needles are compared, if all of them have too many."""
+
+
+_MANY = 32
+"""Number of searches from which on none is added for a needle whose anchors have too many."""
+
+
 _GENERATED = r"(?=[A-Za-z]{0,3}\d)(?=([A-Za-z0-9]{4}))"
 """Anchors that are hardly words; they may overlap."""
 
@@ -383,6 +391,8 @@ class _NeedleIndex:
                             return ((index, text, rest, at),)
                         crowded[shared] = (index, text, rest, at)
                     at = text.find(index.first, at + 1, last)
+                if len(crowded) >= _COMPARED:
+                    break
             if crowded:
                 return (self._distinctive_place(text) or crowded[min(crowded)],)
         found = []
@@ -414,11 +424,14 @@ class _NeedleIndex:
     def _distinctive_place(self, text: str) -> _Place | None:
         """Return a place with an anchor that no other needle has; None if there are many such."""
         indexes = self._groups[_ENCODED]
-        match = _compiled(_GENERATED).search(text, 0, _HEAD)
-        if match is None or sum(len(index.first) > 1 for index in indexes) >= 2 * _WHOLE:
+        if len(indexes) >= _MANY:
             return None
-        indexes.append(_AnchorIndex(match[1], _ENCODED))
-        return indexes[-1], text, "", match.start()
+        known = {index.first for index in indexes}
+        for match in _compiled(_GENERATED).finditer(text, 0, _HEAD):
+            if match[1] not in known:
+                indexes.append(_AnchorIndex(match[1], _ENCODED))
+                return indexes[-1], text, "", match.start()
+        return None
 
     def _hex_places(self, digits: Hex) -> Iterator[_Place]:
         """Yield the same for each way to write bytes; where an anchor is, is counted in bytes."""

@@ -186,6 +186,18 @@ def test_a_thousand_needles_are_found() -> None:
     assert matcher.scrub(text) is text
 
 
+def test_needles_that_are_alike_are_searched_for_once() -> None:
+    """A text is searched for an anchor once, also if thousands of values have no other one."""
+    needles = [f"0000-fake-0123456789-{number:04}-0123456789" for number in range(2000)]
+    matcher = Matcher(lambda: needles[:1000])
+    matcher.build()
+    matcher.update(added=needles[1000:], removed=())
+
+    searched = [index.first for _, index in matcher.build().searches]
+    assert len(searched) == len(set(searched))
+    assert [matcher.scrub(each) for each in needles] == [MASK] * 2000
+
+
 def test_needles_need_have_no_character_in_common() -> None:
     """Values in many scripts, of which no two share a character, are found as well."""
     needles = [chr(0x4E00 + number) for number in range(100)]

@@ -91,20 +91,20 @@ async def chained(text: str, raw: str) -> None:
         try:
             raise KeyError(raw)  # noqa: TRY301  (people do)
         except KeyError:
-            await fail(text)
+            await fail(raw)
     except ValueError as cause:
         error = OddError(text)
-        error.add_note(f"note: {text}")
-        cause.add_note(f"note: {text}")
+        error.add_note(f"note: {raw}")
+        cause.add_note(f"note: {raw}")
         raise error from cause
 
 
-async def group(text: str, _: str) -> None:
+async def group(text: str, raw: str) -> None:
     """Let two tasks of a group fail, one of them in a group of its own."""
 
     async def inner() -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(fail, text)
+            tasks.start_soon(fail, raw)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(inner)

@@ -254,7 +254,7 @@ async def refuse_later(value: str | bytes) -> Never:
         raise KeyError(value)  # noqa: TRY301  (people do)
     except KeyError as cause:
         error = OddError(everything(value))
-        error.add_note(everything(value))
+        error.add_note(f"note: {value!r}")
         raise error from cause
 
 
@@ -350,7 +350,8 @@ async def refused() -> None:
             Strict.on = True
             volume.publish(following(1))
             await be_refused(boot, name)
-            log.info("it was refused: %s", texts(following(1)))
+            values = following(1)
+            log.info("it was refused: %s", texts(values) if name == "plain" else values)
             volume.publish(START)
             assert await boot.reload() is None
             assert not boot.status().degraded

@@ -1,5 +1,6 @@
 """Whole applications that are served, each in a process of its own, and who speaks to them."""
 
+import atexit
 import os
 import re
 import signal
@@ -7,7 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Thread, Timer
@@ -15,7 +17,8 @@ from typing import IO, NamedTuple
 
 import pytest
 
-from tests.support import child_environment, started_child
+from tests.fixtures.forking import Interpreter, forking
+from tests.support import child_environment
 
 SERVERS = {
     "uvicorn": ("uvicorn", "asyncio"),
@@ -287,11 +290,28 @@ KNOWN = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": "fake-jwt-secret-0123456
 """The variables of each of them, unless others are given."""
 
 
+_PRELOAD = """
+import anyio._backends._asyncio, anyio._backends._trio
+import h11, hypercorn.asyncio, hypercorn.trio, uvicorn.protocols.http.h11_impl, uvloop
+import hive_boot.bootstrap, hive_boot.lifecycle.runner, hive_boot.runtime.process
+import hive_boot.serving.hypercorn_server, hive_boot.serving.uvicorn_server
+"""
+"""What most applications import."""
+
+
+@cache
+def interpreter() -> Interpreter:
+    """Start the interpreter that forks for each process, until the end of the tests."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(forking(_PRELOAD))
+
+
 @contextmanager
 def serving(source: str, *arguments: str, cwd: Path, **variables: str) -> Iterator[Served]:
     """Start a process; it is killed when it hangs, and at the end."""
     known = {**KNOWN, **variables}
-    with started_child(HEAD + source, *arguments, cwd=cwd, **known) as process:
+    with interpreter().started(HEAD + source, *arguments, cwd=cwd, **known) as process:
         served = Served(process, cwd)
         try:
             yield served

@@ -87,8 +87,8 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 
 
 @cache
-def _interpreter() -> Interpreter:
-    """Start the interpreter that forks for each service, until the end of the tests."""
+def interpreter() -> Interpreter:
+    """Start the interpreter that forks for each process, until the end of the tests."""
     stack = ExitStack()
     atexit.register(stack.close)
     return stack.enter_context(forking(_PRELOAD))
@@ -101,5 +101,5 @@ def started(home: Path, *arguments: str, **variables: str) -> Iterator[Service]:
     written.write_bytes(b"")
     variables = {"PORT": "0", **variables}
     command = (str(written), *arguments)
-    with _interpreter().started(_RUN, *command, cwd=home, **variables) as process:
+    with interpreter().started(_RUN, *command, cwd=home, **variables) as process:
         yield Service(process, written)

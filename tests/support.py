@@ -86,7 +86,7 @@ def run_child(
 
 FEW_PLUGINS = [
     argument
-    for name in ("asyncio", "benchmark", "cacheprovider", "faker", "hypothesispytest", "xdist")
+    for name in ("asyncio", "benchmark", "cacheprovider", "dynamic_config", "faker", "hypothesispytest", "xdist")
     for argument in ("-p", f"no:{name}")
 ]
 """Arguments of a pytest in a child process: plugins of this environment that its tests do not use.

@@ -1,17 +1,14 @@
 """HIVE as its users have it: a process of its own, spoken to over HTTP."""
 
-import atexit
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import cache
+from contextlib import contextmanager
 from pathlib import Path
 
-from tests.fixtures.forking import Interpreter, forking
+from tests.fixtures.forking import Forked, Interpreter, shared
 from tests.support import ROOT
 
 FAKES = {
@@ -37,7 +34,7 @@ def copy_example(home: Path) -> Path:
 class Service:
     """A running process, and what it has written so far."""
 
-    def __init__(self, process: "subprocess.Popen[str]", written: Path) -> None:
+    def __init__(self, process: Forked, written: Path) -> None:
         self.process = process
         self._written = written
 
@@ -86,12 +83,9 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
 
 
-@cache
 def interpreter() -> Interpreter:
-    """Start the interpreter that forks for each process, until the end of the tests."""
-    stack = ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(forking(_PRELOAD))
+    """Return an interpreter that has imported what most applications do."""
+    return shared(_PRELOAD)
 
 
 @contextmanager

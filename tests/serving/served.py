@@ -1,6 +1,5 @@
 """Whole applications that are served, each in a process of its own, and who speaks to them."""
 
-import atexit
 import os
 import re
 import signal
@@ -8,8 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from functools import cache
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from threading import Thread, Timer
@@ -17,7 +15,7 @@ from typing import IO, NamedTuple
 
 import pytest
 
-from tests.fixtures.forking import Interpreter, forking
+from tests.fixtures.forking import Interpreter, shared
 from tests.support import child_environment
 
 SERVERS = {
@@ -299,12 +297,9 @@ import hive_boot.serving.hypercorn_server, hive_boot.serving.uvicorn_server
 """What most applications import."""
 
 
-@cache
 def interpreter() -> Interpreter:
-    """Start the interpreter that forks for each process, until the end of the tests."""
-    stack = ExitStack()
-    atexit.register(stack.close)
-    return stack.enter_context(forking(_PRELOAD))
+    """Return an interpreter that has imported what most applications do."""
+    return shared(_PRELOAD)
 
 
 @contextmanager

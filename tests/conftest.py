@@ -1,5 +1,6 @@
 """What every test stands on: a clean environment, and both backends."""
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,6 +67,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path in CORE:
             item.add_marker(pytest.mark.core)
     items.sort(key=lambda item: item.path.parent != HERE / "typing")
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that was imported out of later garbage collections, each of which examines it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -37,7 +37,9 @@ def serve(server: str, stage: str, logs: Path) -> Outputs:
     """Serve until the start crashes, or until the stop does; give what came out."""
     told = {"LOG_DIR": str(logs), "STAGE": stage, "HIVE_BOOT_MODE": "environment"}
     written = []
-    with interpreter().started(_RUN, *SERVERS[server], **told, **ENVIRONMENT) as process:
+    with interpreter().started(
+        _RUN, *SERVERS[server], cwd=Path.cwd(), **told, **ENVIRONMENT
+    ) as process:
         assert process.stdout is not None
         to_stop = stage == "stop"
         # It ends when the last process that writes has ended.

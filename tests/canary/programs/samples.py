@@ -148,7 +148,7 @@ class Samples:
                 self._local.is_looking = True
                 variables = dict(frame.f_locals)
                 for name, it in variables.items():
-                    if known.get(name, known) is not it or is_changing(type(it)):
+                    if known.get(name, known) is not it or is_changing(it):
                         texts.setdefault(shown(it), f"{self.sources}: {where}: {name}")
                 known.update(variables)
                 self._local.is_looking = False
@@ -157,10 +157,9 @@ class Samples:
         return step
 
 
-@cache
-def is_changing(kind: type[object]) -> bool:
+def is_changing(it: object) -> bool:
     """Tell whether what is shown of an object depends on what it holds by now."""
-    return kind not in UNCHANGING and kind.__repr__ is not object.__repr__
+    return type(it) not in UNCHANGING and type(it).__repr__ is not object.__repr__
 
 
 @cache

@@ -1,6 +1,8 @@
 """What every test stands on: a clean environment, and both backends."""
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from weakref import WeakSet
@@ -66,6 +68,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path in CORE:
             item.add_marker(pytest.mark.core)
     items.sort(key=lambda item: item.path.parent != HERE / "typing")
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that was imported out of later garbage collections, each of which examines it."""
+    # An import of hypothesis looks for references, and would not find those that are left out.
+    if "hypothesis" in sys.modules:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture

@@ -91,11 +91,9 @@ def run_python(
     )
 
 
-FEW_PLUGINS = [
-    argument
-    for name in ("asyncio", "benchmark", "cacheprovider", "faker", "hypothesispytest", "xdist")
-    for argument in ("-p", f"no:{name}")
-]
+_UNUSED_PLUGINS = "asyncio benchmark cacheprovider dynamic_config faker hypothesispytest xdist"
+
+FEW_PLUGINS = [text for name in _UNUSED_PLUGINS.split() for text in ("-p", f"no:{name}")]
 """Arguments of a pytest in a child process: plugins of this environment that its tests do not use.
 
 Their imports take longer than its tests.

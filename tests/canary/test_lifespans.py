@@ -2,18 +2,15 @@
 
 import os
 import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from threading import Timer
 
 import pytest
 
 from tests.canary.canaries import ENVIRONMENT
 from tests.canary.outputs import Outputs
-from tests.support import child_environment
+from tests.serving.served import interpreter
 
 APP = "tests.canary.programs.lifespans:app"
 
@@ -28,40 +25,34 @@ SERVERS = {
 STAGES = ["start", "grouped start", "stop"]
 
 
+_RUN = """
+import os, runpy, sys
+os.setsid()
+os.dup2(1, 2)
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
 def serve(server: str, stage: str, logs: Path) -> Outputs:
     """Serve until the start crashes, or until the stop does; give what came out."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", *SERVERS[server]],
-        env=child_environment(
-            LOG_DIR=str(logs), STAGE=stage, HIVE_BOOT_MODE="environment", **ENVIRONMENT
-        ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-
-    def kill() -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-
-    to_stop = stage == "stop"
+    told = {"LOG_DIR": str(logs), "STAGE": stage, "HIVE_BOOT_MODE": "environment"}
     written = []
-    guard = Timer(60, kill)
-    guard.start()
-    with process:
+    with interpreter().started(
+        _RUN, *SERVERS[server], cwd=Path.cwd(), **told, **ENVIRONMENT
+    ) as process:
         assert process.stdout is not None
+        to_stop = stage == "stop"
         # It ends when the last process that writes has ended.
         for line in process.stdout:
             written.append(line)
             # It is told twice, and a second signal would end the process at once.
-            if to_stop and b"unning on http" in line:
+            if to_stop and "unning on http" in line:
                 process.send_signal(signal.SIGTERM)
                 to_stop = False
-        guard.cancel()
-    kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     outputs = Outputs()
-    outputs.add("stdout or stderr", b"".join(written))
+    outputs.add("stdout or stderr", "".join(written).encode())
     outputs.add_files(logs)
     return outputs
 

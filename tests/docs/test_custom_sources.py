@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.docs.reading import python_files, read_page, write_files
 from tests.examples.kv_server import serving
-from tests.support import run_child
+from tests.serving.served import interpreter
 
 PROGRAM = """
 import anyio
@@ -32,6 +32,8 @@ def test_the_example_starts_with_a_server(tmp_path: Path) -> None:
         )
         for backend in ("asyncio", "trio"):
             program = PROGRAM.replace("BACKEND", backend)
-            child = run_child(program, cwd=place, HIVE_BOOT_MODE="environment", NO_PROXY="*")
+            child = interpreter().run(
+                program, cwd=place, HIVE_BOOT_MODE="environment", NO_PROXY="*"
+            )
             assert child.returncode == 0, child.stderr
             assert child.stdout == "source secrets-manager\n"

@@ -14,7 +14,8 @@ from hive_boot._timings import DEFAULTS
 from hive_boot.lifecycle.states import State
 from tests.docs.reading import python_files, write_files
 from tests.fixtures.ports import closed_port
-from tests.support import ROOT, run_child, started_child
+from tests.serving.served import interpreter
+from tests.support import ROOT
 
 TEXT = (ROOT / "docs" / "lifecycle.md").read_text("utf-8")
 
@@ -46,7 +47,7 @@ def test_the_application_prints_what_is_shown(workplace: Path) -> None:
     lines = CONSOLE[0].splitlines()
     before, after = lines[1 : lines.index("^C")], lines[lines.index("^C") + 1 : -2]
     assert lines[-2:] == ["$ echo $?", str(128 + signal.SIGINT)]
-    with started_child(RUN.format("main.py"), cwd=workplace, **ENVIRONMENT) as child:
+    with interpreter().started(RUN.format("main.py"), cwd=workplace, **ENVIRONMENT) as child:
         assert child.stdout is not None
         assert [child.stdout.readline().rstrip("\n") for _ in before] == before
         child.send_signal(signal.SIGINT)
@@ -57,7 +58,7 @@ def test_the_application_prints_what_is_shown(workplace: Path) -> None:
 def test_the_worker_completes_its_job(workplace: Path) -> None:
     """A signal does not interrupt a job; idle, the worker stops at once."""
     for text in ("letter begins", "letter is complete"):
-        with started_child(RUN.format("worker.py"), cwd=workplace, **ENVIRONMENT) as child:
+        with interpreter().started(RUN.format("worker.py"), cwd=workplace, **ENVIRONMENT) as child:
             assert child.stdout is not None
             while child.stdout.readline().rstrip("\n") != text:
                 pass
@@ -91,7 +92,7 @@ def test_the_web_application_has_its_resources(workplace: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     (workplace / "web.py").write_text(PYTHON["web.py"].replace("8000", str(port)), "utf-8")
-    with started_child(RUN.format("web.py"), cwd=workplace, **ENVIRONMENT) as child:
+    with interpreter().started(RUN.format("web.py"), cwd=workplace, **ENVIRONMENT) as child:
         assert child.stderr is not None
         assert any("Ready" in line for line in child.stderr)
         url = f"http://127.0.0.1:{port}"
@@ -124,7 +125,7 @@ async def settings() -> None: ...
 import main
 boot.run()
 """
-    child = run_child(source, cwd=workplace, **ENVIRONMENT)
+    child = interpreter().run(source, cwd=workplace, **ENVIRONMENT)
     shown = re.findall(r"^```text\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)[0]
     wanted = {
         re.sub(r"\d+(\.\d+)? s", "n s", line.replace("app.py:17 in pool: ", "").strip())
@@ -168,10 +169,10 @@ boot.run()
         database = workplace / "database.py"
         database.write_text(database.read_text("utf-8").replace("5432", str(port)), "utf-8")
         named = source.replace("5432", str(port))
-        down = run_child(named, "pool", cwd=workplace, **ENVIRONMENT)
+        down = interpreter().run(named, "pool", cwd=workplace, **ENVIRONMENT)
         assert down.returncode == 75
         assert down.stderr.replace(str(port), "5432").endswith(shown)
-        child = run_child(named, "database", cwd=workplace, **ENVIRONMENT)
+        child = interpreter().run(named, "database", cwd=workplace, **ENVIRONMENT)
     assert child.returncode == 75
     assert "1. database could not be reached: OperationalError: " in child.stderr
     assert "migrated" in child.stdout

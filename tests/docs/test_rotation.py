@@ -9,7 +9,8 @@ import hive_boot
 from hive_boot.runtime.status import Status
 from hive_boot.testing import MountedVolume
 from tests.docs.reading import python_files, write_files
-from tests.support import ROOT, run_child
+from tests.serving.served import interpreter
+from tests.support import ROOT
 
 TEXT = (ROOT / "docs" / "rotation.md").read_text("utf-8")
 
@@ -135,7 +136,7 @@ def run(source: str, workplace: Path) -> tuple[str, str]:
     """Run a program beside the blocks with a volume; return its output and its log."""
     volume = MountedVolume(workplace / "volume")
     volume.publish(FIRST)
-    child = run_child(
+    child = interpreter().run(
         PROLOGUE.replace("{first!r}", repr(FIRST)) + source,
         str(volume.path),
         cwd=workplace,

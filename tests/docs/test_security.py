@@ -36,7 +36,8 @@ import runpy
 runpy.run_path("recipe.py", run_name="__main__")
 """
 
-# Replaces the transport of Sentry by one that prints to stdout.
+# Replaces the transport of Sentry by one that prints to stdout. The integrations of frameworks have
+# no part in a recipe, and take long to be looked for.
 PRINTING_SENTRY = """
 from functools import partial
 import sentry_sdk
@@ -46,16 +47,18 @@ class Printing(Transport):
     def capture_envelope(self, envelope):
         print(envelope.serialize().decode())
 
-sentry_sdk.init = partial(sentry_sdk.init, transport=Printing)
+sentry_sdk.init = partial(
+    sentry_sdk.init, transport=Printing, auto_enabling_integrations=False
+)
 """
 
 REDACT_NOTHING = "import hive_boot; hive_boot.redact = lambda shown: shown"
 SCRUB_NOWHERE = "from hive_boot.redaction import hooks; hooks.PATCHED_FUNCTIONS = ()"
 
-# Includes the lazy imports of the libraries: Sentry looks for every framework.
+# Includes the lazy imports of the libraries.
 LIBRARIES = """
 import anyio, loguru, pythonjsonlogger.json, sentry_sdk.integrations, structlog
-list(sentry_sdk.integrations.iter_default_integrations(with_auto_enabling_integrations=True))
+list(sentry_sdk.integrations.iter_default_integrations(with_auto_enabling_integrations=False))
 """
 
 PLAIN = "fake-billing-key"

@@ -18,9 +18,10 @@ from hive_boot.serving.servers import HttpServer
 from hive_boot.testing import MountedVolume
 from tests.docs.reading import python_files, read_page, write_files
 from tests.fixtures.certificates import common_name, issue, make_certificate
+from tests.fixtures.forking import PYTEST, pytest_sessions
 from tests.fixtures.ports import free_port
 from tests.serving.served import Served, asked, under
-from tests.support import run_child
+from tests.support import FEW_PLUGINS
 
 TEXT = read_page("docs/serving.md")
 
@@ -183,10 +184,10 @@ def test_the_contexts_of_the_page_follow(module: str, tmp_path: Path) -> None:
 def test_the_test_enters_the_client(tmp_path: Path) -> None:
     """The page's test passes with the required secret, and fails with the report without it."""
     cwd = write_files(tmp_path, {name: text.replace("8081", "0") for name, text in PYTHON.items()})
-    source = "import pytest, sys; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '.']))"
-    passed = run_child(source, cwd=cwd, API_KEY=KEY)
+    arguments = ("-q", *FEW_PLUGINS, ".")
+    passed = pytest_sessions().run(PYTEST, *arguments, cwd=cwd, API_KEY=KEY)
     assert passed.returncode == 0, passed.stdout
-    failed = run_child(source, cwd=cwd, API_KEY="")
+    failed = pytest_sessions().run(PYTEST, *arguments, cwd=cwd, API_KEY="")
     assert failed.returncode == 1
     assert "InvalidSecretsError" in failed.stdout
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from hive_boot.secrets.sources.dotenv import DotenvFile, parse_dotenv
-from tests.support import ROOT, run_child
+from tests.serving.served import interpreter
+from tests.support import ROOT
 
 TEXT = (ROOT / "docs" / "sources.md").read_text("utf-8")
 
@@ -19,7 +20,9 @@ MODES = r"^(\| mode .*?)\n\n"
 def test_the_blocks_run(tmp_path: Path) -> None:
     """The four functions return what the comments say, in a process without an application."""
     source = "\n".join([*BLOCKS, 'print(get_secret("SENTRY_DSN"), has_secret("SENTRY_DSN"))'])
-    child = run_child(source, cwd=tmp_path, HIVE_BOOT_MODE="environment", OPENAI_API_KEY="fake")
+    child = interpreter().run(
+        source, cwd=tmp_path, HIVE_BOOT_MODE="environment", OPENAI_API_KEY="fake"
+    )
     assert child.returncode == 0, child.stderr
     assert child.stdout == "None False\n"
 

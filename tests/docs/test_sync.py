@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.reading import python_files, read_page, write_files
-from tests.support import run_child
+from tests.serving.served import interpreter
 
 PAGE = read_page("docs/sync.md")
 
@@ -25,7 +25,7 @@ def workplace(tmp_path: Path) -> Path:
 
 def run(workplace: Path, source: str, **variables: str) -> tuple[str, str, int]:
     """Run a program beside the examples, in environment mode."""
-    done = run_child(
+    done = interpreter().run(
         f"import sys; sys.path.insert(0, '')\n{source}",
         cwd=workplace,
         HIVE_BOOT_MODE="environment",

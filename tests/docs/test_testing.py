@@ -9,7 +9,8 @@ import pytest
 from hive_boot import testing
 from hive_boot.testing import MountedVolume, plugin
 from tests.docs.reading import python_files, write_files
-from tests.support import FEW_PLUGINS, ROOT, run_child
+from tests.fixtures.forking import PYTEST, pytest_sessions
+from tests.support import FEW_PLUGINS, ROOT
 
 TEXT = (ROOT / "docs" / "testing.md").read_text("utf-8")
 
@@ -52,8 +53,8 @@ def workplace(tmp_path: Path) -> Path:
 def run(*arguments: str, cwd: Path, plugin: str = "") -> str:
     """Run pytest as in a pod of a CI system, assert that it passes, and return its output."""
     unused = [text for text in FEW_PLUGINS if text.startswith("no:") and text != f"no:{plugin}"]
-    child = run_child(
-        "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))",
+    child = pytest_sessions().run(
+        PYTEST,
         *[text for name in unused for text in ("-p", name)],
         "-o",
         "pythonpath=.",

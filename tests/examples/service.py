@@ -3,14 +3,13 @@
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support import ROOT, child_environment
+from tests.fixtures.forking import Forked, Interpreter, shared
+from tests.support import ROOT
 
 FAKES = {
     "OPENAI_API_KEY": "fake-openai-key-0123456789",
@@ -35,7 +34,7 @@ def copy_example(home: Path) -> Path:
 class Service:
     """A running process, and what it has written so far."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", written: Path) -> None:
+    def __init__(self, process: Forked, written: Path) -> None:
         self.process = process
         self._written = written
 
@@ -66,21 +65,35 @@ class Service:
         return self.process.wait(_PATIENCE)
 
 
+_PRELOAD = """
+import anyio._backends._asyncio, fastapi.middleware.cors, jwt, pydantic_settings, sqlite3
+import uvicorn.protocols.http.h11_impl
+import hive_boot.bootstrap, hive_boot.lifecycle.runner, hive_boot.runtime.process
+import hive_boot.serving.uvicorn_server
+"""
+"""What HIVE and uvicorn import."""
+
+_RUN = """
+import os, runpy, sys
+file = os.open(sys.argv.pop(1), os.O_WRONLY)
+os.dup2(file, 1)
+os.dup2(file, 2)
+os.close(file)
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
+
+def interpreter() -> Interpreter:
+    """Return an interpreter that has imported what most applications do."""
+    return shared(_PRELOAD)
+
+
 @contextmanager
 def started(home: Path, *arguments: str, **variables: str) -> Iterator[Service]:
-    """Start ``python -m …`` in ``home``, on any free port unless PORT is given."""
+    """Run ``-m …`` in ``home``, on any free port unless PORT is given."""
     written = home / "output.txt"
-    with written.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            env=child_environment(**{"PORT": "0", **variables}),
-            cwd=home,
-            stdin=subprocess.DEVNULL,
-            stdout=sink,
-            stderr=subprocess.STDOUT,
-        )
-    with process:
-        try:
-            yield Service(process, written)
-        finally:
-            process.kill()
+    written.write_bytes(b"")
+    variables = {"PORT": "0", **variables}
+    command = (str(written), *arguments)
+    with interpreter().started(_RUN, *command, cwd=home, **variables) as process:
+        yield Service(process, written)

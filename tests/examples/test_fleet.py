@@ -176,6 +176,7 @@ class Fleet:
         while not condition():
             assert time.monotonic() < deadline
             self.lap()
+            time.sleep(0.01)
         self.lap()
 
     def rotate(self, order: Sequence[int], **files: str) -> tuple[float, list[Rejections]]:

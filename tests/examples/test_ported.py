@@ -8,9 +8,10 @@ import httpx2
 import jwt
 import pytest
 
+from tests.examples.service import interpreter
 from tests.fixtures.cases import case
 from tests.fixtures.ports import free_port
-from tests.support import FEW_PLUGINS, ROOT, run_child, started_child, wait_until
+from tests.support import FEW_PLUGINS, ROOT, run_child, wait_until
 
 PORTED = ROOT / "examples" / "ported"
 
@@ -97,9 +98,9 @@ def test_its_own_tests_pass_before_and_after(tmp_path: Path) -> None:
 
 def test_scripts_need_no_event_loop(after: Path) -> None:
     """The migration and the initial data read mounted secrets, and log none."""
-    done = run_child(module("migrations.upgrade"), cwd=after)
+    done = interpreter().run(module("migrations.upgrade"), cwd=after)
     assert (done.stdout, done.returncode) == ("database version 1\n", 0), done.stderr
-    done = run_child(module("app.initial_data"), cwd=after)
+    done = interpreter().run(module("app.initial_data"), cwd=after)
     assert done.returncode == 0, done.stderr
     assert "Created admin@example.com" in done.stderr
     done = run_child(
@@ -124,7 +125,7 @@ def test_a_missing_secret_is_one_report(
         ("hive_boot", "run", "app.core.config:boot", "--serve", "app.main:app"),
     ):
         with case(name, *arguments):
-            done = run_child(module(name, *arguments), cwd=after)
+            done = interpreter().run(module(name, *arguments), cwd=after)
             assert done.returncode == 78, done.stderr
             assert done.stderr.count("AppSecrets has 2 problems; the service does not start.") == 1
             assert "1. SECRET_KEY is missing." in done.stderr
@@ -136,8 +137,8 @@ def test_a_missing_secret_is_one_report(
 
 def test_the_running_application_sees_a_rotated_key(after: Path, tmp_path: Path) -> None:
     """Its modules still read settings.SECRET_KEY, and logins are signed with the new key."""
-    assert run_child(module("migrations.upgrade"), cwd=after).returncode == 0
-    assert run_child(module("app.initial_data"), cwd=after).returncode == 0
+    assert interpreter().run(module("migrations.upgrade"), cwd=after).returncode == 0
+    assert interpreter().run(module("app.initial_data"), cwd=after).returncode == 0
     port = free_port()
     url = f"http://127.0.0.1:{port}/api/v1/login"
     form = {"email": "admin@example.com", "password": PASSWORD}
@@ -151,7 +152,7 @@ def test_the_running_application_sees_a_rotated_key(after: Path, tmp_path: Path)
         return True
 
     server = module("uvicorn", "app.main:app", "--port", str(port))
-    with started_child(server, cwd=after) as child:
+    with interpreter().started(server, cwd=after) as child:
         wait_until(lambda: is_signed_with(FIRST))
         (tmp_path / "mounted/secret_key").write_text(SECOND)
         wait_until(lambda: is_signed_with(SECOND))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +10,12 @@ import pytest
 
 from hive_boot import Bootstrap, Change, InvalidSecretsError, Secret, SecretSet, secret
 from hive_boot.testing import MountedVolume, override
+from tests.fixtures.threads import readers
 from tests.fixtures.timings import QUICK_RETRIES, set_timings
 from tests.support import until
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable
     from pathlib import Path
 
@@ -197,27 +198,21 @@ async def test_readers_in_threads_see_values_and_config_of_one_switch(tmp_path: 
     boot = started(tmp_path, Factory())
     seen: set[str] = set()
     torn: list[str] = []
-    over = threading.Event()
 
-    def read(secrets: Any) -> None:  # noqa: ANN401  (the live set)
-        while not over.is_set():
+    def read(stop: threading.Event) -> None:
+        while not stop.is_set():
             # One look at the dictionary that a switch replaces.
-            values = vars(secrets)
+            values = vars(boot.secrets)
             config: Any = values["_config"]()
             seen.add(config.dsn)
             if config.dsn != URL.format(values["db_password"].reveal()):
                 torn.append(config.dsn)
 
-    async with boot.running() as secrets:
-        thread = threading.Thread(target=read, args=(secrets,))
-        thread.start()
-        try:
+    async with boot.running():
+        with readers(read):
             for number in range(1, 61):
                 write(tmp_path, db_password=f"fake-{number:02}-0123456789")
                 await boot.reload()
-        finally:
-            over.set()
-            thread.join()
     assert len(seen) > 1
     assert not torn
 

@@ -17,6 +17,7 @@ import pytest
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet
 from hive_boot.secrets.loader import load
 from hive_boot.testing import MountedVolume
+from tests.fixtures.timings import QUICK_RESYNC
 from tests.fixtures.writers import PlainDirectory
 from tests.runtime.rotations import (
     Heard,
@@ -142,7 +143,7 @@ async def test_what_is_amiss_for_a_moment_is_waited_for(
         volume = MountedVolume(place / "volume")
         for amiss in (dangling, absent, closed, locked):
             volume.publish(numbered(1))
-            boot = mounted(volume.path, Service)
+            boot = mounted(volume.path, Service, QUICK_RESYNC)
             heard = Heard(boot)
             log = Log(caplog)
             log.clear()
@@ -170,7 +171,7 @@ async def test_what_stays_amiss_is_said_once_and_tried_again(
         volume = MountedVolume(place / "volume")
         for amiss, kind in cases:
             volume.publish(numbered(1))
-            boot = mounted(volume.path, Service)
+            boot = mounted(volume.path, Service, QUICK_RESYNC)
             log = Log(caplog)
             log.clear()
             async with boot.running() as secrets:
@@ -267,7 +268,7 @@ async def test_a_writer_that_pauses_halfway_is_waited_for(
     for name, value in numbered(1).items():
         directory.replace(name, value)
     going.set()
-    boot = mounted(directory.path, Service, mode="docker")
+    boot = mounted(directory.path, Service, {"writer_silence_timeout": 0.05}, mode="docker")
     heard = Heard(boot)
     async with boot.running() as secrets:
         going.clear()

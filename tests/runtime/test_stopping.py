@@ -494,7 +494,7 @@ async def main(session: str):
             print("no thread starts")
     terminate()
     while "hang" in limit:
-        pass
+        time.sleep(0.005)
     await anyio.sleep_forever()
 """
 

@@ -20,6 +20,7 @@ from hive_boot.secrets.platform import HostEnvironment
 from hive_boot.secrets.watch_targets import WatchSnapshot, WatchTargets
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
+from tests.fixtures.owned_processes import interpreter
 from tests.fixtures.timings import EVENTS_ONLY, NEVER, QUICK_RESYNC, QUICK_RETRIES, set_timings
 from tests.fixtures.watching import (
     KINDS,
@@ -485,6 +486,7 @@ def overflow(place: Path) -> None:
         other.rename(noise)
 
 
+@NOT_POLLED
 @pytest.mark.both_backends
 @pytest.mark.parametrize("noisy", ["the directory", "the one above"])
 def test_an_overflow_of_events_loses_no_change(
@@ -577,7 +579,7 @@ def test_a_machine_without_room_for_events_is_polled(
 
     The limit is that of a user namespace, which nobody else is in.
     """
-    child = run_child(EXHAUSTED, anyio_backend, str(key.path), resource, EVENTS=Kind.name)
+    child = interpreter().run(EXHAUSTED, anyio_backend, str(key.path), resource, EVENTS=Kind.name)
     if child.stdout.startswith(("no user namespace", "the limit stands")):
         pytest.skip(child.stdout.strip())
     assert child.returncode == 0, child.stderr
@@ -833,7 +835,7 @@ def test_a_forked_child_keeps_its_set_and_watches_nothing(
     anyio_backend: str, key: MountedVolume
 ) -> None:
     """What is forked keeps the secrets that it was born with; its parent goes on rotating."""
-    child = run_child(FORKED, anyio_backend, str(key.path), "", EVENTS=Kind.name)
+    child = interpreter().run(FORKED, anyio_backend, str(key.path), "", EVENTS=Kind.name)
     assert child.returncode == 0, child.stderr
     assert child.stdout.splitlines() == [
         '["refused"]',
@@ -893,7 +895,7 @@ def test_a_forked_child_may_start_the_same_application(
 
     It polls where the library watchfiles may have left it a lock that is never released.
     """
-    child = run_child(BORN_ANEW, anyio_backend, str(key.path), way, EVENTS=Kind.name)
+    child = interpreter().run(BORN_ANEW, anyio_backend, str(key.path), way, EVENTS=Kind.name)
     assert child.returncode == 0, child.stderr
     assert child.stdout.splitlines() == [
         f'[false, "{"inotify" if Kind.name == "inotify" else "poll"}", "fake-key-1", "fake-key-1"]',
@@ -926,7 +928,7 @@ def test_a_forked_child_leaves_as_it_says(key: MountedVolume) -> None:
 
     On asyncio: a loop of trio cannot be left in a forked child, with or without us.
     """
-    child = run_child(LEFT, "asyncio", str(key.path), "", EVENTS=Kind.name)
+    child = interpreter().run(LEFT, "asyncio", str(key.path), "", EVENTS=Kind.name)
     assert child.returncode == 0, child.stderr
     assert child.stdout.splitlines() == ["[5]"]
     assert "ERROR" not in child.stderr

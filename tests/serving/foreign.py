@@ -9,7 +9,10 @@ by its number of processes.
 import sys
 
 import anyio
-from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
 from hive_boot.serving.asgi import LifespanMiddleware
@@ -23,16 +26,15 @@ class Secrets(SecretSet):
 
 boot = Bootstrap(Secrets)
 
-app = FastAPI(lifespan=boot.lifespan)
 
-
-@app.get("/")
-async def root() -> str:
+async def root(_: Request) -> PlainTextResponse:
     """Say that it is served."""
-    return "served"
+    return PlainTextResponse("served")
 
 
-wrapped = LifespanMiddleware(FastAPI(routes=app.routes), boot.lifespan, boot.status)
+routes = [Route("/", root)]
+app = Starlette(routes=routes, lifespan=boot.lifespan)
+wrapped = LifespanMiddleware(Starlette(routes=routes), boot.lifespan, boot.status)
 
 
 async def serve(name: str, address: str) -> None:

@@ -15,7 +15,8 @@ from typing import IO, NamedTuple
 
 import pytest
 
-from tests.support import child_environment, started_child
+from tests.fixtures.forking import Interpreter, shared
+from tests.support import child_environment
 
 SERVERS = {
     "uvicorn": ("uvicorn", "asyncio"),
@@ -287,11 +288,25 @@ KNOWN = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": "fake-jwt-secret-0123456
 """The variables of each of them, unless others are given."""
 
 
+_PRELOAD = """
+import anyio._backends._asyncio, anyio._backends._trio
+import h11, hypercorn.asyncio, hypercorn.trio, uvicorn.protocols.http.h11_impl, uvloop
+import hive_boot.bootstrap, hive_boot.lifecycle.runner, hive_boot.runtime.process
+import hive_boot.serving.hypercorn_server, hive_boot.serving.uvicorn_server
+"""
+"""What most applications import."""
+
+
+def interpreter() -> Interpreter:
+    """Return an interpreter that has imported what most applications do."""
+    return shared(_PRELOAD)
+
+
 @contextmanager
 def serving(source: str, *arguments: str, cwd: Path, **variables: str) -> Iterator[Served]:
     """Start a process; it is killed when it hangs, and at the end."""
     known = {**KNOWN, **variables}
-    with started_child(HEAD + source, *arguments, cwd=cwd, **known) as process:
+    with interpreter().started(HEAD + source, *arguments, cwd=cwd, **known) as process:
         served = Served(process, cwd)
         try:
             yield served

@@ -69,7 +69,7 @@ def test_a_failed_start_never_serves(server: str, app: str, tmp_path: Path) -> N
     """Without its secrets an application answers nobody, ends, and leaves the report behind."""
     output = tmp_path / "output"
     with served(server, app, output) as (process, port):
-        answers = set()
+        answers = {asked(port)}
         while process.poll() is None:
             answers.add(asked(port))
             time.sleep(0.01)

@@ -90,7 +90,7 @@ def test_a_start_that_fails_never_serves(name: str, tmp_path: Path) -> None:
     source = f"""
 boot = Bootstrap(Needs)
 {PARTS}{declared}{SERVE.replace("port=0", f"port={port}")}"""
-    with serving(source, server, backend, cwd=tmp_path, **dict.fromkeys([missing], "")) as it:
+    with serving(source, server, backend, cwd=tmp_path, **dict.fromkeys(missing.split(), "")) as it:
         answers = set()
         while it.process.poll() is None:
             answers.add(asked(port))

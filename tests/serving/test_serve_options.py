@@ -6,6 +6,7 @@ import signal
 import socket
 import ssl
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -138,6 +139,7 @@ def test_tls_follows_a_rotation(server: str, backend: str, tmp_path: Path) -> No
             found = {shake()}
             while not it.logged(text):
                 found.add(shake())
+                time.sleep(0.02)
             return found
 
         def refuses_strangers() -> bool:

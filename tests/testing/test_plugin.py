@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from hive_boot.testing import MountedVolume
+from tests.fixtures.forking import PYTEST, pytest_sessions
 from tests.support import FEW_PLUGINS, run_child
-
-PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 
 SHOW = """
 from hive_boot.secrets.platform import HostEnvironment
@@ -36,7 +35,8 @@ class Machine:
 
     def run(self, *arguments: str, **variables: str) -> str:
         """Run the tests, which must pass, and return the output."""
-        child = run_child(PYTEST, "-rP", *FEW_PLUGINS, *arguments, cwd=self.directory, **variables)
+        arguments = ("-rP", *FEW_PLUGINS, *arguments)
+        child = pytest_sessions().run(PYTEST, *arguments, cwd=self.directory, **variables)
         assert child.returncode == 0, child.stdout + child.stderr
         assert not re.search(r"\d warning", child.stdout)
         return child.stdout

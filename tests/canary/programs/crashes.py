@@ -91,20 +91,20 @@ async def chained(text: str, raw: str) -> None:
         try:
             raise KeyError(raw)  # noqa: TRY301  (people do)
         except KeyError:
-            await fail(text)
+            await fail(raw)
     except ValueError as cause:
         error = OddError(text)
-        error.add_note(f"note: {text}")
-        cause.add_note(f"note: {text}")
+        error.add_note(f"note: {raw}")
+        cause.add_note(f"note: {raw}")
         raise error from cause
 
 
-async def group(text: str, _: str) -> None:
+async def group(text: str, raw: str) -> None:
     """Let two tasks of a group fail, one of them in a group of its own."""
 
     async def inner() -> None:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(fail, text)
+            tasks.start_soon(fail, raw)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(inner)
@@ -145,12 +145,12 @@ async def stopped(text: str, _: str) -> None:
         raise OddError(text)
 
 
-async def thread(text: str, _: str) -> None:
+async def thread(text: str, raw: str) -> None:
     """Fail in a thread of one's own."""
     worker = threading.Thread(target=fail_at_once, args=[text], name="worker")
     worker.start()
     worker.join()
-    raise LookupError(text)
+    raise LookupError(raw)
 
 
 async def worker_thread(text: str, _: str) -> None:
@@ -158,7 +158,7 @@ async def worker_thread(text: str, _: str) -> None:
     await anyio.to_thread.run_sync(fail_at_once, text)
 
 
-async def finalizer(text: str, _: str) -> None:
+async def finalizer(text: str, raw: str) -> None:
     """Fail where nobody can catch it."""
 
     class Watched:
@@ -166,11 +166,11 @@ async def finalizer(text: str, _: str) -> None:
 
     watched = Watched()
     reference = weakref.ref(watched, lambda _: fail_at_once(text))
-    Doomed(text)
+    Doomed(raw)
     del watched
     gc.collect()
     assert reference() is None
-    raise LookupError(text)
+    raise LookupError(raw)
 
 
 class Doomed:
@@ -186,10 +186,10 @@ class Doomed:
         raise OddError(self.text)
 
 
-async def last_finalizer(text: str, _: str) -> None:
+async def last_finalizer(text: str, raw: str) -> None:
     """Fail where nobody can catch it, when the interpreter forgets everything."""
     LEFT.append(Doomed(text))
-    raise LookupError(text)
+    raise LookupError(raw)
 
 
 async def printed(text: str, raw: str) -> None:
@@ -202,12 +202,12 @@ async def printed(text: str, raw: str) -> None:
         raise
 
 
-async def warned(text: str, _: str) -> None:
+async def warned(text: str, raw: str) -> None:
     """Warn of a value, to stderr and to the log."""
     warnings.warn(text, stacklevel=1)
     logging.captureWarnings(capture=True)
-    warnings.warn(f"again {text}", stacklevel=1)
-    raise LookupError(text)
+    warnings.warn(f"again {raw}", stacklevel=1)
+    raise LookupError(raw)
 
 
 async def unawaited_task(_: str, raw: str) -> None:
@@ -269,11 +269,11 @@ async def own_loop_handler(_: str, raw: str) -> None:
     raise LookupError(raw)
 
 
-async def at_exit(text: str, _: str) -> None:
+async def at_exit(text: str, raw: str) -> None:
     """Fail when the process ends, and log and warn there."""
     atexit.register(fail_at_once, text)
-    atexit.register(log.error, "at exit: %s", text)
-    atexit.register(warnings.warn, f"at exit: {text}")
+    atexit.register(log.error, "at exit: %s", raw)
+    atexit.register(warnings.warn, f"at exit: {raw}")
     threading.Thread(target=_fail_late, args=[text]).start()
 
 

@@ -6,6 +6,7 @@ prints the exit status of each. The module of the program is imported once. Each
 module, the interpreter shows it and runs what is registered for its end.
 """
 
+import gc
 import json
 import os
 import signal
@@ -71,6 +72,8 @@ def enter(case: Case) -> None:
 
 if __name__ == "__main__":
     program = import_module(f"tests.canary.programs.{sys.argv[1]}")
+    # Else the garbage collection at the end of each fork copies the pages of what is imported.
+    gc.freeze()
     mine = fork_each(json.load(sys.stdin), int(sys.argv[2]))
     if mine is not None:
         enter(mine)

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from hive_boot import Bootstrap
 from tests.canary.programs.declared import Canaries
-from tests.canary.programs.telling import all_of, log_to_files
+from tests.canary.programs.telling import all_of, log_to_files, plainly
 
 STAGE = os.environ["STAGE"]
 
@@ -30,16 +30,16 @@ async def fail(text: str) -> Never:
     await checkpoint()
     error = RuntimeError(text)
     error.add_note(text)
-    raise error from ValueError(text)
+    raise error from ValueError(plainly(boot.secrets))
 
 
-async def crash(text: str) -> None:
+async def crash() -> None:
     """Fail, alone or in a group."""
     if "grouped" not in STAGE:
-        await fail(text)
+        await fail(all_of(boot.secrets))
     async with anyio.create_task_group() as group:
-        group.start_soon(fail, text)
-        group.start_soon(fail, text)
+        group.start_soon(fail, plainly(boot.secrets))
+        group.start_soon(fail, plainly(boot.secrets))
 
 
 @asynccontextmanager
@@ -48,13 +48,12 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     async with boot.lifespan(app):
         log.warning("The lifespan has begun")
         if "start" in STAGE:
-            await crash(all_of(boot.secrets))
+            await crash()
         try:
             yield
         finally:
             # A server may cancel what it could have asked to end: nothing is awaited here.
-            text = all_of(boot.secrets)
-            raise RuntimeError(text) from ValueError(text)
+            raise RuntimeError(all_of(boot.secrets)) from ValueError(plainly(boot.secrets))
 
 
 log_to_files()

@@ -210,6 +210,10 @@ def _both(name: str, change: Change) -> str:
     return f"{_revealed(change.old[name])} {_revealed(change.new[name])}"
 
 
+def _raw(value: Secret | SecretBytes | None) -> str:
+    return "nothing" if value is None else os.fsdecode(value.reveal())
+
+
 def _revealed(value: Secret | SecretBytes | None) -> str:
     return "nothing" if value is None else everything(value.reveal())
 
@@ -254,7 +258,7 @@ async def refuse_later(value: str | bytes) -> Never:
         raise KeyError(value)  # noqa: TRY301  (people do)
     except KeyError as cause:
         error = OddError(everything(value))
-        error.add_note(everything(value))
+        error.add_note(f"note: {value!r}")
         raise error from cause
 
 
@@ -350,7 +354,8 @@ async def refused() -> None:
             Strict.on = True
             volume.publish(following(1))
             await be_refused(boot, name)
-            log.info("it was refused: %s", texts(following(1)))
+            values = following(1)
+            log.info("it was refused: %s", texts(values) if name == "plain" else values)
             volume.publish(START)
             assert await boot.reload() is None
             assert not boot.status().degraded
@@ -477,11 +482,12 @@ async def hooks() -> None:
     healed: set[str] = set()
 
     def register(name: str, fail: Hook) -> None:
-        async def hook(change: Change, secrets: Canaries) -> None:
+        async def hook(change: Change) -> None:
             if name not in failed:
                 failed.add(name)
-                old = " | ".join(_revealed(value) for value in change.old.values())
-                await fail(f"{all_of(secrets)} | {old}")
+                write = _revealed if name == "plain" else _raw
+                both = [*change.old.values(), *change.new.values()]
+                await fail(" | ".join(map(write, both)))
             healed.add(name)
 
         hook.__qualname__ = f"hook, {name}"

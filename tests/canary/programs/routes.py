@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from hive_boot import Bootstrap
 from tests.canary.programs.declared import Canaries
-from tests.canary.programs.telling import plainly, revealed, spellings
+from tests.canary.programs.telling import KINDS, plainly, spellings
 
 boot = Bootstrap(Canaries, shutdown_timeout=60)
 log = logging.getLogger("app.routes")
@@ -283,8 +283,8 @@ def _texts(name: str) -> Iterator[str]:
     if name in {"argument", "extra", "stack", "failing", "mapping"}:
         yield plainly(boot.secrets)
     else:
-        for value in revealed(boot.secrets):
-            yield from spellings(value)
+        for kind in KINDS:
+            yield from spellings(getattr(boot.secrets, kind).reveal())
 
 
 async def log_it(request: Request) -> Response:

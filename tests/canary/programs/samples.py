@@ -42,31 +42,45 @@ UNCHANGING = (NoneType, bool, int, float, str, bytes, FunctionType, BuiltinFunct
 """Types of variables that are shown once: what they hold stays the same."""
 
 IDLE = {
+    "BUILD_LIST",
+    "BUILD_MAP",
+    "BUILD_SLICE",
     "BUILD_TUPLE",
     "CACHE",
     "COPY",
     "COPY_FREE_VARS",
+    "EXTENDED_ARG",
     "IS_OP",
     "JUMP_BACKWARD",
     "JUMP_FORWARD",
     "KW_NAMES",
+    "LOAD_ATTR",
     "LOAD_CLOSURE",
     "LOAD_CONST",
     "LOAD_DEREF",
     "LOAD_FAST",
     "LOAD_GLOBAL",
+    "LOAD_METHOD",
+    "LOAD_NAME",
     "MAKE_CELL",
+    "MAKE_FUNCTION",
     "NOP",
+    "POP_JUMP_BACKWARD_IF_FALSE",
     "POP_JUMP_BACKWARD_IF_NONE",
     "POP_JUMP_BACKWARD_IF_NOT_NONE",
+    "POP_JUMP_BACKWARD_IF_TRUE",
+    "POP_JUMP_FORWARD_IF_FALSE",
     "POP_JUMP_FORWARD_IF_NONE",
     "POP_JUMP_FORWARD_IF_NOT_NONE",
+    "POP_JUMP_FORWARD_IF_TRUE",
+    "POP_TOP",
     "PRECALL",
     "PUSH_NULL",
     "RESUME",
     "SWAP",
 }
-"""Instructions of Python 3.11 that call nothing and store nothing."""
+"""Instructions of Python 3.11 that store nothing, and call at most what looks up an attribute or a
+truth value: the next look is at a step behind, and what they change is still there."""
 
 Trace = Callable[[FrameType, str, Any], Any]
 
@@ -83,10 +97,10 @@ class Ruled(Canaries):
 
 
 class Samples:
-    """What the variables of frames held at any of their steps, and in which functions."""
+    """What the variables of frames held at any of their steps, each with the first place."""
 
     def __init__(self) -> None:
-        self.found: dict[str, set[str]] = {"ours.txt": set(), "hiding.txt": set()}
+        self.found: dict[str, dict[str, str]] = {"ours.txt": {}, "hiding.txt": {}}
         self.functions: set[str] = set()
         self.sources = ""
         self._local = threading.local()
@@ -104,7 +118,8 @@ class Samples:
     def write(self, directory: Path) -> None:
         """Write down what was found, and print where."""
         for name, texts in self.found.items():
-            directory.joinpath(name).write_text("\n".join(sorted(texts)), "utf-8", "replace")
+            lines = [f"{where} = {text}" for text, where in texts.items()]
+            directory.joinpath(name).write_text("\n".join(lines), "utf-8", "replace")
         print(*sorted(self.functions), sep="\n")  # noqa: T201  (what the test asks for)
 
     def _enter(self, frame: FrameType, _event: str, _arg: object) -> Trace | None:
@@ -133,13 +148,18 @@ class Samples:
                 self._local.is_looking = True
                 variables = dict(frame.f_locals)
                 for name, it in variables.items():
-                    if type(it) not in UNCHANGING or known.get(name, known) is not it:
-                        texts.add(f"{self.sources}: {where}: {name} = {shown(it)}")
+                    if known.get(name, known) is not it or is_changing(it):
+                        texts.setdefault(shown(it), f"{self.sources}: {where}: {name}")
                 known.update(variables)
                 self._local.is_looking = False
             return step
 
         return step
+
+
+def is_changing(it: object) -> bool:
+    """Tell whether what is shown of an object depends on what it holds by now."""
+    return type(it) not in UNCHANGING and type(it).__repr__ is not object.__repr__
 
 
 @cache

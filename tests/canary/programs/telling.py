@@ -7,7 +7,7 @@ from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from hive_boot import Secret, SecretBytes, SecretSet
 
@@ -15,8 +15,12 @@ KINDS = ("jwt_secret", "keystore", "signing_key", "database_url", "service_accou
 """One field of each kind."""
 
 
-def spellings(value: str | bytes) -> Iterator[str]:
-    """Write a value down in every way that programs do."""
+def spellings(value: str | bytes) -> dict[str, None]:
+    """Write a value down in every way that programs do; no text twice, because each takes time."""
+    return dict.fromkeys(_written(value))
+
+
+def _written(value: str | bytes) -> Iterator[str]:
     raw = value.encode() if isinstance(value, str) else value
     yield f"{value!r}"
     yield f"{raw!r}"
@@ -25,7 +29,9 @@ def spellings(value: str | bytes) -> Iterator[str]:
     for before in (b"", b"u:", b"user:"):
         yield f"Authorization: Basic {b64encode(before + raw).decode()}"
         yield urlsafe_b64encode(before + raw + b":more").decode()
-    yield f"https://api.invalid/{quote(raw)}/{quote(raw, safe='')}?{urlencode({'key': raw})}"
+    yield f"https://api.invalid/{quote(raw)}"
+    yield f"https://api.invalid/{quote(raw, safe='')}"
+    yield f"https://api.invalid/?{urlencode({'key': raw})}"
     yield f"a header: {raw.decode('latin-1')}"
     if isinstance(value, bytes):
         yield os.fsdecode(value)
@@ -36,7 +42,6 @@ def spellings(value: str | bytes) -> Iterator[str]:
     yield f"{value!a}"
     yield json.dumps({"password": value})
     yield json.dumps({"password": value}, ensure_ascii=False)
-    yield quote_plus(value)
     yield from _parts(value)
 
 

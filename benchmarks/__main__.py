@@ -31,6 +31,7 @@ SUBJECTS: dict[str, Callable[[Path], Table]] = {
     "spawn": spawn.measure,
     "redaction": redaction.measure,
     "rotation": rotation.measure,
+    "idle": rotation.measure_idle,
     "command": command.measure,
     "request": requests.measure,
 }

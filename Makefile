@@ -30,7 +30,7 @@ pip_install := $(python) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test coverage test-containers test-frameworks test-restarts test-recipes check manifests bench soak format clean
+.PHONY: help install run test coverage test-containers test-frameworks test-restarts test-recipes check manifests bench bench-docs bench-smoke soak format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
@@ -87,8 +87,15 @@ manifests: $(installed) ## render the files in deploy/ and beside it for the HIV
 	  --install '--group=example .' --context hive_boot --context hive_boot/secrets --copy examples \
 	  --write
 
-bench: $(installed) ## measure, beside the floors and the other libraries
+bench: $(installed) ## measure, beside the floors and the other libraries; or some: make bench ARGS="load"
 	$(python) -m benchmarks $(ARGS)
+
+# Apart from `bench`, which anyone may run without a change in the repository.
+bench-docs: $(installed) ## measure everything and replace the tables and charts of docs/benchmarks.md
+	$(python) -m benchmarks --write docs/benchmarks.md
+
+bench-smoke: $(installed) ## show in a minute that the benchmarks run; bounds do not count
+	$(python) -m benchmarks --smoke $(ARGS)
 
 soak: $(installed) ## let bad writers loose on an application under load: make soak MINUTES=10
 	$(python) -m tests.soak --minutes $(MINUTES) $(ARGS)

@@ -1,6 +1,6 @@
 """Benchmark command: ``python -m benchmarks [SUBJECT ...]`` prints a table for each subject.
 
-The exit status is 0 if all measured ratios are within their bounds, otherwise 1.
+The exit status is 0 if everything measured is within its bounds, otherwise 1.
 """
 
 from __future__ import annotations
@@ -8,19 +8,20 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import signal
 import sys
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import access, command, imports, load, redaction, requests, rotation, spawn
-from benchmarks.environment import clear_environment, temporary_directory
-from benchmarks.peers import PEERS, installed
+from benchmarks.comparison import prepare, put_between_markers, versions_of
+from benchmarks.environment import temporary_directory
+from benchmarks.peers import MISSING, PEERS
+from benchmarks.timing import use_few_rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-    from types import FrameType
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from benchmarks.tables import Table
 
@@ -31,9 +32,16 @@ SUBJECTS: dict[str, Callable[[Path], Table]] = {
     "spawn": spawn.measure,
     "redaction": redaction.measure,
     "rotation": rotation.measure,
+    "idle": rotation.measure_idle,
     "command": command.measure,
     "request": requests.measure,
 }
+
+MACHINE = "machine"
+"""Name of the block that describes the machine."""
+
+_LIBRARIES = ("hive_boot", "anyio", "trio", "watchfiles", "python-dotenv", "fastapi")
+_CPU = Path("/proc/cpuinfo")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,41 +50,115 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit status.
     """
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("subject", nargs="*", help=f"one of {', '.join(SUBJECTS)}; default: all")
-    names = parser.parse_args(arguments).subject or list(SUBJECTS)
-    if unknown := [name for name in names if name not in SUBJECTS]:
-        parser.error(f"unknown subject: {', '.join(unknown)}")
-    signal.signal(signal.SIGTERM, _exit_on_signal)
-    clear_environment()
+    options = _parse(arguments)
+    prepare()
     started = time.monotonic()
-    broken = 0
-    print(_describe_machine(), flush=True)
-    with temporary_directory() as base:
-        for name in dict.fromkeys(names):
-            (base / name).mkdir()
-            table = SUBJECTS[name](base / name)
-            broken += len(table.broken)
-            print(f"\n{table.text()}", flush=True)
-    verdict = f"{broken} exceeded" if broken else "none exceeded"
-    print(f"\nBounds: {verdict}. Measured in {time.monotonic() - started:.0f} s.")
+    machine = describe_machine()
+    print(machine, flush=True)
+    if options.smoke:
+        use_few_rounds()
+        return _smoke(options.subject)
+    tables = {}
+    for name, table in _measure(options.subject):
+        tables[name] = table
+        print(f"\n{table.text()}", flush=True)
+    minutes, seconds = divmod(round(time.monotonic() - started), 60)
+    duration = f"Measured in {minutes} min {seconds} s."
+    broken = sum(len(table.broken) for table in tables.values())
+    print(f"\nBounds: {f'{broken} exceeded' if broken else 'none exceeded'}. {duration}")
+    if options.write:
+        write(options.write, tables, f"{machine} {duration}")
     return 1 if broken else 0
 
 
-def _describe_machine() -> str:
-    libraries = ["anyio", "trio", "watchfiles", "python-dotenv", *(peer.name for peer in PEERS)]
-    versions = [f"{name} {installed(name) or 'not installed'}" for name in libraries]
-    python = f"{platform.python_implementation()} {platform.python_version()}"
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("subject", nargs="*", help=f"one of {', '.join(SUBJECTS)}; default: all")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="replace the tables in a document, and its charts",
+    )
+    mode.add_argument(
+        "--smoke",
+        action="store_true",
+        help="measure two rounds of each row and print no figures; the exit status is 1 only if a "
+        "measurement fails",
+    )
+    options = parser.parse_args(arguments)
+    if unknown := [name for name in options.subject if name not in SUBJECTS]:
+        parser.error(f"unknown subject: {', '.join(unknown)}")
+    if options.write and options.subject:
+        parser.error("--write cannot be combined with a subject: the tables are from one run")
+    options.subject = list(dict.fromkeys(options.subject or SUBJECTS))
+    return options
+
+
+def _measure(names: Sequence[str]) -> Iterator[tuple[str, Table]]:
+    with temporary_directory() as base:
+        for name in names:
+            (base / name).mkdir()
+            yield name, SUBJECTS[name](base / name)
+
+
+def _smoke(names: Sequence[str]) -> int:
+    """Measure with few rounds, and return 1 if a measurement has failed."""
+    failed = 0
+    started = time.monotonic()
+    for name, table in _measure(names):
+        remarks = [f"{row.label}: {row.remark}" for row in table.rows if row.remark]
+        failed += sum(row.remark not in {"", MISSING} for row in table.rows)
+        elapsed = time.monotonic() - started
+        print("\n  ".join([f"{name}: {len(table.rows)} rows after {elapsed:.0f} s", *remarks]))
+    return 1 if failed else 0
+
+
+def describe_machine() -> str:
+    """Return the processor, the versions and the date as a sentence."""
+    versions = versions_of([*_LIBRARIES, *(peer.name for peer in PEERS)])
+    date = datetime.now(tz=UTC)
     return (
-        f"{python}, {platform.system()} {platform.release()}, {os.cpu_count()} cores\n"
-        f"{', '.join(versions)}"
+        f"Measured on {date:%-d %B %Y} on {os.cpu_count()} cores of {_processor()}, "
+        f"with {versions}."
     )
 
 
-def _exit_on_signal(number: int, frame: FrameType | None) -> None:
-    """Raise SystemExit, so that child processes and temporary files are removed."""
-    del frame
-    sys.exit(128 + number)
+def _processor() -> str:
+    """Return the name of the processor."""
+    lines = _CPU.read_text("utf-8").splitlines() if _CPU.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def markers(name: str) -> tuple[str, str]:
+    """Return the lines before and after the block of a subject in a document."""
+    return f"<!-- {name}: generated by python -m benchmarks --write -->", f"<!-- {name}: end -->"
+
+
+def write(document: Path, tables: Mapping[str, Table], machine: str) -> None:
+    """Replace the tables in a document, and the charts in the directory beside it.
+
+    Args:
+        document: a Markdown file with the markers of every table.
+        tables: the tables by subject.
+        machine: the description of the machine.
+
+    Raises:
+        ValueError: the document has no markers for a table; nothing is written.
+    """
+    from benchmarks.charts import draw  # noqa: PLC0415  (many modules, after the measurement)
+
+    charts = document.with_suffix("")
+    text = put_between_markers(document.read_text("utf-8"), machine, *markers(MACHINE))
+    for name, table in tables.items():
+        image = f"![Ratios of the table {name} as bars]({charts.name}/{name}.svg)"
+        text = put_between_markers(text, f"{table.markdown()}\n\n{image}", *markers(name))
+    charts.mkdir(exist_ok=True)
+    for name, table in tables.items():
+        (charts / f"{name}.svg").write_text(draw(table), "utf-8")
+    document.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

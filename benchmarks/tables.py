@@ -1,4 +1,4 @@
-"""Text tables: times, their baselines, and whether the ratio is within its bound."""
+"""Tables, as text and as Markdown: times, their baselines, and whether they are in bounds."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from benchmarks.timing import Figures, Ratio
 
 _HEADER = ("measured", "time", "p99", "floor", "ratio", "middle half", "bound", "")
+_ALIGNMENT = ("---", "---:", "---:", "---:", "---:", "---:", "---:", "---")
 _UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
@@ -23,6 +26,7 @@ class Row:
         floor: the median time of the baseline, in seconds.
         ratio: the ratio of the two; None without a measurement.
         bound: the maximum ratio; None without a bound.
+        limit: the maximum of the 99th percentile, in seconds; None without a limit.
         remark: the reason why there is no measurement.
     """
 
@@ -32,17 +36,27 @@ class Row:
     floor: float = 0.0
     ratio: Ratio | None = None
     bound: float | None = None
+    limit: float | None = None
     remark: str = ""
 
     @property
     def is_broken(self) -> bool:
-        """Whether the ratio exceeds its bound, or was not measured although there is a bound."""
-        return self.bound is not None and (self.ratio is None or self.ratio.median > self.bound)
+        """Whether the ratio exceeds its bound, or the 99th percentile its limit."""
+        above = self.bound is not None and self.ratio is not None and self.ratio.median > self.bound
+        late = self.limit is not None and self.tail is not None and self.tail > self.limit
+        return above or late
+
+    @property
+    def has_bound(self) -> bool:
+        """Whether the ratio or the 99th percentile has a maximum."""
+        return self.bound is not None or self.limit is not None
 
     def cells(self) -> tuple[str, ...]:
         """Return the text of each column."""
         if self.ratio is None:
             return (self.label, self.remark, "", "", "", "", "", "")
+        bounds = [] if self.bound is None else [f"{self.bound:.2f}"]
+        bounds += [] if self.limit is None else [f"p99 {readable(self.limit)}"]
         return (
             self.label,
             readable(self.time),
@@ -50,8 +64,8 @@ class Row:
             readable(self.floor),
             f"{self.ratio.median:.2f}",
             f"{self.ratio.low:.2f}-{self.ratio.high:.2f}",
-            "" if self.bound is None else f"{self.bound:.2f}",
-            "" if self.bound is None else "over" if self.is_broken else "ok",
+            ", ".join(bounds),
+            "" if not self.has_bound else "over" if self.is_broken else "ok",
         )
 
 
@@ -78,6 +92,7 @@ class Table:
         bound: float | None = None,
         *,
         tail: bool = False,
+        limit: float | None = None,
     ) -> None:
         """Add a row.
 
@@ -88,6 +103,7 @@ class Table:
             floor: its baseline in ``figures``.
             bound: the maximum ratio. Default: no bound.
             tail: whether the 99th percentile is shown. Default False.
+            limit: the maximum of the 99th percentile, in seconds. Default: no limit.
         """
         self.rows.append(
             Row(
@@ -97,6 +113,7 @@ class Table:
                 floor=figures.median(floor),
                 ratio=figures.ratio(name, floor),
                 bound=bound,
+                limit=limit,
             )
         )
 
@@ -111,9 +128,7 @@ class Table:
 
     def text(self) -> str:
         """Return the table as text."""
-        lines = [_HEADER, *(row.cells() for row in self.rows)]
-        if all(row.tail is None for row in self.rows):
-            lines = [(*cells[:2], *cells[3:]) for cells in lines]
+        lines = self._without_empty_tail([_HEADER, *(row.cells() for row in self.rows)])
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         widths[1] = max(len(cells[1]) for cells in lines if any(cells[2:]))
         text = [self.title, *(f"  {note}" for note in self.notes)]
@@ -122,6 +137,19 @@ class Table:
             row = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
             text.append(f"  {'  '.join(row)}".rstrip())
         return "\n".join(text)
+
+    def markdown(self) -> str:
+        """Return the notes and the table as Markdown."""
+        lines = [_HEADER, _ALIGNMENT, *(row.cells() for row in self.rows)]
+        escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines)
+        rows = [f"| {' | '.join(cells)} |" for cells in self._without_empty_tail(escaped)]
+        return "\n".join([*self.notes, "", *rows])
+
+    def _without_empty_tail(self, lines: Iterable[Sequence[str]]) -> list[Sequence[str]]:
+        """Return the lines without the 99th percentile, if no row has it."""
+        if any(row.tail is not None for row in self.rows):
+            return list(lines)
+        return [[*cells[:2], *cells[3:]] for cells in lines]
 
 
 def readable(seconds: float) -> str:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 Measure: TypeAlias = "Callable[[], float]"
 """Function that measures once and returns the seconds."""
 
+_SMOKE_ROUNDS = 2
+"""The fewest rounds for which there are quartiles."""
+
+_smoke = False
+
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
@@ -70,6 +75,17 @@ class Figures:
         )
 
 
+def use_few_rounds() -> None:
+    """Limit all later measurements to two rounds, which show only that they run."""
+    global _smoke  # noqa: PLW0603  (set once, by the command)
+    _smoke = True
+
+
+def limited(rounds: int) -> int:
+    """Return the number of rounds, or the limit of `use_few_rounds` if it is lower."""
+    return min(rounds, _SMOKE_ROUNDS) if _smoke else rounds
+
+
 def alternate(measures: Mapping[str, Measure], rounds: int) -> Figures:
     """Measure each alternative once in each round; every second round is in reverse order.
 
@@ -80,7 +96,7 @@ def alternate(measures: Mapping[str, Measure], rounds: int) -> Figures:
     seconds: dict[str, list[float]] = {name: [] for name in measures}
     for measure in measures.values():
         measure()
-    order = list(measures.items())
+    order, rounds = list(measures.items()), limited(rounds)
     # Existing objects are excluded from garbage collection: a fresh process has few of them.
     gc.collect()
     gc.freeze()

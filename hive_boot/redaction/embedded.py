@@ -237,6 +237,7 @@ def _parts(text: str) -> Iterator[str]:
         and re.search(r"\d", name)
         and not is_identifier(name)
         and not re.search(_PUBLIC, name)
+        and not (re.match(_AUTHORITY, name) and not _generated_words(name))
     )
     for (name, leaf), found in zip(leaves, inside, strict=True):
         for password in found:

@@ -698,6 +698,14 @@ SHOWN: list[tuple[str, str]] = [
     ("arn:aws:secretsmanager:eu-central-1:0123:secret:orders-prod-AbCdEf", "orders-prod-AbCdEf"),
     ("https://api.orders.example/v1/orders-service-readwrite", "orders-service-readwrite"),
     ("GenieKey fake-4f3e2d1c-0123", "GenieKey"),
+    (
+        '{"auths": {"012345.dkr.ecr.eu-central-1.example.com": {"password": "fake-pass-0123"}}}',
+        "012345.dkr.ecr.eu-central-1.example.com",
+    ),
+    (
+        '{"https://orders.c1a2b3d4e5f6.example.com/v1/": {"password": "fake-pass-0123"}}',
+        "https://orders.c1a2b3d4e5f6.example.com/v1/",
+    ),
     ("contact: mailto:somebody-else@orders.example", "somebody-else"),
     ("image: library/orders-service@sha256:fake", "orders-service"),
 ]

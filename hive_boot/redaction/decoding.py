@@ -21,10 +21,11 @@ _MARKERS = "%&=\\'\"`${}"
 """Characters that are the beginning of escaped forms of themselves."""
 
 _TWICE = (
-    r"\\[^A-Za-z0-9\s]|\\(?:0(?:4[2567]|75)|134)|%%|''|\"\"|&(?:amp|quot|apos);"
-    r"|&#0*(?:3[4789]|61|92);|(?i:%|=|\\x|[\\%]u00|&#x|\{)0*(?i:2[2567]|3d|5c)"
+    r"\\[^A-Za-z0-9\s]|\\(?:0(?:4[23567]|7[35])|1(?:34|7[35]))|%%|''|\"\"|'\"'|\{{3}|\}{3}"
+    r"|&(?:amp|quot|apos);|&#0*(?:3[45789]|59|61|92|12[35]);"
+    r"|(?i:%|=|\\x|[\\%]u00|&#x|\{)0*(?i:2[23567]|3[bd]|5c|7[bd])"
 )
-"""Escapes of the characters with which escapes begin: each text that is escaped twice has one."""
+"""Escapes of the characters of which escapes consist: each text that is escaped twice has one."""
 
 # Compiled where a value may have been found: no start needs them.
 _compiled = cache(re.compile)
@@ -235,7 +236,7 @@ def _walk(
 
     The second result is the place up to which the text has the value.
     """
-    places = {place}
+    places, last = {place}, min if back else max
     # A backslash before a segment may be a part of its first character.
     for segment in _tokens(_PIECE if back else _SEGMENT, value, back=back):
         if len(segment) > 1 and (found := _pass(text, places, segment, back=back)):
@@ -245,14 +246,14 @@ def _walk(
             found = _pass(text, places, token, back=back) if len(token) > 1 else set()
             if not found:
                 if len(token) > 1 and _are_unescaped(text, places, len(token), back=back):
-                    return found, max(places)
+                    return found, last(places)
                 found = places
                 for char in reversed(token) if back else token:
                     found = step(text, found, char, back=back)
             if not found:
-                return found, max(places)
+                return found, last(places)
             places = found
-    return places, max(places)
+    return places, last(places)
 
 
 def find_around(text: str, place: int, value: str, index: int) -> tuple[int, int, bool]:
@@ -286,14 +287,15 @@ def find_around(text: str, place: int, value: str, index: int) -> tuple[int, int
         and _compiled(_NO_ESCAPE).fullmatch(ahead)
     ):
         return place, place, False
-    reached = place
+    begun = reached = place
     starts: set[int] = set()
     for step in (_step, _step_twice):
-        near = text[max(0, start - _BEFORE) : reached + _BEFORE]
+        near = text[max(0, begun - _BEFORE) : reached + _BEFORE]
         if step is _step_twice and not _compiled(_TWICE).search(near):
             break
         # A repeated value ends at its first characters, not after all of its length.
-        starts = starts or _walk(text, place, value[:index], step, back=True)[0]
+        backward = (starts, begun) if starts else _walk(text, place, value[:index], step, back=True)
+        starts, begun = backward
         if starts:
             ends, reached = _walk(text, place, value[index:], step, back=False)
             if ends:

@@ -237,6 +237,7 @@ def _parts(text: str) -> Iterator[str]:
         and re.search(r"\d", name)
         and not is_identifier(name)
         and not re.search(_PUBLIC, name)
+        and not (re.match(_AUTHORITY, name) and not _generated_words(name))
     )
     for (name, leaf), found in zip(leaves, inside, strict=True):
         for password in found:
@@ -337,7 +338,7 @@ def _named_passwords(text: str) -> Iterator[str]:
             yield from filter(None, _values(found) if found else ())
     for match in re.finditer(_PAIR, text) if re.search(_SEPARATOR, text) else ():
         if re.search(_SENSITIVE, match[1]):
-            for value in filter(None, _values(match)):
+            for value in filter(None, _values(match, has_delimiters=True)):
                 if not _is_public(match[1], value, beside_secret=True):
                     yield value
         elif (match.lastindex or _UNQUOTED) < _UNQUOTED:
@@ -370,8 +371,13 @@ def _credentials(text: str) -> Iterator[str]:
             yield from {*_unescaped(word, "'"), word.strip("\"';")}
 
 
-def _values(match: re.Match[str]) -> set[str]:
-    """Return what the value of a pair may be: in quotes, or up to one of the usual delimiters."""
+def _values(match: re.Match[str], *, has_delimiters: bool = False) -> set[str]:
+    """Return what the value of a pair may be: in quotes, or up to one of the usual delimiters.
+
+    Args:
+        match: the match of a pair.
+        has_delimiters: whether a value without quotes may have delimiters in it. Default False.
+    """
     group = match.lastindex or _UNQUOTED
     is_quoted = bool(_QUOTES[group])
     line = match.string[match.start(group) - is_quoted : match.end() + _REST]
@@ -387,6 +393,10 @@ def _values(match: re.Match[str]) -> set[str]:
         found.add(line.partition("</")[0].removeprefix("<![CDATA[").removesuffix("]]>"))
     if line.startswith("["):
         found |= {each.strip("\"' ") for each in line[1:].partition("]")[0].split(",")}
+    # A delimiter directly behind the separator, or in a list of YAML, ends an empty value.
+    has_blank = match.string[match.end(1) : match.start(group)] not in {"=", "=>", ">"}
+    if has_delimiters and not is_quoted and (match[group] or has_blank) and line[:2] != ", ":
+        found |= {line, line.partition(" ")[0], line.split(", ")[0]}
     found |= {each.partition("</")[0].rstrip(")]}>,;\"' \t") for each in found}
     found |= {each.lstrip("\"'") for each in found} | _unescaped(rest)
     found |= _unescaped(match[group], _QUOTES[group])
@@ -441,11 +451,6 @@ def _generated_words(text: str) -> list[str]:
         return []
     words = re.findall(rf"[\w-]{{{_IN_ADDRESS},}}", re.sub(f"^(?:{_AUTHORITY})", "", text))
     return [each for each in words if re.search(r"\d[A-Za-z]|[A-Za-z]\d{4}", each)]
-
-
-def is_word(text: str) -> bool:
-    """Return whether a text may be an ordinary word, which longer words contain."""
-    return len(text) < MIN_LINE and bool(re.fullmatch(r"[A-Z]?[a-z]{7,14}", text))
 
 
 def is_identifier(text: str) -> bool:

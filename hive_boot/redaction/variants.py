@@ -5,6 +5,7 @@ The secrets that are embedded in the value have the same forms.
 
 from __future__ import annotations
 
+import re
 from binascii import b2a_base64
 from reprlib import repr as cut
 from string import hexdigits
@@ -15,7 +16,6 @@ from hive_boot.redaction.embedded import (
     base64_decoded,
     distinctive_lines,
     embedded_secrets,
-    is_word,
 )
 from hive_boot.redaction.matcher import Hex, Unescaped, Word
 
@@ -115,6 +115,11 @@ def _plain_variants(text: str) -> Iterator[str]:
     if len(text) >= MIN_LINE and _HEX.issuperset(text) and "-" not in text[:8]:
         for written in (text, text.replace("-", "")):
             yield from (written.lower(), written.upper())
+
+
+def is_word(text: str) -> bool:
+    """Return whether a text may be an ordinary word, which longer words contain."""
+    return len(text) < MIN_LINE and bool(re.fullmatch(r"[A-Z]?[a-z]{7,14}", text))
 
 
 def _truncated_variants(text: str) -> Iterator[str]:

@@ -122,6 +122,33 @@ def test_each_kind_of_escape_is_found() -> None:
             assert "012345" not in told
 
 
+TWICE = {
+    "two shells": ("it's-fake-012345", shlex.quote(shlex.quote("it's-fake-012345")).strip("'\"")),
+    "two formats": ("fake{value}012345", "fake{{{{value}}}}012345"),
+    "a format in a URL": ("fake{value}012345", quote("fake{{value}}012345")),
+    "a format in octal": ("fake{value}012345", "fake\\173\\173value\\175\\175012345"),
+    "a number of an entity in a URL": ("fake/value/012345", "fake&%2347;value&#47%3B012345"),
+    "a number of an entity in JavaScript": ("fake/value/012345", "fake&\\u002347;value&#47;012345"),
+    "an entity in an entity": ("fake<value/012345", "fake&lt&#59;value&&#35;47;012345"),
+    "far before the rest": (
+        "d'été, naïve, señor-012345",
+        "d'\\\\''\\xc3\\xa9t\\xc3\\xa9, na\\xc3\\xafve, se\\xc3\\xb1or-012345",
+    ),
+}
+"""Label to a value, and the form that two encoders after each other give it."""
+
+
+def test_the_signs_of_escapes_are_escaped_once_more() -> None:
+    """The second encoder escapes some characters of an escape only, wherever the escape is."""
+    for name, (value, written) in TWICE.items():
+        with case(name):
+            told = shown(f"<{written}>", value)
+
+            assert MASK in told
+            assert "fake" not in told
+            assert "012345" not in told
+
+
 def test_hex_and_identifiers_are_found_in_either_case() -> None:
     """Bytes with separators between them, and UUIDs in the other case, are hidden."""
     raw = b"fake-value-0123"

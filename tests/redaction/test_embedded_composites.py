@@ -57,6 +57,11 @@ COMPOSITES: dict[str, tuple[str, str, str]] = {
         PASS,
         "db.internal app_readwrite",
     ),
+    "libpq delimiters": (
+        "host = db.internal password = fa,k=e&p=ass0123& dbname = orders_prod",
+        "fa,k=e&p=ass0123&",
+        "db.internal orders_prod",
+    ),
     "slash and at": ('{"type": "login", "private_key": "/000@000"}', "/000@000", "login"),
     "libpq sslkey": (
         "host=db.internal sslkey=/etc/ssl/private/client.key password=fake-pass-0123",
@@ -201,6 +206,21 @@ COMPOSITES: dict[str, tuple[str, str, str]] = {
         PASS,
         "db.internal app_readwrite",
     ),
+    "YAML, flow, blanks": (
+        "{host: db.internal, password: f=( fake p 0123, username: app_readwrite}",
+        "f=( fake p 0123",
+        "db.internal app_readwrite",
+    ),
+    "YAML, flow, a delimiter first": (
+        "{host: db.internal, password: <fake pass-0123, username: app_readwrite}",
+        "<fake pass-0123",
+        "db.internal app_readwrite",
+    ),
+    "YAML, delimiters": (
+        "db:\n  password: fa,k=e&pass=0123\n  host: db.internal\n",
+        "fa,k=e&pass=0123",
+        "db.internal",
+    ),
     "YAML, oneline": ("password: fake-pass-0123", PASS, "password: "),
     "YAML, nested url": (
         'database:\n  url: "postgres://app_readwrite:fake-pass-0123@db.internal/orders_prod"\n',
@@ -227,6 +247,16 @@ COMPOSITES: dict[str, tuple[str, str, str]] = {
         '[client]\nuser=app_readwrite\npassword="fake#pass-0123"\nhost=db.internal\n',
         "fake#pass-0123",
         "app_readwrite db.internal",
+    ),
+    "ini delimiters": (
+        "[db]\npassword = fa&k=e,p=ass0123\nhost = db.internal\n",
+        "fa&k=e,p=ass0123",
+        "db.internal",
+    ),
+    "ini, a delimiter first": (
+        "[db]\npassword = &f=(ake-0123\nhost = db.internal\n",
+        "&f=(ake-0123",
+        "db.internal",
     ),
     "ini blanks": (
         "[db]\npassword = fake pass 0123\nhost = db.internal\n",
@@ -668,6 +698,14 @@ SHOWN: list[tuple[str, str]] = [
     ("arn:aws:secretsmanager:eu-central-1:0123:secret:orders-prod-AbCdEf", "orders-prod-AbCdEf"),
     ("https://api.orders.example/v1/orders-service-readwrite", "orders-service-readwrite"),
     ("GenieKey fake-4f3e2d1c-0123", "GenieKey"),
+    (
+        '{"auths": {"012345.dkr.ecr.eu-central-1.example.com": {"password": "fake-pass-0123"}}}',
+        "012345.dkr.ecr.eu-central-1.example.com",
+    ),
+    (
+        '{"https://orders.c1a2b3d4e5f6.example.com/v1/": {"password": "fake-pass-0123"}}',
+        "https://orders.c1a2b3d4e5f6.example.com/v1/",
+    ),
     ("contact: mailto:somebody-else@orders.example", "somebody-else"),
     ("image: library/orders-service@sha256:fake", "orders-service"),
 ]

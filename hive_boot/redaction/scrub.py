@@ -13,7 +13,7 @@ from copy import copy
 from functools import cache
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from hive_boot.redaction.matcher import MASK
 
@@ -36,6 +36,16 @@ class _FixedText:
 
     def __repr__(self) -> str:
         return self.repr_text
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type[str], tuple[str]]:
+        # Its class cannot be imported: a process that gets it by pickle gets the text.
+        return str, (str(self),)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
 
 def as_text(value: object, convert: Callable[[object], str]) -> str:

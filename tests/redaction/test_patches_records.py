@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from io import StringIO
-from logging.handlers import QueueHandler
+from logging.handlers import QueueHandler, SocketHandler
 from pathlib import PurePosixPath
 from queue import SimpleQueue
 from types import MappingProxyType, SimpleNamespace
@@ -359,6 +359,22 @@ def test_a_record_in_a_queue_is_of_the_original_class(log: logging.Logger) -> No
     record = queue.get()
     assert type(record) is logging.LogRecord
     assert VALUE not in f"{vars(record)}"
+
+
+@pytest.mark.usefixtures("redaction")
+def test_a_record_is_sent_although_its_objects_were_replaced(log: logging.Logger) -> None:
+    """A handler that pickles a record sends the redacted texts of its objects, and loses none."""
+    sent: list[bytes] = []
+    handler = SocketHandler("localhost", 1)
+    handler.emit = lambda record: sent.append(handler.makePickle(record))  # type: ignore[method-assign]
+    log.addHandler(handler)
+    for value in (Client(), Config(), Nested(), SimpleNamespace(key=VALUE), ValueError(VALUE)):
+        with case(value):
+            log.error("it is %s", value, extra={"value": value})
+            read = pickle.loads(sent.pop()[4:])  # noqa: S301
+            assert VALUE not in f"{read}"
+            assert type(read["value"]) is str
+            assert read["value"] == str(value).replace(VALUE, MASK)
 
 
 def test_a_record_that_is_kept_is_redacted_after_the_end(

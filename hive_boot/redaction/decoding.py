@@ -81,10 +81,8 @@ _LAST_BYTE = 0xFF
 _BEFORE = 16
 """Characters before the distinctive part of an escape."""
 
-
 Trie: TypeAlias = "dict[str, Trie]"
 """The forms of a character, one character a level; an empty key ends a form."""
-
 
 _Escapes: TypeAlias = "tuple[Trie, Trie]"
 """The forms of one character, as it is and escaped: from their first character on, and from their
@@ -350,3 +348,22 @@ def _pass_digits(text: str, place: int, digits: str, step: int) -> int:
         left -= text[place - (step < 0)] in hexdigits
         place += step
     return place
+
+
+_ESCAPE_BEFORE = 16
+"""Characters before a word in which there can be an escape."""
+
+_LETTER = "[A-Za-z]"
+_END_OF_ESCAPE = (
+    r"(?:\[[0-9;]+m|(?:[%=]|%25|\\x)[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}"
+    r"|\\[A-Za-z]|(?:^|\s)-[A-Za-z])$"
+)
+"""End of a line end, a character, a colour, or the name of an option: the word begins behind it."""
+
+
+def is_inside_word(text: str, start: int, stop: int) -> bool:
+    """Return whether a part of a text is inside a longer word."""
+    if re.match(_LETTER, text[stop : stop + 1]):
+        return True
+    before = text[max(0, start - _ESCAPE_BEFORE) : start]
+    return bool(re.search(f"{_LETTER}$", before)) and not re.search(_END_OF_ESCAPE, before)

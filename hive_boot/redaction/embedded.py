@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 MIN_LINE = 16
 """Characters from which on one line of a value is hidden by itself."""
 
-
 _PEM_BOUNDARY = r"-{4,5} ?(BEGIN|END) [^-]*-{4,5}"
 """First or last line of a PEM or SSH2 key, the same for every key (RFC 7468, RFC 4716)."""
-
 
 _SENSITIVE = (
     r"(?i)pass|pwd|secret|token|cred|bearer|signature|phrase|mnemonic|cookie|authorization"
@@ -31,10 +29,8 @@ _SENSITIVE = (
 )
 """Pattern in the name of a member, a setting or a parameter whose value is a secret."""
 
-
 _PLAINLY_SENSITIVE = r"(?i)(?:password|passwd|passphrase|pwd|secret|token)$"
 """End of the names whose value is always a secret, and not a number or a switch."""
-
 
 _PUBLIC = (
     r"(?i)(?:type|ur[il]|host|hostname|server|domain|region|engine|database|dbname|namespace"
@@ -51,14 +47,11 @@ They are from Google's credentials (https://google.aip.dev/auth/4112), of AWS Se
 Manager's database secrets, of JSON Web Keys (RFC 7517), and of connection strings.
 """
 
-
 _IN_ADDRESS = 20
 """Length from which on a word of letters and digits is a secret also in a public member."""
 
-
 _LONGEST_PUBLIC = 128
 """Maximum length of a text that may be an identifier."""
-
 
 _WORD = r"(?:[A-Z]?[a-z]{1,15}|[A-Z]{1,15})?\d{0,3}"
 _LABEL = rf"{_WORD}(?:[-_]{_WORD}){{0,2}}"
@@ -68,14 +61,11 @@ _IDENTIFIER = (
 )
 """Ordinary words, a host, a path, an address, a time; a passphrase has more words."""
 
-
 _AUTHORITY = r"(?:[\w+.-]{1,40}:)?//[^/?#]*+|(?:[\w-]++\.)++[a-z]{2,}(?::\d+)?$"
 """Beginning of a URL, or a host by itself: the names of cloud databases look generated."""
 
-
 _WEB_ADDRESS = r"(?:http|ws)s?://[^\s/?#@]*+[/?#]\S*+"
 """URL without a user: its path or its query may have a token, as that of a webhook."""
-
 
 _URL = r"\w++://[^\s,]*@[^\s,]*"
 _PLAIN_URL = (
@@ -84,31 +74,25 @@ _PLAIN_URL = (
 )
 """URL with a password, and with no character that could be escaped or end the password."""
 
-
 _PORT = r"\d{1,5}(?:[/?#]|$)"
 """Port after the host of a URL, which is not a password."""
-
 
 _QUOTED = r""""((?:[^"\\]|\\.|"")*+)"|'((?:[^'\\]|\\.|'')*+)'|\{((?:[^}]|\}\}){0,256}+)\}"""
 _DOUBLED = r""""((?:[^"]|"")*+)"|'((?:[^']|'')*+)'"""
 """Text in quotes, where a backslash is an ordinary character."""
 
-
 _UNQUOTED = 5
 _QUOTES = {2: '"', 3: "'", 4: "}", _UNQUOTED: ""}
 """Quote of each group in the pattern of a pair; doubled, it is part of the value."""
 
-
 _PLAIN = r"[^\s;,&)<]|,(?!\s*+[\w.-]++\s*+=)|\)(?!\){0,8}\()|<(?![/\w])"
 """Character of a value: a comma, a parenthesis or a tag can begin another name."""
-
 
 _PAIR = (
     r"""(?s)(?<![\w.-])([\w.-]{1,80}+)(?:["']?[ \t]*+=>?|["'][ \t]*+:|::?(?=\s)|>)[ \t]*+"""
     rf"(?:{_QUOTED}|(?!\(+[\w.-]++=)((?:{_PLAIN})*+))"
 )
 """Name and value in a connection string, in the query of a URL, or in a line of settings."""
-
 
 _NAME = (
     r"""(?<![\w.-])([\w.-]{1,80}+)(?:["']?\s*+,\s*+b?(?=["'])|:(?=[^\s/:])"""
@@ -118,33 +102,26 @@ _NAME = (
 _VALUE = rf"()(?:{_QUOTED}|((?:{_PLAIN})*+))"
 """Name and value in a tuple, without a blank, or in two members that are called so."""
 
-
 _ENDS_SENSITIVE = r"(?i)(?:pass|password|passwd|passphrase|pwd|secret|token|key|salt|cookie)$"
 """End of the names that have a value also without the usual separator."""
-
 
 _REST_OF_PAIRS = r"(?:[A-Z][a-z]+ )?[\s;,&{}]*"
 """Rest of a connection string, or of an HTTP header, without its pairs."""
 
-
 _SEPARATOR = r"""[=>]|["']\s*+:|:(?:\s|$)"""
 """Separator in a pair and in a line; most texts of a document have none."""
-
 
 _STRUCTURE = frozenset('=>:@"{[,;|')
 """Characters, beside blanks, of which every value with a secret inside has one; few keys have."""
 
-
 _LINE = r"""(?:(?:-|export)\s++)*+["']?([\w./@-]{1,80}+)["']?\s*+(?:=>?|:(?=\s|$))\s*+(.*)"""
 """Name and value in a line of a YAML, TOML, ini or ``.env`` file."""
-
 
 _AUTHORIZATION = (
     r"(?i)\b(?:bearer|basic|token|apikey|negotiate|splunk|ssws|geniekey)(?:\s|%20)+"
     r"""["']?([\w+/=.~%:-]{8,})"""
 )
 """Scheme and credentials of an HTTP header (RFC 9110)."""
-
 
 _ARGUMENT = (
     r"(?im)(?:\bpassw(?:or)?d|\bidentified\s+by"
@@ -155,46 +132,35 @@ _ARGUMENT = (
 )
 """A password after a blank: ``.netrc``, SQL, a command line."""
 
-
 _FIELD = r"(?:[^:\\]|\\.)*+:"
 _PGPASS = rf"{_FIELD}(?:\d+|\*):{_FIELD}{_FIELD}(.+)"
 """Line of ``.pgpass``: host, port, database, user, password."""
 
-
 _USERINFO = r"[\w.@+-]{1,64}+:(\S+)"
 """User and password, as in HTTP Basic and ``.htpasswd``."""
-
 
 _USERLIST = r'"(?:[^"]|"")++"\s++"((?:[^"]|"")++)".*'
 """Line of the list of users of PgBouncer."""
 
-
 _ORACLE = r"""(?:\S*:)?[\w$#]+/(?:"([^"]+)"|([^\s@/"]+))@(?!sha256:)\S*"""
 """User and password of an Oracle connection: ``scott/tiger@//host/service``."""
-
 
 _KEY = rf"(?=\D*\d)[\w.~+/!@#$%^&*-]{{{MIN_LENGTH},}}+=*"
 """One of several keys in a value, which are separated by blanks or commas."""
 
-
 _KEY_LINE = r"[A-Za-z0-9+/=_-]+"
 """Line of a key between the first and the last one."""
-
 
 _OPENSSH = "b3BlbnNzaC1rZXktdjEAAAAA"
 """Beginning of every OpenSSH private key, in base64."""
 
-
 _STRING = r'"((?:[^"\\]|\\.)*+)(?:"|$)'
-
 
 _ONE_LINE = 4096
 """Maximum length of a line that may be one URL with blanks in its password."""
 
-
 _REST = 256
 """Maximum length of a value with blanks that is not in quotes."""
-
 
 _DEPTH = 3
 """Maximum depth of settings inside the value of a setting."""

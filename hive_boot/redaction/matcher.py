@@ -8,7 +8,15 @@ from sys import maxsize
 from typing import TYPE_CHECKING, TypeAlias
 
 from hive_boot.redaction import conceal
-from hive_boot.redaction.decoding import FAR, RUN, SEPARATORS, find_around, find_escaped, find_hex
+from hive_boot.redaction.decoding import (
+    FAR,
+    RUN,
+    SEPARATORS,
+    find_around,
+    find_escaped,
+    find_hex,
+    is_inside_word,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -16,10 +24,8 @@ if TYPE_CHECKING:
 MASK = "***"
 """Replacement of a value."""
 
-
 _KNOWN = 1000
 """Maximum number of texts without a needle that are remembered."""
-
 
 _ANCHOR = 4
 """Maximum number of characters of an anchor."""
@@ -30,18 +36,14 @@ _compiled = cache(re.compile)
 _LONG_RUN = f"[A-Za-z0-9]{{{_ANCHOR},}}"
 """Letters and digits that are searched for in a text of any length."""
 
-
 _SEARCHED = 1 << 14
 """Characters of a text in which needles without such a run are searched for in escaped form."""
-
 
 _HEAD = 96
 """Characters of a needle in which its anchor is, if they have a run that is long enough."""
 
-
 _LARGE = 1 << 16
 """Maximum number of characters of a text whose anchors are collected in a list."""
-
 
 _RARE = ("ZQXJKVY~^`|", "7zqxj;$@!#&*?+<>\\", "HSPWGUBF98%}{][)(kvwM", "6543210LDCRTANOIE")
 """Characters that are rare in log lines, the rarest first. All others are common.
@@ -50,25 +52,19 @@ The levels of ``logging`` are words in capitals, the year is in every time stamp
 are of the MainThread.
 """
 
-
 _RAREST = "".join(_RARE[:2])
 """Characters that few lines have."""
 
-
 _RARITY = "".join(_RARE)
-
 
 _EXAMINED = 8000
 """Number of needles that have to have one of the chosen characters; others often have one too."""
 
-
 _SAMPLE = 300
 """Number of needles that are counted to choose the next character."""
 
-
 _WHOLE = 16
 """Maximum number of needles that a text is searched for by their anchors, not by a character."""
-
 
 _WORTH = 6
 """Number of needles that are worth a character that is not one of the rarest.
@@ -76,37 +72,26 @@ _WORTH = 6
 Many lines have such a character, and then it has to be examined what is behind it.
 """
 
-
 _CROWDED = 16
 """Number of needles with the same anchor from which on another anchor is preferred.
 
 All of them are compared where a text has the anchor, such as the word that all values begin with.
 """
 
-
 _COMPARED = 4
 """Number of anchors whose needles are compared, if all of them have too many."""
-
 
 _MANY = 32
 """Number of searches from which on none is added for a needle whose anchors have too many."""
 
-
 _GENERATED = r"(?=[A-Za-z]{0,3}\d)(?=([A-Za-z0-9]{4}))"
 """Anchors that are hardly words; they may overlap."""
-
-
-_BEFORE = 16
-"""Characters before a word in which there can be an escape."""
-
 
 Needles: TypeAlias = "dict[str, list[tuple[int, str]]]"
 """Needles, with the index of their anchor, by the rest of the anchor."""
 
-
 Head: TypeAlias = "str | frozenset[str]"
 """Beginnings that the anchor of a needle may have: its characters, or its bytes in hex."""
-
 
 _Key: TypeAlias = "tuple[type[str], str]"
 """A needle with its class: equal texts of two classes are two needles."""
@@ -134,21 +119,6 @@ class Word(str):
     __slots__ = ()
 
 
-_LETTER = "[A-Za-z]"
-_END_OF_ESCAPE = (
-    r"(?:\[[0-9;]+m|(?:[%=]|%25|\\x)[0-9A-Fa-f]{2}|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8}"
-    r"|\\[A-Za-z]|(?:^|\s)-[A-Za-z])$"
-)
-"""End of a line end, a character, a colour, or the name of an option: the word begins behind it."""
-
-
-def _is_inside_word(text: str, start: int, stop: int) -> bool:
-    if re.match(_LETTER, text[stop : stop + 1]):
-        return True
-    before = text[max(0, start - _BEFORE) : start]
-    return bool(re.search(f"{_LETTER}$", before)) and not re.search(_END_OF_ESCAPE, before)
-
-
 _Group: TypeAlias = "tuple[int, str, int]"
 """Needles with anchors of one kind.
 
@@ -156,10 +126,8 @@ It is the number of characters of an anchor, 0 without an anchor; a pattern of t
 first one; and the number of characters of a text that are searched.
 """
 
-
 _ENCODED: _Group = (_ANCHOR, "[A-Za-z0-9]", maxsize)
 """Needles with a run of letters and digits, which are searched for in escaped form too."""
-
 
 _DIGITS: _Group = (_ANCHOR, f"[0-9A-Fa-f{SEPARATORS}]", maxsize)
 """Needles in hex."""
@@ -256,7 +224,7 @@ class _AnchorIndex:
                 elif match.start() >= compared.get(needle, 0):
                     start, stop, found = find_around(text, match.start(), needle, index)
                     is_word = isinstance(needle, Word)
-                    if found and not (is_word and _is_inside_word(text, start, stop)):
+                    if found and not (is_word and is_inside_word(text, start, stop)):
                         yield start, stop
                     if stop - start > FAR:
                         compared[needle] = stop
@@ -307,7 +275,6 @@ class _EscapedIndex:
 
 
 _Index: TypeAlias = _AnchorIndex | _EscapedIndex
-
 
 _Place: TypeAlias = tuple[_Index, str, str, int]
 """The index of a needle, the needle, the rest of its anchor, and where that is in the needle."""

@@ -200,8 +200,12 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
                 texts = None if matcher is None else _long_texts(record, matcher)
                 if matcher is not None and texts is not None:
                     written = direct.format(record) if direct else before(self, record)
-                    if type(written) is str and _are_clean(written, texts, matcher):
-                        return written
+                    try:
+                        is_clean = type(written) is str and matcher.is_clean(written)
+                        if is_clean and not (texts and _hides_secret(written, texts, matcher)):
+                            return written
+                    except Exception:  # noqa: BLE001, S110  (then it is redacted and formatted again)
+                        pass
             record = _formatted_record(record, is_plain=is_plain) if switch.on else record
         written = direct.format(record) if direct else before(self, record)
         matcher = registry.matcher
@@ -243,15 +247,9 @@ def _long_texts(record: logging.LogRecord, matcher: Matcher) -> list[str] | None
     return texts
 
 
-def _are_clean(written: str, texts: list[str], matcher: Matcher) -> bool:
-    """Return whether a text has no secret, and neither have those of which it shows a part."""
-    try:
-        for text in texts:
-            if text not in written and not matcher.is_known_clean(text):
-                return False
-        return matcher.is_clean(written)
-    except Exception:  # noqa: BLE001  (then the record is redacted before it is formatted)
-        return False
+def _hides_secret(written: str, texts: list[str], matcher: Matcher) -> bool:
+    """Return whether a text has only a part of one of the texts, and that has a secret."""
+    return any(text not in written and not matcher.is_known_clean(text) for text in texts)
 
 
 _SIMPLE = frozenset({int, float, bool, type(None)})

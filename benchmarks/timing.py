@@ -11,10 +11,11 @@ import gc
 import statistics
 import time
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 Measure: TypeAlias = "Callable[[], float]"
 """Function that measures once and returns the seconds."""
@@ -63,6 +64,13 @@ class Figures:
         pairs = zip(self.seconds[name], self.seconds[floor], strict=True)
         low, median, high = statistics.quantiles([one / other for one, other in pairs], n=4)
         return Ratio(median, low, high)
+
+    def and_of(self, others: Iterable[Figures]) -> Figures:
+        """Return these rounds and those of other measurements of the same alternatives."""
+        every = [self, *others]
+        return Figures(
+            {name: [*chain(*(each.seconds[name] for each in every))] for name in self.seconds}
+        )
 
     def over(self, base: str) -> Figures:
         """Return the times minus those of ``base`` in the same round."""

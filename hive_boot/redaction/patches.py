@@ -242,7 +242,7 @@ def _long_texts(record: logging.LogRecord, matcher: Matcher) -> list[str] | None
         if kind is str:
             if len(value) >= MIN_LENGTH:
                 texts.append(value)
-        elif kind not in _SIMPLE:
+        elif kind is not int and kind not in _SIMPLE:
             return None
     return texts
 
@@ -252,7 +252,7 @@ def _hides_secret(written: str, texts: list[str], matcher: Matcher) -> bool:
     return any(text not in written and not matcher.is_known_clean(text) for text in texts)
 
 
-_SIMPLE = frozenset({int, float, bool, type(None)})
+_SIMPLE = frozenset({float, bool, type(None)})
 
 
 _ATTRIBUTES = logging.makeLogRecord({}).__dict__.keys()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PATCHED_FUNCTIONS: tuple[tuple[Any, str, str], ...] = (
     (logging.Logger, "callHandlers", "call_handlers"),
+    (logging.Handler, "__setattr__", "handler_setattr"),
     (logging.Handler, "filter", "handler_filter"),
     (logging.Handler, "format", "handler_format"),
     (logging.Handler, "handleError", "handle_error"),

@@ -139,26 +139,42 @@ def _is_stdlib_logging(function: Callable[..., Any]) -> bool:
     return code is not None and code.co_filename == logging.Logger.handle.__code__.co_filename
 
 
+def handler_setattr(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
+    """Notice that a handler may have other methods than its class; new handlers set attributes."""
+    del switch
+
+    def __setattr__(self: logging.Handler, name: str, value: object) -> None:  # noqa: N807  (its name)
+        before(self, name, value)
+        registry.plain_handlers.discard(id(self))
+
+    return __setattr__
+
+
+def _is_plain_handler(handler: logging.Handler) -> bool:
+    """Check whether a handler writes the formatted text and uses nothing else of a record.
+
+    The result is remembered until an attribute of the handler is set.
+    """
+    kind = type(handler)
+    known = registry.plain_handlers
+    # Before the check: another thread may assign a method meanwhile.
+    known.add(id(handler))
+    is_usual = _is_method(handler.emit, kind.emit) and _is_method(handler.format, kind.format)
+    if not (is_usual and kind in registry.PLAIN_HANDLERS):
+        known.discard(id(handler))
+    return id(handler) in known
+
+
 def handler_filter(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
     """Redact a record for a handler that uses more of it than the text of `format`.
 
     A handler calls its filter directly before ``emit``, and filters may have added secrets to
     the record. This runs for every log record.
     """
-    is_stdlib, plain = _is_stdlib_logging(before), registry.PLAIN_HANDLERS
+    is_stdlib = _is_stdlib_logging(before)
 
     def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
-        kind: Any = type(self)
-        is_plain = kind in plain
-        try:
-            # As in _is_method(), without a call.
-            is_plain = (
-                is_plain
-                and self.emit.__func__ is kind.emit  # type: ignore[attr-defined]
-                and self.format.__func__ is kind.format  # type: ignore[attr-defined]
-            )
-        except AttributeError:
-            is_plain = False
+        is_plain = id(self) in registry.plain_handlers or _is_plain_handler(self)
         if is_plain and is_stdlib and not self.filters:
             return True
         try:

@@ -58,6 +58,10 @@ PLAIN_HANDLERS: set[type[logging.Handler]] = {logging.StreamHandler, logging.Fil
 """Classes of log handlers that write the formatted text and use nothing else of a record."""
 
 
+plain_handlers: set[int] = set()
+"""The ids of handlers of these classes that have no other methods, as far as they are known."""
+
+
 def register(owner: object, values: Iterable[Revealable], *, at_once: bool = False) -> None:
     """Register the hidden values of ``owner``, in place of its earlier ones.
 
@@ -82,7 +86,7 @@ def unregister(owner: object) -> None:
 
 def _replace_matcher(*, at_once: bool = False) -> None:
     """Replace the matcher; one that is built takes new values, and drops those that are gone."""
-    global matcher, _values  # noqa: PLW0603  (one for the process)
+    global matcher, plain_handlers, _values
     from hive_boot.redaction.matcher import Matcher  # noqa: PLC0415  (a declaration hides nothing)
 
     before, _values = _values, dict.fromkeys(value for _, owned in _owned for value in owned)
@@ -95,7 +99,8 @@ def _replace_matcher(*, at_once: bool = False) -> None:
         new = Matcher(lambda: _forms(values)) if values else None
         if new is not None and at_once:
             new.build()
-        matcher = new
+        # Without a matcher, nothing notices what is assigned to a handler.
+        matcher, plain_handlers = new, set()
     for value in gone:
         _forms_of().pop(value, None)
 

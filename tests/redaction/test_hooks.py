@@ -25,6 +25,7 @@ OTHER = "fake-other-9876543210"
 
 FUNCTIONS: dict[str, tuple[Any, str]] = {
     "callHandlers": (logging.Logger, "callHandlers"),
+    "setattr": (logging.Handler, "__setattr__"),
     "filter": (logging.Handler, "filter"),
     "format": (logging.Handler, "format"),
     "handleError": (logging.Handler, "handleError"),

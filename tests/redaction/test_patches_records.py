@@ -19,6 +19,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from hive_boot import Secret
+from hive_boot.redaction import registry
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matcher import MASK, Matcher
 from hive_boot.redaction.scrub import redacted_object
@@ -132,6 +134,8 @@ import logging, sys
 import sentry_sdk
 from sentry_sdk.integrations.logging import LoggingIntegration
 from hive_boot import Secret
+from hive_boot import Secret
+from hive_boot.redaction import registry
 from hive_boot.redaction.hooks import Redaction
 
 VALUE = "fake-value-0123456789"
@@ -388,6 +392,36 @@ def test_a_record_that_is_kept_is_redacted_after_the_end(
     log.error("it is %s", VALUE, extra={"user": Client()})
     redaction.close()
     assert VALUE not in kept[0].getMessage() + f"{vars(kept[0])}"
+
+
+@pytest.mark.parametrize("name", ["emit", "format"])
+def test_a_handler_may_get_a_method_between_two_records(
+    name: str, redaction: Redaction, log: logging.Logger
+) -> None:
+    """Redaction covers it from then on, also if nothing was hidden at that moment."""
+    shown: list[str] = []
+
+    def keep(record: logging.LogRecord) -> str:
+        shown.append(f"{record.msg} {record.args} {vars(record)}")
+        return "kept"
+
+    for hides_meanwhile in (True, False):
+        handler = logging.StreamHandler(StringIO())
+        log.addHandler(handler)
+        log.error("it is %s", VALUE)
+        if not hides_meanwhile:
+            registry.unregister(redaction)
+        setattr(handler, name, keep)
+        if not hides_meanwhile:
+            redaction.register([Secret("KEY", VALUE)])
+        log.error("it is %s", VALUE, extra={"user": VALUE})
+        delattr(handler, name)
+        log.error("it is %s", VALUE)
+        assert VALUE not in handler.stream.getvalue()
+        log.removeHandler(handler)
+    assert len(shown) == 2
+    assert VALUE not in f"{shown}"
+    assert MASK in shown[0]
 
 
 @dataclass

@@ -18,7 +18,7 @@ from hive_boot.redaction import _OpaqueIterator, conceal, registry
 from hive_boot.redaction.registry import EnabledFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from hive_boot.redaction.registry import Revealable
 
@@ -137,17 +137,46 @@ _wrapped: dict[tuple[Any, str, str], _PatchedFunction] = {}
 """The patched functions, by their entries; empty while no redaction is open."""
 
 
+class WholeValue:
+    """A value whose parts are not hidden by themselves.
+
+    Args:
+        value: the value.
+    """
+
+    __slots__ = ("_value",)
+
+    has_parts = False
+
+    def __init__(self, value: Revealable) -> None:
+        self._value = value
+
+    def reveal(self) -> str | bytes:
+        """Return the plain value."""
+        return self._value.reveal()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WholeValue) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash((WholeValue, self._value))
+
+
 class Redaction:
     """The redaction of one run, and the values that it hides.
 
     While at least one redaction is open, the values of all open ones are removed from logs,
     tracebacks and warnings.
+
+    Args:
+        whole: the names of the secrets whose parts are not hidden by themselves. Default: none.
     """
 
     kept_until_exit: bool = False
     """Whether ``close(linger=True)`` was called, so that redaction continues."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Collection[str] = ()) -> None:
+        self._whole = whole
         self._removed = conceal(dict[str, str]())
         self._hidden: dict[Revealable, None] = {}
 
@@ -170,15 +199,23 @@ class Redaction:
             values: the values that were read.
             accepted: the values that are accepted now, whatever was read.
         """
-        added = dict.fromkeys(values)
+        added = dict.fromkeys(self._without_parts(values))
         if added.keys() <= self._hidden.keys():
             return
+        accepted = self._without_parts(accepted)
         added |= dict.fromkeys(value for value in accepted if value in self._hidden)
         old = _newest([value for value in self._hidden if value not in added])
         # A start does not wait for a search that its log lines may never need.
         at_once = bool(self._hidden) or _length(added) > _LAZY_LENGTH
         self._hidden = dict.fromkeys([*old, *added])
         self.register(self._hidden, at_once=at_once)
+
+    def _without_parts(self, values: Iterable[Revealable]) -> Iterable[Revealable]:
+        """Return values, of which those of some names have no parts that are hidden."""
+        if not self._whole:
+            return values
+        names = ((getattr(value, "_name", ""), value) for value in values)
+        return [WholeValue(value) if name in self._whole else value for name, value in names]
 
     def register(self, values: Iterable[Revealable], *, at_once: bool = False) -> None:
         """Hide ``values``, in place of those registered before.

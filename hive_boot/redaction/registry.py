@@ -112,18 +112,23 @@ def _forms(values: Iterable[Revealable]) -> Iterator[str]:
     for value in values:
         forms = cache.get(value)
         if forms is None:
-            forms = cache[value] = tuple(encoded_variants(value.reveal(), MIN_LENGTH))
+            has_parts = getattr(value, "has_parts", True)
+            found = encoded_variants(value.reveal(), MIN_LENGTH, has_parts=has_parts)
+            forms = cache[value] = tuple(found)
         yield from forms
 
 
-def is_searchable(text: str | bytes) -> bool:
+def is_searchable(text: str | bytes, *, has_parts: bool = True) -> bool:
     """Return whether a value, and a password in it, is long enough to be searched for.
 
-    A long text is not examined for passwords.
+    Args:
+        text: the plain value. A long text is not examined for passwords.
+        has_parts: whether secrets can be embedded in the value. Default True.
     """
     if len(text.strip()) < MIN_LENGTH:
         return False
-    if isinstance(text, bytes) or len(text) > _EXAMINED or not ("=" in text or ":" in text):
+    is_examined = has_parts and isinstance(text, str) and len(text) <= _EXAMINED
+    if isinstance(text, bytes) or not is_examined or not ("=" in text or ":" in text):
         return True
     from hive_boot.redaction.embedded import has_short_password  # noqa: PLC0415  (few values have one)
 

@@ -50,12 +50,13 @@ _WRAPPED = (64, 76)
 """Line lengths of wrapped base64 (RFC 7468, RFC 2045)."""
 
 
-def encoded_variants(value: str | bytes, shortest: int = 1) -> set[str]:
+def encoded_variants(value: str | bytes, shortest: int = 1, *, has_parts: bool = True) -> set[str]:
     """Return the value, its embedded secrets, and the forms of both that the matcher needs.
 
     Args:
         value: the plain value.
         shortest: the minimum length of a form, without white space at its ends. Default 1.
+        has_parts: whether secrets can be embedded in the value. Default True.
     """
     if len(value.strip()) < shortest:
         return set()
@@ -63,7 +64,7 @@ def encoded_variants(value: str | bytes, shortest: int = 1) -> set[str]:
     found = {form for part in whole for form in _encodings(part)}
     for text in _decodings(value):
         found.update(_plain_variants(text))
-    for text in {each.strip() for each in _texts(value)}:
+    for text in {each.strip() for each in _texts(value)} if has_parts else ():
         parts = set(embedded_secrets(text))
         for part in parts.union(distinctive_lines(text)):
             found.update(_plain_variants(part))

@@ -551,7 +551,7 @@ def dry_run(
     bound = declaration.bind(injectables)
     if declaration.main is not None:
         declaration.bind_main(declaration.main, injectables)
-    redaction = Redaction()
+    redaction = Redaction(declaration.field_index.redacted_whole)
     pipeline = LoadPipeline(declaration, bound.checks, Timeline(), redaction)
 
     def injection_context(secrets: object, config: object) -> InjectionContext:

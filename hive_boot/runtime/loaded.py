@@ -41,7 +41,7 @@ class LoadedApplication(Generic[S]):
         self._declaration = declaration
         self._current_run = current_run
         self._pid = os.getpid()
-        self._redaction = Redaction()
+        self._redaction = Redaction(declaration.field_index.redacted_whole)
         self._redaction.open()
         self.store: Store[S] | None = None
         self.holders: int = 1

@@ -144,7 +144,7 @@ class Run(Generic[S, C]):
         )
         self.runner.describe_with(describe_main)
         self.runner.describe_with(self._describe_tasks)
-        self._redaction = Redaction()
+        self._redaction = Redaction(declaration.field_index.redacted_whole)
         self._pipeline: LoadPipeline = LoadPipeline(
             declaration,
             self.bound.checks,

@@ -110,6 +110,7 @@ class Field(Record):
     may_be_omitted: bool = False
     allow_placeholder: bool = False
     file_variable: bool = True
+    redact_parts: bool = True
     candidates: tuple[str, ...] = ()
 
     @property
@@ -195,6 +196,7 @@ class FieldIndex:
         nested_paths: the file names that contain a subdirectory.
         members: for each file with members, such as ``rds.json`` of ``rds.json#password``, the
             fields by the names of their members, as in ``by_file``.
+        redacted_whole: the names of the fields and aliases with ``redact_parts=False``.
     """
 
     def __init__(self, fields: Iterable[Field]) -> None:
@@ -227,6 +229,9 @@ class FieldIndex:
         self.by_file_variable: dict[str, Field] = {
             f"{field.name}_FILE": field for field in named if field.file_variable
         }
+        self.redacted_whole: frozenset[str] = frozenset(
+            [field.name for field in named if not field.redact_parts]
+        )
 
 
 def _renamed(field: Field, suffix: str, name: str) -> Field:

@@ -162,7 +162,7 @@ class LoadResult(Record):
             for field in self.field_index.all_fields
             if (value := self.values.get(field.attribute)) is not None
             and value.reveal() not in public
-            and not is_searchable(value.reveal())
+            and not is_searchable(value.reveal(), has_parts=field.redact_parts)
         ]
         return self.with_warnings((LoadWarning("short-value", tuple(short)),) if short else ())
 

@@ -60,6 +60,7 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
     description: str = "",
     allow_placeholder: bool = False,
     file_variable: bool = True,
+    redact_parts: bool = True,
 ) -> Any:  # noqa: ANN401  (a field specifier: the annotation of the attribute is the type)
     """Declare one secret of a :class:`SecretSet`.
 
@@ -100,6 +101,9 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
         file_variable: whether the variable ``NAME_FILE`` can contain the path of a file.
             False is for a name such as ``ssl_cert``, because other software sets
             ``SSL_CERT_FILE``. Default True.
+        redact_parts: whether the secrets in a value, such as the password in a URL, are
+            hidden by themselves too. False is for a value with a public part that is
+            hidden because of its name. Default True.
     """
     return _FieldSpec(locals())
 
@@ -221,7 +225,7 @@ def _read_field(
     file = given.get("file")
     if file is not None and not _is_relative(file):
         _reject("has an invalid file=: expected a relative path without '.', '..', '//' or NUL")
-    for flag in ("allow_placeholder", "file_variable"):
+    for flag in ("allow_placeholder", "file_variable", "redact_parts"):
         if type(given.get(flag, True)) is not bool:
             _reject(f"has an invalid {flag}=: expected True or False")
     if "check" in given and not callable(given["check"]):

@@ -57,6 +57,47 @@ def all_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
 
 
+class Database(SecretSet):
+    """Connection strings, one of which is hidden as a whole only."""
+
+    dsn: Secret = secret(redact_parts=False, previous="DSN_PREVIOUS", aliases="OLD_DSN")
+    other_dsn: Secret | None
+
+
+PASSWORDS = ("fake-one-0123456789", "fake-two-0123456789", "fake-three-0123456789")
+DSNS = [f"postgresql://app:{password}@db/orders" for password in PASSWORDS]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["DSN", "OLD_DSN"])
+async def test_a_field_may_be_hidden_as_a_whole_only(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parts are shown, also those of its previous value, in a run and after a load."""
+    for variable, value in zip((name, "DSN_PREVIOUS", "OTHER_DSN"), DSNS, strict=True):
+        monkeypatch.setenv(variable, value)
+    boot = Bootstrap(Database)
+
+    def is_hidden_as_a_whole() -> None:
+        assert [redact(f"<{dsn}>") for dsn in DSNS] == ["<***>"] * 3
+        assert redact(DSNS[0].encode().hex()) == "***"
+        assert [redact(password) for password in PASSWORDS] == [*PASSWORDS[:2], "***"]
+
+    async with boot.running():
+        is_hidden_as_a_whole()
+    with boot.loaded():
+        is_hidden_as_a_whole()
+
+
+@pytest.mark.anyio
+async def test_equal_values_are_hidden_as_each_field_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part is hidden if one of two fields with the same value hides its parts."""
+    monkeypatch.setenv("DSN", DSNS[0])
+    monkeypatch.setenv("OTHER_DSN", DSNS[0])
+    async with Bootstrap(Database).running():
+        assert redact(f"{PASSWORDS[0]} of {DSNS[0]}") == "*** of ***"
+
+
 # Logs
 
 

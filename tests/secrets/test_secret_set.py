@@ -432,6 +432,10 @@ REFUSED: dict[str, tuple[str, tuple[str, ...]]] = {
         "a: Secret = secret(file_variable=0)",
         ("Keys.a", "file_variable="),
     ),
+    "parts that are no truth": (
+        "a: Secret = secret(redact_parts=0)",
+        ("Keys.a", "redact_parts="),
+    ),
     "a length that is a truth": ("a: Secret = secret(min_length=True)", ("Keys.a", "min_length=")),
     "lengths that exclude all": (
         "a: Secret = secret(min_length=9, max_length=8)",

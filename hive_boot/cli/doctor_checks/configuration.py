@@ -133,20 +133,19 @@ def ordinary_words(context: DoctorContext) -> Iterator[Finding]:
         value = result.values.get(field.attribute)
         if not isinstance(value, Secret) or value.reveal() in public:
             continue
-        if any(len(each) >= MIN_LENGTH and is_identifier(each) for each in _secrets_in(value)):
+        redacted = [value.reveal().strip()]
+        if field.redact_parts:
+            redacted += embedded_secrets(value.reveal())
+        if any(len(each) >= MIN_LENGTH and is_identifier(each) for each in redacted):
             yield Finding(
                 kind="ordinary-word",
                 message=f"{field.name} is or contains an ordinary word as a secret, which is "
                 "replaced by *** wherever it occurs in logs",
                 names=(field.name,),
                 locations=(location_text(result.origin(field.attribute)),),
-                fix="rotate to a generated value; or, if it is not secret, do not declare it",
+                fix="rotate to a generated value; or, if it is not secret, do not declare it, or "
+                "declare secret(redact_parts=False) for a value that contains it",
             )
-
-
-def _secrets_in(value: Secret) -> Iterator[str]:
-    yield value.reveal().strip()
-    yield from embedded_secrets(value.reveal())
 
 
 def _undeclared_names(reading: DirectorySnapshot, context: DoctorContext) -> set[str]:

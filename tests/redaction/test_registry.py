@@ -76,9 +76,9 @@ def test_only_new_values_are_examined(
     """However many old values stay hidden, a rotation costs what its new values cost."""
     examined: list[str | bytes] = []
 
-    def note(value: str | bytes, shortest: int = 1) -> set[str]:
+    def note(value: str | bytes, shortest: int, *, has_parts: bool) -> set[str]:
         examined.append(value)
-        return encoded_variants(value, shortest)
+        return encoded_variants(value, shortest, has_parts=has_parts)
 
     one, two = owners
     old = [Secret("A", f"fake-old-value-{number:04}") for number in range(20)]

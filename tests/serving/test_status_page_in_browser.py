@@ -32,6 +32,7 @@ from tests.serving.statuses import (
     stopping,
     unready,
 )
+from tests.support import wait_until
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -661,14 +662,19 @@ def test_without_javascript_the_page_says_where_the_json_is(
     host: Host, browser: webdriver.Chrome
 ) -> None:
     """A browser without JavaScript shows a link to the status and no empty tables."""
+
+    def shown() -> str:
+        """Return the texts of the page, as a screen reader has them."""
+        nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        return " ".join(node["name"]["value"] for node in nodes if "name" in node)
+
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         browser.get(host.url)
-        tree = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        wait_until(lambda: "JavaScript is disabled" in shown())
+        text = shown()
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-    text = " ".join(node["name"]["value"] for node in tree if "name" in node)
-    assert "JavaScript is disabled" in text
     assert "boot.json" in text
     assert "Rotations" not in text
     assert requested(browser) == [host.url, f"{host.url}.css"]

@@ -40,11 +40,12 @@ install: $(installed) ## make .venv with everything that development needs
 run: $(installed_to_run) examples/hive/.env ## start the HIVE example on http://localhost:3000
 	@HIVE_BOOT_PROFILE="$${HIVE_BOOT_PROFILE-development}" exec $(python) -m examples.hive $(ARGS)
 
+# The `ci` profile of hypothesis tries the same examples in each run; pytest by itself tries others.
 test: $(installed) $(tools_installed) ## run the tests; or some: make test ARGS="tests/secrets -x"
-	$(python) -m pytest $(if $(strip $(ARGS)),$(ARGS),-n $(workers))
+	$(python) -m pytest --hypothesis-profile=ci $(if $(strip $(ARGS)),$(ARGS),-n $(workers))
 
 # coverage starts pytest, not the reverse: a pytest plugin of our own is imported before
-# pytest-cov could begin. The `ci` profile of hypothesis tries the same examples in each run.
+# pytest-cov could begin.
 # Tests that only repeat what others reach, in processes of their own, are left out. Whether the
 # tests pass is decided by `make test`: on Python 3.11 a tracer can fail to start in a thread.
 coverage: $(installed) $(tools_installed) ## run the tests and measure which lines they reach

@@ -526,7 +526,10 @@ def _settings(text: str) -> list[tuple[str, str]]:
         elif line and not line.startswith(("#", ";", "[", "!", "//", "---")):
             pairs = list(re.finditer(_PAIR, line))
             match = re.fullmatch(_LINE, line)
-            if len(pairs) > 1 and re.fullmatch(_REST_OF_PAIRS, re.sub(_PAIR, "", line)):
+            # A member of a document may look like a pair.
+            has_members = match and match[2].startswith(("{", "[")) and _members(match[2])
+            is_rest = len(pairs) > 1 and re.fullmatch(_REST_OF_PAIRS, re.sub(_PAIR, "", line))
+            if is_rest and not has_members:
                 found += [(pair[1], pair[pair.lastindex or 1]) for pair in pairs]
             elif match:
                 name = match[1]

@@ -9,7 +9,7 @@ from html import escape
 from textwrap import wrap
 from urllib.parse import quote
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction import MIN_LENGTH
@@ -805,6 +805,7 @@ FORMATS: list[Callable[[str], str]] = [
 
 
 @settings(deadline=None)
+@example("00000}0=", 'CONFIG={{"password": "{}"}}\nMODE=on\n'.format)
 @given(password_texts, st.sampled_from(FORMATS))
 def test_any_password_that_is_quoted_as_its_format_wants_is_hidden(
     text: str, write: Callable[[str], str]

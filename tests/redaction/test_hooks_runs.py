@@ -85,6 +85,8 @@ async def test_a_field_may_be_hidden_as_a_whole_only(
 
     async with boot.running():
         is_hidden_as_a_whole()
+        await boot.reload()
+        is_hidden_as_a_whole()
     with boot.loaded():
         is_hidden_as_a_whole()
 

@@ -381,6 +381,20 @@ def test_a_record_is_sent_although_its_objects_were_replaced(log: logging.Logger
             assert read["value"] == str(value).replace(VALUE, MASK)
 
 
+@pytest.mark.usefixtures("redaction")
+def test_a_record_may_be_copied_although_its_objects_were_replaced(log: logging.Logger) -> None:
+    """A handler that copies records has the same redacted objects in the copies."""
+    kept: list[logging.LogRecord] = []
+    handler = Message()
+    handler.emit = kept.append  # type: ignore[method-assign,assignment]
+    log.addHandler(handler)
+    log.error("it is %s", VALUE, extra={"value": Client()})
+    for copied in (copy.copy(kept[0]), copy.deepcopy(kept[0])):
+        shown = vars(copied)["value"]
+        assert copy.copy(shown) is shown
+        assert VALUE not in f"{shown!r} {vars(copied)}"
+
+
 def test_a_record_that_is_kept_is_redacted_after_the_end(
     redaction: Redaction, log: logging.Logger
 ) -> None:

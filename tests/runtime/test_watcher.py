@@ -249,8 +249,8 @@ def test_each_way_to_write_a_plain_file_is_told(memory: Path) -> None:
             reader.sees(None)
             directory.write_in_place(name, "fake-4")
             reader.sees("fake-4")
-            (directory.path / name).chmod(0o600)
             ticks = reader.ticks
+            (directory.path / name).chmod(0o600)
             wait_until(partial(is_told_more_often, reader, ticks))
 
 

@@ -71,7 +71,7 @@ import uvicorn.protocols.http.h11_impl
 import hive_boot.bootstrap, hive_boot.lifecycle.runner, hive_boot.runtime.process
 import hive_boot.serving.uvicorn_server
 """
-"""What HIVE and uvicorn import."""
+"""Modules that HIVE and uvicorn import."""
 
 _RUN = """
 import os, runpy, sys

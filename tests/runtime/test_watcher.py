@@ -1138,7 +1138,7 @@ def test_a_watch_can_be_stopped_before_it_has_begun(volume: MountedVolume) -> No
 
 
 def test_a_watch_that_fails_after_its_end_leaves_nothing_behind(volume: MountedVolume) -> None:
-    """A thread that opens it goes on when the task is cancelled, and closes what it opened."""
+    """The thread that opens it continues when the task is cancelled, and closes the events."""
     look, calls = look_at(volume.path), []
     is_cancelled = threading.Event()
 

@@ -294,7 +294,7 @@ import h11, hypercorn.asyncio, hypercorn.trio, uvicorn.protocols.http.h11_impl, 
 import hive_boot.bootstrap, hive_boot.lifecycle.runner, hive_boot.runtime.process
 import hive_boot.serving.hypercorn_server, hive_boot.serving.uvicorn_server
 """
-"""What most applications import."""
+"""Modules that most applications import."""
 
 
 def interpreter() -> Interpreter:

@@ -97,7 +97,7 @@ class Ruled(Canaries):
 
 
 class Samples:
-    """What the variables of frames held at any of their steps, each with the first place."""
+    """Values of the variables of frames at any of their steps, each with the first place."""
 
     def __init__(self) -> None:
         self.found: dict[str, dict[str, str]] = {"ours.txt": {}, "hiding.txt": {}}
@@ -158,7 +158,7 @@ class Samples:
 
 
 def is_changing(it: object) -> bool:
-    """Tell whether what is shown of an object depends on what it holds by now."""
+    """Return whether the text of an object depends on its present content."""
     return type(it) not in UNCHANGING and type(it).__repr__ is not object.__repr__
 
 

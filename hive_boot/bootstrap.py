@@ -954,8 +954,13 @@ class Bootstrap(Generic[S, C]):
         if main is None:
             message = f"{self!r} has no main function. Decorate an `async def` with @boot.main."
             raise DeclarationError(message)
-        call_main = self._declaration.bind_main(main, self._injectables())
-        return lambda run: call_main(run.injection_context())
+        bound = self._declaration.bind_main(main, self._injectables())
+
+        async def call_main(run: Run[S, C]) -> object:
+            with run.states.timeline.record("main", "main"):
+                return await bound(run.injection_context())
+
+        return call_main
 
     def _listeners(self, *, is_worker: bool = False) -> Sequence[tuple[str, Listener]]:
         declaration = self._declaration

@@ -30,6 +30,7 @@ class RotationStatus:
             ``activate_after`` came into use.
         names: the secrets that changed, or that caused the rejection.
         duration: seconds from the first read to the verdict.
+        reason: why the candidate was refused; empty otherwise.
     """
 
     at: float
@@ -37,6 +38,24 @@ class RotationStatus:
     verdict: RotationOutcome
     names: tuple[str, ...]
     duration: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookStatus:
+    """The last call of a rotation hook.
+
+    Attributes:
+        name: the name of the hook.
+        at: the end of its last call, in seconds since the epoch; 0 before the first.
+        failure: why that call has failed; empty if it has not.
+        failures: the number of calls that have failed.
+    """
+
+    name: str
+    at: float = 0.0
+    failure: str = ""
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,11 +118,13 @@ class Status:
             in place but not replaced.
         stale: the pinned files that were replaced on the host; only a restart shows the new
             file.
+        hooks: the last call of every rotation hook.
         failing_hooks: the hooks that have not succeeded yet.
         hook_failures: the number of failures of each hook, by its name.
         rotations: the latest rotations, the newest first.
         rotations_total: the number of rotations that were ``accepted`` and ``refused``.
         services: every service.
+        service_restarts: the number of times that each service was started again, by its name.
         failing_services: the services that have failed and have not recovered yet.
         completed_services: the services that have returned and are not started again.
         contributors: every readiness contributor.
@@ -114,6 +135,7 @@ class Status:
         forked: whether this process was forked from the process that started the
             application: it keeps its secrets and watches nothing.
         secrets: every declared secret; empty before the first accepted set.
+        package: the package that contains the declaration; empty when it is not running.
     """
 
     state: State = State.ARMED
@@ -135,11 +157,13 @@ class Status:
     missed_events: int = 0
     pinned: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
+    hooks: tuple[HookStatus, ...] = ()
     failing_hooks: tuple[str, ...] = ()
     hook_failures: Mapping[str, int] = field(default_factory=dict)
     rotations: tuple[RotationStatus, ...] = ()
     rotations_total: Mapping[str, int] = field(default_factory=dict)
     services: tuple[str, ...] = ()
+    service_restarts: Mapping[str, int] = field(default_factory=dict)
     failing_services: tuple[str, ...] = ()
     completed_services: tuple[str, ...] = ()
     contributors: tuple[ContributorStatus, ...] = ()
@@ -148,6 +172,7 @@ class Status:
     timeline: tuple[TimelineEntry, ...] = ()
     forked: bool = False
     secrets: tuple[SecretStatus, ...] = ()
+    package: str = ""
 
 
 def build_status(run: Run[Any, Any]) -> Status:
@@ -155,9 +180,10 @@ def build_status(run: Run[Any, Any]) -> Status:
     runner, store = run.runner, run.store
     contributors = () if runner.readiness is None else runner.readiness.status
     failing: tuple[str, ...] = ()
-    completed = failing
+    completed, restarts = failing, {}
     if runner.services is not None:
         failing, completed = runner.services.failing, tuple(runner.services.completed)
+        restarts = dict(runner.services.restarts)
     certificates = run.report_expiry()
     reasons = _reasons(run, failing, contributors)
     now = time.time()
@@ -171,7 +197,9 @@ def build_status(run: Run[Any, Any]) -> Status:
         "uptime": run.states.timeline.elapsed,
         "degraded": bool(reasons),
         "reasons": reasons,
+        "package": store.declared.__module__.partition(".")[0],
         "services": tuple(work.display_name for work, _ in run.bound.services),
+        "service_restarts": restarts,
         "failing_services": failing,
         "completed_services": completed,
         "contributors": contributors,
@@ -197,12 +225,12 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
         "last_read": at,
         "last_change": at,
         "rotations_total": {"accepted": 0, "refused": 0},
-        "hook_failures": {work.display_name: 0 for work, _ in run.bound.hooks},
+        "hooks": tuple(HookStatus(name=work.display_name) for work, _ in run.bound.hooks),
     }
     if reloader is not None:
         known["last_read"] = reloader.last_read or at
         known["failing_hooks"] = reloader.hook_runner.failing
-        known["hook_failures"] = reloader.hook_runner.failures
+        known["hooks"] = tuple(HookStatus(**each) for each in reloader.hook_runner.results)
         known["rotations"] = tuple(RotationStatus(**each) for each in reloader.rotation_log.latest)
         known["rotations_total"] = dict(reloader.rotation_log.totals)
         if (rejection := reloader.rejection) is not None:
@@ -213,6 +241,7 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
             known["watcher"] = "off" if run.forked else watcher.mode
             known["missed_events"] = watcher.missed_events
             known["pinned"] = tuple(pin.path for pin in watcher.pinned)
+    known["hook_failures"] = {each.name: each.failures for each in known["hooks"]}
     return known
 
 

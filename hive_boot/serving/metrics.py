@@ -63,6 +63,8 @@ def _labelled(status: Status) -> Iterator[tuple[_Family, str, str, str, Mapping[
     yield counter, "rotations", "Rotations by result.", "result", counts
     text = "Failed calls of a rotation hook."
     yield counter, "hook_failures", text, "hook", status.hook_failures
+    text = "Restarts of a service."
+    yield counter, "service_restarts", text, "service", status.service_restarts
     text = "When the certificate of a TLS context expires."
     yield gauge, "certificate_expiry_timestamp_seconds", text, "secret", status.certificates
     passing = {each.name: each.passing for each in status.contributors}

@@ -188,6 +188,7 @@ def test_the_names_are_right() -> None:
     shown = dict(re.findall(r"^\| `(hive_boot_\w+)(?:\{(\w+)\})?` \|", TEXT, re.MULTILINE))
     status = Status(
         hook_failures={"reconnect": 0},
+        service_restarts={"poll": 0},
         contributors=(ContributorStatus("broker"),),
         certificates={"TLS_CRT": 1.0},
     )

@@ -30,7 +30,7 @@ pip_install := $(python) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run demo test coverage test-containers test-frameworks test-restarts test-recipes check manifests bench bench-docs bench-smoke soak format clean
+.PHONY: help install run demo test coverage test-containers test-frameworks test-restarts test-recipes check manifests bench bench-docs bench-smoke pictures soak format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
@@ -101,6 +101,9 @@ bench-docs: $(installed) ## measure everything and replace the tables and charts
 
 bench-smoke: $(installed) ## show in a minute that the benchmarks run; bounds do not count
 	$(python) -m benchmarks --smoke $(ARGS)
+
+pictures: $(installed) examples/hive/.env ## make the pictures of the README anew, with Chromium
+	$(python) -m tests.pictures
 
 soak: $(installed) ## let bad writers loose on an application under load: make soak MINUTES=10
 	$(python) -m tests.soak --minutes $(MINUTES) $(ARGS)

@@ -169,7 +169,8 @@ def test_every_address_is_relative() -> None:
         "health",
         "metrics",
     }
-    assert re.findall(r'fetch\("([^"]*)"', SCRIPT) == ["boot.json"]
+    assert re.findall(r"fetch\((\w+)", SCRIPT) == ["STATUS_URL"]
+    assert re.findall(r'new URL\("([^"]*)"', SCRIPT) == ["boot.json"]
     for each in addresses & {"boot.css", "boot.js", "boot.json", "health", "metrics"}:
         assert request(f"/{each}").status == 200
 

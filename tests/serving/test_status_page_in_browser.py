@@ -656,6 +656,13 @@ def test_an_application_that_does_not_respond_is_reported(browser: webdriver.Chr
         assert text_of(browser, "#connection") == ""
 
 
+def test_an_address_with_a_password_is_enough(host: Host, browser: webdriver.Chrome) -> None:
+    """The page reads its status when a user and a password are in its address."""
+    host.status = ready()
+    browser.get(host.url.replace("http://", "http://any:fake-password@"))
+    wait(lambda: browser.title == "ready: hive <hive>")
+
+
 def test_a_server_error_is_reported(browser: webdriver.Chrome) -> None:
     """A response that is not the status is reported, also before the first status."""
     with hosted(refresh=0) as host:

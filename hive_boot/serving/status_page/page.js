@@ -7,6 +7,9 @@ const MOST = { steps: 200, waitsFor: 5, components: 500, secrets: 500, rotations
 const RETRY_INTERVAL = 2; // seconds, while the application does not respond
 const REQUEST_TIMEOUT = 10;
 
+// fetch() refuses a URL with a user and a password, which a page that was opened with them has.
+const STATUS_URL = new URL("boot.json", location.origin + location.pathname);
+
 const EXPIRES_SOON = 14 * 86400; // seconds
 
 const STARTING = ["armed", "loading", "starting"];
@@ -419,7 +422,7 @@ async function refresh() {
   let interval = RETRY_INTERVAL;
   try {
     const signal = AbortSignal.timeout(REQUEST_TIMEOUT * 1000);
-    const response = await fetch("boot.json", { cache: "no-store", signal });
+    const response = await fetch(STATUS_URL, { cache: "no-store", signal });
     if (!response.ok) throw new Error(`HTTP status ${response.status}`);
     const status = await response.json();
     show(status);

@@ -188,8 +188,7 @@ class Bootstrap(Generic[S, C]):
     __deepcopy__ = __copy__
 
     def __reduce_ex__(self, protocol: object) -> Never:
-        message = f"{self!r} cannot be pickled: it belongs to this process."
-        raise TypeError(message)
+        raise TypeError(f"{self!r} cannot be pickled: it belongs to this process.")
 
     @overload
     def main(self, function: MainFunction, /) -> MainFunction: ...
@@ -799,8 +798,7 @@ class Bootstrap(Generic[S, C]):
             LifecycleError: the application has never been started.
         """
         if self._stopping is None:
-            message = f"{self!r} has not been started, so nothing can be stopping."
-            raise LifecycleError(message)
+            raise LifecycleError(f"{self!r} has not been started, so nothing can be stopping.")
         from hive_boot.lifecycle.services import ServiceStop  # noqa: PLC0415  (it needs a loop)
 
         of_service = ServiceStop.current.get()
@@ -847,8 +845,7 @@ class Bootstrap(Generic[S, C]):
         """
         run = self._current()
         if not run.ready:
-            message = f"{self!r} is starting or stopping."
-            raise LifecycleError(message)
+            raise LifecycleError(f"{self!r} is starting or stopping.")
         return await run.reload(now=now)
 
     def status(self) -> Status:
@@ -908,11 +905,10 @@ class Bootstrap(Generic[S, C]):
     def _forbid_start_in_inspection(self, method: str) -> None:
         """Raise DeclarationError if a tool imports the declaration only to inspect it."""
         if self._inspection_only:
-            message = (
+            raise DeclarationError(
                 f"boot.{method}() was called while the module was imported. Call it below "
                 '`if __name__ == "__main__":`.'
             )
-            raise DeclarationError(message)
 
     @property
     def _state(self) -> State:

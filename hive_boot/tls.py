@@ -125,8 +125,7 @@ def serving_context(boot: _Application, tls: object) -> LiveContext:
         DeclarationError: ``tls`` is not a pair of declared fields.
     """
     if not (isinstance(tls, tuple | list) and len(tls) == 2):  # noqa: PLR2004  (a pair)
-        message = "tls= must be the names of two fields: the certificate and its key."
-        raise DeclarationError(message)
+        raise DeclarationError("tls= must be the names of two fields: the certificate and its key.")
     context = server_context(boot, certificate=tls[0], key=tls[1])
     context.sslobject_class = ServedConnection
     return context
@@ -179,11 +178,9 @@ class LiveContext(ssl.SSLContext):
         del protocol  # SSLContext.__new__ has used it
         declaration = getattr(boot, "_declaration", None)
         if not isinstance(declaration, AppDeclaration):
-            message = f"Expected a Bootstrap as the first argument, not {boot!r}."
-            raise DeclarationError(message)
+            raise DeclarationError(f"Expected a Bootstrap as the first argument, not {boot!r}.")
         if (certificate is None) != (key is None) or certificate is ca is None:
-            message = "A context needs certificate= and key=, or ca=, or all of them."
-            raise DeclarationError(message)
+            raise DeclarationError("A context needs certificate= and key=, or ca=, or all of them.")
         self._boot = boot
         self._declaration = declaration
         self._attributes = [
@@ -357,8 +354,7 @@ class LiveContext(ssl.SSLContext):
                 getattr(context, name)(*args, **options)
             except OSError as exc:  # a file, which was readable before
                 paths = ", ".join(map(str, filter(None, (*args, *options.values()))))
-                message = f"{name}({paths}) has failed: {exc.strerror}"
-                raise ValueError(message) from None
+                raise ValueError(f"{name}({paths}) has failed: {exc.strerror}") from None
         for name in self._attributes_set:
             setattr(context, name, getattr(self, name))
         # check_hostname has changed verify_mode if it was set before.
@@ -372,8 +368,7 @@ class LiveContext(ssl.SSLContext):
             begins, expires = _validity(chain)
             if not begins <= time.time() < expires:
                 text = "has expired" if begins <= time.time() else "is not valid yet"
-                message = f"the certificate in {certificate_name} {text}"
-                raise ValueError(message)
+                raise ValueError(f"the certificate in {certificate_name} {text}")
         if ca_name:
             authorities = _pem(ca_name, ca, b"CERTIFICATE").decode("ascii", "ignore")
             try:
@@ -453,16 +448,13 @@ def _pem(name: str, value: Value | None, what: bytes) -> bytes:
     if what + b"-----" not in data:
         found = re.search(rb"-----BEGIN ([A-Z0-9 ]+)-----", data)
         others = f"{found[1].decode()} and " if found else ""
-        message = f"{name} contains {others}no {what.decode()} in PEM form"
-        raise ValueError(message)
+        raise ValueError(f"{name} contains {others}no {what.decode()} in PEM form")
     if b"\n" not in data.strip():
-        message = f"{name} has no line breaks. Fix: store it as it is in the PEM file"
-        raise ValueError(message)
+        raise ValueError(f"{name} has no line breaks. Fix: store it as it is in the PEM file")
     # OpenSSL ignores a last line that is cut before the end of `-----BEGIN CERTIFICATE-----`.
     last = data.rstrip().rpartition(b"\n")[2]
     if re.fullmatch(rb"-{1,5}[A-Z0-9 ]*-{0,4}|-----BEGIN [A-Z0-9 ]+-----", last):
-        message = f"{name} ends within a PEM block"
-        raise ValueError(message)
+        raise ValueError(f"{name} ends within a PEM block")
     return data
 
 
@@ -473,11 +465,10 @@ def _load_pair(
     private = _pem(key_name, key, b"PRIVATE KEY")
 
     def refuse_to_ask() -> Never:  # without a callback OpenSSL asks the terminal
-        message = (
+        raise ValueError(
             f"{key_name} is encrypted with a passphrase. Fix: store the decrypted key, which "
             "`openssl pkey -in KEY` prints"
         )
-        raise ValueError(message)
 
     with _readable_file(chain) as chain_path, _readable_file(private) as key_path:
         try:

@@ -148,8 +148,7 @@ def _manifests(paths: Sequence[str] | None) -> list[Path]:
         try:
             Path(path).stat()
         except OSError as exc:
-            message = f"--manifests: {path}: {os_error_text(exc)}"
-            raise UsageError(message) from None
+            raise UsageError(f"--manifests: {path}: {os_error_text(exc)}") from None
     return expand_manifests(map(Path, paths))
 
 

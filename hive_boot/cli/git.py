@@ -142,8 +142,7 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
         try:
             before = read_regular_file(path)
         except OSError as exc:
-            message = f"{path} cannot be read: {os_error_text(exc).lower()}"
-            raise CommandError(message) from None
+            raise CommandError(f"{path} cannot be read: {os_error_text(exc).lower()}") from None
     raw, content = os.fsencode(line), before or b""
     if ignored is None and raw in content.splitlines():
         return None

@@ -167,8 +167,7 @@ def _unknown_command(name: str) -> str:
 
     near = get_close_matches(name, COMMANDS | _HELP, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-    message = f"this command does not exist; {hint}"
-    raise UsageError(message)
+    raise UsageError(f"this command does not exist; {hint}")
 
 
 def _version() -> str:

@@ -189,11 +189,10 @@ class MigrationPlan:
                 lines.append(f"    Fix: {problem.fix}")
             raise SecretsError("\n".join(map(escape_controls, lines)))
         if not self.found.values:
-            message = (
+            raise CommandError(
                 f"{self._file_names} sets none of the {len(self._fields)} secrets that "
                 f"{self.declaration} declares"
             )
-            raise CommandError(message)
 
     def _inspect_target(self) -> LoadResult:
         """Load the directory, which need not exist, and return the result.
@@ -209,8 +208,7 @@ class MigrationPlan:
             for line in self._conflicts(field, target)
         ]
         if lines:
-            message = "Nothing was written, because of other files:"
-            raise CommandError(message, *lines)
+            raise CommandError("Nothing was written, because of other files:", *lines)
         return target
 
     def _conflicts(self, field: Field, target: LoadResult) -> list[str]:
@@ -320,12 +318,11 @@ class MigrationPlan:
         root = find_repository(self.directory) or ""
         below = [Path(root, name).relative_to(self.directory).parts[0] for name in names]
         if self.gitignore_change and (foreign := self._other_files(below)):
-            message = (
+            raise CommandError(
                 f"git tracks {self.shown / foreign[0]}, and would ignore other new files in "
                 f"{self.shown}. Choose a directory that contains only secrets, such as "
                 "--to secrets."
             )
-            raise CommandError(message)
         if names:
             self.warnings.append(
                 f"git tracks {', '.join(names)}. Fix: git rm -r --cached {self._quoted}"
@@ -461,11 +458,10 @@ def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
     if change is not None:
         transaction.write(change.path, change.content, change.before)
         if are_ignored(plan.directory, plan.paths) is False:
-            message = (
+            raise CommandError(
                 f"No secret was written: git does not ignore {plan.shown} with the line "
                 f"{change.line} in {change.path}, because another .gitignore overrides it"
             )
-            raise CommandError(message)
     if plan.restricts_permissions:
         transaction.restrict(plan.directory)
     for each in plan.secrets:

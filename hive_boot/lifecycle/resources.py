@@ -96,8 +96,7 @@ class ResourceManager:
         """
         state = self._all[name]
         if not state.is_running:
-            message = f"The resource {name} is not running."
-            raise LifecycleError(message)
+            raise LifecycleError(f"The resource {name} is not running.")
         return state.value
 
     async def start(self, group: TaskGroup, deadline: float, seconds: float) -> None:

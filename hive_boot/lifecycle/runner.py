@@ -105,8 +105,7 @@ class Runner:
         self._background.start()
         await self._opened.wait()
         if self._group is None:
-            message = "The event loop is ending."
-            raise LifecycleError(message)
+            raise LifecycleError("The event loop is ending.")
         return self._group
 
     async def start_watchdog(self) -> None:

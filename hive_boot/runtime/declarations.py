@@ -123,8 +123,7 @@ def forbid_unknown_options(names: Iterable[str], function: Any) -> None:  # noqa
 
         known = function.__kwdefaults__
         near = did_you_mean(name, known) or f" Known: {', '.join(known)}"
-        message = f"Bootstrap has no argument {name!r}.{near}"
-        raise DeclarationError(message)
+        raise DeclarationError(f"Bootstrap has no argument {name!r}.{near}")
 
 
 def validate_backend(backend: object) -> None:
@@ -140,11 +139,10 @@ def validate_backend(backend: object) -> None:
 def forbid_main_with_serve(main: Work | None) -> None:
     """Raise DeclarationError if a main is declared: ``boot.serve`` would never call it."""
     if main is not None:
-        message = (
+        raise DeclarationError(
             f"boot.serve() runs the ASGI application, so the main {display_name(main)}() would "
             "never run. Fix: remove @boot.main, or use boot.run()."
         )
-        raise DeclarationError(message)
 
 
 _PATH_SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -446,12 +444,11 @@ class AppDeclaration:
         if any(each.rebuild_on for each in self.resources.values()):
             rebuilt = call.by_value & _rebuilds(self._bind_resources(injectables)).keys()
             for name in sorted(rebuilt):
-                message = (
+                raise DeclarationError(
                     f"{call.display_name}() takes the value of the resource {name}, which is "
                     f"rebuilt while main runs. Fix: annotate the parameter {name} as "
                     f"ResourceHandle[...], and read {name}.value where it is needed."
                 )
-                raise DeclarationError(message)
         return call
 
     def _bind_resources(

@@ -110,8 +110,7 @@ def require_async(decorator: str, function: object) -> None:
         what = f"{display_name(function)}()"
         if isasyncgenfunction(unwrap(function)):
             fix = "remove its `yield`; only a resource has one"
-    message = f"{what} must be an async def, because of {decorator}. Fix: {fix}."
-    raise DeclarationError(message)
+    raise DeclarationError(f"{what} must be an async def, because of {decorator}. Fix: {fix}.")
 
 
 def is_generator(function: Work) -> bool:

@@ -592,5 +592,4 @@ def _run_without_loop(coroutine: Coroutine[Any, Any, LoadResult]) -> LoadResult:
         result: LoadResult = done.value
         return result
     coroutine.close()
-    message = "a step of the load pipeline awaited something without a check"
-    raise RuntimeError(message)
+    raise RuntimeError("a step of the load pipeline awaited something without a check")

@@ -390,8 +390,7 @@ class Run(Generic[S, C]):
             LifecycleError: the run belongs to another process, or its event loop is closed.
         """
         if self.is_orphaned:
-            message = "the run belongs to another process, or its event loop is closed"
-            raise LifecycleError(message)
+            raise LifecycleError("the run belongs to another process, or its event loop is closed")
         if self.shutdown.stopping.is_set():
             return
         log_messages.log_stop_requested(reason)
@@ -429,8 +428,7 @@ class Run(Generic[S, C]):
             LifecycleError: the resource is not running.
         """
         if self.runner.resources is None:
-            message = f"The resource {resource} is not running."
-            raise LifecycleError(message)
+            raise LifecycleError(f"The resource {resource} is not running.")
         return self.runner.resources.value(resource)
 
     def lease(self, resource: str) -> AbstractContextManager[Any]:
@@ -456,8 +454,7 @@ class Run(Generic[S, C]):
                 is not the event loop that started it.
         """
         if self.forked:
-            message = "a forked child keeps the secrets that it was born with"
-            raise LifecycleError(message)
+            raise LifecycleError("a forked child keeps the secrets that it was born with")
         if not self._is_here:
             message = "reload() has to be awaited in the loop that started the application"
             raise LifecycleError(message)
@@ -536,8 +533,7 @@ class RunningBlock(AbstractAsyncContextManager[S]):
 
     async def __aenter__(self) -> S:
         if self._is_used:
-            message = "Each block needs a new call: `async with boot.running()`."
-            raise LifecycleError(message)
+            raise LifecycleError("Each block needs a new call: `async with boot.running()`.")
         self._is_used = True
         return await self._block.__aenter__()
 

@@ -331,8 +331,7 @@ def _reject(problem: str) -> Never:
 
 
 def _declaration_error(cls: type, attribute: str, problem: str) -> Never:
-    message = f"{cls.__name__}.{attribute} {problem}"
-    raise DeclarationError(message) from None
+    raise DeclarationError(f"{cls.__name__}.{attribute} {problem}") from None
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(secret,))
@@ -366,8 +365,7 @@ class SecretSet:
         super().__init_subclass__(**kwargs)
         given: object = prefix
         if given != "" and not is_name(given):
-            message = f"{cls.__name__} has an invalid prefix=: expected {NAME_RULE}"
-            raise DeclarationError(message)
+            raise DeclarationError(f"{cls.__name__} has an invalid prefix=: expected {NAME_RULE}")
         inherited: dict[str, Field] = {}
         for base in reversed(cls.__mro__[1:]):
             if issubclass(base, SecretSet):
@@ -436,7 +434,6 @@ class SecretSet:
         return self
 
     def __reduce_ex__(self, protocol: object) -> Never:
-        message = (
+        raise TypeError(
             f"{type(self).__name__} cannot be pickled: a pickle would contain the plain values"
         )
-        raise TypeError(message)

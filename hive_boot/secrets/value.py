@@ -144,8 +144,7 @@ class _Opaque(Generic[Plain]):
         return self
 
     def __getstate__(self) -> Never:
-        message = f"{self!r} cannot be pickled: a pickle would contain the plain value"
-        raise TypeError(message)
+        raise TypeError(f"{self!r} cannot be pickled: a pickle would contain the plain value")
 
     def __reduce_ex__(self, protocol: object) -> Never:
         self.__getstate__()

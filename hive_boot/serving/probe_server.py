@@ -76,10 +76,9 @@ async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
         LifecycleError: the port is in use or not allowed.
     """
     if find_spec("h11") is None:
-        message = (
+        raise DeclarationError(
             "probe_port requires h11, which is not installed. Fix: pip install 'hive_boot[probes]'"
         )
-        raise DeclarationError(message)
     is_waiting = False
     while True:
         try:

@@ -146,30 +146,26 @@ _TYPES: dict[str, Any] = {
 def _validate_options(name: str, options: object, known: Mapping[str, str]) -> dict[str, Any]:
     """Return the options as a new dictionary."""
     if not isinstance(options, Mapping):
-        message = "server_options= must be a mapping of names to values."
-        raise DeclarationError(message)
+        raise DeclarationError("server_options= must be a mapping of names to values.")
     for option, value in options.items():
         if _RESERVED_OPTIONS.fullmatch(str(option)):
-            message = (
+            raise DeclarationError(
                 f"server_options= cannot set {option!r}. Fix: use the arguments of serve() (host, "
                 "port, uds, fd, tls, backend) or of Bootstrap (shutdown_timeout)."
             )
-            raise DeclarationError(message)
         if option not in known:
             from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
 
             allowed = [each for each in known if not _RESERVED_OPTIONS.fullmatch(each)]
             near = did_you_mean(str(option), allowed)
-            message = f"{name} has no option {option!r}.{near}"
-            raise DeclarationError(message)
+            raise DeclarationError(f"{name} has no option {option!r}.{near}")
         kinds = [each.partition("[")[0] for each in known[option].split(" | ")]
         may_be_none = re.search("None|Optional", known[option]) is not None
         is_unchecked = (value is not None or may_be_none) and not _TYPES.keys() >= {*kinds}
         if not (is_unchecked or any(isinstance(value, _TYPES.get(each, ())) for each in kinds)):
-            message = (
+            raise DeclarationError(
                 f"Invalid option {option!r} of {name}: expected {known[option]}, not {value!r}."
             )
-            raise DeclarationError(message)
     return dict(options)
 
 
@@ -210,8 +206,7 @@ class HttpServer:
             message = f"{name} supports only {supported}, not the backend {backend}. Fix: "
             raise DeclarationError(message + "server='hypercorn'")
         if find_spec(name) is None:
-            message = f"{name} is not installed. Fix: pip install {name}"
-            raise DeclarationError(message)
+            raise DeclarationError(f"{name} is not installed. Fix: pip install {name}")
         self._engine_class: type[UvicornServer | HypercornServer]
         if name == "uvicorn":
             from hive_boot.serving.uvicorn_server import UvicornServer  # noqa: PLC0415  (optional)
@@ -473,5 +468,4 @@ class HttpService:
             with anyio.move_on_after(left * 7 / 8, shield=True):
                 await self._done.wait()
         if run.runner.failure is None:
-            message = "The HTTP server ended before hive_boot stopped it."
-            raise LifecycleError(message)
+            raise LifecycleError("The HTTP server ended before hive_boot stopped it.")

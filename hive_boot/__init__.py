@@ -97,7 +97,7 @@ else:
     # Hidden from type checkers, for which __getattr__ would make every name valid.
     def __getattr__(name: str) -> object:
         if name == "__version__":
-            from importlib.metadata import version  # noqa: PLC0415  (slow to import)
+            from importlib.metadata import version  # slow to import
 
             return version("hive_boot")
         return _import_name(name)

@@ -59,7 +59,7 @@ def log_safely(
     text: str,
     *args: object,
     logger: logging.Logger,
-    **more: Any,  # noqa: ANN401  (the arguments of Logger.log)
+    **more: Any,
 ) -> None:
     """Log a message; an exception of a filter or a handler is ignored.
 

@@ -133,7 +133,7 @@ class Bootstrap(Generic[S, C]):
     _stopping: StopEvent | None = None
     _loaded: LoadedApplication[S] | None = None
 
-    def __init__(  # noqa: PLR0913  (public keyword arguments, all optional)
+    def __init__(
         self,
         secrets: type[S],
         *,
@@ -172,7 +172,7 @@ class Bootstrap(Generic[S, C]):
         self._handles: dict[str, ResourceHandle[Any]] = {}
         global_access.declare(self._declaration)
 
-    def __class_getitem__(cls, parameters: Any) -> Any:  # noqa: ANN401  (the signature of Generic)
+    def __class_getitem__(cls, parameters: Any) -> Any:
         # Before Python 3.13 a TypeVar has no default at run time: complete Bootstrap[S] here.
         given = parameters if isinstance(parameters, tuple) else (parameters, type(None))
         return super().__class_getitem__(given)  # type: ignore[misc]
@@ -250,7 +250,7 @@ class Bootstrap(Generic[S, C]):
         rebuild_on: str | Sequence[str] = (),
         overlap: float = 30,
     ) -> ResourceDecorator: ...
-    def resource(  # noqa: PLR0913  (public keyword arguments, all optional)
+    def resource(
         self,
         function: Any = None,
         /,
@@ -323,7 +323,7 @@ class Bootstrap(Generic[S, C]):
         grace_period: float = 0,
         on_stop: OnStop = None,
     ) -> Callable[[TaskFunction], TaskFunction]: ...
-    def service(  # noqa: PLR0913  (public keyword arguments, all optional)
+    def service(
         self,
         function: Any = None,
         /,
@@ -486,13 +486,13 @@ class Bootstrap(Generic[S, C]):
         if misplaced:
             message = "boot.run() expects no function: decorate main with @boot.main, and write "
             raise DeclarationError(message + "`boot.run()`. The backend is a keyword argument.")
-        from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
+        from hive_boot.runtime.process import run_process  # not needed by tools
 
         self._forbid_start_in_inspection("run")
         main, must_complete = partial(self._resolve_main, backend), self._declaration.must_complete
         raise SystemExit(run_process(main, self._running, backend, must_complete=must_complete))
 
-    def serve(  # noqa: PLR0913  (public keyword arguments, all but one optional)
+    def serve(
         self,
         app: App,
         *,
@@ -530,9 +530,9 @@ class Bootstrap(Generic[S, C]):
             SystemExit: as :meth:`run` does; 78 when ``tls`` names an unusable pair.
             KeyboardInterrupt: as :meth:`run` does.
         """
-        from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
-        from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
-        from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
+        from hive_boot.runtime.process import run_process  # not needed by tools
+        from hive_boot.serving.endpoints import validate_asgi  # only for HTTP
+        from hive_boot.serving.servers import HttpService  # only for HTTP
 
         serving = HttpService(
             app,
@@ -551,7 +551,7 @@ class Bootstrap(Generic[S, C]):
             forbid_main_with_serve(self._declaration.main)
             serving.select_server(server, backend, server_options)
             if tls is not None:
-                from hive_boot.tls import serving_context  # noqa: PLC0415  (few serve TLS)
+                from hive_boot.tls import serving_context  # few serve TLS
 
                 serving.tls = serving_context(self, tls)
             return serving.wait_until_stopped
@@ -592,7 +592,7 @@ class Bootstrap(Generic[S, C]):
         if misplaced:
             message = "boot.running() expects no application. Write `lifespan=boot.lifespan`."
             raise DeclarationError(message)
-        from hive_boot.runtime.run import RunningBlock  # noqa: PLC0415  (imports anyio)
+        from hive_boot.runtime.run import RunningBlock  # imports anyio
 
         return RunningBlock(self._running, resources=resources)
 
@@ -623,7 +623,7 @@ class Bootstrap(Generic[S, C]):
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[dict[str, Any]]:
-        from hive_boot.lifecycle.signals import terminate_self  # noqa: PLC0415  (only under a server)
+        from hive_boot.lifecycle.signals import terminate_self  # only under a server
 
         if self._run is not None and self._run.accepts_nested_lifespan:
             yield self._run.request_state
@@ -649,7 +649,7 @@ class Bootstrap(Generic[S, C]):
                 not caught, the process writes the report without a traceback and exits with 78.
             LifecycleError: ``config=`` calls this method.
         """
-        from hive_boot.runtime.loaded import LoadedApplication  # noqa: PLC0415  (few load without a run)
+        from hive_boot.runtime.loaded import LoadedApplication  # few load without a run
 
         with global_access.load_lock:
             if self._loaded is None or self._loaded.is_abandoned:
@@ -657,7 +657,7 @@ class Bootstrap(Generic[S, C]):
                 try:
                     self._loaded.read(read_fifos=not self._inspection_only)
                 except BaseException:
-                    from hive_boot.runtime.process import handle_uncaught  # noqa: PLC0415  (only a failure needs it)
+                    from hive_boot.runtime.process import handle_uncaught  # only a failure needs it
 
                     self._unload(keep_redacting=True)
                     handle_uncaught()
@@ -682,7 +682,7 @@ class Bootstrap(Generic[S, C]):
             SystemExit: secrets or settings are invalid (78), or the declaration is (70); the report
                 is on stderr, as after a failed start.
         """
-        from hive_boot.runtime.process import report_boot_error  # noqa: PLC0415  (not needed to declare)
+        from hive_boot.runtime.process import report_boot_error  # not needed to declare
 
         try:
             self.load()
@@ -730,8 +730,8 @@ class Bootstrap(Generic[S, C]):
         Args:
             app: the ASGI application to wrap. Anything else is a DeclarationError.
         """
-        from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (only for HTTP)
-        from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
+        from hive_boot.serving.asgi import LifespanMiddleware  # only for HTTP
+        from hive_boot.serving.endpoints import validate_asgi  # only for HTTP
 
         validate_asgi(app)
         return LifespanMiddleware(
@@ -739,13 +739,13 @@ class Bootstrap(Generic[S, C]):
             self.lifespan,
             self.status,
             phase=lambda: self._state,
-            lease=lambda: self._run.lease_for_request(),  # type: ignore[union-attr]  # noqa: PLW0108  (of the current run)
+            lease=lambda: self._run.lease_for_request(),  # type: ignore[union-attr]
         )
 
     @property
     def probes(self) -> App:
         """ASGI application with all endpoints, to be mounted under any path."""
-        from hive_boot.serving.endpoints import Endpoints  # noqa: PLC0415  (only for HTTP)
+        from hive_boot.serving.endpoints import Endpoints  # only for HTTP
 
         return Endpoints(self.status, self._declaration.name)
 
@@ -799,7 +799,7 @@ class Bootstrap(Generic[S, C]):
         """
         if self._stopping is None:
             raise LifecycleError(f"{self!r} has not been started, so nothing can be stopping.")
-        from hive_boot.lifecycle.services import ServiceStop  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle.services import ServiceStop  # it needs a loop
 
         of_service = ServiceStop.current.get()
         if of_service is not None and of_service.run is self._stopping:
@@ -850,7 +850,7 @@ class Bootstrap(Generic[S, C]):
 
     def status(self) -> Status:
         """Return the status of the application at this moment, without any value."""
-        from hive_boot.runtime.status import Status, build_status  # noqa: PLC0415  (rarely called)
+        from hive_boot.runtime.status import Status, build_status  # rarely called
 
         return Status() if self._run is None else build_status(self._run)
 
@@ -858,7 +858,7 @@ class Bootstrap(Generic[S, C]):
     async def _running(
         self,
         on_run_created: Callable[[Run[S, C]], object] = lambda _: None,
-        **more: Any,  # noqa: ANN401  (the arguments of Run)
+        **more: Any,
     ) -> AsyncIterator[Run[S, C]]:
         """Start one run for the block, and stop it at the end of the block.
 
@@ -866,7 +866,7 @@ class Bootstrap(Generic[S, C]):
             on_run_created: called with the run before it starts.
             more: further arguments of :class:`Run`.
         """
-        from hive_boot.runtime.run import Run  # noqa: PLC0415  (imports anyio)
+        from hive_boot.runtime.run import Run  # imports anyio
 
         if self._run is not None and self._run.is_orphaned:
             global_access.unregister(self._run.store)
@@ -897,7 +897,7 @@ class Bootstrap(Generic[S, C]):
         Args:
             ask: whether the sources of ``sources=`` are asked. Default True.
         """
-        from hive_boot.runtime.load_pipeline import dry_run  # noqa: PLC0415  (rarely called)
+        from hive_boot.runtime.load_pipeline import dry_run  # rarely called
 
         may_ask = None if Bootstrap._failed_load is self else ask
         return dry_run(self._declaration, self._injectables(), self, ask=may_ask)
@@ -957,7 +957,7 @@ class Bootstrap(Generic[S, C]):
         declaration = self._declaration
         if declaration.probe_port is None:
             return ()
-        from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (only with a probe port)
+        from hive_boot.serving.probe_server import serve_probes  # only with a probe port
 
         where = declaration.name, declaration.probe_port, declaration.timings
         probes = partial(serve_probes, self.status, *where, is_worker=is_worker)

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _OTHER_KEY = frozenset({"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 """Reasons of OpenSSL for a key of another certificate, of the same type and of another one."""
 
+_VERSION, _UTC_TIME = 0xA0, 0x17
+"""Tags of DER: the version of a certificate, and a time with two digits for the year."""
+
 _DAY = 86400
 
 _WARN_BEFORE = (30 * _DAY, 7 * _DAY, _DAY)
@@ -227,8 +230,8 @@ class LiveContext(ssl.SSLContext):
         self,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
-        *args: Any,  # noqa: ANN401  (the options of SSLContext)
-        **options: Any,  # noqa: ANN401
+        *args: Any,
+        **options: Any,
     ) -> ssl.SSLObject:
         """Return the TLS of one connection, which uses the pair in use.
 
@@ -242,7 +245,7 @@ class LiveContext(ssl.SSLContext):
             connection.outgoing = outgoing
         return connection
 
-    def wrap_socket(self, sock: socket, *args: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401
+    def wrap_socket(self, sock: socket, *args: Any, **options: Any) -> ssl.SSLSocket:
         """Return a socket that uses TLS; a listening one uses the pair in use at each ``accept``.
 
         Raises:
@@ -301,7 +304,7 @@ class LiveContext(ssl.SSLContext):
         """
         pair = self._pair
         try:
-            store = self._boot._store()  # noqa: SLF001  (same library)
+            store = self._boot._store()
         except LifecycleError:
             if pair is None:
                 raise
@@ -499,19 +502,19 @@ def _validity(chain: bytes) -> tuple[float, float]:
     def content(at: int) -> tuple[int, int]:
         """Return the begin and the end of the content of the element at a position."""
         length, at = der[at + 1], at + 2
-        if length > 0x7F:  # noqa: PLR2004  (the length of the length)
+        if length & 0x80:  # it is the length of the length
             size = length & 0x7F
             length, at = int.from_bytes(der[at : at + size], "big"), at + size
         return at, at + length
 
     at, _ = content(content(0)[0])  # the first element of TBSCertificate
-    has_version = der[at] == 0xA0  # noqa: PLR2004  ([0])
+    has_version = der[at] == _VERSION
     for _ in range(3 + has_version):  # serialNumber, signature, issuer
         _, at = content(at)
     at, _ = content(at)
     times = []
     for _ in range(2):
-        is_short = der[at] == 0x17  # noqa: PLR2004  (UTCTime, of two digits for the year)
+        is_short = der[at] == _UTC_TIME
         begin, at = content(at)
         text = der[begin:at].decode()
         century = ("19" if text >= "50" else "20") if is_short else ""
@@ -530,7 +533,7 @@ def _readable_file(data: bytes) -> Iterator[str]:
     finally:
         os.close(descriptor)
         with suppress(OSError):  # a file in memory is gone
-            os.unlink(path)  # noqa: PTH108  (as mkstemp returned it)
+            os.unlink(path)  # as mkstemp returned it
 
 
 def _memory_file() -> tuple[int, str] | None:

@@ -143,7 +143,7 @@ def working_directory() -> str:
         UsageError: the working directory was removed.
     """
     try:
-        return os.getcwd()  # noqa: PTH109  (avoids the import of pathlib)
+        return os.getcwd()  # avoids the import of pathlib
     except FileNotFoundError:
         message = "The working directory was removed. Change to a directory that exists."
     raise UsageError(message)

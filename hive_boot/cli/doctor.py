@@ -123,8 +123,7 @@ def run(arguments: Namespace) -> int:
     )
     findings = [finding for check in CHECKS for finding in check(context)]
     findings.sort(key=lambda finding: [*_STYLES].index(finding.severity))
-    has_findings = any(finding.severity != "note" for finding in findings)
-    status = EXIT_FAILURE if has_findings else 0
+    status = EXIT_FAILURE if any(each.severity != "note" for each in findings) else 0
     if result.error is not None:
         status = result.error.exit_code
     if arguments.json:

@@ -181,7 +181,7 @@ def write_new_file(path: Path, content: bytes, mode: int | None) -> None:
     """
     fd = os.open(path, _WRITE, 0o666 if mode is None else 0o600)
     try:
-        with open(fd, "wb", buffering=0) as file:  # noqa: PTH123  (a descriptor)
+        with open(fd, "wb", buffering=0) as file:  # a descriptor
             unwritten = memoryview(content)
             while unwritten:
                 unwritten = unwritten[file.write(unwritten) :]

@@ -52,7 +52,7 @@ def entry_point() -> None:
     if sys.argv[1:2] == ["run"]:
         sys.exit(main())
     if os.getpid() == 1:
-        import signal  # noqa: PLC0415  (only for PID 1)
+        import signal  # only for PID 1
 
         # The kernel drops a signal for which PID 1 has no handler.
         signal.signal(signal.SIGTERM, raise_terminated)
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of stdout has ended, as in `| head`.
         return EXIT_FAILURE
     except Exception as exc:  # noqa: BLE001  (this is the outermost frame)
-        from hive_boot.runtime.process import report_failure  # noqa: PLC0415  (only for a failure)
+        from hive_boot.runtime.process import report_failure  # only for a failure
 
         return report_failure(exc)
 
@@ -163,7 +163,7 @@ def _parser() -> Parser:
 
 
 def _unknown_command(name: str) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415  (only for a wrong command)
+    from difflib import get_close_matches  # only for a wrong command
 
     near = get_close_matches(name, COMMANDS | _HELP, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
@@ -171,6 +171,6 @@ def _unknown_command(name: str) -> str:
 
 
 def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415  (only for the help)
+    from importlib.metadata import version  # only for the help
 
     return f"hive_boot {version('hive_boot')}"

@@ -128,7 +128,7 @@ class MigrationPlan:
 
     def __init__(self, declared: type[SecretSet], files: Sequence[Path], shown: Path) -> None:
         self.declaration: str = declared.__name__
-        self._fields: list[Field] = declared._field_index.all_fields  # noqa: SLF001  (same package)
+        self._fields: list[Field] = declared._field_index.all_fields
         self.field_index: FieldIndex = without_constraints(self._fields)
         self.shown = shown
         self.directory: Path = named_directory(shown)
@@ -393,7 +393,7 @@ def run(arguments: Namespace) -> int:
     """
     declaration = load_application(arguments.app)._declaration
     names = arguments.env_file or [declaration.source_options.env_file or ".env"]
-    files = [Path(os.path.expanduser(name)) for name in names]  # noqa: PTH111  (Path raises for an unknown user)
+    files = [Path(os.path.expanduser(name)) for name in names]  # Path raises for an unknown user
     with errors_reported(Path(arguments.to)):
         _check_paths(arguments.to, files)
         plan = MigrationPlan(declaration.declared, files, Path(arguments.to))

@@ -68,7 +68,7 @@ def run(arguments: Namespace) -> int:
         text = "invalid host name"
     except OSError as exc:
         text = exc.strerror or (str(exc) or type(exc).__name__)
-    ok = 200 <= status < 400  # noqa: PLR2004  (success for the kubelet)
+    ok = status in range(200, 400)  # success for the kubelet
     shown = text.strip().partition("\n")[0].rstrip()[:_MAX_PRINTED]
     if arguments.json:
         print_json({"ok": ok, "url": url, "status": status or None, "text": shown})
@@ -160,8 +160,7 @@ def _request(url: str, host: str, port: int, timeout: float) -> tuple[int, str]:
     status_line = _STATUS_LINE.match(received)
     if status_line is None:
         raise OSError("the response is not HTTP/1.0 or HTTP/1.1")
-    body = received.partition(b"\r\n\r\n")[2]
-    return int(status_line[1]), body.decode("utf-8", "replace")
+    return int(status_line[1]), received.partition(b"\r\n\r\n")[2].decode("utf-8", "replace")
 
 
 def _is_complete(received: bytes) -> bool:
@@ -177,6 +176,6 @@ def _is_complete(received: bytes) -> bool:
 
 
 def _wrap_tls(plain: socket.socket, host: str) -> socket.socket:
-    from ssl import create_default_context  # noqa: PLC0415  (only for https; slow to import)
+    from ssl import create_default_context  # only for https; slow to import
 
     return create_default_context().wrap_socket(plain, server_hostname=host)

@@ -194,7 +194,7 @@ def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
     if app is None:
         return plain, None
     declared = load_application(app)._declaration.declared
-    fields = declared._field_index.by_variable  # noqa: SLF001  (same package)
+    fields = declared._field_index.by_variable
     if name not in fields:
         near = fix_hints.near_misses(plain, fields)
         hint = f"Did you mean {near[0]}?" if near else f"Declared: {', '.join(fields)}"
@@ -232,8 +232,7 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
             check.close()
         elif failure is not None:
             unavailable = UNREACHED if reason else ""
-            problem = check_problem(field, failure, [value], unavailable=unavailable)
-            violations = [problem.message]
+            violations = [check_problem(field, failure, [value], unavailable=unavailable).message]
     if violations:
         message = f"{field.name} was not changed, because the new value:"
         hint = [] if declared else ["  Fix: if its declaration allows this value, add --app APP"]
@@ -305,10 +304,9 @@ def _print_report(facts: dict[str, Any]) -> None:
     else:
         print_line(f"{name} was {state}: {file}")
         if state == "rotated":
-            next_step = (
+            print_line(
                 "Applications with watch=True load the value now, others at their next start."
             )
-            print_line(next_step)
         if backup := facts["backup"]:
             print_line(f"The old value is in {backup}. Delete it when it is no longer needed.")
     for note in facts["notes"]:
@@ -321,7 +319,7 @@ def _print_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *,
     if not _OBJECT_NAME.fullmatch(name):
         message = "--kubernetes must be the name of a Kubernetes Secret: a-z, 0-9, '-' and '.'"
         raise UsageError(message)
-    fields = declared._field_index.all_fields if declared else [field]  # noqa: SLF001  (same package)
+    fields = declared._field_index.all_fields if declared else [field]
     key = next((item.key for item in items_of(fields) if item.name == field.name), field.file_name)
     command = fix_hints.kubectl(key, name)
     if json:

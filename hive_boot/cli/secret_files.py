@@ -264,6 +264,6 @@ def read_directory(field_index: FieldIndex, directory: Path) -> LoadResult:
     return _read(field_index, "docker", directories=(str(directory),), directories_setting="--to")
 
 
-def _read(field_index: FieldIndex, mode: Mode, **sources: Any) -> LoadResult:  # noqa: ANN401  (fields of SourceContext)
+def _read(field_index: FieldIndex, mode: Mode, **sources: Any) -> LoadResult:
     source_context = _NO_SOURCES.replace(mode=mode, cwd=str(Path.cwd()), **sources)
     return load(field_index, source_context, policy=_NO_WAITING)

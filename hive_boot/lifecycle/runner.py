@@ -83,7 +83,7 @@ class Runner:
         self._opened = anyio.Event()
         self._resources, self._services, contributors = components
         if contributors:
-            from hive_boot.lifecycle.readiness import ReadinessMonitor  # noqa: PLC0415  (many have none)
+            from hive_boot.lifecycle.readiness import ReadinessMonitor  # many have none
 
             self.readiness = ReadinessMonitor(contributors, shutdown.stopping, timings)
 
@@ -129,7 +129,7 @@ class Runner:
         group = await self.task_group()
         is_open = False
 
-        async def run_listener(*, task_status: Any) -> None:  # noqa: ANN401  (as anyio passes it)
+        async def run_listener(*, task_status: Any) -> None:
             nonlocal is_open
             exclude_from_loop_end()
             try:
@@ -154,7 +154,7 @@ class Runner:
             StartupError: a resource could not start; several are raised as a group.
         """
         if self._resources:
-            from hive_boot.lifecycle.resources import ResourceManager  # noqa: PLC0415  (many have none)
+            from hive_boot.lifecycle.resources import ResourceManager  # many have none
 
             group = await self.task_group()
             # Nothing is awaited between here and the start: `resources` is None until the start.
@@ -174,7 +174,7 @@ class Runner:
         if self.readiness is not None:
             self.readiness.start(self._context)
         if self._services:
-            from hive_boot.lifecycle.services import TaskSupervisor  # noqa: PLC0415  (many have none)
+            from hive_boot.lifecycle.services import TaskSupervisor  # many have none
 
             self.services = self._shutdown.services = TaskSupervisor(
                 self._services,

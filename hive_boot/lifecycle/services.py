@@ -238,7 +238,7 @@ class TaskSupervisor:
 
     def describe(self) -> list[str]:
         """Return a line for each service that has not ended, with the line at which it waits."""
-        from hive_boot.lifecycle.forced_exit import describe_work  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import describe_work  # only a hang needs it
 
         return [
             describe_work(f"the service {each.service.label}", each.block and each.block.work)

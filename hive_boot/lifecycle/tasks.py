@@ -102,7 +102,7 @@ def _asyncio_loop() -> tuple[Any, Any]:
     native: Any = anyio.lowlevel.current_token().native_token
     if hasattr(native, "run_sync_soon"):
         return None, None
-    import asyncio  # noqa: PLC0415  (not loaded on trio)
+    import asyncio  # not loaded on trio
 
     return native, asyncio
 
@@ -174,7 +174,7 @@ async def run_in_daemon_thread(
     Raises:
         BaseException: the exception that ``call`` raised.
     """
-    from concurrent.futures import Future  # noqa: PLC0415  (asyncio has imported it; trio has not)
+    from concurrent.futures import Future  # asyncio has imported it; trio has not
 
     done = anyio.Event()
     soon = threadsafe_scheduler()
@@ -344,7 +344,7 @@ class BackgroundTask:
             return
         context = contextvars.copy_context() if self._context is None else self._context.copy()
         if self._loop is None:
-            from trio.lowlevel import spawn_system_task  # noqa: PLC0415  (only on trio)
+            from trio.lowlevel import spawn_system_task  # only on trio
 
             self._task = spawn_system_task(self._run, name=self._name, context=context)
         else:

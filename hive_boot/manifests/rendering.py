@@ -83,7 +83,7 @@ def render(
 
 def _environment(templates: Path | None) -> Environment:
     try:
-        import jinja2  # noqa: PLC0415  (no other command renders templates)
+        import jinja2  # no other command renders templates
     except ModuleNotFoundError:
         raise TemplateError("manifests needs jinja2: pip install 'hive_boot[deploy]'") from None
     loader: jinja2.BaseLoader = jinja2.PackageLoader("hive_boot.manifests")

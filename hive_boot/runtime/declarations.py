@@ -111,7 +111,7 @@ def _decorator(name: str, add: Callable[[Work], None]) -> Callable[[WorkT], Work
     return register
 
 
-def forbid_unknown_options(names: Iterable[str], function: Any) -> None:  # noqa: ANN401  (__init__)
+def forbid_unknown_options(names: Iterable[str], function: Any) -> None:
     """Raise DeclarationError if Bootstrap has no argument of a name, with a similar one.
 
     Args:
@@ -119,7 +119,7 @@ def forbid_unknown_options(names: Iterable[str], function: Any) -> None:  # noqa
         function: the method that has the known ones.
     """
     for name in names:
-        from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
+        from hive_boot.secrets.fix_hints import did_you_mean  # only a failure needs it
 
         known = function.__kwdefaults__
         near = did_you_mean(name, known) or f" Known: {', '.join(known)}"
@@ -130,7 +130,7 @@ def validate_backend(backend: object) -> None:
     """Raise DeclarationError if a backend is unknown or not installed."""
     _require_choice("backend ", backend, "asyncio", "trio", "uvloop")
     if backend != "asyncio":
-        from importlib.util import find_spec  # noqa: PLC0415  (most run on asyncio)
+        from importlib.util import find_spec  # most run on asyncio
 
         message = f"The backend {backend!r} is not installed. Fix: pip install {backend}"
         require(find_spec(str(backend)), message)
@@ -179,7 +179,7 @@ class AppDeclaration:
             is: it is not async, or its name is in use.
     """
 
-    def __init__(  # noqa: PLR0913  (the arguments of Bootstrap)
+    def __init__(
         self,
         declared: type[Any],
         config_factory: Callable[..., Any] | None,
@@ -215,10 +215,10 @@ class AppDeclaration:
             "probe_port= must be a port from 1 to 65535, or 0 for any free port.",
         )
         self.declared = declared
-        self.field_index: FieldIndex = declared._field_index  # noqa: SLF001  (same library)
+        self.field_index: FieldIndex = declared._field_index
         self.config_factory: ConfigFactory | None = None
         if config_factory is not None:
-            from hive_boot.runtime.config import ConfigFactory  # noqa: PLC0415  (many have no config)
+            from hive_boot.runtime.config import ConfigFactory  # many have no config
 
             self.config_factory = ConfigFactory(config_factory, declared)
         self.source_options = source_options
@@ -252,7 +252,7 @@ class AppDeclaration:
     @cached_property
     def timings(self) -> Timings:
         """The timings of a run; tests set them before the start."""
-        from hive_boot._timings import DEFAULTS  # noqa: PLC0415  (not needed to declare)
+        from hive_boot._timings import DEFAULTS  # not needed to declare
 
         return DEFAULTS
 
@@ -266,7 +266,7 @@ class AppDeclaration:
         known = {field.name: attribute for attribute, field in fields.items()}
         known |= {attribute: attribute for attribute in fields}
         if unknown := [str(name) for name in names if name not in list(known)]:
-            from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
+            from hive_boot.secrets.fix_hints import did_you_mean  # only a failure needs it
 
             message = f"{self.name} does not declare {', '.join(unknown)}."
             raise DeclarationError(message + did_you_mean(unknown[0], fields))

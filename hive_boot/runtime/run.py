@@ -98,7 +98,7 @@ class Run(Generic[S, C]):
 
     reloader: Reloader | None = None
 
-    def __init__(  # noqa: PLR0913  (what is declared, and what an entry point adds)
+    def __init__(
         self,
         declaration: AppDeclaration,
         injectables: Injectables,
@@ -128,7 +128,7 @@ class Run(Generic[S, C]):
             cancel=cancel,
             context=self._context,
             describe_pending=describe_pending,
-            waits_for=lambda: self.runner.waits_for(),  # noqa: PLW0108  (created below)
+            waits_for=lambda: self.runner.waits_for(),  # created below
             grace_period=declaration.main_grace_period,
             on_stop=declaration.main_on_stop if self._owns_process else None,
             timings=declaration.timings,
@@ -301,7 +301,7 @@ class Run(Generic[S, C]):
 
     def _describe_tasks(self) -> list[str]:
         """Return a line for each task that the stop waits for."""
-        from hive_boot.lifecycle.forced_exit import describe_work  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import describe_work  # only a hang needs it
 
         tasks = sorted(self._finishing, key=task_name)
         return [describe_work(f"the task {task_name(each)}", each.get_coro()) for each in tasks]
@@ -473,8 +473,8 @@ class Run(Generic[S, C]):
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
         if self.reloader is None:
-            from hive_boot.runtime.reload import Reloader  # noqa: PLC0415  (many never rotate)
-            from hive_boot.runtime.rotation import Rebuilder  # noqa: PLC0415  (many never rotate)
+            from hive_boot.runtime.reload import Reloader  # many never rotate
+            from hive_boot.runtime.rotation import Rebuilder  # many never rotate
 
             rebuilder = Rebuilder(
                 self.store,

@@ -233,7 +233,7 @@ def _reasons(
 
 def describe(store: Store[Any], profile: Profile) -> tuple[SecretStatus, ...]:
     """Describe every declared secret, in the order of the declaration."""
-    fields = store.declared._field_index.fields.values()  # noqa: SLF001  (same package)
+    fields = store.declared._field_index.fields.values()
     return tuple(_describe(field, store, profile) for field in fields)
 
 

@@ -57,7 +57,7 @@ class HostEnvironment:
         system: the argument ``system``.
     """
 
-    def __init__(  # noqa: PLR0913  (all that detection depends on)
+    def __init__(
         self,
         environ: Mapping[str, str] | None = None,
         root: str = "/",
@@ -418,7 +418,7 @@ class _Detection(Record):
         if env_files and (text := self.host.variable("APP_ENV")):
             return text, "APP_ENV"
         for path in filter(os.path.exists, env_files if self.host.reads_env_files else ()):
-            from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
+            from hive_boot.secrets.sources.dotenv import read_dotenv  # only development needs it
 
             scopes, wanted = [self.host.variables()], {"APP_ENV"}
             file = read_dotenv(path, wanted=wanted, scopes=scopes, fifo_reader=self.fifo_reader)
@@ -436,7 +436,7 @@ class _Detection(Record):
 
     def _reject(self, variable: str, text: str, known: Sequence[str]) -> None:
         """Add the problem of a variable; its text is not shown, because it may be a secret."""
-        from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
+        from difflib import get_close_matches  # only a failure needs it
 
         near = get_close_matches(text.strip().lower(), known, n=1)
         suggestion = f" (did you mean {near[0]!r}?)" if near else ""

@@ -45,10 +45,10 @@ class _MisuseWarnings:
 
     def report(self, name: str, problem: str) -> None:
         """Warn once for each call site of the operation on a secret that calls this method."""
-        caller = sys._getframe(2)  # noqa: SLF001  (there is no public way to a frame)
+        caller = sys._getframe(2)
         if caller.f_globals.get("__name__", "").partition(".")[0] in _DISPLAYS:
             return
-        from hive_boot.redaction.registry import first_frame_outside  # noqa: PLC0415  (for mistakes only)
+        from hive_boot.redaction.registry import first_frame_outside  # for mistakes only
 
         site = first_frame_outside(caller)
         line = (site.f_code.co_filename, site.f_lineno)
@@ -126,7 +126,7 @@ class _Opaque(Generic[Plain]):
 
     def __str__(self) -> str:
         if misuse_warnings.owners:
-            caller = sys._getframe(1)  # noqa: SLF001  (there is no public way to a frame)
+            caller = sys._getframe(1)
             package = caller.f_globals.get("__name__", "").partition(".")[0]
             if package in _CONVERTERS:
                 misuse_warnings.report(self._name, f"{package} received {self!r} as a text")
@@ -244,7 +244,7 @@ def mask_secret(value: str) -> str:
 
 def _is_equal(first: Callable[[], str | bytes], second: Callable[[], str | bytes]) -> bool:
     """Return whether two functions return the same value, compared in constant time."""
-    from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
+    from hmac import compare_digest  # it loads OpenSSL
 
     return compare_digest(_raw(first), _raw(second))
 

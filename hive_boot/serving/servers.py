@@ -107,14 +107,14 @@ def _bind_path(sock: socket.socket, path: str) -> None:
     """
     # BlockingIOError: a process listens, and its queue is full.
     with suppress(FileNotFoundError, BlockingIOError), socket.socket(socket.AF_UNIX) as client:
-        client.setblocking(False)  # noqa: FBT003  (its only argument)
+        client.settimeout(0)
         if stat.S_ISSOCK(os.lstat(path).st_mode):
             try:
                 client.connect(path)
             except ConnectionRefusedError:
-                os.unlink(path)  # noqa: PTH108  (as it was passed)
+                os.unlink(path)  # as it was passed
     sock.bind(path)
-    os.chmod(path, 0o666)  # noqa: PTH101, S103  (as uvicorn does)
+    os.chmod(path, 0o666)  # noqa: S103  (as uvicorn does)
 
 
 _RESERVED_OPTIONS = re.compile(
@@ -154,7 +154,7 @@ def _validate_options(name: str, options: object, known: Mapping[str, str]) -> d
                 "port, uds, fd, tls, backend) or of Bootstrap (shutdown_timeout)."
             )
         if option not in known:
-            from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
+            from hive_boot.secrets.fix_hints import did_you_mean  # only a failure needs it
 
             allowed = [each for each in known if not _RESERVED_OPTIONS.fullmatch(each)]
             near = did_you_mean(str(option), allowed)
@@ -209,11 +209,11 @@ class HttpServer:
             raise DeclarationError(f"{name} is not installed. Fix: pip install {name}")
         self._engine_class: type[UvicornServer | HypercornServer]
         if name == "uvicorn":
-            from hive_boot.serving.uvicorn_server import UvicornServer  # noqa: PLC0415  (optional)
+            from hive_boot.serving.uvicorn_server import UvicornServer  # optional
 
             self._engine_class = UvicornServer
         else:
-            from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (same)
+            from hive_boot.serving.hypercorn_server import HypercornServer
 
             self._engine_class = HypercornServer
         known = {**self._engine_class.known_options, **_COMMON_OPTIONS}
@@ -352,7 +352,7 @@ class HttpService:
     tls: LiveContext | None = None
     _server: HttpServer
 
-    def __init__(  # noqa: PLR0913  (the address, and functions of the run)
+    def __init__(
         self,
         app: App,
         host: str,
@@ -376,7 +376,7 @@ class HttpService:
             status,
             lambda: self._values,
             phase=phase,
-            lease=lambda: self._lease(),  # noqa: PLW0108  (the run replaces it)
+            lease=lambda: self._lease(),  # the run replaces it
         )
         self._done = anyio.Event()
         self._accepting = anyio.Event()
@@ -409,7 +409,7 @@ class HttpService:
         """
         sock = bind(*self._address, uds=self._uds, fd=self._fd)
         path = self._uds
-        created = path and os.stat(path)  # noqa: PTH116  (as it was passed)
+        created = path and os.stat(path)  # as it was passed
         log_event(logging.INFO, "Listening on %s", self._url(sock))
         try:
             with fallback_handler(*self._server.access_loggers):
@@ -424,8 +424,8 @@ class HttpService:
             self._done.set()
             with suppress(OSError):
                 # Another process may have replaced the Unix socket.
-                if path and created and os.path.samestat(created, os.stat(path)):  # noqa: PTH116
-                    os.unlink(path)  # noqa: PTH108
+                if path and created and os.path.samestat(created, os.stat(path)):
+                    os.unlink(path)
 
     def _url(self, sock: socket.socket) -> str:
         """Return the address of a socket for the log."""

@@ -58,7 +58,7 @@ class override:  # noqa: N801  (used like a function)
                 "Write override(boot, resources={pool: fake}, field=value): boot is a Bootstrap."
             )
         declaration = self._declaration = boot._declaration
-        fields: dict[str, Field] = declaration.declared._field_index.fields  # noqa: SLF001  (same library)
+        fields: dict[str, Field] = declaration.declared._field_index.fields
         if unknown := values.keys() - fields.keys():
             name = declaration.declared.__name__
             message = f"{name} has no field {', '.join(map(repr, sorted(unknown)))}."

@@ -78,7 +78,7 @@ def status_as_json(name: str, status: Status, timings: Timings) -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
-def _to_json(value: Any) -> Any:  # noqa: ANN401  (any field of a status)
+def _to_json(value: Any) -> Any:
     """Return a value as JSON types. Strings are redacted, except field names and mapping keys."""
     if value is None or isinstance(value, int | float | State):
         return value

@@ -226,9 +226,8 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: the function is not async, a main is already registered, or an
                 argument is invalid.
         """
-        register = self._declaration.main_decorator(
-            must_complete=must_complete, grace_period=grace_period, on_stop=on_stop
-        )
+        options = grace_period, on_stop
+        register = self._declaration.main_decorator(*options, must_complete=must_complete)
         return register if function is None else register(function)
 
     @overload
@@ -295,13 +294,8 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: the function is not async, a resource or service of this name is
                 already registered, or an argument is invalid.
         """
-        add = self._declaration.resource_decorator(
-            timeout=timeout,
-            retry_on=retry_on,
-            after=after,
-            rebuild_on=rebuild_on,
-            overlap=overlap,
-        )
+        options = timeout, retry_on, after, rebuild_on, overlap
+        add = self._declaration.resource_decorator(*options)
 
         def register(function: Callable[..., Any]) -> ResourceHandle[Any]:
             add(function)
@@ -359,9 +353,8 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: the function is not async, a resource or service of this name is
                 already registered, or an argument is invalid.
         """
-        register = self._declaration.service_decorator(
-            restart, max_restarts, restart_window, grace_period=grace_period, on_stop=on_stop
-        )
+        options = restart, max_restarts, restart_window, grace_period, on_stop
+        register = self._declaration.service_decorator(*options)
         return register if function is None else register(function)
 
     @overload
@@ -486,11 +479,8 @@ class Bootstrap(Generic[S, C]):
         if misplaced:
             message = "boot.run() expects no function: decorate main with @boot.main, and write "
             raise DeclarationError(message + "`boot.run()`. The backend is a keyword argument.")
-        from hive_boot.runtime.process import run_process  # not needed by tools
-
-        self._forbid_start_in_inspection("run")
         main, must_complete = partial(self._resolve_main, backend), self._declaration.must_complete
-        raise SystemExit(run_process(main, self._running, backend, must_complete=must_complete))
+        self._own_process("run", main, self._running, backend, must_complete=must_complete)
 
     def serve(
         self,
@@ -530,8 +520,6 @@ class Bootstrap(Generic[S, C]):
             SystemExit: as :meth:`run` does; 78 when ``tls`` names an unusable pair.
             KeyboardInterrupt: as :meth:`run` does.
         """
-        from hive_boot.runtime.process import run_process  # not needed by tools
-        from hive_boot.serving.endpoints import validate_asgi  # only for HTTP
         from hive_boot.serving.servers import HttpService  # only for HTTP
 
         serving = HttpService(
@@ -547,7 +535,6 @@ class Bootstrap(Generic[S, C]):
 
         def resolve_serving() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
             validate_backend(backend)
-            validate_asgi(app)
             forbid_main_with_serve(self._declaration.main)
             serving.select_server(server, backend, server_options)
             if tls is not None:
@@ -556,13 +543,12 @@ class Bootstrap(Generic[S, C]):
                 serving.tls = serving_context(self, tls)
             return serving.wait_until_stopped
 
-        self._forbid_start_in_inspection("serve")
         start = partial(
             self._running,
             listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
             asgi_component=serving.lifespan,
         )
-        raise SystemExit(run_process(resolve_serving, start, backend))
+        self._own_process("serve", resolve_serving, start, backend)
 
     def running(self, *misplaced: Never, resources: bool = True) -> AbstractAsyncContextManager[S]:
         """Start the application for an ``async with`` block, and stop it at the end of the block.
@@ -902,13 +888,20 @@ class Bootstrap(Generic[S, C]):
         may_ask = None if Bootstrap._failed_load is self else ask
         return dry_run(self._declaration, self._injectables(), self, ask=may_ask)
 
-    def _forbid_start_in_inspection(self, method: str) -> None:
-        """Raise DeclarationError if a tool imports the declaration only to inspect it."""
+    def _own_process(self, method: str, *arguments: Any, **options: Any) -> NoReturn:
+        """Run the application in this process, and exit with its status.
+
+        Raises:
+            DeclarationError: a tool imports the declaration only to inspect it.
+        """
+        from hive_boot.runtime.process import run_process  # not needed by tools
+
         if self._inspection_only:
             raise DeclarationError(
                 f"boot.{method}() was called while the module was imported. Call it below "
                 '`if __name__ == "__main__":`.'
             )
+        raise SystemExit(run_process(*arguments, **options))
 
     @property
     def _state(self) -> State:

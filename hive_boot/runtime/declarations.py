@@ -273,7 +273,7 @@ class AppDeclaration:
         return frozenset(known[name] for name in names)
 
     def main_decorator(
-        self, *, must_complete: bool, grace_period: float, on_stop: Callable[[], object] | None
+        self, grace_period: float, on_stop: Callable[[], object] | None, *, must_complete: bool
     ) -> Callable[[WorkT], WorkT]:
         """Return a decorator that sets the main function, once."""
         _validate_stop("@boot.main", grace_period, on_stop)
@@ -289,13 +289,7 @@ class AppDeclaration:
         return _decorator("@boot.main", add)
 
     def resource_decorator(
-        self,
-        *,
-        timeout: float | None,
-        retry_on: object,
-        after: object,
-        rebuild_on: object,
-        overlap: float,
+        self, timeout: Any, retry_on: object, after: object, rebuild_on: object, overlap: float
     ) -> Callable[[Work], None]:
         """Return a function that adds a resource; the arguments are those of ``@boot.resource``.
 
@@ -306,9 +300,8 @@ class AppDeclaration:
             validate_seconds("timeout=", timeout)
         validate_seconds("overlap=", overlap, allow_zero=True)
         fields: Any = [rebuild_on] if isinstance(rebuild_on, str) else rebuild_on
-        require(
-            isinstance(fields, list | tuple), "rebuild_on= must be the name of a field or a list."
-        )
+        is_list = isinstance(fields, list | tuple)
+        require(is_list, "rebuild_on= must be the name of a field or a list.")
         limit, retried = timeout or math.inf, _exception_types(retry_on)
         options = limit, retried, after, self.resolve_field_names(fields), overlap
 
@@ -339,7 +332,6 @@ class AppDeclaration:
         restart: RestartPolicy,
         max_restarts: int,
         restart_window: float,
-        *,
         grace_period: float,
         on_stop: Callable[[], object] | None,
     ) -> Callable[[WorkT], WorkT]:

@@ -28,6 +28,7 @@ from hive_boot.serving.asgi import (
     app_lifespan,
     no_lease,
 )
+from hive_boot.serving.endpoints import validate_asgi
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -392,8 +393,9 @@ class HttpService:
             options: as for :class:`HttpServer`.
 
         Raises:
-            DeclarationError: as for :class:`HttpServer`.
+            DeclarationError: as for :class:`HttpServer`; or the application is not one.
         """
+        validate_asgi(self._app)
         backend = "trio" if backend == "trio" else "asyncio"
         self._server = HttpServer(server, backend, self._timings, options)
         if (trusted := self._server.trusted_proxies) is not None:

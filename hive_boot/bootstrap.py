@@ -842,9 +842,7 @@ class Bootstrap(Generic[S, C]):
 
     @asynccontextmanager
     async def _running(
-        self,
-        on_run_created: Callable[[Run[S, C]], object] = lambda _: None,
-        **more: Any,
+        self, on_run_created: Callable[[Run[S, C]], object] = lambda _: None, **more: Any
     ) -> AsyncIterator[Run[S, C]]:
         """Start one run for the block, and stop it at the end of the block.
 

@@ -227,11 +227,7 @@ class LiveContext(ssl.SSLContext):
             await self._is_valid.wait()
 
     def wrap_bio(
-        self,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        *args: Any,
-        **options: Any,
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **options: Any
     ) -> ssl.SSLObject:
         """Return the TLS of one connection, which uses the pair in use.
 

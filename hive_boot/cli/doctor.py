@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.check import print_report, problem_facts, report_facts
-from hive_boot.cli.doctor_checks import (
-    DoctorContext,
-    Finding,
-    configuration,
-    files,
-    grace_period,
-)
+from hive_boot.cli.doctor_checks import DoctorContext, Finding, configuration, files, grace_period
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
 from hive_boot.cli.terminal import (
     EXIT_FAILURE,
@@ -184,10 +178,7 @@ def _wrapped(text: str, *, indent: str) -> list[str]:
 
 
 def _as_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    return {
-        "findings": [asdict(finding) for finding in findings],
-        "counts": _counts(findings),
-    }
+    return {"findings": [asdict(finding) for finding in findings], "counts": _counts(findings)}
 
 
 def _counts(findings: Sequence[Finding]) -> dict[str, int]:

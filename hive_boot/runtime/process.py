@@ -105,9 +105,7 @@ class ProcessRunner:
         return loop
 
     async def main(
-        self,
-        main: Main,
-        start: Callable[..., AbstractAsyncContextManager[Run[Any, Any]]],
+        self, main: Main, start: Callable[..., AbstractAsyncContextManager[Run[Any, Any]]]
     ) -> None:
         """Start a run, call main, and stop the run."""
         import anyio  # no tool needs a loop

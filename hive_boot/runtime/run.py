@@ -146,10 +146,7 @@ class Run(Generic[S, C]):
         self.runner.describe_with(self._describe_tasks)
         self._redaction = Redaction(declaration.field_index.redacted_whole)
         self._pipeline: LoadPipeline = LoadPipeline(
-            declaration,
-            self.bound.checks,
-            self.states.timeline,
-            self._redaction,
+            declaration, self.bound.checks, self.states.timeline, self._redaction
         )
         declared: type[Any] = declaration.declared
         self.store: Store[S] = Store(declared, prepare=self._pipeline.config_for, view=view)

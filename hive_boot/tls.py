@@ -190,12 +190,9 @@ class LiveContext(ssl.SSLContext):
             None if name is None else next(iter(declaration.resolve_field_names([name])))
             for name in (certificate, key, ca)
         ]
-        fields = [declaration.field_index.fields[each] for each in self._attributes if each]
-        self._names = [
-            "" if each is None else declaration.field_index.fields[each].name
-            for each in self._attributes
-        ]
-        if len({each.activate_after for each in fields}) > 1:
+        fields = declaration.field_index.fields
+        self._names = ["" if each is None else fields[each].name for each in self._attributes]
+        if len({fields[each].activate_after for each in self._attributes if each}) > 1:
             message = f"{self._label} must have the same activate_after=, to change together."
             raise DeclarationError(message)
         self._reported = _reported.setdefault(declaration, {})
@@ -423,11 +420,10 @@ class ServedConnection(ssl.SSLObject):
 
 
 def _is_connected(sock: socket) -> bool:
-    try:
+    with suppress(OSError):
         sock.getpeername()
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _resumable(context: ssl.SSLContext, options: dict[str, Any]) -> dict[str, Any]:
@@ -473,14 +469,13 @@ def _load_pair(
         try:
             context.load_cert_chain(chain_path, key_path, password=refuse_to_ask)
         except ssl.SSLError as exc:
+            reason = exc.reason or "the PEM data is damaged"
+            message = f"OpenSSL cannot use {certificate_name} with {key_name}: {reason}"
             if exc.reason in _OTHER_KEY:
                 message = (
                     f"{key_name} does not belong to the first certificate in {certificate_name}. "
                     "Fix: store the certificate of this key first, and its intermediates after it"
                 )
-            else:
-                reason = exc.reason or "the PEM data is damaged"
-                message = f"OpenSSL cannot use {certificate_name} with {key_name}: {reason}"
             raise ValueError(message) from None
 
 

@@ -92,8 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(str(exc))
         return exc.exit_code
     except Terminated as exc:
-        number: int = exc.args[0]
-        return 128 + number
+        return 128 + int(exc.args[0])
     except KeyboardInterrupt:
         if typed[:1] == ["run"]:
             raise
@@ -145,11 +144,13 @@ def _print_completion(shell: str) -> None:
 
 
 def _parser() -> Parser:
+    from importlib.metadata import version  # only for the help
+
     listed = "\n".join(f"  {name:<10} {about}" for name, about in (COMMANDS | _HELP).items())
     about = f"The boot layer of an async Python service.\n\ncommands:\n{listed}"
     parser = Parser("", about, example="hive-boot check app:boot\nhive-boot check --help")
     parser.usage = "hive-boot [--help] [--version] [--print-completion SHELL] COMMAND …"
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=f"hive_boot {version('hive_boot')}")
     parser.add_argument(
         "--print-completion",
         choices=("bash", "zsh", "tcsh"),
@@ -168,9 +169,3 @@ def _unknown_command(name: str) -> str:
     near = get_close_matches(name, COMMANDS | _HELP, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
     raise UsageError(f"this command does not exist; {hint}")
-
-
-def _version() -> str:
-    from importlib.metadata import version  # only for the help
-
-    return f"hive_boot {version('hive_boot')}"

@@ -438,40 +438,34 @@ def _check_paths(to: str, files: Sequence[Path]) -> None:
 
 
 def apply(plan: MigrationPlan) -> None:
-    """Make the changes of a plan. After a failure all of them are undone.
-
-    Raises:
-        CommandError: a change failed; the message lists changes that could not be undone.
-    """
-    with errors_reported(plan.shown, "Nothing was changed: "), FileTransaction() as transaction:
-        _make_changes(plan, transaction)
-
-
-def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
     """Make the changes of a plan, and read the new files as a start would.
 
+    After a failure all changes are undone.
+
     Raises:
-        OSError: a change failed.
-        CommandError: git would not ignore the files, or a start would read another value.
+        CommandError: a change failed, git would not ignore the files, or a start would read
+            another value. The message lists changes that could not be undone.
     """
     change = plan.gitignore_change
-    if change is not None:
-        transaction.write(change.path, change.content, change.before)
-        if are_ignored(plan.directory, plan.paths) is False:
+    with errors_reported(plan.shown, "Nothing was changed: "), FileTransaction() as transaction:
+        if change is not None:
+            transaction.write(change.path, change.content, change.before)
+            if are_ignored(plan.directory, plan.paths) is False:
+                raise CommandError(
+                    f"No secret was written: git does not ignore {plan.shown} with the line "
+                    f"{change.line} in {change.path}, because another .gitignore overrides it"
+                )
+        if plan.restricts_permissions:
+            transaction.restrict(plan.directory)
+        for each in plan.secrets:
+            if each.state == "new":
+                transaction.create_directory(plan.directory)
+                transaction.create(plan.directory / each.file, encode_value(each.value))
+        if differing := plan.migrated_otherwise(read_directory(plan.field_index, plan.directory)):
+            names = ", ".join(field.name for field in differing)
             raise CommandError(
-                f"No secret was written: git does not ignore {plan.shown} with the line "
-                f"{change.line} in {change.path}, because another .gitignore overrides it"
+                f"The new files are refused: a start would read different values of {names}"
             )
-    if plan.restricts_permissions:
-        transaction.restrict(plan.directory)
-    for each in plan.secrets:
-        if each.state == "new":
-            transaction.create_directory(plan.directory)
-            transaction.create(plan.directory / each.file, encode_value(each.value))
-    if differing := plan.migrated_otherwise(read_directory(plan.field_index, plan.directory)):
-        names = ", ".join(field.name for field in differing)
-        message = f"The new files are refused: a start would read different values of {names}"
-        raise CommandError(message)
 
 
 def report_facts(plan: MigrationPlan, *, dry_run: bool) -> dict[str, Any]:

@@ -29,19 +29,7 @@ if TYPE_CHECKING:
 _NO_WAITING = ReadPolicy(waits_for_writers=False, missing_timeout=0.0)
 """Read policy that waits neither for a writer nor for a file."""
 
-_NO_SOURCES = SourceContext(
-    mode="environment",
-    mode_reason="",
-    profile="production",
-    profile_reason="",
-    directories=(),
-    directories_setting="",
-    env_files=(),
-    env_fallback=False,
-    maybe_missing_mount=False,
-    variables=dict,
-    cwd="",
-)
+_NO_SOURCES = SourceContext("environment", "", "production", "", variables=dict, cwd="")
 """A load with the rules of a start in production, before its sources are added."""
 
 

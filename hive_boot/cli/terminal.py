@@ -219,16 +219,13 @@ def is_colored() -> bool:
 def _draw_with_rich(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> bool:
     """Print a table with rich, which wraps long cells; return False if rich is not installed."""
     try:
-        from rich.box import SIMPLE_HEAD  # an extra, only for a terminal
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+        from rich import box, console, table, text  # an extra, only for a terminal
     except ImportError:
         return False
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    drawn = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for header in headers:
-        table.add_column(header, overflow="fold")
+        drawn.add_column(header, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell.text, style=cell.style) for cell in row))
-    Console(highlight=False).print(table)
+        drawn.add_row(*(text.Text(cell.text, style=cell.style) for cell in row))
+    console.Console(highlight=False).print(drawn)
     return True

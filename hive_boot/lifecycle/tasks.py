@@ -23,7 +23,6 @@ from hive_boot.redaction.registry import locate_failure, trim_traceback
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
-    from types import TracebackType
     from typing import Self
 
     from hive_boot._timings import Timings
@@ -243,8 +242,7 @@ async def call_on_stop(call: Callable[[], object], label: str) -> None:
         if is_cancellation(exc):
             # Raises if the stop has cancelled the call, and not the call itself.
             await anyio.lowlevel.checkpoint_if_cancelled()
-        text = "on_stop of %s has failed"
-        log_event(logging.ERROR, text, label, exc_info=trim_traceback(exc))
+        log_event(logging.ERROR, "on_stop of %s has failed", label, exc_info=trim_traceback(exc))
 
 
 _ANYIO_FILES = tuple(
@@ -474,22 +472,15 @@ class CancellableBlock:
                 self._cancel_when_possible()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, *exc_info: object) -> bool:
         if self._loop is None:
-            return bool(self._scope.__exit__(kind, exc, trace))
+            return bool(self._scope.__exit__(*exc_info))  # type: ignore[arg-type]
         task, self._task = self._task, None
         for _ in range(self._cancel_count):
             task.uncancel()
         # A cancellation that other code requested as well must not be suppressed.
         is_only_ours = self._cancel_count > 0 and task.cancelling() <= self._cancelling_before
-        return (
-            is_only_ours and kind is not None and issubclass(kind, anyio.get_cancelled_exc_class())
-        )
+        return is_only_ours and isinstance(exc_info[1], anyio.get_cancelled_exc_class())
 
     def cancel(self, seconds: float = math.inf) -> None:
         """Cancel the block, in the thread of its loop, also before it is entered.

@@ -28,13 +28,6 @@ class Variables(dict[str, str]):
         return f"Variables({len(self)})"
 
 
-def _working_directory() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return os.curdir  # it was removed: nothing exists in it
-
-
 class HostEnvironment:
     """Facts of the host that detection depends on.
 
@@ -74,7 +67,10 @@ class HostEnvironment:
         self.variables: Callable[[], Mapping[str, str]] = conceal(Variables(read()))
         self.reads_env_files: bool = pinned is None or pinned.reads_env_files
         self.root: str = root
-        self.cwd: str = _working_directory() if cwd is None else cwd
+        self.cwd: str = os.curdir if cwd is None else cwd
+        if cwd is None:
+            with suppress(FileNotFoundError):  # it was removed: nothing exists in it
+                self.cwd = os.getcwd()
         self.pid: int = os.getpid() if pid is None else pid
         self.system: str = system
         self._terminal = terminal
@@ -195,6 +191,8 @@ class SourceContext(Record):
         mode_reason: the reason for the mode.
         profile: how strictly the declaration is applied.
         profile_reason: the reason for the profile.
+        variables: returns the environment variables that were detected.
+        cwd: the directory that relative paths start from.
         directories: the mounted directories, in order; empty in the modes
             ``environment`` and ``development``.
         directories_setting: the setting that names the directories; empty for the default
@@ -203,8 +201,6 @@ class SourceContext(Record):
         env_fallback: whether a mounted mode accepts a secret that only the environment has.
         maybe_missing_mount: whether it is development mode although nothing shows a developer,
             so that the secrets mount may have been forgotten.
-        variables: returns the environment variables that were detected.
-        cwd: the directory that relative paths start from.
         unknown_app_env: where an ``APP_ENV`` is set that is not a profile; empty without one.
         ignored_env_file: the file of ``env_file=`` in a mode that does not read it; empty
             without one.
@@ -214,13 +210,13 @@ class SourceContext(Record):
     mode_reason: str
     profile: Profile
     profile_reason: str
-    directories: tuple[str, ...]
-    directories_setting: str
-    env_files: tuple[str, ...]
-    env_fallback: bool
-    maybe_missing_mount: bool
     variables: Callable[[], Mapping[str, str]]
     cwd: str
+    directories: tuple[str, ...] = ()
+    directories_setting: str = ""
+    env_files: tuple[str, ...] = ()
+    env_fallback: bool = False
+    maybe_missing_mount: bool = False
     unknown_app_env: str = ""
     ignored_env_file: str = ""
 

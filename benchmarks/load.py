@@ -154,7 +154,7 @@ def _declare(names: Sequence[str]) -> type[SecretSet]:
 
 def _load(declared: type[SecretSet], layout: _Layout) -> LoadResult:
     host = HostEnvironment(environ={**os.environ, **layout.environ}, root=str(layout.root))
-    field_index = declared._field_index  # noqa: SLF001  (as a run does)
+    field_index = declared._field_index
     source_context = detect(host, layout.source_options, field_index)
     return load(field_index, source_context, declaration=declared.__name__)
 

@@ -44,8 +44,7 @@ class Record(metaclass=_RecordType):
         names = kind.field_names
         values = {**kind.field_defaults, **dict(zip(names, args, strict=False)), **kwargs}
         if len(args) > len(names) or values.keys() != set(names):
-            message = f"the fields of {kind.__name__} are: {', '.join(names)}"
-            raise TypeError(message)
+            raise TypeError(f"the fields of {kind.__name__} are: {', '.join(names)}")
         for field, value in values.items():
             object.__setattr__(self, field, value)
 
@@ -58,8 +57,7 @@ class Record(metaclass=_RecordType):
         return {field: getattr(self, field) for field in type(self).field_names}
 
     def __setattr__(self, name: str, value: object) -> Never:
-        message = f"{type(self).__name__} cannot be changed"
-        raise AttributeError(message)
+        raise AttributeError(f"{type(self).__name__} cannot be changed")
 
     def __delattr__(self, name: str) -> Never:
         self.__setattr__(name, None)

@@ -130,8 +130,7 @@ def run(arguments: Namespace) -> int:
     root, is_check = Path(directory), arguments.check is not None
     with errors_reported(root):
         if not root.is_dir() and (root.exists() or is_check):
-            message = f"{root} is not a directory"
-            raise UsageError(message)
+            raise UsageError(f"{root} is not a directory")
         for path in () if is_check else rendered:
             refuse_links(named_directory(root), path, root)
         files = compare(root, rendered)
@@ -148,8 +147,7 @@ def _render(arguments: Namespace) -> dict[str, str]:
     except TemplateError as exc:
         raise CommandError(str(exc)) from exc
     except OSError as exc:
-        message = f"--templates {templates}: {os_error_text(exc)}"
-        raise UsageError(message) from None
+        raise UsageError(f"--templates {templates}: {os_error_text(exc)}") from None
 
 
 def _print(rendered: dict[str, str], *, json: bool) -> None:
@@ -174,8 +172,7 @@ def write(directory: Path, files: Sequence[File]) -> None:
     blocked = [each for each in files if each.overwrite_blocker]
     if blocked:
         lines = [f"  {directory / each.path} {each.overwrite_blocker}" for each in blocked]
-        message = "nothing was written; move these files away first:"
-        raise CommandError(message, *lines)
+        raise CommandError("nothing was written; move these files away first:", *lines)
     target = named_directory(directory)
     with FileTransaction() as transaction:
         for file in files:

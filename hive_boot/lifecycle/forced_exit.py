@@ -144,7 +144,7 @@ def _describe_frame(frame: FrameType) -> str:
 def _short_path(path: str) -> str:
     """Return a path relative to the working directory; of any other path the last two parts."""
     with suppress(OSError):  # the working directory may have been removed
-        directory = os.getcwd() + os.sep  # noqa: PTH109  (pathlib takes 2 ms of every start)
+        directory = os.getcwd() + os.sep  # pathlib takes 2 ms of every start
         if path.startswith(directory):
             return path[len(directory) :]
     return "/".join(path.split("/")[-2:])
@@ -184,7 +184,7 @@ def force_exit(status: int, pending: Callable[[], str], timings: Timings = DEFAU
     children = end_children(timings)
     _run_with_timeout(timings, write)
     # Lambdas: a stream may be None, and the exception of that is ignored.
-    flush = (lambda: sys.stdout.flush(), lambda: sys.stderr.flush())  # noqa: PLW0108
+    flush = (lambda: sys.stdout.flush(), lambda: sys.stderr.flush())
     _run_with_timeout(timings, *flush, logging.shutdown)
     os._exit(status)
 

@@ -294,7 +294,7 @@ class Instance:
 
     def describe(self) -> str:
         """Return a line: outcome, name, seconds, and what it waits for or where."""
-        from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import locate_coroutine  # only a hang needs it
 
         is_stopping, timeline = self._progress.is_stopping, self._progress.timeline
         step = timeline.step(max(self.step, self.stop_step))

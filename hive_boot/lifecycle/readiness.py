@@ -147,7 +147,7 @@ class ReadinessMonitor:
 
     def describe(self) -> list[str]:
         """Return a line for each call that has not ended, with the line at which it waits."""
-        from hive_boot.lifecycle.forced_exit import describe_work  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import describe_work  # only a hang needs it
 
         return [
             describe_work(state.label, state.block.work)

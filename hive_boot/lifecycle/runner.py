@@ -83,7 +83,7 @@ class Runner:
         self._opened = anyio.Event()
         self._resources, self._services, contributors = components
         if contributors:
-            from hive_boot.lifecycle.readiness import ReadinessMonitor  # noqa: PLC0415  (many have none)
+            from hive_boot.lifecycle.readiness import ReadinessMonitor  # many have none
 
             self.readiness = ReadinessMonitor(contributors, shutdown.stopping, timings)
 
@@ -105,8 +105,7 @@ class Runner:
         self._background.start()
         await self._opened.wait()
         if self._group is None:
-            message = "The event loop is ending."
-            raise LifecycleError(message)
+            raise LifecycleError("The event loop is ending.")
         return self._group
 
     async def start_watchdog(self) -> None:
@@ -130,7 +129,7 @@ class Runner:
         group = await self.task_group()
         is_open = False
 
-        async def run_listener(*, task_status: Any) -> None:  # noqa: ANN401  (as anyio passes it)
+        async def run_listener(*, task_status: Any) -> None:
             nonlocal is_open
             exclude_from_loop_end()
             try:
@@ -155,16 +154,14 @@ class Runner:
             StartupError: a resource could not start; several are raised as a group.
         """
         if self._resources:
-            from hive_boot.lifecycle.resources import ResourceManager  # noqa: PLC0415  (many have none)
+            from hive_boot.lifecycle.instances import Progress  # many have no resource
+            from hive_boot.lifecycle.resources import ResourceManager
 
             group = await self.task_group()
+            on_crash = partial(self.report_failure, "resource")
+            progress = Progress(self._states.timeline, on_crash, self._timings)
             # Nothing is awaited between here and the start: `resources` is None until the start.
-            self.resources = ResourceManager(
-                self._resources,
-                self._states.timeline,
-                partial(self.report_failure, "resource"),
-                self._timings,
-            )
+            self.resources = ResourceManager(self._resources, progress)
             await self.resources.start(group, deadline, seconds)
 
     async def start_services(self) -> None:
@@ -175,7 +172,7 @@ class Runner:
         if self.readiness is not None:
             self.readiness.start(self._context)
         if self._services:
-            from hive_boot.lifecycle.services import TaskSupervisor  # noqa: PLC0415  (many have none)
+            from hive_boot.lifecycle.services import TaskSupervisor  # many have none
 
             self.services = self._shutdown.services = TaskSupervisor(
                 self._services,

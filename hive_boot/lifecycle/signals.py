@@ -202,7 +202,7 @@ class SignalHandler:
         text = f"hive_boot: a second signal, {signal.Signals(number).name}, while {state}: forced\n"
         if "multiprocessing.process" in sys.modules:
             with suppress(Exception):
-                from hive_boot.lifecycle.forced_exit import end_children  # noqa: PLC0415  (few have any)
+                from hive_boot.lifecycle.forced_exit import end_children  # few have any
 
                 text += end_children()
         with suppress(OSError, ValueError):

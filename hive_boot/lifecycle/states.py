@@ -194,7 +194,7 @@ class SystemdNotifier:
         """
         if not self._address or os.getpid() != self._pid:
             return
-        import socket  # noqa: PLC0415  (only under systemd)
+        import socket  # only under systemd
 
         if status:
             # systemd rejects other characters.

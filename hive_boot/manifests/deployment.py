@@ -55,14 +55,10 @@ class SecretItem:
         return self.key != self.file
 
     @property
-    def is_previous(self) -> bool:
-        """Return whether it is the secret of ``previous=``."""
-        return "." in self.field.attribute
-
-    @property
     def about(self) -> str:
         """Return what the secret is for, as one line."""
-        previous = "the value before the last rotation" if self.is_previous else ""
+        is_previous = "." in self.field.attribute
+        previous = "the value before the last rotation" if is_previous else ""
         used_by = f"used by {self.field.used_by}" if self.field.used_by else ""
         return one_line("; ".join(filter(None, [previous, used_by, self.field.description])))
 

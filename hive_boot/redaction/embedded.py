@@ -228,7 +228,7 @@ def _decoded(password: str) -> Iterator[str]:
     """Return a password as it is written, and as parsers of URLs and of XML decode it."""
     yield from _unescaped_xml(password)
     if re.search("[/?#%+]", password):
-        from urllib.parse import unquote_plus  # noqa: PLC0415  (few values hold a password)
+        from urllib.parse import unquote_plus  # few values hold a password
 
         # A URL parser ends the password at a delimiter that should have been escaped.
         for piece in (password, re.split("[/?#]", password, maxsplit=1)[0]):
@@ -239,7 +239,7 @@ def _unescaped_xml(text: str) -> set[str]:
     """Return a text as it is, and as parsers of XML decode it."""
     if "&" not in text:
         return {text}
-    from html import unescape  # noqa: PLC0415  (few values hold XML)
+    from html import unescape  # few values hold XML
 
     return {text, unescape(text)}
 
@@ -493,7 +493,7 @@ def _members(text: str) -> list[Any]:
     text = text.lstrip("\ufeff \t\r\n")
     if text[:1] not in {"{", "[", '"'}:
         return []
-    from json import JSONDecoder  # noqa: PLC0415  (many values are not JSON)
+    from json import JSONDecoder  # many values are not JSON
 
     # strict=False accepts a document whose escaped line ends were unescaped.
     decode = JSONDecoder(

@@ -82,8 +82,7 @@ def field_check(field: Field, value: Value, running: set[tuple[str, Value]]) -> 
         if not check.may_block:
             check.call()
         elif key in running:
-            message = "an earlier call has not ended"
-            raise TimeoutError(message)
+            raise TimeoutError("an earlier call has not ended")
         else:
             name = f"hive_boot check of {field.name}"
             await run_in_daemon_thread(call, name, discard=lambda _: check.close())

@@ -78,7 +78,7 @@ def require(valid: object, message: str) -> None:
 
 def is_async(function: object) -> bool:
     """Return whether a function is an ``async def``."""
-    from inspect import iscoroutinefunction  # noqa: PLC0415  (a bare declaration has no function)
+    from inspect import iscoroutinefunction  # a bare declaration has no function
 
     return iscoroutinefunction(function)
 
@@ -102,7 +102,7 @@ def require_async(decorator: str, function: object) -> None:
     """Raise DeclarationError unless a function is an ``async def`` without a ``yield``."""
     if is_async(function):
         return
-    from inspect import isasyncgenfunction, unwrap  # noqa: PLC0415  (only a failure needs it)
+    from inspect import isasyncgenfunction, unwrap  # only a failure needs it
 
     what, name = repr(function), str(getattr(function, "__name__", ""))
     fix = f"write `async def {name if name.isidentifier() else 'name'}(...)`"
@@ -110,13 +110,12 @@ def require_async(decorator: str, function: object) -> None:
         what = f"{display_name(function)}()"
         if isasyncgenfunction(unwrap(function)):
             fix = "remove its `yield`; only a resource has one"
-    message = f"{what} must be an async def, because of {decorator}. Fix: {fix}."
-    raise DeclarationError(message)
+    raise DeclarationError(f"{what} must be an async def, because of {decorator}. Fix: {fix}.")
 
 
 def is_generator(function: Work) -> bool:
     """Return whether a function is an async generator, perhaps below ``@asynccontextmanager``."""
-    from inspect import isasyncgenfunction, unwrap  # noqa: PLC0415  (many have no resource)
+    from inspect import isasyncgenfunction, unwrap  # many have no resource
 
     return not is_async(function) and isasyncgenfunction(unwrap(function))
 
@@ -146,7 +145,7 @@ class BoundCall:
         self.by_value: frozenset[str] = frozenset(keys.values())
         self.display_name: str = display_name(function)
 
-    def __call__(self, context: InjectionContext, *first: object) -> Any:  # noqa: ANN401  (as the function returns)
+    def __call__(self, context: InjectionContext, *first: object) -> Any:
         """Call the function: ``first`` by position, all else by keyword from ``context``."""
         return self._function(*first, **{name: context[key] for name, key in self._keys.items()})
 
@@ -169,7 +168,7 @@ def bind(
     several = after if isinstance(after, list | tuple) else [after]
     names: list[Any] = [getattr(each, "name", getattr(each, "__name__", each)) for each in several]
     if unknown := [str(name) for name in names if name not in list(injectables.resources)]:
-        from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
+        from hive_boot.secrets.fix_hints import did_you_mean  # only a failure needs it
 
         message = f"{display_name(function)}() has after={unknown[0]!r}, which is not a resource."
         raise DeclarationError(message + did_you_mean(unknown[0], injectables.resources))
@@ -194,7 +193,7 @@ def resolve_parameters(
     Raises:
         DeclarationError: a parameter cannot be filled, or leading parameters are absent.
     """
-    import inspect  # noqa: PLC0415  (a bare declaration has no function)
+    import inspect  # a bare declaration has no function
 
     keys = {}
     parameters = list(inspect.signature(function).parameters.values())
@@ -238,7 +237,7 @@ def _unresolved_message(
 
 def namespace(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the global names of a function, of a class, or of an object that can be called."""
-    from inspect import unwrap  # noqa: PLC0415  (few annotations are strings)
+    from inspect import unwrap  # few annotations are strings
 
     function = unwrap(without_partial(function))
     module = sys.modules.get(getattr(function, "__module__", None) or "")
@@ -293,7 +292,7 @@ def fields_read(function: Callable[..., Any], declared: type[Any]) -> frozenset[
         function: the function.
         declared: the declaration.
     """
-    import inspect  # noqa: PLC0415  (a bare declaration has no function)
+    import inspect  # a bare declaration has no function
 
     function = inspect.unwrap(without_partial(function))
     code = getattr(function, "__code__", None)
@@ -306,7 +305,7 @@ def fields_read(function: Callable[..., Any], declared: type[Any]) -> frozenset[
     has_access = names & {"get_secret", "require_secret"}
     return frozenset(
         attribute
-        for attribute, field in declared._field_index.fields.items()  # noqa: SLF001  (same library)
+        for attribute, field in declared._field_index.fields.items()
         if (has_secrets and attribute in names) or (has_access and field.name in code.co_consts)
     )
 
@@ -317,7 +316,7 @@ def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
     Raises:
         DeclarationError: resources depend on each other in a cycle.
     """
-    from graphlib import CycleError, TopologicalSorter  # noqa: PLC0415  (many have no resources)
+    from graphlib import CycleError, TopologicalSorter  # many have no resources
 
     try:
         return list(TopologicalSorter(resources).static_order())

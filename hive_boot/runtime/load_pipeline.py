@@ -112,7 +112,7 @@ class LoadPipeline:
         self._checking: set[tuple[str, Value]] = set()
         self._waiting_stopped = threading.Event()
         if declaration.sources:
-            from hive_boot.secrets.sources.external import CustomSource  # noqa: PLC0415  (many have none)
+            from hive_boot.secrets.sources.external import CustomSource  # many have none
 
             self.custom = [CustomSource(each, declaration.timings) for each in declaration.sources]
 
@@ -137,7 +137,7 @@ class LoadPipeline:
             InvalidSecretsError: there are problems; all of them are in the report.
             UnavailableError: only that something outside could not be reached.
         """
-        from hive_boot.lifecycle.tasks import run_in_daemon_thread  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle.tasks import run_in_daemon_thread  # it needs a loop
 
         result = await run_in_daemon_thread(partial(self.load, start_watching), "hive_boot load")
         began = time.monotonic()
@@ -156,10 +156,7 @@ class LoadPipeline:
         return result, deadline
 
     def load(
-        self,
-        start_watching: StartWatching | None = None,
-        *,
-        read_fifos: bool = True,
+        self, start_watching: StartWatching | None = None, *, read_fifos: bool = True
     ) -> LoadResult:
         """Detect the platform, read and validate everything, and hide the values. It blocks.
 
@@ -231,7 +228,7 @@ class LoadPipeline:
         is_reload = changed_fields is not None
 
         async def run(calls: Sequence[CheckCall]) -> list[Problem]:
-            from hive_boot.runtime.checks import run_checks  # noqa: PLC0415  (many have none)
+            from hive_boot.runtime.checks import run_checks  # many have none
 
             return await run_checks(
                 calls,
@@ -242,7 +239,7 @@ class LoadPipeline:
             )
 
         if fields := _fields_to_check(result, changed_fields):
-            from hive_boot.runtime.checks import field_check  # noqa: PLC0415  (many have none)
+            from hive_boot.runtime.checks import field_check  # many have none
 
             checks = [field_check(*each, self._checking) for each in fields]
             result = result.with_check_problems(await run(checks))
@@ -251,7 +248,7 @@ class LoadPipeline:
         result = result.with_problems(self._build_config(result, is_reload=is_reload))
         candidate = make_set(self._declared, result.values)
         if hasattr(self._declared, "check") and not result.problems:
-            from hive_boot.runtime.checks import CheckCall  # noqa: PLC0415  (many have none)
+            from hive_boot.runtime.checks import CheckCall  # many have none
 
             call = CheckCall(self._declaration.name, candidate.check, [*result.values.values()])
             result = result.with_problems(await run([call]))
@@ -338,7 +335,7 @@ class LoadPipeline:
                 due[0].record_failure("no time was left to ask it")
             due[0].due = math.inf
             return True
-        from hive_boot.runtime.checks import ask_source  # noqa: PLC0415  (many have no source)
+        from hive_boot.runtime.checks import ask_source  # many have no source
 
         seconds = self._declaration.startup_timeout
         if deadline == math.inf:
@@ -474,7 +471,7 @@ class LoadPipeline:
         ]
         if not checks:
             return []
-        from hive_boot.runtime.checks import CheckCall  # noqa: PLC0415  (many have none)
+        from hive_boot.runtime.checks import CheckCall  # many have none
 
         def call(work: BoundCall, check: CheckSpec) -> CheckCall:
             fields = [
@@ -572,7 +569,7 @@ def dry_run(
         # The FIFOs are left to the service: this process would take their content away from it.
         result = pipeline.load(read_fifos=False)
         if pipeline.needs_event_loop(result):
-            import anyio  # noqa: PLC0415  (only for what has to be awaited)
+            import anyio  # only for what has to be awaited
 
             result = anyio.run(check, result)
         else:
@@ -592,5 +589,4 @@ def _run_without_loop(coroutine: Coroutine[Any, Any, LoadResult]) -> LoadResult:
         result: LoadResult = done.value
         return result
     coroutine.close()
-    message = "a step of the load pipeline awaited something without a check"
-    raise RuntimeError(message)
+    raise RuntimeError("a step of the load pipeline awaited something without a check")

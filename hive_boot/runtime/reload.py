@@ -181,7 +181,7 @@ class Reloader:
 
     watcher: Watcher | None = None
 
-    def __init__(  # noqa: PLR0913  (the parts of a run that a rotation touches)
+    def __init__(
         self,
         store: Store[Any],
         pipeline: LoadPipeline,

@@ -67,7 +67,7 @@ class Rebuilder:
         stop_timeout: how long a new instance may take to stop after a failure, in seconds.
     """
 
-    def __init__(  # noqa: PLR0913  (the parts of a run that a rebuild touches)
+    def __init__(
         self,
         store: Store[Any],
         bound: BoundFunctions,
@@ -148,7 +148,7 @@ class Rebuilder:
         view: SecretSet,
     ) -> list[Problem]:
         """Start new instances, until they have started, one fails, or a stop is requested."""
-        from hive_boot.lifecycle.instances import Resource  # noqa: PLC0415  (many have none)
+        from hive_boot.lifecycle.instances import Resource  # many have none
 
         context = self._injection_context(view, switch.config).with_resources(manager.replacement)
         resources = []

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
     from hive_boot.secrets.load_result import LoadResult
-    from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.value import Change
 
     Listener = Callable[..., Awaitable[object]]
@@ -91,6 +90,7 @@ class Run(Generic[S, C]):
         shutdown: the shutdown of the run.
         runner: the resources, services and listeners.
         bound: the declared functions, with the sources of their arguments.
+        pipeline: the steps from the sources to the secrets.
 
     Raises:
         DeclarationError: nothing fills a parameter of a declared function.
@@ -98,7 +98,7 @@ class Run(Generic[S, C]):
 
     reloader: Reloader | None = None
 
-    def __init__(  # noqa: PLR0913  (what is declared, and what an entry point adds)
+    def __init__(
         self,
         declaration: AppDeclaration,
         injectables: Injectables,
@@ -128,7 +128,7 @@ class Run(Generic[S, C]):
             cancel=cancel,
             context=self._context,
             describe_pending=describe_pending,
-            waits_for=lambda: self.runner.waits_for(),  # noqa: PLW0108  (created below)
+            waits_for=lambda: self.runner.waits_for(),  # created below
             grace_period=declaration.main_grace_period,
             on_stop=declaration.main_on_stop if self._owns_process else None,
             timings=declaration.timings,
@@ -145,14 +145,11 @@ class Run(Generic[S, C]):
         self.runner.describe_with(describe_main)
         self.runner.describe_with(self._describe_tasks)
         self._redaction = Redaction(declaration.field_index.redacted_whole)
-        self._pipeline: LoadPipeline = LoadPipeline(
-            declaration,
-            self.bound.checks,
-            self.states.timeline,
-            self._redaction,
+        self.pipeline: LoadPipeline = LoadPipeline(
+            declaration, self.bound.checks, self.states.timeline, self._redaction
         )
         declared: type[Any] = declaration.declared
-        self.store: Store[S] = Store(declared, prepare=self._pipeline.config_for, view=view)
+        self.store: Store[S] = Store(declared, prepare=self.pipeline.config_for, view=view)
         self._log: AbstractContextManager[None] = log_messages.fallback_handler(
             "hive_boot", shows_warnings=self._owns_process
         )
@@ -180,7 +177,7 @@ class Run(Generic[S, C]):
         start_watching = None
         if self._declaration.watch:
             start_watching = self._get_reloader().start_watching
-        load_result, deadline = await self._pipeline.start(
+        load_result, deadline = await self.pipeline.start(
             self.injection_context,
             start_watching=start_watching,
             before_application_checks=self._begin_starting,
@@ -199,7 +196,7 @@ class Run(Generic[S, C]):
         self.states.transition(State.READY)
         self._tasks_before = open_tasks()
         log_messages.log_ready(self.states.timeline.elapsed)
-        if self.reloader is not None or self._pipeline.sources_due < math.inf:
+        if self.reloader is not None or self.pipeline.sources_due < math.inf:
             self._get_reloader().start()
         # Its thread imports while main begins.
         self.shutdown.prepare()
@@ -252,7 +249,7 @@ class Run(Generic[S, C]):
         """
         runner = self.runner
         failures: list[BaseException] = []
-        self._pipeline.stop_waiting()
+        self.pipeline.stop_waiting()
         try:
             if self.is_orphaned:
                 # A forked child, or another loop, has none of the tasks.
@@ -301,7 +298,7 @@ class Run(Generic[S, C]):
 
     def _describe_tasks(self) -> list[str]:
         """Return a line for each task that the stop waits for."""
-        from hive_boot.lifecycle.forced_exit import describe_work  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import describe_work  # only a hang needs it
 
         tasks = sorted(self._finishing, key=task_name)
         return [describe_work(f"the task {task_name(each)}", each.get_coro()) for each in tasks]
@@ -363,15 +360,6 @@ class Run(Generic[S, C]):
             return _NO_LEASE
         return manager.lease_all(rebuilds, holds=threading.get_ident() == self._thread_id)
 
-    def report_expiry(self) -> dict[str, float]:
-        """Return when each TLS certificate in use expires, by name, and log those that are near."""
-        return self._pipeline.report_expiry()
-
-    @property
-    def source_context(self) -> SourceContext | None:
-        """Mode, profile and directories; None before they are detected."""
-        return self._pipeline.source_context
-
     @property
     def forked(self) -> bool:
         """Whether this process was forked from the one that started the run."""
@@ -390,8 +378,7 @@ class Run(Generic[S, C]):
             LifecycleError: the run belongs to another process, or its event loop is closed.
         """
         if self.is_orphaned:
-            message = "the run belongs to another process, or its event loop is closed"
-            raise LifecycleError(message)
+            raise LifecycleError("the run belongs to another process, or its event loop is closed")
         if self.shutdown.stopping.is_set():
             return
         log_messages.log_stop_requested(reason)
@@ -429,8 +416,7 @@ class Run(Generic[S, C]):
             LifecycleError: the resource is not running.
         """
         if self.runner.resources is None:
-            message = f"The resource {resource} is not running."
-            raise LifecycleError(message)
+            raise LifecycleError(f"The resource {resource} is not running.")
         return self.runner.resources.value(resource)
 
     def lease(self, resource: str) -> AbstractContextManager[Any]:
@@ -456,8 +442,7 @@ class Run(Generic[S, C]):
                 is not the event loop that started it.
         """
         if self.forked:
-            message = "a forked child keeps the secrets that it was born with"
-            raise LifecycleError(message)
+            raise LifecycleError("a forked child keeps the secrets that it was born with")
         if not self._is_here:
             message = "reload() has to be awaited in the loop that started the application"
             raise LifecycleError(message)
@@ -476,8 +461,8 @@ class Run(Generic[S, C]):
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
         if self.reloader is None:
-            from hive_boot.runtime.reload import Reloader  # noqa: PLC0415  (many never rotate)
-            from hive_boot.runtime.rotation import Rebuilder  # noqa: PLC0415  (many never rotate)
+            from hive_boot.runtime.reload import Reloader  # many never rotate
+            from hive_boot.runtime.rotation import Rebuilder  # many never rotate
 
             rebuilder = Rebuilder(
                 self.store,
@@ -490,7 +475,7 @@ class Run(Generic[S, C]):
             )
             self.reloader = Reloader(
                 self.store,
-                self._pipeline,
+                self.pipeline,
                 self.bound.hooks,
                 injection_context=self.injection_context,
                 rebuilder=rebuilder,
@@ -536,8 +521,7 @@ class RunningBlock(AbstractAsyncContextManager[S]):
 
     async def __aenter__(self) -> S:
         if self._is_used:
-            message = "Each block needs a new call: `async with boot.running()`."
-            raise LifecycleError(message)
+            raise LifecycleError("Each block needs a new call: `async with boot.running()`.")
         self._is_used = True
         return await self._block.__aenter__()
 

@@ -184,7 +184,7 @@ def build_status(run: Run[Any, Any]) -> Status:
     if runner.services is not None:
         failing, completed = runner.services.failing, tuple(runner.services.completed)
         restarts = dict(runner.services.restarts)
-    certificates = run.report_expiry()
+    certificates = run.pipeline.report_expiry()
     reasons = _reasons(run, failing, contributors)
     now = time.time()
     reasons += tuple(
@@ -208,7 +208,7 @@ def build_status(run: Run[Any, Any]) -> Status:
         "timeline": run.states.timeline.steps,
         "forked": run.forked,
     }
-    if (context := run.source_context) is not None:
+    if (context := run.pipeline.source_context) is not None:
         for name in ("mode", "mode_reason", "profile", "profile_reason"):
             known[name] = getattr(context, name)
         if store.is_filled:
@@ -262,7 +262,7 @@ def _reasons(
 
 def describe(store: Store[Any], profile: Profile) -> tuple[SecretStatus, ...]:
     """Describe every declared secret, in the order of the declaration."""
-    fields = store.declared._field_index.fields.values()  # noqa: SLF001  (same package)
+    fields = store.declared._field_index.fields.values()
     return tuple(_describe(field, store, profile) for field in fields)
 
 

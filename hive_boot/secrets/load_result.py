@@ -133,7 +133,7 @@ class LoadResult(Record):
         """The notes that a report shows before the problems."""
         stdin: tuple[LoadNote, ...] = ()
         if any(problem.fix_kind == "kubectl" for problem in self.problems):
-            from hive_boot.secrets.fix_hints import object_name  # noqa: PLC0415  (only a failure needs it)
+            from hive_boot.secrets.fix_hints import object_name  # only a failure needs it
 
             stdin = (LoadNote("kubectl-stdin", (object_name(self.declaration),)),)
         return (*self.hints, *stdin, *self.notes)
@@ -182,9 +182,8 @@ class LoadResult(Record):
         located = list(self.problems)
         for problem in problems:
             field = self.field_index.by_variable[problem.name]
-            if problem.kind != "unavailable":
-                problem = _located(self, field, problem, self.origin(field.attribute))  # noqa: PLW2901
-            located.append(problem)
+            origin, is_of_value = self.origin(field.attribute), problem.kind != "unavailable"
+            located.append(_located(self, field, problem, origin) if is_of_value else problem)
         return self.replace(problems=_in_order(located, self.field_index))
 
 
@@ -308,7 +307,7 @@ class LoadResultBuilder:
         """Add a warning."""
         self.warnings.append(LoadWarning(kind, names, location))
 
-    def add_problem(self, field: Field, kind: ProblemKind, message: str, **more: Any) -> None:  # noqa: ANN401  (of several types)
+    def add_problem(self, field: Field, kind: ProblemKind, message: str, **more: Any) -> None:
         """Add a problem of a field.
 
         Args:
@@ -359,7 +358,7 @@ def _located(
         problem: the problem of the value.
         origins: source and location of the value, then those of further values of the field.
     """
-    from hive_boot.secrets.fix_hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)
+    from hive_boot.secrets.fix_hints import how_to_fix  # only a failure needs it
 
     named = found.used_aliases.get(field.attribute, field)
     fix = how_to_fix(named, problem, origins, found.source_context, found.declaration)

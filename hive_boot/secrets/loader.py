@@ -46,7 +46,7 @@ _SHOWN = 10
 """The maximum number of lines of a file that get a warning of one kind."""
 
 
-def load(  # noqa: PLR0913  (all that it depends on)
+def load(
     field_index: FieldIndex,
     source_context: SourceContext,
     *,
@@ -200,7 +200,7 @@ class _Loader:
                 self.builder.problems.append(problem)
 
     def _read_env_files(self) -> None:
-        from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
+        from hive_boot.secrets.sources.dotenv import read_dotenv  # only development needs it
 
         builder, field_index = self.builder, self.field_index
         scopes: list[Mapping[str, str | Secret | ValueProblem]] = [self.source_context.variables()]
@@ -235,7 +235,7 @@ class _Loader:
 
     def _compare_with_examples(self) -> None:
         """Warn about values that are those of an example beside ``.env``, which git contains."""
-        from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
+        from hive_boot.secrets.sources.dotenv import read_dotenv  # only development needs it
 
         for ending in _EXAMPLES:
             path = self.source_context.env_files[-1] + ending

@@ -81,7 +81,7 @@ class FieldCheck:
     @property
     def may_block(self) -> bool:
         """Whether the call may block; that of an ``async def`` only creates a coroutine."""
-        from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
+        from inspect import iscoroutinefunction  # many have no check
 
         return not iscoroutinefunction(self._field.check)
 
@@ -94,7 +94,7 @@ class FieldCheck:
 
     def close(self) -> None:
         """Close a coroutine that is not awaited, so that Python does not warn about it."""
-        from inspect import iscoroutine  # noqa: PLC0415  (many have no check)
+        from inspect import iscoroutine  # many have no check
 
         if iscoroutine(self.verdict):
             self.verdict.close()
@@ -144,7 +144,7 @@ def _resolve_conflicts(builder: LoadResultBuilder) -> None:
         origins = list(dict.fromkeys(origins))
         is_conflict = any(hit.result != good[0].result for hit in good)
         if is_conflict and attribute not in builder.reported:
-            from hive_boot.secrets.fix_hints import foreign_variable_hint  # noqa: PLC0415  (only a failure needs it)
+            from hive_boot.secrets.fix_hints import foreign_variable_hint  # only a failure needs it
 
             message = "has different values in different locations"
             fix = f"remove one of them, or make them equal{foreign_variable_hint(field, origins)}"
@@ -255,7 +255,7 @@ def _resolve_absent(builder: LoadResultBuilder) -> list[str]:
 
 def _report_missing(builder: LoadResultBuilder, fields: Sequence[Field]) -> None:
     """Report required fields without a value, a missing mount, and unsearched subdirectories."""
-    from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
+    from hive_boot.secrets import fix_hints  # only a failure needs it
 
     context, may_lack_mount = builder.source_context, False
     searched = _searched(builder)
@@ -330,7 +330,7 @@ def _places(
 
 def _similar_names(builder: LoadResultBuilder, field: Field) -> tuple[str, ...]:
     """Return a sentence for each name that is similar to one that was looked for."""
-    from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
+    from hive_boot.secrets import fix_hints  # only a failure needs it
 
     index, source_context = builder.field_index, builder.source_context
     sentences = []

@@ -229,10 +229,7 @@ class WatchTargets:
             return {}
 
     def _watched_paths(
-        self,
-        directories: Collection[str],
-        files: Collection[str],
-        pinned: Collection[MountedFile],
+        self, directories: Collection[str], files: Collection[str], pinned: Collection[MountedFile]
     ) -> dict[str, tuple[tuple[int, int], frozenset[str] | None]]:
         """Return the inode and the names of interest of each path to watch; no inode twice.
 

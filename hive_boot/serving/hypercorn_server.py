@@ -93,9 +93,9 @@ class HypercornServer(Config):
     async def run_on(self, sock: socket.socket, backend: str) -> None:
         """Serve on a socket, until the shutdown has ended."""
         if backend == "trio":
-            from hypercorn.trio import serve  # noqa: PLC0415  (depends on the backend)
+            from hypercorn.trio import serve  # depends on the backend
         else:
-            from hypercorn.asyncio import serve  # type: ignore[assignment]  # noqa: PLC0415
+            from hypercorn.asyncio import serve  # type: ignore[assignment]
 
         async def wait() -> None:
             # hypercorn calls this function when it accepts connections.
@@ -159,7 +159,7 @@ async def _abort_connections_at_end(address: object) -> None:
         _abort_connections(address)
 
 
-def _abort_connections(address: Any) -> None:  # noqa: ANN401  (host and port, or a path)
+def _abort_connections(address: Any) -> None:
     """Abort all connections that were accepted at an address."""
     # A connection has the address of one interface.
     is_any_host = isinstance(address, tuple) and address[0] in {"0.0.0.0", "::"}  # noqa: S104

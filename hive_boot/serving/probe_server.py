@@ -50,7 +50,7 @@ MAX_DISCARDED = 64 * 1024
 _CHUNK = 4 * 1024
 
 
-async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
+async def serve_probes(
     status: Callable[[], Status],
     name: str,
     port: int,
@@ -76,10 +76,9 @@ async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
         LifecycleError: the port is in use or not allowed.
     """
     if find_spec("h11") is None:
-        message = (
+        raise DeclarationError(
             "probe_port requires h11, which is not installed. Fix: pip install 'hive_boot[probes]'"
         )
-        raise DeclarationError(message)
     is_waiting = False
     while True:
         try:
@@ -144,11 +143,10 @@ class _Connections:
                 is_failing = False
 
     def _start_client(self, client: socket.socket, group: TaskGroup) -> None:
-        client.setblocking(False)  # noqa: FBT003  (its only argument)
+        client.settimeout(0)
         while len(self._open) >= MAX_CONNECTIONS:
             self._open.popleft().cancel()
-        deadline = anyio.current_time() + self._timings.probe_timeout
-        scope = anyio.CancelScope(deadline=deadline)
+        scope = anyio.CancelScope(deadline=anyio.current_time() + self._timings.probe_timeout)
         self._open.append(scope)
         group.start_soon(self._serve, client, scope)
 

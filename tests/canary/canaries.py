@@ -163,7 +163,7 @@ def _base64(raw: bytes, before: int) -> str:
     return max(common.split(), key=len)
 
 
-CANARIES = [make(each.name) for each in Canaries._field_index.all_fields]  # noqa: SLF001  (what is declared)
+CANARIES = [make(each.name) for each in Canaries._field_index.all_fields]
 """One for each declared secret."""
 
 ENVIRONMENT = {canary.name: canary.variable for canary in CANARIES}

@@ -43,7 +43,7 @@ from tests.canary.programs.declared import Canaries
 
 VALUE = ENVIRONMENT["JWT_SECRET"]
 
-FIELDS = tuple(Canaries._field_index.fields)  # noqa: SLF001  (what is declared)
+FIELDS = tuple(Canaries._field_index.fields)
 
 pytestmark = pytest.mark.anyio
 

@@ -100,7 +100,7 @@ async def test_a_rebuild_that_fails(tmp_path: Path) -> None:
     volume = MountedVolume(tmp_path / "volume")
     volume.publish(files(CANARIES))
     boot = Bootstrap(Canaries, mode="kubernetes", secrets_dirs=volume.path)
-    fields = [*Canaries._field_index.fields]  # noqa: SLF001  (what is declared)
+    fields = [*Canaries._field_index.fields]
 
     @boot.resource(rebuild_on=fields)
     async def pool(secrets: Canaries) -> str:

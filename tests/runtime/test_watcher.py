@@ -87,7 +87,7 @@ def look_at(
     if not source_options:
         source_options = {"mode": "kubernetes", "secrets_dirs": str(directory)}
     source_context = situate(directory.parent, environ, **source_options)
-    return WatchTargets(Keys._field_index, source_context).snapshot  # noqa: SLF001  (as a start does)
+    return WatchTargets(Keys._field_index, source_context).snapshot
 
 
 class Reader:
@@ -360,7 +360,7 @@ def test_a_file_below_a_plain_directory_is_told_of(memory: Path, *, is_there: bo
     if is_there:
         directory.replace(name, "fake-0")
     source_context = situate(memory, mode="kubernetes", secrets_dirs=str(directory.path))
-    look = WatchTargets(Below._field_index, source_context).snapshot  # noqa: SLF001  (as a start does)
+    look = WatchTargets(Below._field_index, source_context).snapshot
     with told(directory.path / name, look, timings=EVENTS_ONLY) as reader:
         for number in range(3):
             directory.replace(name, f"fake-new-{number}")

@@ -871,7 +871,7 @@ def loaded_with(
     declared: type[SecretSet] = Two,
 ) -> LoadResult:
     """Load with values that count more than any source."""
-    field_index = declared._field_index  # noqa: SLF001  (as a start does)
+    field_index = declared._field_index
     return load(field_index, situate(root, environ), policy=SETTLED, overrides=given)
 
 

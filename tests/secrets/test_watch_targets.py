@@ -33,7 +33,7 @@ def vantage(
     **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
 ) -> WatchTargets:
     """Give the vantage of a machine whose file system begins at ``root``."""
-    field_index = Keys._field_index  # noqa: SLF001  (as a start does)
+    field_index = Keys._field_index
     return WatchTargets(field_index, situate(root, environ, **source_options))
 
 

@@ -123,4 +123,4 @@ def file_status(path: Path) -> os.stat_result | None:
 
 def is_file(path: Path) -> bool:
     """Return whether ``path`` is an accessible regular file."""
-    return os.path.isfile(path)  # noqa: PTH113  (Path.is_file() can raise)
+    return os.path.isfile(path)  # Path.is_file() can raise

@@ -151,7 +151,7 @@ def expand_manifests(paths: Iterable[Path]) -> list[Path]:
     """Return the given files, and the manifests below the given directories."""
     found: list[Path] = []
     for path in paths:
-        if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir() can raise)
+        if os.path.isdir(path):  # Path.is_dir() can raise
             # Unlike Path.rglob() and Path.is_file(), os.walk() ignores what it may not enter.
             below = [Path(parent, name) for parent, _, names in os.walk(path) for name in names]
             found += sorted(file for file in below if file.suffix in _ENDINGS)

@@ -223,7 +223,7 @@ def read_subdirectories(
 
 
 def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
-    from hive_boot.secrets.sources.dotenv import add_members  # noqa: PLC0415  (few have a bundle)
+    from hive_boot.secrets.sources.dotenv import add_members  # few have a bundle
 
     file = read_paths([path], policy)
     snapshot = DirectorySnapshot(path)
@@ -480,7 +480,7 @@ def _read_names(
 
 def _read_members(batch: FileBatch, directory: int, field_index: FieldIndex) -> None:
     """Add the members of files that ``file="rds.json#password"`` names."""
-    from hive_boot.secrets.sources.dotenv import add_members  # noqa: PLC0415  (few have a bundle)
+    from hive_boot.secrets.sources.dotenv import add_members  # few have a bundle
 
     for file, targets in field_index.members.items():
         whole = {file: ("", file, True)}

@@ -111,7 +111,7 @@ def _describe_process() -> dict[str, str | int]:
     return {"host": host, "pod": pod, "pid": os.getpid(), "hive_boot": version("hive_boot")}
 
 
-def _to_json(value: Any) -> Any:  # noqa: ANN401  (any field of a status)
+def _to_json(value: Any) -> Any:
     """Return a value as JSON types. Strings are redacted, except field names and mapping keys."""
     if value is None or isinstance(value, int | float | State):
         return value

@@ -93,7 +93,7 @@ def read(
     policy: ReadPolicy = SETTLED,
 ) -> DirectorySnapshot:
     """Read what a declaration wants out of a directory."""
-    return read_directory(str(path), declared._field_index, policy)  # noqa: SLF001  (as a load does)
+    return read_directory(str(path), declared._field_index, policy)
 
 
 def values(reading: DirectorySnapshot) -> dict[str, str | bytes]:

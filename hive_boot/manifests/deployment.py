@@ -50,6 +50,11 @@ class SecretItem:
         return self.field.kind is SecretBytes
 
     @property
+    def is_previous(self) -> bool:
+        """Return whether it is the value before the last rotation, of ``previous=``."""
+        return "." in self.field.attribute
+
+    @property
     def renamed(self) -> bool:
         """Return whether the platform needs the name of the file beside the key."""
         return self.key != self.file
@@ -57,8 +62,7 @@ class SecretItem:
     @property
     def about(self) -> str:
         """Return what the secret is for, as one line."""
-        is_previous = "." in self.field.attribute
-        previous = "the value before the last rotation" if is_previous else ""
+        previous = "the value before the last rotation" if self.is_previous else ""
         used_by = f"used by {self.field.used_by}" if self.field.used_by else ""
         return one_line("; ".join(filter(None, [previous, used_by, self.field.description])))
 

@@ -6,10 +6,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from hive_boot._records import Record
 from hive_boot.lifecycle.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hive_boot.lifecycle.readiness import ContributorStatus
     from hive_boot.lifecycle.states import TimelineEntry
@@ -173,6 +174,69 @@ class Status:
     forked: bool = False
     secrets: tuple[SecretStatus, ...] = ()
     package: str = ""
+
+
+class Measurement(Record):
+    """One metric of an application.
+
+    Attributes:
+        name: the name, without a prefix.
+        description: the text in which monitoring systems explain it.
+        values: the values by the value of the label; of a metric without a label one, for ``""``.
+        kind: whether it counts, or can also fall.
+        label: the name of the label; empty without one.
+    """
+
+    name: str
+    description: str
+    values: Mapping[str, float]
+    kind: Literal["gauge", "counter"] = "gauge"
+    label: str = ""
+
+
+_WATCHERS = ("inotify", "poll", "down", "off")
+
+
+def measurements(status: Status) -> Iterator[Measurement]:
+    """Yield every metric of an application, also when its value is 0."""
+    for name, text, value in (
+        ("ready", "Whether /readyz answers 200.", status.ready),
+        (
+            "degraded",
+            "Whether the application serves although there is a problem.",
+            status.degraded,
+        ),
+        ("generation", "The generation that was accepted last.", status.generation),
+        (
+            "last_read_timestamp_seconds",
+            "When all sources were read last without a problem.",
+            status.last_read,
+        ),
+        ("last_change_timestamp_seconds", "When a set was accepted last.", status.last_change),
+        (
+            "pinned_files",
+            "Secret files that are mount points: rewritten in place only.",
+            len(status.pinned),
+        ),
+    ):
+        yield Measurement(name, text, {"": float(value)})
+    counts = dict.fromkeys(("accepted", "refused"), 0) | dict(status.rotations_total)
+    yield Measurement("rotations", "Rotations by result.", counts, "counter", "result")
+    text = "Failed calls of a rotation hook."
+    yield Measurement("hook_failures", text, status.hook_failures, "counter", "hook")
+    text = "Restarts of a service."
+    yield Measurement("service_restarts", text, status.service_restarts, "counter", "service")
+    name, text = (
+        "certificate_expiry_timestamp_seconds",
+        "When the certificate of a TLS context expires.",
+    )
+    yield Measurement(name, text, status.certificates, label="secret")
+    passing = {each.name: float(each.passing) for each in status.contributors}
+    text = "Whether a readiness contributor lets /readyz answer 200."
+    yield Measurement("readiness_passing", text, passing, label="contributor")
+    modes = {mode: float(mode == status.watcher) for mode in _WATCHERS}
+    text = "How changes are noticed: 1 for the current mode."
+    yield Measurement("watcher", text, modes, label="mode")
 
 
 def build_status(run: Run[Any, Any]) -> Status:

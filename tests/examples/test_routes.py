@@ -234,7 +234,7 @@ def pod(platform: pytest.MonkeyPatch, mounted_volume: MountedVolume) -> MountedV
 
 
 async def inventory_of(client: AsyncClient) -> dict[str, dict[str, object]]:
-    """Give the inventory, by name."""
+    """Return the inventory, by name."""
     answer = await client.get("/inventory", headers={"X-API-Key": FAKES["HIVE_API_KEY"]})
     return {entry["name"]: entry for entry in answer.json()}
 

@@ -47,12 +47,12 @@ TEN = tuple(f"key_{index}" for index in range(10))
 
 
 def ten(number: int) -> dict[str, str]:
-    """Give the files of a generation of ten."""
+    """Return the files of a generation of ten."""
     return dict.fromkeys(TEN, f"fake-value-{number:06}")
 
 
 def ten_of(secrets: Ten) -> set[int]:
-    """Give the generations that the ten values of a set were written with."""
+    """Return the generations that the ten values of a set were written with."""
     return {number_of(getattr(secrets, name)) for name in TEN}
 
 
@@ -529,7 +529,7 @@ async def test_a_run_may_begin_in_one_task_and_end_in_another(volume: MountedVol
 
 @pytest.fixture
 async def service(volume: MountedVolume) -> AsyncIterator[Service]:
-    """Give the secrets of an application that runs for the time of a test."""
+    """Return the secrets of an application that runs for the time of a test."""
     volume.publish(numbered(1))
     async with mounted(volume.path, Service).running() as secrets:
         yield secrets

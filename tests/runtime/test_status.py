@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def boot(volume: MountedVolume) -> Bootstrap[Service, None]:
-    """Give an application that takes up its changes when it is told to."""
+    """Return an application that takes up its changes when it is told to."""
     volume.publish(numbered(1))
     return mounted(volume.path, Service, watch=False)
 
@@ -45,7 +45,7 @@ async def refuse(boot: Bootstrap[Service, None], volume: MountedVolume) -> None:
 
 
 def of(status: Status, attribute: str) -> SecretStatus:
-    """Give the status of one secret."""
+    """Return the status of one secret."""
     return next(each for each in status.secrets if each.attribute == attribute)
 
 
@@ -435,7 +435,7 @@ async def test_the_timeline_has_every_step_of_the_life(boot: Bootstrap[Service, 
 
 
 def known(status: Status) -> dict[tuple[str, str], str]:
-    """Give what the timeline has, and what became of it."""
+    """Return what the timeline has, and what became of it."""
     return {(step.name, step.kind): step.outcome for step in status.timeline}
 
 

@@ -85,7 +85,7 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def uses(boot: Bootstrap[Keys, None], value: str) -> Callable[[], bool]:
-    """Give what tells whether this is the key in use."""
+    """Return what tells whether this is the key in use."""
     return lambda: boot.secrets.api_key.reveal() == value
 
 
@@ -97,7 +97,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def key(volume: MountedVolume) -> MountedVolume:
-    """Give a volume that has the one key."""
+    """Return a volume that has the one key."""
     volume.publish({"api_key": "fake-key-0"})
     return volume
 
@@ -111,7 +111,7 @@ def mounts() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Log:
-    """Give the log."""
+    """Return the log."""
     return Log(caplog)
 
 

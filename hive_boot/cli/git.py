@@ -131,8 +131,7 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
     ignored = are_ignored(directory, files)
     if ignored:
         return None
-    relative = directory.relative_to(root).as_posix()
-    line = "/" + _SPECIAL.sub(r"\\\g<0>", relative) + "/"
+    line = "/" + _SPECIAL.sub(r"\\\g<0>", directory.relative_to(root).as_posix()) + "/"
     path = root / ".gitignore"
     before = None
     if os.path.lexists(path):

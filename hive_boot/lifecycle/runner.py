@@ -154,16 +154,14 @@ class Runner:
             StartupError: a resource could not start; several are raised as a group.
         """
         if self._resources:
-            from hive_boot.lifecycle.resources import ResourceManager  # many have none
+            from hive_boot.lifecycle.instances import Progress  # many have no resource
+            from hive_boot.lifecycle.resources import ResourceManager
 
             group = await self.task_group()
+            on_crash = partial(self.report_failure, "resource")
+            progress = Progress(self._states.timeline, on_crash, self._timings)
             # Nothing is awaited between here and the start: `resources` is None until the start.
-            self.resources = ResourceManager(
-                self._resources,
-                self._states.timeline,
-                partial(self.report_failure, "resource"),
-                self._timings,
-            )
+            self.resources = ResourceManager(self._resources, progress)
             await self.resources.start(group, deadline, seconds)
 
     async def start_services(self) -> None:

@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
     from hive_boot.secrets.load_result import LoadResult
-    from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.value import Change
 
     Listener = Callable[..., Awaitable[object]]
@@ -91,6 +90,7 @@ class Run(Generic[S, C]):
         shutdown: the shutdown of the run.
         runner: the resources, services and listeners.
         bound: the declared functions, with the sources of their arguments.
+        pipeline: the steps from the sources to the secrets.
 
     Raises:
         DeclarationError: nothing fills a parameter of a declared function.
@@ -145,11 +145,11 @@ class Run(Generic[S, C]):
         self.runner.describe_with(describe_main)
         self.runner.describe_with(self._describe_tasks)
         self._redaction = Redaction(declaration.field_index.redacted_whole)
-        self._pipeline: LoadPipeline = LoadPipeline(
+        self.pipeline: LoadPipeline = LoadPipeline(
             declaration, self.bound.checks, self.states.timeline, self._redaction
         )
         declared: type[Any] = declaration.declared
-        self.store: Store[S] = Store(declared, prepare=self._pipeline.config_for, view=view)
+        self.store: Store[S] = Store(declared, prepare=self.pipeline.config_for, view=view)
         self._log: AbstractContextManager[None] = log_messages.fallback_handler(
             "hive_boot", shows_warnings=self._owns_process
         )
@@ -177,7 +177,7 @@ class Run(Generic[S, C]):
         start_watching = None
         if self._declaration.watch:
             start_watching = self._get_reloader().start_watching
-        load_result, deadline = await self._pipeline.start(
+        load_result, deadline = await self.pipeline.start(
             self.injection_context,
             start_watching=start_watching,
             before_application_checks=self._begin_starting,
@@ -196,7 +196,7 @@ class Run(Generic[S, C]):
         self.states.transition(State.READY)
         self._tasks_before = open_tasks()
         log_messages.log_ready(self.states.timeline.elapsed)
-        if self.reloader is not None or self._pipeline.sources_due < math.inf:
+        if self.reloader is not None or self.pipeline.sources_due < math.inf:
             self._get_reloader().start()
         # Its thread imports while main begins.
         self.shutdown.prepare()
@@ -249,7 +249,7 @@ class Run(Generic[S, C]):
         """
         runner = self.runner
         failures: list[BaseException] = []
-        self._pipeline.stop_waiting()
+        self.pipeline.stop_waiting()
         try:
             if self.is_orphaned:
                 # A forked child, or another loop, has none of the tasks.
@@ -359,15 +359,6 @@ class Run(Generic[S, C]):
         if not rebuilds or manager is None:
             return _NO_LEASE
         return manager.lease_all(rebuilds, holds=threading.get_ident() == self._thread_id)
-
-    def report_expiry(self) -> dict[str, float]:
-        """Return when each TLS certificate in use expires, by name, and log those that are near."""
-        return self._pipeline.report_expiry()
-
-    @property
-    def source_context(self) -> SourceContext | None:
-        """Mode, profile and directories; None before they are detected."""
-        return self._pipeline.source_context
 
     @property
     def forked(self) -> bool:
@@ -484,7 +475,7 @@ class Run(Generic[S, C]):
             )
             self.reloader = Reloader(
                 self.store,
-                self._pipeline,
+                self.pipeline,
                 self.bound.hooks,
                 injection_context=self.injection_context,
                 rebuilder=rebuilder,

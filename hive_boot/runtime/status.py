@@ -158,7 +158,7 @@ def build_status(run: Run[Any, Any]) -> Status:
     completed = failing
     if runner.services is not None:
         failing, completed = runner.services.failing, tuple(runner.services.completed)
-    certificates = run.report_expiry()
+    certificates = run.pipeline.report_expiry()
     reasons = _reasons(run, failing, contributors)
     now = time.time()
     reasons += tuple(
@@ -180,7 +180,7 @@ def build_status(run: Run[Any, Any]) -> Status:
         "timeline": run.states.timeline.steps,
         "forked": run.forked,
     }
-    if (context := run.source_context) is not None:
+    if (context := run.pipeline.source_context) is not None:
         for name in ("mode", "mode_reason", "profile", "profile_reason"):
             known[name] = getattr(context, name)
         if store.is_filled:

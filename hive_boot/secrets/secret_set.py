@@ -427,11 +427,10 @@ class SecretSet:
         message = f"{type(self).__name__}.{name} cannot be deleted: a SecretSet is read-only"
         raise AttributeError(message)
 
-    def __copy__(self) -> Self:
+    def __copy__(self, memo: object = None) -> Self:
         return self
 
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
+    __deepcopy__ = __copy__
 
     def __reduce_ex__(self, protocol: object) -> Never:
         raise TypeError(

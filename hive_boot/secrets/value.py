@@ -100,12 +100,9 @@ class _Opaque(Generic[Plain]):
             TypeError: ``candidate`` is neither ``str`` nor ``bytes``.
         """
         if not isinstance(candidate, str | bytes):
-            message = (
-                f"{type(self).__name__}.matches() requires a str or bytes, "
-                f"not {type(candidate).__name__}"
-            )
+            owner, kind = type(self).__name__, type(candidate).__name__
             del candidate
-            raise TypeError(message)
+            raise TypeError(f"{owner}.matches() requires a str or bytes, not {kind}")
         given = _OpaqueIterator(candidate).__next__
         del candidate
         return _is_equal(self._open, given)
@@ -137,11 +134,10 @@ class _Opaque(Generic[Plain]):
             misuse_warnings.report(self._name, f"{self!r} is formatted into a text")
         return repr(self)
 
-    def __copy__(self) -> Self:
+    def __copy__(self, memo: object = None) -> Self:
         return self
 
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
+    __deepcopy__ = __copy__
 
     def __getstate__(self) -> Never:
         raise TypeError(f"{self!r} cannot be pickled: a pickle would contain the plain value")

@@ -189,12 +189,6 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*similar, *prefixed]))
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question with the most similar known name; empty without a similar one."""
-    near = get_close_matches(name.lower(), list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
-
-
 def closest_candidate(name: str, candidates: Iterable[str]) -> str:
     """Return the candidate that is most similar to ``name``."""
     return max(candidates, key=lambda want: SequenceMatcher(None, name, want).ratio())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hive_boot._timings import DEFAULTS
-from hive_boot.exceptions import DeclarationError, LifecycleError
+from hive_boot.exceptions import DeclarationError, LifecycleError, did_you_mean
 from hive_boot.lifecycle.tasks import log_event, unwrap_single
 from hive_boot.runtime.log_messages import fallback_handler
 from hive_boot.serving.asgi import (
@@ -155,8 +155,6 @@ def _validate_options(name: str, options: object, known: Mapping[str, str]) -> d
                 "port, uds, fd, tls, backend) or of Bootstrap (shutdown_timeout)."
             )
         if option not in known:
-            from hive_boot.secrets.fix_hints import did_you_mean  # only a failure needs it
-
             allowed = [each for each in known if not _RESERVED_OPTIONS.fullmatch(each)]
             near = did_you_mean(str(option), allowed)
             raise DeclarationError(f"{name} has no option {option!r}.{near}")

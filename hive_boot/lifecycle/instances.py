@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE, Backoff
+from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE, Backoff, Timings
 from hive_boot.exceptions import LifecycleError, describe_component, unavailable_reason
 from hive_boot.lifecycle.forced_exit import locate_coroutine
 from hive_boot.lifecycle.tasks import (
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from hive_boot._timings import Timings
     from hive_boot.exceptions import StartupError
     from hive_boot.lifecycle.states import StepOutcome, Timeline
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
+from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE, Timings
 from hive_boot.lifecycle.forced_exit import describe_work
 from hive_boot.lifecycle.tasks import BackgroundTask, CancellableBlock, log_event
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Coroutine, Sequence
-    from typing import Any
 
-    from hive_boot._timings import Timings
 
 _MAX_FAILURES = 2
 """Number of failures in a row that make the application unready; a single one may be chance."""

@@ -5,23 +5,21 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, LifecycleError
-from hive_boot.runtime.injection import context_manager
+from hive_boot.runtime.injection import BoundCall, InjectionContext, Rebuild, Work, context_manager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
     from typing import Literal, Never, Protocol, TypeAlias, overload
 
     from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor
     from hive_boot.lifecycle.services import RestartPolicy, SupervisedTask
-    from hive_boot.runtime.injection import BoundCall, InjectionContext, Rebuild, Work
 
 T = TypeVar("T")
 

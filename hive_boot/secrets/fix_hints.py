@@ -8,13 +8,12 @@ from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
-from hive_boot.secrets.fields import is_name
+from hive_boot.secrets.fields import Field, ValueProblem, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from hive_boot.exceptions import FixKind, Problem
-    from hive_boot.secrets.fields import Field, ValueProblem
     from hive_boot.secrets.platform import SourceContext
 
 _MIN_SIMILARITY = 0.85

@@ -7,18 +7,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._records import Record
-from hive_boot.exceptions import Problem
+from hive_boot.exceptions import Problem, ProblemKind
 from hive_boot.redaction.registry import is_searchable
-from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.platform import PLATFORM_ENTRIES
+from hive_boot.secrets.fields import Field, FieldIndex, ValueProblem
+from hive_boot.secrets.platform import PLATFORM_ENTRIES, SourceContext
 from hive_boot.secrets.sources.files import EMPTY, SourceHit, Value, ValueOrProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hive_boot.exceptions import ProblemKind
-    from hive_boot.secrets.fields import Field, FieldIndex
-    from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
     NoteKind = Literal[

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE, Backoff, Timings
+from hive_boot._timings import STOP_BUDGET_SHARE, Backoff, Timings
 from hive_boot.exceptions import LifecycleError, describe_component, unavailable_reason
 from hive_boot.lifecycle.forced_exit import locate_coroutine
 from hive_boot.lifecycle.tasks import (
@@ -68,10 +68,7 @@ class Progress:
     """
 
     def __init__(
-        self,
-        timeline: Timeline,
-        on_crash: Callable[[str, BaseException], None],
-        timings: Timings = DEFAULTS,
+        self, timeline: Timeline, on_crash: Callable[[str, BaseException], None], timings: Timings
     ) -> None:
         self.timeline: Timeline = timeline
         self.on_crash: Callable[[str, BaseException], None] = on_crash

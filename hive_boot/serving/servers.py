@@ -188,11 +188,7 @@ class HttpServer:
     """
 
     def __init__(
-        self,
-        name: str,
-        backend: str,
-        timings: Timings = DEFAULTS,
-        options: Mapping[str, Any] | None = None,
+        self, name: str, backend: str, timings: Timings = DEFAULTS, options: object = None
     ) -> None:
         if name not in _BACKENDS:
             message = f"Invalid server {name!r}: expected {' or '.join(map(repr, _BACKENDS))}."

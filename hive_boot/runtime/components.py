@@ -15,7 +15,7 @@ from hive_boot.runtime.injection import BoundCall, InjectionContext, Rebuild, Wo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-    from typing import Literal, Never, Protocol, TypeAlias, overload
+    from typing import Literal, Never, Protocol, TypeAlias
 
     from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor
@@ -225,20 +225,14 @@ class ResourceHandle(Generic[T]):
 
 
 if TYPE_CHECKING:
-    # Only annotations name it.
+    # Only annotations name them.
+    Started: TypeAlias = AsyncIterator[T] | Coroutine[Any, Any, T] | AbstractAsyncContextManager[T]
+
     class ResourceDecorator(Protocol):
         """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
 
-        @overload
-        def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
-        @overload
-        def __call__(
-            self, function: Callable[..., Coroutine[Any, Any, T]], /
-        ) -> ResourceHandle[T]: ...
-        @overload
-        def __call__(
-            self, function: Callable[..., AbstractAsyncContextManager[T]], /
-        ) -> ResourceHandle[T]: ...
+        def __call__(self, function: Callable[..., Started[T]], /) -> ResourceHandle[T]:
+            """Register a resource."""
 
 
 ASGI_COMPONENT = "the ASGI application"

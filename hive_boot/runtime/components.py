@@ -7,7 +7,7 @@ import math
 import sys
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Protocol, TypeAlias, TypeVar, cast
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, LifecycleError
@@ -15,7 +15,6 @@ from hive_boot.runtime.injection import BoundCall, InjectionContext, Rebuild, Wo
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-    from typing import Literal, Never, Protocol, TypeAlias
 
     from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Never, dataclass_transform
-
-if TYPE_CHECKING:
-    from typing import Self
+from typing import Any, Never, Self, dataclass_transform
 
 
 class _RecordType(type):

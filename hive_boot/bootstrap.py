@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.lifecycle.services import RestartPolicy
-    from hive_boot.runtime.components import CheckMoment, ResourceDecorator
+    from hive_boot.runtime.components import CheckMoment, ResourceDecorator, Started
     from hive_boot.runtime.load_pipeline import DryRunResult
     from hive_boot.runtime.loaded import LoadedApplication
     from hive_boot.runtime.run import Listener, Run
@@ -235,13 +235,7 @@ class Bootstrap(Generic[S, C]):
         return register if function is None else register(function)
 
     @overload
-    def resource(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
-    @overload
-    def resource(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
-    @overload
-    def resource(
-        self, function: Callable[..., AbstractAsyncContextManager[T]], /
-    ) -> ResourceHandle[T]: ...
+    def resource(self, function: Callable[..., Started[T]], /) -> ResourceHandle[T]: ...
     @overload
     def resource(
         self,

@@ -157,7 +157,7 @@ class LiveContext(ssl.SSLContext):
     has no certificate itself: code that did not ask for the pair in use could not connect.
 
     Args:
-        protocol: the side, for ``SSLContext``.
+        _: the protocol, which is the side; ``SSLContext.__new__`` uses it.
         boot: the application.
         certificate: the field of the certificate chain; None without one, as each argument below.
         key: the field of its key.
@@ -171,14 +171,8 @@ class LiveContext(ssl.SSLContext):
     _is_valid: anyio.Event | None = None
 
     def __init__(
-        self,
-        protocol: int,
-        boot: _Application,
-        certificate: str | None,
-        key: str | None,
-        ca: str | None,
+        self, _: int, boot: _Application, certificate: str | None, key: str | None, ca: str | None
     ) -> None:
-        del protocol  # SSLContext.__new__ has used it
         declaration = getattr(boot, "_declaration", None)
         if not isinstance(declaration, AppDeclaration):
             raise DeclarationError(f"Expected a Bootstrap as the first argument, not {boot!r}.")

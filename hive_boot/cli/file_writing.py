@@ -10,7 +10,7 @@ import stat
 import time
 from contextlib import contextmanager
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from hive_boot.cli.terminal import CommandError, os_error_text, raise_terminated
 from hive_boot.secrets.sources.files import LIMIT
@@ -18,7 +18,6 @@ from hive_boot.secrets.sources.files import LIMIT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from typing import Self
 
 DIRECTORY_MODE = 0o700
 """Mode of a secrets directory: other users of this machine cannot reach the files in it."""

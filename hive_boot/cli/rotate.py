@@ -32,14 +32,13 @@ from hive_boot.exceptions import unavailable_reason
 from hive_boot.manifests.deployment import items_of
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import Field, ValueProblem, file_name_candidates, is_name
-from hive_boot.secrets.sources.files import LIMIT
+from hive_boot.secrets.sources.files import LIMIT, Value, ValueOrProblem
 from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from hive_boot.secrets.secret_set import SecretSet
-    from hive_boot.secrets.sources.files import Value, ValueOrProblem
 
 
 def read_new_value(field: Field) -> Value:

@@ -12,11 +12,11 @@ import threading
 import time
 from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 # Imported here and not where they are used: a process that exits may be unable to open a file.
 from hive_boot._output import escape_controls, write_stderr
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.lifecycle.tasks import start_daemon_thread
 from hive_boot.redaction.registry import redact_safely
 
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from multiprocessing.process import BaseProcess
     from types import FrameType
-    from typing import NoReturn
 
-    from hive_boot._timings import Timings
 
 _LIBRARY_PACKAGES = frozenset({"anyio", "asyncio", "contextlib", "hive_boot", "trio"})
 """Packages whose frames are skipped: the line of the application that called them is shown."""

@@ -17,7 +17,7 @@ from hive_boot.exceptions import (
     StartupError,
     UnavailableError,
 )
-from hive_boot.lifecycle.instances import Instance
+from hive_boot.lifecycle.instances import Instance, Progress, Resource
 from hive_boot.lifecycle.tasks import (
     add_note,
     combine,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from anyio.abc import TaskGroup
-
-    from hive_boot.lifecycle.instances import Progress, Resource
 
 
 _MAX_OVERLAPS = 10

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hive_boot._output import describe
-from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
+from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE, Timings
 from hive_boot.exceptions import LifecycleError, ShutdownTimeoutError, describe_component
-from hive_boot.lifecycle.states import SERVING, TRANSITIONS, State
+from hive_boot.lifecycle.states import SERVING, TRANSITIONS, State, StateMachine
 from hive_boot.lifecycle.tasks import (
     BackgroundTask,
     exclude_from_loop_end,
@@ -28,13 +28,11 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from hive_boot._timings import Timings
     from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor, ReadinessMonitor
     from hive_boot.lifecycle.resources import ResourceManager
     from hive_boot.lifecycle.services import SupervisedTask, TaskSupervisor
     from hive_boot.lifecycle.shutdown import ShutdownController
-    from hive_boot.lifecycle.states import StateMachine
 
     Components = tuple[Sequence[Resource], Sequence[SupervisedTask], Sequence[Contributor]]
 

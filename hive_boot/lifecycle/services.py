@@ -7,13 +7,14 @@ import time
 from contextvars import ContextVar
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import anyio
 
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS, Backoff
+from hive_boot._timings import DEFAULTS, Backoff, Timings
 from hive_boot.exceptions import LifecycleError
+from hive_boot.lifecycle.forced_exit import describe_work
 from hive_boot.lifecycle.tasks import (
     BackgroundTask,
     CancellableBlock,
@@ -27,11 +28,9 @@ from hive_boot.lifecycle.tasks import (
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Collection, Coroutine, Sequence
-    from typing import Any
 
     from anyio.abc import TaskGroup
 
-    from hive_boot._timings import Timings
     from hive_boot.lifecycle.states import StepOutcome, Timeline
 
 RestartPolicy: TypeAlias = 'Literal["never", "on-failure", "always"]'
@@ -235,8 +234,6 @@ class TaskSupervisor:
 
     def describe(self) -> list[str]:
         """Return a line for each service that has not ended, with the line at which it waits."""
-        from hive_boot.lifecycle.forced_exit import describe_work  # only a hang needs it
-
         return [
             describe_work(each.label, each.block and each.block.work) for each in self._running()
         ]

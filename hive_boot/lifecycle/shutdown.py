@@ -15,18 +15,16 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from hive_boot._timings import DEFAULTS, Backoff
+from hive_boot._timings import DEFAULTS, Backoff, Timings
 from hive_boot.lifecycle.signals import is_exiting
-from hive_boot.lifecycle.states import SERVING, State
+from hive_boot.lifecycle.states import SERVING, State, StateMachine
 from hive_boot.lifecycle.tasks import BackgroundTask, call_on_stop, log_event, start_daemon_thread
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Sequence
 
-    from hive_boot._timings import Timings
     from hive_boot.lifecycle.services import TaskSupervisor
-    from hive_boot.lifecycle.states import StateMachine
 
 
 class ShutdownController:

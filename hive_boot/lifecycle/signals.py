@@ -19,14 +19,13 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, Self
 
 from hive_boot._output import log_safely
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
-    from typing import Protocol, Self
 
     Handler = Callable[[int, FrameType | None], object]
 

@@ -11,21 +11,18 @@ import threading
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
 
 from hive_boot._output import log_safely
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.redaction.registry import locate_failure, trim_traceback
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
-    from typing import Self
-
-    from hive_boot._timings import Timings
 
 
 def unwrap_single(failure: BaseException) -> BaseException:

@@ -11,7 +11,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from hive_boot.manifests.deployment import USER, one_line
+from hive_boot.manifests.deployment import USER, Deployment, one_line
 from hive_boot.secrets.sources.files import read_regular_file
 from hive_boot.secrets.validation import MARK
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from hive_boot.manifests.deployment import Deployment
     from hive_boot.secrets.fields import Profile
 
 RENDERED = "Rendered by hive-boot"

@@ -10,22 +10,19 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot._records import Record
-from hive_boot._timings import Backoff
-from hive_boot.exceptions import unavailable_reason
+from hive_boot._timings import Backoff, Timings
+from hive_boot.exceptions import Problem, unavailable_reason
 from hive_boot.lifecycle.tasks import is_cancellation, run_in_daemon_thread
 from hive_boot.redaction.registry import drop_frames
 from hive_boot.runtime import log_messages
-from hive_boot.secrets.sources.external import AnswerError
+from hive_boot.secrets.sources.external import AnswerError, CustomSource
 from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from hive_boot._timings import Timings
-    from hive_boot.exceptions import Problem
     from hive_boot.lifecycle.states import StepOutcome, Timeline
     from hive_boot.secrets.fields import Field
-    from hive_boot.secrets.sources.external import CustomSource
     from hive_boot.secrets.sources.files import Value
 
 _TIMED_OUT = TimeoutError()

@@ -5,23 +5,20 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Protocol, TypeAlias, TypeVar, cast
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, LifecycleError
-from hive_boot.runtime.injection import context_manager
+from hive_boot.runtime.injection import BoundCall, InjectionContext, Rebuild, Work, context_manager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
-    from typing import Literal, Never, Protocol, TypeAlias, overload
 
     from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor
     from hive_boot.lifecycle.services import RestartPolicy, SupervisedTask
-    from hive_boot.runtime.injection import BoundCall, InjectionContext, Rebuild, Work
 
 T = TypeVar("T")
 
@@ -227,20 +224,14 @@ class ResourceHandle(Generic[T]):
 
 
 if TYPE_CHECKING:
-    # Only annotations name it.
+    # Only annotations name them.
+    Started: TypeAlias = AsyncIterator[T] | Coroutine[Any, Any, T] | AbstractAsyncContextManager[T]
+
     class ResourceDecorator(Protocol):
         """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
 
-        @overload
-        def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
-        @overload
-        def __call__(
-            self, function: Callable[..., Coroutine[Any, Any, T]], /
-        ) -> ResourceHandle[T]: ...
-        @overload
-        def __call__(
-            self, function: Callable[..., AbstractAsyncContextManager[T]], /
-        ) -> ResourceHandle[T]: ...
+        def __call__(self, function: Callable[..., Started[T]], /) -> ResourceHandle[T]:
+            """Register a resource."""
 
 
 ASGI_COMPONENT = "the ASGI application"

@@ -44,7 +44,7 @@ class ConfigFactory:
         message = "config= must be a class or a function that returns the settings."
         injection.require(callable(factory), message)
         message = "config= must not be async: the settings are created without an event loop."
-        injection.require(not injection.is_async(factory), message)
+        injection.require(injection.kind_of(factory) != "async", message)
         self._factory = factory
         self._function: Any = injection.without_partial(factory)
         try:

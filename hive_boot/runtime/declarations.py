@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from hive_boot.exceptions import DeclarationError
+from hive_boot.exceptions import DeclarationError, did_you_mean
 from hive_boot.runtime.components import (
     BoundFunctions,
     CheckSpec,
@@ -23,8 +23,7 @@ from hive_boot.runtime.injection import (
     Rebuild,
     bind,
     display_name,
-    is_async,
-    is_generator,
+    kind_of,
     require,
     require_async,
     start_order,
@@ -82,7 +81,7 @@ def validate_sources(sources: object) -> None:
     for source in sources if isinstance(sources, list | tuple) else [None]:
         name, interval = getattr(source, "name", None), getattr(source, "interval", None)
         is_named = isinstance(name, str) and name.strip() and name.isprintable()
-        is_source = is_named and is_async(getattr(source, "load", None))
+        is_source = is_named and kind_of(getattr(source, "load", None)) == "async"
         require(
             is_source and not isinstance(source, type) and name not in names,
             "sources= must be a list or tuple of objects, each with a unique name and an "
@@ -119,8 +118,6 @@ def forbid_unknown_options(names: Iterable[str], function: Any) -> None:
         function: the method that has the known ones.
     """
     for name in names:
-        from hive_boot.secrets.fix_hints import did_you_mean  # only a failure needs it
-
         known = function.__kwdefaults__
         near = did_you_mean(name, known) or f" Known: {', '.join(known)}"
         raise DeclarationError(f"Bootstrap has no argument {name!r}.{near}")
@@ -276,8 +273,6 @@ class AppDeclaration:
         known = {field.name: attribute for attribute, field in fields.items()}
         known |= {attribute: attribute for attribute in fields}
         if unknown := [str(name) for name in names if name not in list(known)]:
-            from hive_boot.secrets.fix_hints import did_you_mean  # only a failure needs it
-
             message = f"{self.name} does not declare {', '.join(unknown)}."
             raise DeclarationError(message + did_you_mean(unknown[0], fields))
         return frozenset(known[name] for name in names)
@@ -322,7 +317,7 @@ class AppDeclaration:
 
     def _resource_name(self, function: Work) -> str:
         """Return the name of a new resource: an async generator, or an ``async def``."""
-        if not is_generator(function):
+        if kind_of(function) != "generator":
             require_async("@boot.resource", function)
         name = getattr(function, "__name__", "")
         message = f"@boot.resource requires a function with a name, but {function!r} has none."

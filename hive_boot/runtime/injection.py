@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from hive_boot._records import Record
-from hive_boot.exceptions import DeclarationError
+from hive_boot.exceptions import DeclarationError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
     from inspect import Parameter
 
 Work = Callable[..., Any]
@@ -76,11 +74,18 @@ def require(valid: object, message: str) -> None:
         raise DeclarationError(message)
 
 
-def is_async(function: object) -> bool:
-    """Return whether a function is an ``async def``."""
-    from inspect import iscoroutinefunction  # a bare declaration has no function
+def kind_of(function: object) -> Literal["async", "generator", "other"]:
+    """Return whether a function is an ``async def``, or an async generator.
 
-    return iscoroutinefunction(function)
+    The generator may be below ``@asynccontextmanager``.
+    """
+    # A bare declaration has no function.
+    from inspect import isasyncgenfunction, iscoroutinefunction, unwrap
+
+    if iscoroutinefunction(function):
+        return "async"
+    is_generator = callable(function) and isasyncgenfunction(unwrap(function))
+    return "generator" if is_generator else "other"
 
 
 def without_partial(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,24 +105,14 @@ def display_name(function: Callable[..., Any]) -> str:
 
 def require_async(decorator: str, function: object) -> None:
     """Raise DeclarationError unless a function is an ``async def`` without a ``yield``."""
-    if is_async(function):
+    if (kind := kind_of(function)) == "async":
         return
-    from inspect import isasyncgenfunction, unwrap  # only a failure needs it
-
-    what, name = repr(function), str(getattr(function, "__name__", ""))
+    name = str(getattr(function, "__name__", ""))
     fix = f"write `async def {name if name.isidentifier() else 'name'}(...)`"
-    if callable(function):
-        what = f"{display_name(function)}()"
-        if isasyncgenfunction(unwrap(function)):
-            fix = "remove its `yield`; only a resource has one"
+    if kind == "generator":
+        fix = "remove its `yield`; only a resource has one"
+    what = f"{display_name(function)}()" if callable(function) else repr(function)
     raise DeclarationError(f"{what} must be an async def, because of {decorator}. Fix: {fix}.")
-
-
-def is_generator(function: Work) -> bool:
-    """Return whether a function is an async generator, perhaps below ``@asynccontextmanager``."""
-    from inspect import isasyncgenfunction, unwrap  # many have no resource
-
-    return not is_async(function) and isasyncgenfunction(unwrap(function))
 
 
 class BoundCall:
@@ -168,8 +163,6 @@ def bind(
     several = after if isinstance(after, list | tuple) else [after]
     names: list[Any] = [getattr(each, "name", getattr(each, "__name__", each)) for each in several]
     if unknown := [str(name) for name in names if name not in list(injectables.resources)]:
-        from hive_boot.secrets.fix_hints import did_you_mean  # only a failure needs it
-
         message = f"{display_name(function)}() has after={unknown[0]!r}, which is not a resource."
         raise DeclarationError(message + did_you_mean(unknown[0], injectables.resources))
     return BoundCall(function, resolve_parameters(function, injectables, first=first), names)
@@ -330,7 +323,7 @@ def context_manager(
     work: BoundCall, function: Work, injection_context: Callable[[], InjectionContext]
 ) -> Callable[[], AbstractAsyncContextManager[object]]:
     """Return the context manager of a resource. A function without a ``yield`` only starts it."""
-    if not is_generator(function):
+    if kind_of(function) != "generator":
 
         async def without_stop() -> AsyncIterator[object]:
             yield await work(injection_context())

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._records import Record
-from hive_boot.lifecycle.states import State
+from hive_boot.lifecycle.states import State, TimelineEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hive_boot.lifecycle.readiness import ContributorStatus
-    from hive_boot.lifecycle.states import TimelineEntry
     from hive_boot.runtime.log_messages import RotationOutcome
     from hive_boot.runtime.run import Run
     from hive_boot.secrets.fields import Field, Profile

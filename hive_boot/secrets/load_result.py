@@ -7,18 +7,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._records import Record
-from hive_boot.exceptions import Problem
+from hive_boot.exceptions import Problem, ProblemKind
 from hive_boot.redaction.registry import is_searchable
-from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.platform import PLATFORM_ENTRIES
+from hive_boot.secrets.fields import Field, FieldIndex, ValueProblem
+from hive_boot.secrets.platform import PLATFORM_ENTRIES, SourceContext
 from hive_boot.secrets.sources.files import EMPTY, SourceHit, Value, ValueOrProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hive_boot.exceptions import ProblemKind
-    from hive_boot.secrets.fields import Field, FieldIndex
-    from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
     NoteKind = Literal[
@@ -236,13 +233,7 @@ class LoadResultBuilder:
     def build(self) -> LoadResult:
         """Return the frozen result."""
         self.problems = list(_in_order(self.problems, self.field_index))
-        found = {name: getattr(self, name) for name in LoadResult.field_names}
-        return LoadResult(
-            **{
-                name: _FROZEN.get(type(value), lambda same: same)(value)
-                for name, value in found.items()
-            }
-        )
+        return LoadResult(**{name: _frozen(getattr(self, name)) for name in LoadResult.field_names})
 
     def add(self, attribute: str, *hits: SourceHit) -> None:
         """Add what was found for a field. Validation decides what is its value."""
@@ -331,11 +322,15 @@ class LoadResultBuilder:
         self.problems.append(_located(self, field, problem, *origins))
 
 
+def _frozen(value: Any) -> Any:
+    freeze = _FROZEN.get(type(value))
+    return value if freeze is None else freeze(value)
+
+
 def location_text(origin: Origin) -> str:
     """Return the location of a value as text."""
     source, place = origin
-    prefixes = {"environment": "environment variable ", "source": "source "}
-    return prefixes.get(source, "") + place
+    return {"environment": "environment variable ", "source": "source "}.get(source, "") + place
 
 
 def _in_order(problems: Sequence[Problem], field_index: FieldIndex) -> tuple[Problem, ...]:

@@ -18,7 +18,7 @@ from typing import (
     get_origin,
 )
 
-from hive_boot.exceptions import DeclarationError
+from hive_boot.exceptions import DeclarationError, did_you_mean
 from hive_boot.secrets.fields import (
     NAME_RULE,
     PROFILES,
@@ -399,8 +399,6 @@ class SecretSet:
             if name in fields:
                 message = f"{owner}.{name} has no value yet: the secrets are not loaded"
             elif not name.startswith("_"):
-                from hive_boot.secrets.fix_hints import did_you_mean  # a failure's
-
                 # Only a similar name is shown: the name may be a value by mistake.
                 near = did_you_mean(name, fields)
                 known = f" Its fields: {', '.join(fields)}."

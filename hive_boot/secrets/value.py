@@ -5,16 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable  # noqa: TC003  (typing.get_type_hints() needs it)
-from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar, final
+from collections.abc import Callable, Mapping  # noqa: TC003  (typing.get_type_hints() needs it)
+from typing import ClassVar, Generic, Never, Self, TypeVar, final
 
 from hive_boot._records import Record
 from hive_boot.redaction import _OpaqueIterator
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Self
-
 
 Plain = TypeVar("Plain", str, bytes)
 

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.exceptions import DeclarationError
 from hive_boot.lifecycle.states import SERVING
 from hive_boot.redaction.registry import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from hive_boot._timings import Timings
     from hive_boot.runtime.status import Status
 
 Scope = MutableMapping[str, Any]

@@ -21,7 +21,7 @@ from urllib.parse import unquote
 import anyio
 from anyio.abc import SocketAttribute
 
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.serving.endpoints import Response, handle_asgi_request, make_response
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup, TaskStatus
 
-    from hive_boot._timings import Timings
     from hive_boot.runtime.status import Status
 
 with suppress(ModuleNotFoundError):  # serve_probes() reports that it is missing

@@ -8,7 +8,7 @@ import re
 import socket
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from math import inf
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from hive_boot._timings import DEFAULTS
-from hive_boot.exceptions import DeclarationError, LifecycleError
+from hive_boot._timings import DEFAULTS, Timings
+from hive_boot.exceptions import DeclarationError, LifecycleError, did_you_mean
 from hive_boot.lifecycle.tasks import log_event, unwrap_single
 from hive_boot.runtime.log_messages import fallback_handler
 from hive_boot.serving.asgi import (
@@ -28,20 +28,17 @@ from hive_boot.serving.asgi import (
     app_lifespan,
     no_lease,
 )
-from hive_boot.serving.endpoints import validate_asgi
+from hive_boot.serving.endpoints import App, validate_asgi
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
     from ssl import SSLContext
 
     from anyio.abc import TaskStatus
 
-    from hive_boot._timings import Timings
     from hive_boot.lifecycle.states import State
     from hive_boot.runtime.run import Run
     from hive_boot.runtime.status import Status
     from hive_boot.secrets.platform import StrPath
-    from hive_boot.serving.endpoints import App
     from hive_boot.serving.hypercorn_server import HypercornServer
     from hive_boot.serving.uvicorn_server import UvicornServer
     from hive_boot.tls import LiveContext
@@ -155,8 +152,6 @@ def _validate_options(name: str, options: object, known: Mapping[str, str]) -> d
                 "port, uds, fd, tls, backend) or of Bootstrap (shutdown_timeout)."
             )
         if option not in known:
-            from hive_boot.secrets.fix_hints import did_you_mean  # only a failure needs it
-
             allowed = [each for each in known if not _RESERVED_OPTIONS.fullmatch(each)]
             near = did_you_mean(str(option), allowed)
             raise DeclarationError(f"{name} has no option {option!r}.{near}")
@@ -193,11 +188,7 @@ class HttpServer:
     """
 
     def __init__(
-        self,
-        name: str,
-        backend: str,
-        timings: Timings = DEFAULTS,
-        options: Mapping[str, Any] | None = None,
+        self, name: str, backend: str, timings: Timings = DEFAULTS, options: object = None
     ) -> None:
         if name not in _BACKENDS:
             message = f"Invalid server {name!r}: expected {' or '.join(map(repr, _BACKENDS))}."

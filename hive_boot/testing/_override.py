@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from hive_boot.bootstrap import Bootstrap
-from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError
+from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError, did_you_mean
 from hive_boot.lifecycle.states import SERVING
 from hive_boot.runtime.components import ResourceHandle
-from hive_boot.secrets.fix_hints import did_you_mean
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from hive_boot.secrets.fields import Field
 
 

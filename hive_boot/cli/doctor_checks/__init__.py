@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hive_boot.secrets.platform import container_sign
+from hive_boot.secrets.platform import HostEnvironment, SourceContext, container_sign
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.secrets.load_result import LoadResult
-    from hive_boot.secrets.platform import HostEnvironment, SourceContext
 
 Severity = Literal["error", "warning", "note"]
 

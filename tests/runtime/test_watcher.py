@@ -609,11 +609,12 @@ def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(memory: P
 # By a look.
 
 
-def test_a_change_without_an_event_is_found_by_a_look(volume: MountedVolume) -> None:
-    """A change inside a generation is noticed, and counted as missed where events were expected."""
-    assert volume.generation is not None
-    hidden = volume.generation / "api_key"
-    with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_RESYNC) as reader:
+def test_a_change_without_an_event_is_found_by_a_look(memory: Path) -> None:
+    """A write by another path is noticed, and counted as missed where events were expected."""
+    directory = PlainDirectory(memory / "secrets")
+    directory.replace("api_key", "fake-0")
+    hidden = directory.link_outside("api_key")
+    with told(directory.path / "api_key", look_at(directory.path), timings=QUICK_RESYNC) as reader:
         hidden.write_text("fake-1")
         reader.sees("fake-1")
         wait_until(lambda: bool(reader.watcher.missed_events) == (Kind.name != "poll"))
@@ -748,10 +749,12 @@ def test_what_happens_while_a_watch_begins_is_noticed(memory: Path) -> None:
         assert reader.mode == Kind.mode
 
 
-def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVolume) -> None:
+def test_what_happens_right_after_the_start_is_found_by_a_look(memory: Path) -> None:
     """The start goes on to its first read only when it is known what a look is compared with."""
-    assert volume.generation is not None
-    look = look_at(volume.path)
+    directory = PlainDirectory(memory / "secrets")
+    directory.replace("api_key", "fake-0")
+    hidden = directory.link_outside("api_key")
+    look = look_at(directory.path)
     looks = 0
 
     def look_slowly() -> WatchSnapshot:
@@ -761,8 +764,8 @@ def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVo
             time.sleep(0.1)
         return look()
 
-    with told(volume.path / "api_key", look_slowly, timings=QUICK_RESYNC) as reader:
-        (volume.generation / "api_key").write_text("fake-1")
+    with told(directory.path / "api_key", look_slowly, timings=QUICK_RESYNC) as reader:
+        hidden.write_text("fake-1")
         reader.sees("fake-1")
 
 

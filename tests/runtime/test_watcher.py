@@ -9,8 +9,9 @@ import shutil
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -609,11 +610,12 @@ def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(memory: P
 # By a look.
 
 
-def test_a_change_without_an_event_is_found_by_a_look(volume: MountedVolume) -> None:
-    """A change inside a generation is noticed, and counted as missed where events were expected."""
-    assert volume.generation is not None
-    hidden = volume.generation / "api_key"
-    with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_RESYNC) as reader:
+def test_a_change_without_an_event_is_found_by_a_look(memory: Path) -> None:
+    """A write by another path is noticed, and counted as missed where events were expected."""
+    directory = PlainDirectory(memory / "secrets")
+    directory.replace("api_key", "fake-0")
+    hidden = directory.link_outside("api_key")
+    with told(directory.path / "api_key", look_at(directory.path), timings=QUICK_RESYNC) as reader:
         hidden.write_text("fake-1")
         reader.sees("fake-1")
         wait_until(lambda: bool(reader.watcher.missed_events) == (Kind.name != "poll"))
@@ -723,6 +725,22 @@ def test_nothing_is_told_while_nothing_happens(volume: MountedVolume) -> None:
         assert (reader.ticks, reader.watcher.missed_events) == (0, 0)
 
 
+@ONLY_INOTIFY
+def test_looks_that_see_nothing_new_wake_no_loop(volume: MountedVolume) -> None:
+    """A thread that lasts takes them; what it finds is told all the same."""
+    look = look_at(volume.path)
+    threads: Counter[threading.Thread] = Counter()
+
+    def count() -> WatchSnapshot:
+        threads[threading.current_thread()] += 1
+        return look()
+
+    with told(volume.path / "api_key", count, timings=QUICK_RESYNC) as reader:
+        wait_until(lambda: max(threads.values()) > 10)
+        with tmpfs(volume.path) if IMPOSSIBLE is None else nullcontext():
+            reader.sees(None if IMPOSSIBLE is None else "fake-0")
+
+
 # How a watch begins.
 
 
@@ -748,10 +766,12 @@ def test_what_happens_while_a_watch_begins_is_noticed(memory: Path) -> None:
         assert reader.mode == Kind.mode
 
 
-def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVolume) -> None:
+def test_what_happens_right_after_the_start_is_found_by_a_look(memory: Path) -> None:
     """The start goes on to its first read only when it is known what a look is compared with."""
-    assert volume.generation is not None
-    look = look_at(volume.path)
+    directory = PlainDirectory(memory / "secrets")
+    directory.replace("api_key", "fake-0")
+    hidden = directory.link_outside("api_key")
+    look = look_at(directory.path)
     looks = 0
 
     def look_slowly() -> WatchSnapshot:
@@ -761,8 +781,8 @@ def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVo
             time.sleep(0.1)
         return look()
 
-    with told(volume.path / "api_key", look_slowly, timings=QUICK_RESYNC) as reader:
-        (volume.generation / "api_key").write_text("fake-1")
+    with told(directory.path / "api_key", look_slowly, timings=QUICK_RESYNC) as reader:
+        hidden.write_text("fake-1")
         reader.sees("fake-1")
 
 
@@ -1049,13 +1069,14 @@ def test_while_a_look_fails_nothing_is_said_to_be_watched(volume: MountedVolume)
         reader.is_told_by("down")
 
 
+@pytest.mark.parametrize("before", [0, 5])
 def test_a_look_that_hangs_is_told_as_such(
-    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+    before: int, volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A file system that does not answer is no reason to say that all is well; it is said once."""
     caplog.set_level(logging.INFO, "hive_boot")
     timings = {**QUICK_RESYNC, "watcher_silence_timeout": 0.1}
-    look = look_at(volume.path)
+    looks = Looks(look_at(volume.path))
     answers, waits = threading.Event(), threading.Event()
     answers.set()
 
@@ -1063,13 +1084,14 @@ def test_a_look_that_hangs_is_told_as_such(
         if not answers.is_set():
             waits.set()
             answers.wait(PATIENCE)
-        return look()
+        return looks()
 
     def logged() -> list[str]:
         return [each.levelname for each in caplog.records if "noticed" in each.getMessage()]
 
     with told(volume.path / "api_key", hang, timings=timings) as reader:
         assert reader.mode == Kind.mode
+        wait_until(lambda: looks.count >= before)
         answers.clear()
         assert waits.wait(PATIENCE)
         reader.is_told_by("down")

@@ -120,7 +120,8 @@ def validate(builder: LoadResultBuilder) -> None:
     _resolve_env_duplicates(builder)
     _reject_placeholders(builder)
     _reject_invalid(builder)
-    unread = _resolve_absent(builder)
+    is_complete = builder.values.keys() >= builder.field_index.by_attribute.keys()
+    unread = [] if is_complete else _resolve_absent(builder)
     details = (f"Nothing else provides {', '.join(unread)}.",) * bool(unread)
     for problem in builder.unread_files:
         if not unread and problem.name in builder.source_context.env_files:
@@ -131,10 +132,13 @@ def validate(builder: LoadResultBuilder) -> None:
 
 def _resolve_conflicts(builder: LoadResultBuilder) -> None:
     """Resolve the fields that have several values, or an invalid one."""
-    values = builder.values
-    for attribute, hits in builder.hits.items():
-        if len(hits) == 1 and not isinstance(result := hits[0].result, ValueProblem):
-            values[attribute] = result
+    found = builder.hits.items()
+    values: dict[str, Any] = {name: hits[0].result for name, hits in found if len(hits) == 1}
+    if ValueProblem in {*map(type, values.values())}:
+        values = {name: each for name, each in values.items() if type(each) is not ValueProblem}
+    builder.values |= values
+    for attribute, hits in found if len(values) < len(found) else ():
+        if attribute in values:
             continue
         field = builder.field_index.by_attribute[attribute]
         good = [hit for hit in hits if not isinstance(hit.result, ValueProblem)]

@@ -112,7 +112,8 @@ class Status:
         rejected: whether the current content of the sources, the candidate, was rejected.
         rejected_names: the causes of that rejection: secrets, directories, a check.
         watcher: how changes are noticed: ``inotify``, by kernel events; ``poll``, by a read
-            every 2 s; ``down``, not at all at this moment; ``off``, nothing is watched.
+            every 2 s; ``down``, not at all at this moment; ``off``, nothing is watched, or the
+            watcher has not started yet.
         missed_events: the number of changes that caused no event; a comparison found them.
         pinned: the declared files that are mount points themselves: they can be rewritten
             in place but not replaced.

@@ -292,6 +292,7 @@ async def test_a_pinned_file_is_named_and_a_stale_one_is_a_reason(memory: Path) 
     boot = mounted(path.parent, Pinned, timings, mode="docker")
     with file:
         async with boot.running():
+            await until(lambda: boot.status().pinned)
             assert boot.status().pinned == (str(path),)
             assert (boot.status().stale, boot.status().degraded) == ((), False)
             file.replace("fake-jwt-secret-000002")

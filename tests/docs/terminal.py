@@ -23,6 +23,13 @@ OBSERVATION = 20.0
 _OBSERVES = re.compile(r"(curl|grep|tail|hive-boot probe|ls)\b")
 """Commands that only show a state, and are repeated until they show what the page shows."""
 
+_UNUSED_PLUGINS = (
+    "-p no:asyncio -p no:cacheprovider -p no:xdist -W ignore::pytest.PytestAssertRewriteWarning"
+)
+"""Plugins of this environment that a reader does not have; the simulated laptop imports hive_boot
+before pytest does.
+"""
+
 _END = "\x1e"
 
 
@@ -94,7 +101,7 @@ def commands_of(transcript: str) -> list[tuple[str, str]]:
 
 def same(text: str) -> str:
     """Return a text without durations, which differ in each run."""
-    return re.sub(r"\b\d+(\.\d+)? (s|ms)\b", "N s", text)
+    return re.sub(r"\b\d+(\.\d+)? ?(s|ms)\b", "N s", text)
 
 
 @contextmanager
@@ -172,7 +179,8 @@ def walk_through(page: str, base: Path) -> Iterator[tuple[str, str]]:
     place = base / "shop"
     place.mkdir()
     shown_as = {str(free_port()): "8000", str(place): "/home/ann/shop"}
-    with terminal(place, make_laptop(base), shown_as) as screen:
+    environment = make_laptop(base) | {"PYTEST_ADDOPTS": _UNUSED_PLUGINS}
+    with terminal(place, environment, shown_as) as screen:
         for block in blocks_of(page):
             if block.language == "console":
                 yield block.text, screen.replay(block.text)

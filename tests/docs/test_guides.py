@@ -225,6 +225,23 @@ def anchors_of(text: str) -> set[str]:
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_the_symptoms_are_messages_of_the_package() -> None:
+    """A quoted sentence in a table of symptoms is one of a report, or of the detection."""
+    known = [path.read_text("utf-8") for path in (ROOT / "tests" / "golden").glob("*.txt")]
+    known += [path.read_text("utf-8") for path in (ROOT / "hive_boot").rglob("*.py")]
+    known.append(read_page("docs/platforms.md"))
+    symptoms = re.findall(r"^\| ([^|]*) \|", "".join(TEXT.values()), re.MULTILINE)
+    quoted = [text for symptom in symptoms if "exit 78" in symptom for text in _quoted(symptom)]
+    assert len(quoted) > 2
+    for text in quoted:
+        assert " " not in text or any(text in each for each in known), text
+
+
+def _quoted(text: str) -> list[str]:
+    """Return the code spans of a text, without the profile before a reason."""
+    return [re.sub(r"production \((.*)\)", r"\1", each) for each in re.findall(r"`(.*?)`", text)]
+
+
 def test_every_guide_is_listed() -> None:
     """The index has every page once."""
     listed = re.findall(r"\]\(([\w-]+\.md)\)", TEXT["index.md"])

@@ -16,7 +16,7 @@ from tests.support import ROOT, child_environment
 
 PAGE = read_page("docs/tutorial.md")
 
-INSTALL, *SHELL = [block.text for block in blocks_of(PAGE) if block.language == "sh"]
+INSTALL, WHEEL, *SHELL = [block.text for block in blocks_of(PAGE) if block.language == "sh"]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,11 @@ def test_the_rendered_files_are_valid(walked: tuple[Path, list[tuple[str, str]]]
     assert len(files) == 5
     done = call("kubernetes-validate", "--strict", *files, cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
+    (create,) = re.findall(r"^kubectl (create .*)$", "".join(SHELL), re.MULTILINE)
+    done = call("kubectl", *create.split(), "--dry-run=client", "--output=yaml", cwd=place)
+    assert "\n  payment_key: " in done.stdout, done.stderr
+    done = call("kubectl", "kustomize", "deploy/k8s", cwd=place)
+    assert done.returncode == 0, done.stderr
     deployment = (place / "deploy/k8s/deployment.yaml").read_text("utf-8")
     compose = (place / "docker-compose.yml").read_text("utf-8")
     assert "\n  shop:\n" in compose
@@ -61,7 +66,7 @@ def test_the_installation_works(tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     site = next(path for path in sys.path if path.endswith("site-packages"))
     done = subprocess.run(
-        ["bash", "-euc", f"{INSTALL}\nhive-boot --help"],  # noqa: S607  (the bash of the PATH)
+        ["bash", "-euc", f"{INSTALL}\nhive-boot --help\n{WHEEL}"],  # noqa: S607  (the bash of the PATH)
         cwd=tmp_path / "shop",
         env=child_environment(
             PYTHONPATH=site,
@@ -78,6 +83,8 @@ def test_the_installation_works(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "usage: hive-boot" in done.stdout
+    (wheel,) = (tmp_path / "shop" / "vendor").iterdir()
+    assert wheel.suffix == ".whl"
     (extras,) = re.findall(r"hive_boot\[([\w,]+)\]", INSTALL)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert set(extras.split(",")) <= set(project["optional-dependencies"])
@@ -91,4 +98,4 @@ def test_every_block_is_tried() -> None:
     commands = "".join(SHELL).splitlines()
     assert commands
     for command in commands:
-        assert re.match(r"docker compose |kubectl |pip wheel |echo fake-\S+ \| hive-boot ", command)
+        assert re.match(r"docker compose |kubectl |echo fake-\S+ \| hive-boot ", command)

@@ -14,10 +14,10 @@ from typing import NamedTuple
 from tests.docs.reading import make_laptop
 from tests.fixtures.ports import free_port
 
-_SECONDS = 120
+_SECONDS = 240
 """Timeout of a page, after which its shell and the jobs of the shell are killed."""
 
-OBSERVATION = 20.0
+OBSERVATION = 40.0
 """Seconds until a state must be the one that the page shows."""
 
 _OBSERVES = re.compile(r"(curl|grep|tail|hive-boot probe|ls)\b")

@@ -15,7 +15,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import access, command, imports, load, redaction, requests, rotation, spawn
+from benchmarks import (
+    access,
+    command,
+    imports,
+    load,
+    redaction,
+    requests,
+    rotation,
+    spawn,
+)
 from benchmarks.accepted import PAGE, accepted_maxima
 from benchmarks.comparison import prepare, put_between_markers, versions_of
 from benchmarks.environment import temporary_directory

@@ -89,9 +89,9 @@ def use_few_rounds() -> None:
     _smoke = True
 
 
-def limited(rounds: int) -> int:
-    """Return the number of rounds, or the limit of `use_few_rounds` if it is lower."""
-    return min(rounds, _SMOKE_ROUNDS) if _smoke else rounds
+def limited(rounds: int, fewest: int = _SMOKE_ROUNDS) -> int:
+    """Return the number of rounds, or ``fewest`` after `use_few_rounds`. Default 2."""
+    return min(rounds, fewest) if _smoke else rounds
 
 
 def alternate(measures: Mapping[str, Measure], rounds: int) -> Figures:

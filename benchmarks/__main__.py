@@ -20,6 +20,7 @@ from benchmarks import (
     command,
     imports,
     load,
+    memory,
     rebuild,
     redaction,
     requests,
@@ -48,6 +49,7 @@ SUBJECTS: dict[str, Callable[[Path], Table]] = {
     "idle": rotation.measure_idle,
     "command": command.measure,
     "request": requests.measure,
+    "memory": memory.measure,
 }
 
 MACHINE = "machine"

@@ -46,7 +46,7 @@ class Figures:
     """The times of one comparison.
 
     Attributes:
-        seconds: for each alternative, the time of each round.
+        seconds: for each alternative, the time of each round; bytes in a table of memory.
     """
 
     seconds: Mapping[str, Sequence[float]]

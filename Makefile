@@ -3,7 +3,7 @@
 
 # The interpreter that makes .venv: `make install PYTHON=python3.13`.
 PYTHON ?= python3
-# What is handed on to the tool behind `run`, `demo`, `test`, `bench` and `soak`.
+# What is handed on to the tool behind `run`, `demo`, `test`, `bench`, `bench-docs` and `soak`.
 ARGS ?=
 # How long `soak` lasts.
 MINUTES ?= 1
@@ -96,8 +96,8 @@ bench: $(installed) ## measure, beside the floors and the other libraries; or so
 	$(python) -m benchmarks $(ARGS)
 
 # Apart from `bench`, which anyone may run without a change in the repository.
-bench-docs: $(installed) ## measure everything and replace the tables and charts of docs/benchmarks.md
-	$(python) -m benchmarks --write docs/benchmarks.md
+bench-docs: $(installed) ## measure everything, or ARGS="memory", and replace its tables in docs/benchmarks.md
+	$(python) -m benchmarks $(ARGS) --write docs/benchmarks.md
 
 bench-smoke: $(installed) ## show in a minute that the benchmarks run; bounds do not count
 	$(python) -m benchmarks --smoke $(ARGS)

@@ -279,7 +279,10 @@ class ExitWatchdog:
         self._deadlines.put(deadline)
 
     def prepare(self) -> None:
-        """Import what the exit needs: at the deadline it may be impossible to open a file."""
+        """Import what the exit needs: at the deadline it may be impossible to open a file.
+
+        Its thread waits a moment: main begins, or ends at once.
+        """
         if self._threads:
             self._deadlines.put(math.inf)
         else:
@@ -314,20 +317,24 @@ class ExitWatchdog:
             threading.Event().wait()
 
     def _wait(self) -> None:
-        deadline = math.inf
-        with suppress(Empty):
-            while True:
-                left = min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
-                message = self._deadlines.get(timeout=left)
+        deadline = imports_at = math.inf
+        while (now := time.monotonic()) < deadline:
+            if now >= imports_at:
+                imports_at = math.inf
+                # If it fails, the deadline stays: the second thread ends the process.
+                with suppress(Exception):
+                    _import_late()
+                continue
+            with suppress(Empty):
+                left = min(deadline, imports_at) - now
+                message = self._deadlines.get(timeout=min(left, threading.TIMEOUT_MAX))
                 if message is None:
                     self._decided.set()
                     return
                 if message < math.inf:
                     deadline = message
                 else:
-                    # If it fails, the deadline stays: the second thread ends the process.
-                    with suppress(Exception):
-                        _import_late()
+                    imports_at = time.monotonic() + self._timings.late_import_delay
         self._must_exit = not self._only_at_exit or is_exiting()
         self._decided.set()
         if self._must_exit:

@@ -16,7 +16,6 @@ from hive_boot._records import Record
 from hive_boot.exceptions import (
     InvalidSecretsError,
     Problem,
-    ProblemKind,
     ProblemsError,
     UnavailableError,
 )
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
         Sequence,
     )
 
+    from hive_boot.exceptions import ProblemKind
     from hive_boot.runtime.checks import CheckCall
     from hive_boot.runtime.components import CheckSpec
     from hive_boot.runtime.declarations import AppDeclaration

@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 
     from hive_boot.lifecycle.services import RestartPolicy
     from hive_boot.runtime.components import CheckMoment, ResourceDecorator
-    from hive_boot.runtime.load_pipeline import DryRunResult
-    from hive_boot.runtime.loaded import LoadedApplication
+    from hive_boot.runtime.loaded import DryRunResult, LoadedApplication
     from hive_boot.runtime.run import Listener, Run
     from hive_boot.runtime.status import Status
     from hive_boot.secrets.platform import Mode, StrPath, StrPaths
@@ -901,7 +900,7 @@ class Bootstrap(Generic[S, C]):
         Args:
             ask: whether the sources of ``sources=`` are asked. Default True.
         """
-        from hive_boot.runtime.load_pipeline import dry_run  # noqa: PLC0415  (rarely called)
+        from hive_boot.runtime.loaded import dry_run  # noqa: PLC0415  (rarely called)
 
         may_ask = None if Bootstrap._failed_load is self else ask
         return dry_run(self._declaration, self._injectables(), self, ask=may_ask)

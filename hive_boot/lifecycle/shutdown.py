@@ -263,16 +263,12 @@ class ExitWatchdog:
         self._only_at_exit = False
 
     def start(self) -> None:
-        """Start the two threads; called once.
+        """Start the threads; called once.
 
         Raises:
             RuntimeError: no thread can be started.
         """
-        # While Python joins threads at its exit, no thread can be started (since Python 3.12).
-        # The first thread then writes the message itself. If it hangs in that, the second thread,
-        # which was started in time, ends the process.
-        for work, name in ((self._wait, "deadline"), (self._hard_exit, "last deadline")):
-            self._threads.append(start_daemon_thread(work, f"hive_boot: {name}"))
+        self._threads.append(start_daemon_thread(self._wait, "hive_boot: deadline"))
 
     def set_deadline(self, deadline: float) -> None:
         """Set the deadline on the monotonic clock; may be called in a signal handler."""
@@ -317,6 +313,12 @@ class ExitWatchdog:
             threading.Event().wait()
 
     def _wait(self) -> None:
+        # While Python joins threads at its exit, no thread can be started (since Python 3.12).
+        # This thread then writes the message itself. If it hangs in that, a second thread, which
+        # was started in time, ends the process.
+        with suppress(RuntimeError):
+            second = start_daemon_thread(self._hard_exit, "hive_boot: last deadline")
+            self._threads.append(second)
         deadline = imports_at = math.inf
         while (now := time.monotonic()) < deadline:
             if now >= imports_at:

@@ -67,7 +67,7 @@ def encoded_variants(value: str | bytes, shortest: int = 1, *, has_parts: bool =
     for text in {each.strip() for each in _texts(value)} if has_parts else ():
         if _STRUCTURE.isdisjoint(text) and "%20" not in text and text.split(maxsplit=1) == [text]:
             continue
-        from hive_boot.redaction.embedded import (  # noqa: PLC0415  (few values have parts)
+        from hive_boot.redaction.embedded import (  # noqa: PLC0415  (few values have any)
             distinctive_lines,
             embedded_secrets,
         )

@@ -18,7 +18,7 @@ from hive_boot.runtime.declarations import (
 )
 from hive_boot.runtime.injection import Injectables
 from hive_boot.secrets import global_access
-from hive_boot.secrets.platform import Mode, SourceOptions, StrPath, StrPaths
+from hive_boot.secrets.platform import SourceOptions
 from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from hive_boot.lifecycle.services import RestartPolicy
     from hive_boot.runtime.components import CheckMoment, ResourceDecorator, Started
-    from hive_boot.runtime.load_pipeline import DryRunResult
-    from hive_boot.runtime.loaded import LoadedApplication
+    from hive_boot.runtime.loaded import DryRunResult, LoadedApplication
     from hive_boot.runtime.run import Listener, Run
     from hive_boot.runtime.status import Status
+    from hive_boot.secrets.platform import Mode, StrPath, StrPaths
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.store import Store
     from hive_boot.secrets.value import Change, Secret, SecretBytes
@@ -43,32 +43,32 @@ if TYPE_CHECKING:
     RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...]
     After: TypeAlias = "ResourceHandle[Any] | str | Sequence[ResourceHandle[Any] | str]"
 
-T = TypeVar("T")
+    T = TypeVar("T")
+    MainFunction = TypeVar("MainFunction", bound="Callable[..., Coroutine[Any, Any, int | None]]")
+    TaskFunction = TypeVar("TaskFunction", bound="Callable[..., Coroutine[Any, Any, object]]")
+    CheckFunction = TypeVar(
+        "CheckFunction", bound="Callable[..., Coroutine[Any, Any, bool | None]]"
+    )
+    HookFunction = TypeVar(
+        "HookFunction", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
+    )
+
+    class StopEvent(Protocol):
+        """Event that is set once, when a stop is requested."""
+
+        def is_set(self) -> bool:
+            """Return whether a stop was requested."""
+
+        async def wait(self) -> None:
+            """Wait until a stop is requested."""
+
+
 S = TypeVar("S", bound=SecretSet)
-
-
-class StopEvent(Protocol):
-    """Event that is set once, when a stop is requested."""
-
-    def is_set(self) -> bool:
-        """Return whether a stop was requested."""
-
-    async def wait(self) -> None:
-        """Wait until a stop is requested."""
-
 
 if TYPE_CHECKING:
     C = TypeVarWithDefault("C", default=None)
 else:
     C = TypeVar("C")
-
-
-MainFunction = TypeVar("MainFunction", bound="Callable[..., Coroutine[Any, Any, int | None]]")
-TaskFunction = TypeVar("TaskFunction", bound="Callable[..., Coroutine[Any, Any, object]]")
-CheckFunction = TypeVar("CheckFunction", bound="Callable[..., Coroutine[Any, Any, bool | None]]")
-HookFunction = TypeVar(
-    "HookFunction", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
-)
 
 
 class Bootstrap(Generic[S, C]):
@@ -879,7 +879,7 @@ class Bootstrap(Generic[S, C]):
         Args:
             ask: whether the sources of ``sources=`` are asked. Default True.
         """
-        from hive_boot.runtime.load_pipeline import dry_run  # rarely called
+        from hive_boot.runtime.loaded import dry_run  # rarely called
 
         may_ask = None if Bootstrap._failed_load is self else ask
         return dry_run(self._declaration, self._injectables(), self, ask=may_ask)

@@ -202,7 +202,6 @@ class Run(Generic[S, C]):
         if self._declaration.watch or self.pipeline.sources_due < math.inf:
             # While main waits: a main that ends at once needs none of its modules.
             self._later.start()
-        # Its thread imports while main begins.
         self.shutdown.prepare()
 
     async def _begin_starting(self, load_result: LoadResult) -> None:

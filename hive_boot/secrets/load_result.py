@@ -29,23 +29,23 @@ if TYPE_CHECKING:
         "trailing-newline",
     ]
 
-WarningKind = Literal[
-    "short-value",
-    "environment-copy",
-    "overridden",
-    "placeholder",
-    "reference",
-    "example-value",
-    "dotenv-setting",
-    "dotenv-line",
-    "dotenv-repeated",
-    "dotenv-unread",
-    "development-default",
-    "empty",
-    "not-asked",
-    "alias",
-    "alias-differs",
-]
+    WarningKind = Literal[
+        "short-value",
+        "environment-copy",
+        "overridden",
+        "placeholder",
+        "reference",
+        "example-value",
+        "dotenv-setting",
+        "dotenv-line",
+        "dotenv-repeated",
+        "dotenv-unread",
+        "development-default",
+        "empty",
+        "not-asked",
+        "alias",
+        "alias-differs",
+    ]
 
 Origin = tuple[str, str]
 """Source of a value, as in :class:`SourceHit`, and its location."""

@@ -79,8 +79,8 @@ def measure(base: Path) -> Table:
             "values (detect, load). start: the same, and the store's accept. linear: the time per",
             "file of 10,000 files, compared with 1,000. missing: the time per missing secret of",
             "1,000 that are missing beside 1,000 other files, compared with 100 beside 100.",
-            "a JSON document: a list of URLs with passwords; floor: os.open, os.read, os.close of",
-            "the file; start: the same as above, and every password in it is hidden.",
+            "a JSON document: a list of 9,289 URLs with passwords; floor: os.open, os.read and",
+            "os.close of the file; hidden: the start, after which every password is hidden.",
         ),
     )
     layouts = {
@@ -217,11 +217,13 @@ def _measure_document(table: Table, layout: _Layout) -> None:
     figures = alternate(
         {
             "floor": timed(lambda: _read_document(path)),
-            "start": timed(lambda: _start_hidden(declared, layout).close()),
+            "start": timed(lambda: _start(declared, layout)),
+            "hidden": timed(lambda: _start_hidden(declared, layout).close()),
         },
         _DOCUMENT_ROUNDS,
     )
     table.add(f"{layout.name}: start", figures, "start", "floor", DOCUMENT)
+    table.add(f"{layout.name}: hidden", figures, "hidden", "floor", DOCUMENT)
 
 
 def _start_hidden(declared: type[SecretSet], layout: _Layout) -> Redaction:

@@ -45,7 +45,7 @@ DOCUMENT = 50.0
 
 _ROUNDS = {8: 400, 100: 200, 1000: 100}
 _LINEAR_ROUNDS = 20
-_MISSING_ROUNDS = 8
+_MISSING_ROUNDS = 5
 _DOCUMENT_ROUNDS = 30
 _DOCUMENT_SIZE = 1_000_000
 _PEER_ROUNDS = {8: 20, 100: 10, 1000: 3}
@@ -97,6 +97,7 @@ def measure(base: Path) -> Table:
         for layout in layouts[count]:
             _measure_layout(table, layout, names)
     for many, *few in zip(whole, *tenth, strict=True):
+        _check_values(_declare(_secrets(10_000)), many, _secrets(10_000))
         figures = _linear(few, many, 1000, _LINEAR_ROUNDS)
         table.add(f"{many.name}, linear", figures, "many", "few", LINEAR)
     _check_missing(beside_many)

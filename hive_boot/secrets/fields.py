@@ -236,6 +236,11 @@ class FieldIndex:
             [field.name for field in named if not field.redact_parts]
         )
 
+    @property
+    def file_names(self) -> list[str]:
+        """The names of all files that may contain a secret, or several."""
+        return [*self.by_file, *self.members]
+
 
 def _renamed(field: Field, suffix: str, name: str) -> Field:
     """Return an optional field with the constraints of ``field``, for another of its names."""

@@ -372,19 +372,20 @@ class _Detection(Record):
 
     def _mode_by_usual_directory(self) -> tuple[Mode, str]:
         directory = self.host.path("/run/secrets")
-        names = [*self.declared.by_file, *self.declared.members]
         first = next(iter(self.declared.fields.values()), Field())
         try:
             with os.scandir(directory) as entries:
                 # A declared file is found sooner than many files are listed.
                 has_files = _has_file((directory,), first.candidates) or any(
-                    entry.name not in PLATFORM_ENTRIES or _has_file((directory, entry.path), names)
+                    entry.name not in PLATFORM_ENTRIES
+                    or _has_file((directory, entry.path), self.declared.file_names)
                     for entry in entries
                 )
         except FileNotFoundError:
             return "development", "no /run/secrets"
         except PermissionError:
             # Such as that of sops-nix: https://github.com/Mic92/sops-nix
+            names = self.declared.file_names
             if not any(_is_there(os.path.join(directory, name)) for name in names):
                 return "development", "/run/secrets cannot be listed, and has no declared secret"
             return "docker", "/run/secrets cannot be listed, and may contain a declared secret"

@@ -47,12 +47,9 @@ if TYPE_CHECKING:
     from hive_boot.runtime.components import CheckSpec
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.runtime.injection import Rebuild
-    from hive_boot.secrets.fields import Field, FieldIndex
+    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource
-
-    IsBeingWritten = Callable[[Iterable[str]], bool]
-    StartWatching = Callable[[FieldIndex, SourceContext], IsBeingWritten]
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {
@@ -85,12 +82,14 @@ class LoadPipeline:
     Attributes:
         source_context: mode, profile and locations; None before they are detected.
         custom: the sources of the application.
+        is_being_written: returns whether a program has one of some files open, and may write more;
+            None without a watcher.
     """
 
     source_context: SourceContext | None = None
     custom: Sequence[CustomSource] = ()
+    is_being_written: Callable[[Iterable[str]], bool] | None = None
     _fifo_reader: FifoReader | None = None  # one for all loads of a start
-    _is_being_written: IsBeingWritten | None = None  # asks the watcher
 
     def __init__(
         self,
@@ -112,7 +111,7 @@ class LoadPipeline:
         self._checking: set[tuple[str, Value]] = set()
         self._waiting_stopped = threading.Event()
         if declaration.sources:
-            from hive_boot.secrets.sources.external import CustomSource  # noqa: PLC0415  (many have none)
+            from hive_boot.secrets.sources.external import CustomSource  # many have none
 
             self.custom = [CustomSource(each, declaration.timings) for each in declaration.sources]
 
@@ -120,14 +119,14 @@ class LoadPipeline:
         self,
         injection_context: Callable[..., InjectionContext],
         *,
-        start_watching: StartWatching | None,
+        start_watching: Callable[[], object] | None,
         before_application_checks: Callable[[LoadResult], Awaitable[None]],
     ) -> tuple[LoadResult, float]:
         """Load and check the first set of a run.
 
         Args:
             injection_context: returns the arguments for checks of the application.
-            start_watching: starts the watcher before the first read; None without a watcher.
+            start_watching: starts the watcher before the first read; None to start it later.
             before_application_checks: awaited before the checks of the application.
 
         Returns:
@@ -137,7 +136,7 @@ class LoadPipeline:
             InvalidSecretsError: there are problems; all of them are in the report.
             UnavailableError: only that something outside could not be reached.
         """
-        from hive_boot.lifecycle.tasks import run_in_daemon_thread  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle.tasks import run_in_daemon_thread  # it needs a loop
 
         result = await run_in_daemon_thread(partial(self.load, start_watching), "hive_boot load")
         began = time.monotonic()
@@ -156,15 +155,12 @@ class LoadPipeline:
         return result, deadline
 
     def load(
-        self,
-        start_watching: StartWatching | None = None,
-        *,
-        read_fifos: bool = True,
+        self, start_watching: Callable[[], object] | None = None, *, read_fifos: bool = True
     ) -> LoadResult:
         """Detect the platform, read and validate everything, and hide the values. It blocks.
 
         Args:
-            start_watching: starts the watcher before the first read; None without a watcher.
+            start_watching: starts the watcher before the first read; None to start it later.
             read_fifos: whether to read FIFOs, which takes their content away. Default True.
 
         Raises:
@@ -172,10 +168,9 @@ class LoadPipeline:
         """
         if read_fifos and self._fifo_reader is None:
             self._fifo_reader = FifoReader(self._declaration.timings.fifo_timeout)
-        source_context = self.detect_platform()
+        self.detect_platform()
         if start_watching is not None:
-            declared = self._declaration.field_index
-            self._is_being_written = start_watching(declared, source_context)
+            start_watching()
         return self.hide_values(self._read_with_wait())
 
     def load_once(
@@ -231,7 +226,7 @@ class LoadPipeline:
         is_reload = changed_fields is not None
 
         async def run(calls: Sequence[CheckCall]) -> list[Problem]:
-            from hive_boot.runtime.checks import run_checks  # noqa: PLC0415  (many have none)
+            from hive_boot.runtime.checks import run_checks  # many have none
 
             return await run_checks(
                 calls,
@@ -242,7 +237,7 @@ class LoadPipeline:
             )
 
         if fields := _fields_to_check(result, changed_fields):
-            from hive_boot.runtime.checks import field_check  # noqa: PLC0415  (many have none)
+            from hive_boot.runtime.checks import field_check  # many have none
 
             checks = [field_check(*each, self._checking) for each in fields]
             result = result.with_check_problems(await run(checks))
@@ -251,7 +246,7 @@ class LoadPipeline:
         result = result.with_problems(self._build_config(result, is_reload=is_reload))
         candidate = make_set(self._declared, result.values)
         if hasattr(self._declared, "check") and not result.problems:
-            from hive_boot.runtime.checks import CheckCall  # noqa: PLC0415  (many have none)
+            from hive_boot.runtime.checks import CheckCall  # many have none
 
             call = CheckCall(self._declaration.name, candidate.check, [*result.values.values()])
             result = result.with_problems(await run([call]))
@@ -304,7 +299,7 @@ class LoadPipeline:
             overrides=self._declaration.overrides,
             is_reread=during_run,
             quiet_contents=self._quiet_contents,
-            is_being_written=self._is_being_written,
+            is_being_written=self.is_being_written,
             custom=self.custom,
             fifo_reader=fifo_reader,
         )
@@ -338,7 +333,7 @@ class LoadPipeline:
                 due[0].record_failure("no time was left to ask it")
             due[0].due = math.inf
             return True
-        from hive_boot.runtime.checks import ask_source  # noqa: PLC0415  (many have no source)
+        from hive_boot.runtime.checks import ask_source  # many have no source
 
         seconds = self._declaration.startup_timeout
         if deadline == math.inf:
@@ -474,7 +469,7 @@ class LoadPipeline:
         ]
         if not checks:
             return []
-        from hive_boot.runtime.checks import CheckCall  # noqa: PLC0415  (many have none)
+        from hive_boot.runtime.checks import CheckCall  # many have none
 
         def call(work: BoundCall, check: CheckSpec) -> CheckCall:
             fields = [
@@ -572,7 +567,7 @@ def dry_run(
         # The FIFOs are left to the service: this process would take their content away from it.
         result = pipeline.load(read_fifos=False)
         if pipeline.needs_event_loop(result):
-            import anyio  # noqa: PLC0415  (only for what has to be awaited)
+            import anyio  # only for what has to be awaited
 
             result = anyio.run(check, result)
         else:
@@ -592,5 +587,4 @@ def _run_without_loop(coroutine: Coroutine[Any, Any, LoadResult]) -> LoadResult:
         result: LoadResult = done.value
         return result
     coroutine.close()
-    message = "a step of the load pipeline awaited something without a check"
-    raise RuntimeError(message)
+    raise RuntimeError("a step of the load pipeline awaited something without a check")

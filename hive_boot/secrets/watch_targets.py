@@ -287,10 +287,7 @@ class WatchTargets:
             return {}
 
     def _wanted_paths(
-        self,
-        directories: Collection[str],
-        files: Collection[str],
-        pinned: Collection[MountedFile],
+        self, directories: Collection[str], files: Collection[str], pinned: Collection[MountedFile]
     ) -> list[tuple[str, frozenset[str] | None]]:
         """Return the paths to watch, each with the names of interest; paths may be repeated."""
         wanted: list[tuple[str, frozenset[str] | None]] = []

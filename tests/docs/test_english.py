@@ -34,11 +34,11 @@ ever; ``nobody`` in code is not checked, and it is no longer a finding here.
 """
 
 LIMIT = 1
-"""Give it a docstring."""
+"""Return it a docstring."""
 
 
 class Example:
-    """Give an example."""
+    """Return an example."""
 
     def run(self, name: str) -> None:
         """Giver is another word; Give is banned only as the first word."""

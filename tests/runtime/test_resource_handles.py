@@ -25,7 +25,7 @@ class AgentPool:
 
 @pytest.fixture
 def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs, Settings]:
-    """Give an application without parts."""
+    """Return an application without parts."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
     return application()
 
@@ -117,7 +117,7 @@ async def test_a_handle_has_the_function_for_tests(boot: Bootstrap[Needs, Settin
     """A part is tried without an application, by calling what was decorated."""
 
     async def agents(secrets: Needs) -> AsyncIterator[AgentPool]:
-        """Give the pool of the agents."""
+        """Return the pool of the agents."""
         yield AgentPool(secrets.jwt_secret.reveal())
 
     handle = boot.resource(agents)

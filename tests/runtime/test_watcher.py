@@ -84,11 +84,11 @@ def look_at(
     environ: Mapping[str, str] | None = None,
     **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
 ) -> Callable[[], WatchSnapshot]:
-    """Give what looks at the secrets in ``directory``, or where else it is said."""
+    """Return what looks at the secrets in ``directory``, or where else it is said."""
     if not source_options:
         source_options = {"mode": "kubernetes", "secrets_dirs": str(directory)}
     source_context = situate(directory.parent, environ, **source_options)
-    return WatchTargets(Keys._field_index, source_context).snapshot  # noqa: SLF001  (as a start does)
+    return WatchTargets(Keys._field_index, source_context).snapshot
 
 
 class Reader:
@@ -178,7 +178,7 @@ def told(
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """Give a directory in a file system like that of a Secret volume, where there is one."""
+    """Return a directory in a file system like that of a Secret volume, where there is one."""
     with in_memory(tmp_path) as place:
         (place / "cwd").mkdir()
         yield place
@@ -186,13 +186,13 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(params=["memory", "disk"])
 def place(request: pytest.FixtureRequest, memory: Path, tmp_path: Path) -> Path:
-    """Give a directory in memory, where inodes are always new, and one on disk."""
+    """Return a directory in memory, where inodes are always new, and one on disk."""
     return memory if request.param == "memory" else tmp_path
 
 
 @pytest.fixture
 def volume(memory: Path) -> MountedVolume:
-    """Give a volume in memory that has the one key."""
+    """Return a volume in memory that has the one key."""
     volume = MountedVolume(memory / "volume")
     volume.publish({"api_key": "fake-0"})
     return volume
@@ -218,7 +218,7 @@ class Log:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Log:
-    """Give the log of watching."""
+    """Return the log of watching."""
     return Log(caplog)
 
 
@@ -256,7 +256,7 @@ def test_each_way_to_write_a_plain_file_is_told(memory: Path) -> None:
 
 
 def is_told_more_often(reader: Reader, ticks: int) -> bool:
-    """Tell whether an application was told again."""
+    """Return whether an application was told again."""
     return reader.ticks > ticks
 
 
@@ -310,12 +310,12 @@ def test_a_directory_renamed_away_and_replaced_is_told_of(place: Path) -> None:
 
 
 def a_link(memory: Path) -> tuple[Path, Path]:
-    """Give a root that is a link, and the link to switch."""
+    """Return a root that is a link, and the link to switch."""
     return memory / "root", memory / "root"
 
 
 def a_chain(memory: Path) -> tuple[Path, Path]:
-    """Give a root that is a link to a link, and the second one."""
+    """Return a root that is a link to a link, and the second one."""
     (memory / "one").mkdir()
     (memory / "one/root").symlink_to("../two/root")
     (memory / "two").mkdir()
@@ -323,7 +323,7 @@ def a_chain(memory: Path) -> tuple[Path, Path]:
 
 
 def in_the_middle(memory: Path) -> tuple[Path, Path]:
-    """Give a root whose way leads over a link, and the link."""
+    """Return a root whose way leads over a link, and the link."""
     return memory / "current/below", memory / "current"
 
 
@@ -361,7 +361,7 @@ def test_a_file_below_a_plain_directory_is_told_of(memory: Path, *, is_there: bo
     if is_there:
         directory.replace(name, "fake-0")
     source_context = situate(memory, mode="kubernetes", secrets_dirs=str(directory.path))
-    look = WatchTargets(Below._field_index, source_context).snapshot  # noqa: SLF001  (as a start does)
+    look = WatchTargets(Below._field_index, source_context).snapshot
     with told(directory.path / name, look, timings=EVENTS_ONLY) as reader:
         for number in range(3):
             directory.replace(name, f"fake-new-{number}")
@@ -545,7 +545,7 @@ class Looks:
         return self._look()
 
     def are_more_than(self, count: int) -> bool:
-        """Tell whether there were more."""
+        """Return whether there were more."""
         return self.count > count
 
 
@@ -580,7 +580,7 @@ class DeafEvents(WatchfilesEvents):
     """Events of which those that count are lost, as in a queue that is full."""
 
     def take(self) -> Changes:
-        """Give the paths of others."""
+        """Return the paths of others."""
         changes = super().take()
         paths = {path: kind for path, kind in changes.paths.items() if "api_key" not in path}
         return Changes(paths)

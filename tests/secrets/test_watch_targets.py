@@ -35,18 +35,18 @@ def vantage(
     environ: Mapping[str, str] | None = None,
     **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
 ) -> WatchTargets:
-    """Give the vantage of a machine whose file system begins at ``root``."""
-    field_index = Keys._field_index  # noqa: SLF001  (as a start does)
+    """Return the vantage of a machine whose file system begins at ``root``."""
+    field_index = Keys._field_index
     return WatchTargets(field_index, situate(root, environ, **source_options))
 
 
 def over(directory: Path) -> WatchTargets:
-    """Give the vantage of an application whose secrets are in ``directory``."""
+    """Return the vantage of an application whose secrets are in ``directory``."""
     return vantage(directory.parent, mode="kubernetes", secrets_dirs=str(directory))
 
 
 def watched(seen: WatchTargets) -> dict[str, set[str] | None]:
-    """Give what is watched, by its real path, and the names of interest in it.
+    """Return what is watched, by its real path, and the names of interest in it.
 
     None stands for the names of the declared secrets, and whatever has two dots.
     """
@@ -65,7 +65,7 @@ def watched(seen: WatchTargets) -> dict[str, set[str] | None]:
 
 @pytest.fixture
 def volume(tmp_path: Path) -> MountedVolume:
-    """Give a volume that has the one key."""
+    """Return a volume that has the one key."""
     volume = MountedVolume(tmp_path / "mnt/volume")
     volume.publish({"api_key": "fake-key"})
     return volume

@@ -80,7 +80,7 @@ def measure(base: Path) -> Table:
             "file of 10,000 files, compared with 1,000. missing: the time per missing secret of",
             "1,000 that are missing beside 1,000 other files, compared with 100 beside 100.",
             "a JSON document: a list of URLs with passwords; floor: os.open, os.read, os.close of",
-            "the file; start: the same as above, and every password in it is hidden.",
+            "the file; start: also load and accept, with every password in it hidden.",
         ),
     )
     layouts = {

@@ -34,11 +34,11 @@ ever; ``nobody`` in code is not checked, and it is no longer a finding here.
 """
 
 LIMIT = 1
-"""Return it a docstring."""
+"""Give it a docstring."""
 
 
 class Example:
-    """Return an example."""
+    """Give an example."""
 
     def run(self, name: str) -> None:
         """Giver is another word; Give is banned only as the first word."""

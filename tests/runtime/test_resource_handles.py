@@ -123,7 +123,7 @@ async def test_a_handle_has_the_function_for_tests(boot: Bootstrap[Needs, Settin
     handle = boot.resource(agents)
     assert handle.fn is agents
     assert handle.name == "agents"
-    assert inspect.getdoc(handle) == "Give the pool of the agents."
+    assert inspect.getdoc(handle) == "Return the pool of the agents."
     values = [pool.key async for pool in handle.fn(await fake_secrets())]
     assert values == ["fake-key-0123456789"]
 

@@ -89,11 +89,6 @@ def use_few_rounds() -> None:
     _smoke = True
 
 
-def is_limited() -> bool:
-    """Return whether measurements show only that they run."""
-    return _smoke
-
-
 def limited(rounds: int) -> int:
     """Return the number of rounds, or the limit of `use_few_rounds` if it is lower."""
     return min(rounds, _SMOKE_ROUNDS) if _smoke else rounds

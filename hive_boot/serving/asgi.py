@@ -289,7 +289,7 @@ class ReadinessMiddleware:
             rebuilt.
     """
 
-    # Whether the server adds the values to each request by itself.
+    # Whether the server adds the values to each request by itself, and none is ever rebuilt.
     _server_copies_state = False
 
     def __init__(
@@ -326,13 +326,13 @@ class ReadinessMiddleware:
             return
         if is_http and scope["http_version"] < "2":
             send = self._with_connection_close(send)
-        if (lease := self._lease()) is not None:
+        if self._server_copies_state and "state" in scope:
+            await self._app(scope, receive, send)
+        elif (lease := self._lease()) is None:
+            await self._app(self._with_state(scope, {}), receive, send)
+        else:
             with lease as rebuilt:
                 await self._app(self._with_state(scope, rebuilt()), receive, send)
-        elif self._server_copies_state and "state" in scope:
-            await self._app(scope, receive, send)
-        else:
-            await self._app(self._with_state(scope, {}), receive, send)
 
     def _with_state(self, scope: Scope, rebuilt: dict[str, Any]) -> Scope:
         """Return the scope with a shallow copy of the state, which the ASGI specification requires.
@@ -548,7 +548,7 @@ class LifespanMiddleware(ReadinessMiddleware):
         try:
             async with self._lifespan(self._app) as lifespan_state:
                 # A server that supports lifespan state copies this dictionary to each request.
-                self._server_copies_state = "state" in scope
+                self._server_copies_state = "state" in scope and self._lease() is None
                 self._lifespan_state = scope.get("state", {})
                 self._lifespan_state.update(lifespan_state)
                 async with app_lifespan(self._app, self._lifespan_state):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import asynccontextmanager
+from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -325,7 +326,7 @@ class ReadinessMiddleware:
         if self._phase() is not _READY and await self._handle_unready(scope, receive, send):
             return
         if is_http and scope["http_version"] < "2":
-            send = self._with_connection_close(send)
+            send = partial(self._send_and_close, send)
         if self._server_copies_state and "state" in scope:
             await self._app(scope, receive, send)
         elif (lease := self._lease()) is None:
@@ -364,25 +365,21 @@ class ReadinessMiddleware:
         # After a failed start the state is STOPPING too, and requests must be rejected.
         return phase in SERVING or (phase in _DRAINING_OR_STOPPING and self._status().started)
 
-    def _with_connection_close(self, send: Send) -> Send:
-        """Add ``Connection: close`` to responses that begin while the application stops.
+    def _send_and_close(self, send: Send, message: Message) -> Awaitable[None]:
+        """Add ``Connection: close`` to a response that begins while the application stops.
 
         HTTP/2 does not allow this header: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
         """
-        phase = self._phase
-
-        def send_with_close(message: Message) -> Awaitable[None]:  # a coroutine would be slower
-            if (
-                message["type"] == "http.response.start"
-                and (now := phase()) is not _READY
-                and now in _DRAINING_OR_STOPPING
-            ):
-                old = message.get("headers", ())
-                headers = [each for each in old if each[0].lower() != b"connection"]
-                message = {**message, "headers": [*headers, (b"connection", b"close")]}
-            return send(message)
-
-        return send_with_close
+        # Not a coroutine function, which would be slower.
+        if (
+            message["type"] == "http.response.start"
+            and (phase := self._phase()) is not _READY
+            and phase in _DRAINING_OR_STOPPING
+        ):
+            old = message.get("headers", ())
+            headers = [each for each in old if each[0].lower() != b"connection"]
+            message = {**message, "headers": [*headers, (b"connection", b"close")]}
+        return send(message)
 
 
 class ProxyHeadersMiddleware:

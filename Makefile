@@ -3,7 +3,7 @@
 
 # The interpreter that makes .venv: `make install PYTHON=python3.13`.
 PYTHON ?= python3
-# What is handed on to the tool behind `run`, `demo`, `test`, `bench` and `soak`.
+# What is handed on to the tool behind `run`, `demo`, `test`, `bench`, `bench-docs` and `soak`.
 ARGS ?=
 # How long `soak` lasts.
 MINUTES ?= 1
@@ -64,7 +64,7 @@ test-containers: $(installed) ## run the tests in real containers: make test-con
 	@$(python) -m tests.containers
 	$(python) -m pytest -o faulthandler_timeout=400 tests/containers $(ARGS)
 
-# Without a redis-server on PATH the queues of arq, taskiq and FastStream are skipped.
+# Without a redis-server on PATH the queues of arq, Celery, taskiq and FastStream are skipped.
 test-frameworks: $(frameworks_installed) ## run the programs of docs/frameworks.md with their libraries
 	$(frameworks)/bin/python -m pytest -n $(workers) tests/frameworks $(ARGS)
 
@@ -73,7 +73,7 @@ test-restarts: $(installed) ## restart a service fifty times under load
 	$(python) -m pytest -o faulthandler_timeout=400 tests/restarts $(ARGS)
 
 # On the same servers, and with an SMTP server and an HTTPS server of the tests.
-test-recipes: $(installed) ## run docs/recipes.md through ten rotations each under load
+test-recipes: $(installed) ## run docs/recipes.md and the clients of docs/guides through rotations under load
 	$(python) -m pytest -n $(workers) tests/recipes $(ARGS)
 
 check: $(installed) ## check style, format, types, imports and spelling
@@ -96,8 +96,8 @@ bench: $(installed) ## measure, beside the floors and the other libraries; or so
 	$(python) -m benchmarks $(ARGS)
 
 # Apart from `bench`, which anyone may run without a change in the repository.
-bench-docs: $(installed) ## measure everything and replace the tables and charts of docs/benchmarks.md
-	$(python) -m benchmarks --write docs/benchmarks.md
+bench-docs: $(installed) ## measure everything, or ARGS="memory", and replace its tables in docs/benchmarks.md
+	$(python) -m benchmarks $(ARGS) --write docs/benchmarks.md
 
 bench-smoke: $(installed) ## show in a minute that the benchmarks run; bounds do not count
 	$(python) -m benchmarks --smoke $(ARGS)

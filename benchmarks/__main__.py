@@ -15,7 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import access, command, imports, load, redaction, requests, rotation, spawn
+from benchmarks import (
+    access,
+    command,
+    imports,
+    load,
+    memory,
+    rebuild,
+    redaction,
+    requests,
+    rotation,
+    spawn,
+)
 from benchmarks.accepted import PAGE, accepted_maxima
 from benchmarks.comparison import prepare, put_between_markers, versions_of
 from benchmarks.environment import temporary_directory
@@ -34,9 +45,11 @@ SUBJECTS: dict[str, Callable[[Path], Table]] = {
     "spawn": spawn.measure,
     "redaction": redaction.measure,
     "rotation": rotation.measure,
+    "rebuild": rebuild.measure,
     "idle": rotation.measure_idle,
     "command": command.measure,
     "request": requests.measure,
+    "memory": memory.measure,
 }
 
 MACHINE = "machine"

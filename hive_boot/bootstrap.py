@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.value import Change, Secret, SecretBytes
     from hive_boot.serving.endpoints import App
 
+    RequestLease: TypeAlias = AbstractContextManager[Callable[[], dict[str, Any]]]
     OnStop: TypeAlias = Callable[[], object] | None
     RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...]
     After: TypeAlias = "ResourceHandle[Any] | str | Sequence[ResourceHandle[Any] | str]"
@@ -527,7 +528,7 @@ class Bootstrap(Generic[S, C]):
             uds=uds,
             fd=fd,
             status=self.status,
-            phase=lambda: self._state,
+            phase=self._current_state,
             timings=self._declaration.timings,
         )
 
@@ -722,8 +723,8 @@ class Bootstrap(Generic[S, C]):
             app,
             self.lifespan,
             self.status,
-            phase=lambda: self._state,
-            lease=lambda: self._run.lease_for_request(),  # type: ignore[union-attr]
+            phase=self._current_state,
+            lease=self._lease_for_request,
         )
 
     @property
@@ -901,7 +902,14 @@ class Bootstrap(Generic[S, C]):
 
     @property
     def _state(self) -> State:
-        return State.ARMED if self._run is None else self._run.state
+        return self._current_state()
+
+    def _current_state(self) -> State:
+        # Each request asks for this, and a property of a property would take longer.
+        return State.ARMED if self._run is None else self._run.states.state
+
+    def _lease_for_request(self) -> RequestLease | None:
+        return None if self._run is None else self._run.lease_for_request()
 
     def _resource_value(self, resource: str) -> object:
         if self._run is None:

@@ -13,7 +13,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hive_boot._output import escape_controls, write_stderr
+from hive_boot._output import describe, escape_controls, write_stderr
 from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.exceptions import BootError, DeclarationError, InvalidSecretsError, ProblemsError
 from hive_boot.lifecycle.signals import acquire
@@ -286,8 +286,7 @@ def run_process(
         except BaseException as exc:  # noqa: BLE001  (this is the outermost frame)
             if owner.has_stopped:
                 # That may need a thread or a descriptor, of which there may be none.
-                reason = f"{type(exc).__name__}: {exc}"
-                _write_escaped(f"hive_boot: The event loop could not be closed: {reason}\n")
+                _write_escaped(f"hive_boot: The event loop could not be closed: {describe(exc)}\n")
                 status = owner.status()
             else:
                 status = report_failure(exc)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 
 from hive_boot._output import escape_controls, write_stderr
 
@@ -63,13 +64,6 @@ def raise_terminated(number: int, _frame: object) -> NoReturn:
     raise Terminated(number)
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """A formatter with an explicit width; without one argparse imports shutil."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_WIDTH)
-
-
 class Parser(argparse.ArgumentParser):
     """The argument parser of one command.
 
@@ -85,7 +79,8 @@ class Parser(argparse.ArgumentParser):
             prog=f"hive-boot {command}".strip(),
             description=about,
             epilog=f"example:\n{examples}",
-            formatter_class=_Formatter,
+            # Without a width argparse imports shutil.
+            formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=_WIDTH),
             allow_abbrev=False,
         )
 

@@ -94,11 +94,13 @@ class Parser(argparse.ArgumentParser):
 
     def add_app(self, *, optional: bool = False) -> None:
         """Add ``APP`` for :func:`hive_boot.cli.app_loader.load_application`, or ``--app APP``."""
-        self.add_argument(
-            *(["--app"] if optional else ["app"]),
-            metavar="APP",
-            help="Bootstrap or SecretSet, as package.module:boot or package.module:AppSecrets",
-        )
+        about = "Bootstrap or SecretSet, as package.module:boot or package.module:AppSecrets"
+        self.add_argument("--app" if optional else "app", metavar="APP", help=about)
+
+    def add_directory(self, about: str) -> None:
+        """Add ``--to DIR``, with what the directory is for."""
+        about = f"{about} (default: %(default)s)"
+        self.add_argument("--to", default="secrets", metavar="DIR", help=about)
 
     def add_json(self) -> None:
         """Add the flag ``--json``."""

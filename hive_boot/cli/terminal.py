@@ -17,7 +17,7 @@ import os
 import sys
 from functools import partial
 
-from hive_boot._output import escape_controls, write_stderr
+from hive_boot._output import escape_controls, is_terminal, write_stderr
 
 TYPE_CHECKING = False  # typing takes as long to import as the rest of a probe
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         headers: the column names.
         rows: the rows, with one cell per column.
     """
-    if is_terminal() and _draw_with_rich(headers, rows):
+    if is_terminal(sys.stdout) and _draw_with_rich(headers, rows):
         return
     widths = [
         max([len(header), *(len(row[column].text) for row in rows)])
@@ -200,17 +200,11 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def is_terminal() -> bool:
-    """Return whether stdout is a terminal."""
-    try:
-        return sys.stdout.isatty()
-    except (AttributeError, ValueError):
-        return False
-
-
 def is_colored() -> bool:
     """Return whether colours are enabled: a terminal, no ``NO_COLOR``, ``TERM`` not dumb."""
-    return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return is_terminal(sys.stdout)
 
 
 def _draw_with_rich(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> bool:

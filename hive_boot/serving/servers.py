@@ -213,9 +213,8 @@ class HttpServer:
         trusted = self._options.pop("forwarded_allow_ips", None)
         if trusted is None:
             trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
-        uses_headers = self._options.pop("proxy_headers", True)
         self.trusted_proxies: list[str] | None = None
-        if uses_headers:
+        if self._options.pop("proxy_headers", True):
             self.trusted_proxies = trusted.split(",") if isinstance(trusted, str) else [*trusted]
         is_logged = self._options.get(_ACCESS_LOG[name], True) is True
         self.access_loggers: list[str] = [f"{name}.access"] if is_logged else []

@@ -190,17 +190,9 @@ def rejections(field: Field, value: Value) -> list[str]:
 
 def without_constraints(fields: Iterable[Field]) -> FieldIndex:
     """Return the fields as optional fields that accept every value."""
+    kept = "attribute", "name", "kind", "file", "aliases", "file_variable", "candidates"
     return FieldIndex(
-        Field(
-            attribute=field.attribute,
-            name=field.name,
-            kind=field.kind,
-            file=field.file,
-            aliases=field.aliases,
-            file_variable=field.file_variable,
-            candidates=field.candidates,
-            allow_placeholder=True,
-        )
+        Field(**{name: getattr(field, name) for name in kept}, allow_placeholder=True)
         for field in fields
     )
 

@@ -14,7 +14,6 @@ import anyio
 from hive_boot._records import Record
 from hive_boot._timings import STOP_BUDGET_SHARE, Backoff, Timings
 from hive_boot.exceptions import LifecycleError, describe_component, unavailable_reason
-from hive_boot.lifecycle.forced_exit import locate_coroutine
 from hive_boot.lifecycle.tasks import (
     exclude_from_loop_end,
     is_cancellation,
@@ -289,6 +288,8 @@ class Instance:
 
     def describe(self) -> str:
         """Return a line: outcome, name, seconds, and what it waits for or where."""
+        from hive_boot.lifecycle.forced_exit import locate_coroutine  # only a hang needs it
+
         is_stopping, timeline = self._progress.is_stopping, self._progress.timeline
         step = timeline.step(max(self.step, self.stop_step))
         outcome: str = step.outcome

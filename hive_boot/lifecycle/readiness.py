@@ -11,7 +11,6 @@ import anyio
 
 from hive_boot._records import Record
 from hive_boot._timings import STOP_BUDGET_SHARE, Timings
-from hive_boot.lifecycle.forced_exit import describe_work
 from hive_boot.lifecycle.tasks import BackgroundTask, CancellableBlock, log_event, wait_until_set
 
 if TYPE_CHECKING:
@@ -139,6 +138,8 @@ class ReadinessMonitor:
 
     def describe(self) -> list[str]:
         """Return a line for each call that has not ended, with the line at which it waits."""
+        from hive_boot.lifecycle.forced_exit import describe_work  # only a hang needs it
+
         return [
             describe_work(state.label, state.block.work)
             for state in self._all

@@ -13,7 +13,6 @@ import anyio
 from hive_boot._records import Record
 from hive_boot._timings import DEFAULTS, Backoff, Timings
 from hive_boot.exceptions import LifecycleError
-from hive_boot.lifecycle.forced_exit import describe_work
 from hive_boot.lifecycle.tasks import (
     BackgroundTask,
     CancellableBlock,
@@ -232,6 +231,8 @@ class TaskSupervisor:
 
     def describe(self) -> list[str]:
         """Return a line for each service that has not ended, with the line at which it waits."""
+        from hive_boot.lifecycle.forced_exit import describe_work  # only a hang needs it
+
         return [
             describe_work(each.label, each.block and each.block.work) for each in self._running()
         ]

@@ -16,7 +16,7 @@ from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
-from hive_boot.secrets.sources.files import BOM, Value, ValueOrProblem, value_of_content
+from hive_boot.secrets.sources.files import BOM, value_of_content
 from hive_boot.secrets.validation import PLACEHOLDER_PROBLEMS, content_problem
 from hive_boot.secrets.value import Secret, SecretBytes
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from hive_boot.secrets.load_result import LoadResult
+    from hive_boot.secrets.sources.files import Value, ValueOrProblem
 
 _NO_WAITING = ReadPolicy(waits_for_writers=False, missing_timeout=0.0)
 """Read policy that waits neither for a writer nor for a file."""

@@ -156,7 +156,10 @@ class LoadPipeline:
         return result, deadline
 
     def load(
-        self, start_watching: StartWatching | None = None, *, read_fifos: bool = True
+        self,
+        start_watching: StartWatching | None = None,
+        *,
+        read_fifos: bool = True,
     ) -> LoadResult:
         """Detect the platform, read and validate everything, and hide the values. It blocks.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -16,6 +16,8 @@ from hive_boot.redaction import conceal
 from hive_boot.secrets.fields import PROFILES, FieldIndex, Profile, as_list, parse_profile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
     from hive_boot.secrets.sources.files import FifoReader
 
 

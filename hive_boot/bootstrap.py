@@ -105,6 +105,8 @@ class Bootstrap(Generic[S, C]):
         probe_port: the port on which ``/livez``, ``/readyz`` and the other endpoints are
             answered, from before the first read until the end, for workers without HTTP.
             0 selects a free port. Default: no port.
+        probe_host: the address of the probe port, such as ``127.0.0.1`` or ``::1``. Default: all
+            interfaces, as a kubelet needs it.
         wait_for_files: seconds that a start waits for files that are missing in mounted
             directories, because a sidecar has not written them yet. Default 0.
         startup_timeout: seconds for the sources of ``sources=``, all checks and resources of a
@@ -147,6 +149,7 @@ class Bootstrap(Generic[S, C]):
         unset_env: bool = False,
         sources: Sequence[Source] = (),
         probe_port: int | None = None,
+        probe_host: str | None = None,
         wait_for_files: float = 0.0,
         startup_timeout: float = 30,
         shutdown_delay: float | None = None,
@@ -165,6 +168,7 @@ class Bootstrap(Generic[S, C]):
             unset_env=unset_env,
             sources=sources,
             probe_port=probe_port,
+            probe_host=probe_host,
             shutdown_delay=shutdown_delay,
             shutdown_timeout=shutdown_timeout,
             finish_tasks=finish_tasks,
@@ -927,8 +931,13 @@ class Bootstrap(Generic[S, C]):
         if main is None:
             message = f"{self!r} has no main function. Decorate an `async def` with @boot.main."
             raise DeclarationError(message)
-        call_main = self._declaration.bind_main(main, self._injectables())
-        return lambda run: call_main(run.injection_context())
+        bound = self._declaration.bind_main(main, self._injectables())
+
+        async def call_main(run: Run[S, C]) -> object:
+            with run.states.timeline.record("main", "main"):
+                return await bound(run.injection_context())
+
+        return call_main
 
     def _listeners(self, *, is_worker: bool = False) -> Sequence[tuple[str, Listener]]:
         declaration = self._declaration
@@ -937,7 +946,8 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.serving.probe_server import serve_probes  # only with a probe port
 
         where = declaration.name, declaration.probe_port, declaration.timings
-        probes = partial(serve_probes, self.status, *where, is_worker=is_worker)
+        host = declaration.probe_host
+        probes = partial(serve_probes, self.status, *where, host=host, is_worker=is_worker)
         return [("the probe server", probes)]
 
     def _injectables(self) -> Injectables:

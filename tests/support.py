@@ -329,7 +329,7 @@ def good_values(batch: FileBatch) -> dict[str, Secret | SecretBytes]:
     return {name: value for name, value in found if isinstance(value, Secret | SecretBytes)}
 
 
-def other_hits(batch: FileBatch) -> dict[str, list[SourceHit]]:
+def other_hits(batch: FileBatch) -> dict[str, tuple[SourceHit, ...]]:
     """Return the results of the files of all other fields."""
     good = good_values(batch)
     return {name: hits for name, hits in batch.hits.items() if name not in good}

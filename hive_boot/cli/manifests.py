@@ -287,6 +287,13 @@ def _probe_problems(arguments: Namespace, declaration: AppDeclaration) -> Iterat
             f"{app} answers no probe: declare Bootstrap(probe_port=…), or use --port for the port "
             "at which it serves HTTP"
         )
+    host = declaration.probe_host
+    everywhere = {None, "0.0.0.0", "::"}  # noqa: S104  (compared, not bound)
+    if "kubernetes" in arguments.target and host not in everywhere:
+        yield (
+            f"{app} listens for probes on {host} alone, and a kubelet connects to the address of "
+            "the pod: leave out probe_host="
+        )
 
 
 def _name_problems(arguments: Namespace, declaration: AppDeclaration) -> Iterator[str]:

@@ -6,6 +6,7 @@ import logging
 import time
 from contextvars import ContextVar
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import anyio
@@ -124,6 +125,7 @@ class TaskSupervisor:
     Attributes:
         failures: the exceptions that services raised after they were cancelled.
         completed: the services that have returned and are not started again.
+        restarts: the number of times that each service was started again, by its label.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class TaskSupervisor:
         self._stopping = stopping
         self.failures: list[BaseException] = []
         self.completed: list[str] = []
+        self.restarts: dict[str, int] = {service.label: 0 for service in services}
 
     @property
     def failing(self) -> tuple[str, ...]:
@@ -263,7 +266,10 @@ class TaskSupervisor:
             timings.service_restart_delay, timings.max_service_restart_delay, jitter=True
         )
         ends: list[float] = []
-        while not self._stopping.is_set():
+        for restarts in count():
+            if self._stopping.is_set():
+                return
+            self.restarts[service.label] = restarts
             began = time.monotonic()
             failure = await self._run_once(state)
             if self._stopping.is_set():

@@ -188,6 +188,7 @@ class AppDeclaration:
         unset_env: bool,
         sources: Sequence[Source],
         probe_port: int | None,
+        probe_host: str | None,
         shutdown_delay: float | None,
         shutdown_timeout: float,
         finish_tasks: float,
@@ -211,6 +212,14 @@ class AppDeclaration:
             probe_port is None or (type(probe_port) is int and 0 <= probe_port < 1 << 16),
             "probe_port= must be a port from 1 to 65535, or 0 for any free port.",
         )
+        require(
+            probe_host is None or (isinstance(probe_host, str) and probe_host != ""),
+            "probe_host= must be an address or a host name, such as 127.0.0.1.",
+        )
+        require(
+            probe_host is None or probe_port is not None,
+            "probe_host= has no effect without probe_port=.",
+        )
         self.declared = declared
         self.field_index: FieldIndex = declared._field_index
         self.config_factory: ConfigFactory | None = None
@@ -225,6 +234,7 @@ class AppDeclaration:
         self.unset_env = unset_env
         self.sources: tuple[Source, ...] = tuple(sources)
         self.probe_port = probe_port
+        self.probe_host = probe_host
         self.shutdown_delay = shutdown_delay
         self.shutdown_timeout = shutdown_timeout
         self.finish_tasks = finish_tasks

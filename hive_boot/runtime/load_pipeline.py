@@ -47,12 +47,9 @@ if TYPE_CHECKING:
     from hive_boot.runtime.components import CheckSpec
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.runtime.injection import Rebuild
-    from hive_boot.secrets.fields import Field, FieldIndex
+    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource
-
-    IsBeingWritten = Callable[[Iterable[str]], bool]
-    StartWatching = Callable[[FieldIndex, SourceContext], IsBeingWritten]
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {
@@ -85,12 +82,14 @@ class LoadPipeline:
     Attributes:
         source_context: mode, profile and locations; None before they are detected.
         custom: the sources of the application.
+        is_being_written: returns whether a program has one of some files open, and may write more;
+            None without a watcher.
     """
 
     source_context: SourceContext | None = None
     custom: Sequence[CustomSource] = ()
+    is_being_written: Callable[[Iterable[str]], bool] | None = None
     _fifo_reader: FifoReader | None = None  # one for all loads of a start
-    _is_being_written: IsBeingWritten | None = None  # asks the watcher
 
     def __init__(
         self,
@@ -120,14 +119,14 @@ class LoadPipeline:
         self,
         injection_context: Callable[..., InjectionContext],
         *,
-        start_watching: StartWatching | None,
+        start_watching: Callable[[], object] | None,
         before_application_checks: Callable[[LoadResult], Awaitable[None]],
     ) -> tuple[LoadResult, float]:
         """Load and check the first set of a run.
 
         Args:
             injection_context: returns the arguments for checks of the application.
-            start_watching: starts the watcher before the first read; None without a watcher.
+            start_watching: starts the watcher before the first read; None to start it later.
             before_application_checks: awaited before the checks of the application.
 
         Returns:
@@ -156,15 +155,12 @@ class LoadPipeline:
         return result, deadline
 
     def load(
-        self,
-        start_watching: StartWatching | None = None,
-        *,
-        read_fifos: bool = True,
+        self, start_watching: Callable[[], object] | None = None, *, read_fifos: bool = True
     ) -> LoadResult:
         """Detect the platform, read and validate everything, and hide the values. It blocks.
 
         Args:
-            start_watching: starts the watcher before the first read; None without a watcher.
+            start_watching: starts the watcher before the first read; None to start it later.
             read_fifos: whether to read FIFOs, which takes their content away. Default True.
 
         Raises:
@@ -172,10 +168,9 @@ class LoadPipeline:
         """
         if read_fifos and self._fifo_reader is None:
             self._fifo_reader = FifoReader(self._declaration.timings.fifo_timeout)
-        source_context = self.detect_platform()
+        self.detect_platform()
         if start_watching is not None:
-            declared = self._declaration.field_index
-            self._is_being_written = start_watching(declared, source_context)
+            start_watching()
         return self.hide_values(self._read_with_wait())
 
     def load_once(
@@ -304,7 +299,7 @@ class LoadPipeline:
             overrides=self._declaration.overrides,
             is_reread=during_run,
             quiet_contents=self._quiet_contents,
-            is_being_written=self._is_being_written,
+            is_being_written=self.is_being_written,
             custom=self.custom,
             fifo_reader=fifo_reader,
         )

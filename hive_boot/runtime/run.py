@@ -21,6 +21,7 @@ from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.shutdown import ShutdownController
 from hive_boot.lifecycle.states import SERVING, State, StateMachine
 from hive_boot.lifecycle.tasks import (
+    BackgroundTask,
     CancellableBlock,
     combine,
     is_cancellation,
@@ -156,6 +157,7 @@ class Run(Generic[S, C]):
         self._pid = os.getpid()
         self._thread_id = threading.get_ident()
         self._soon = threadsafe_scheduler()
+        self._later = BackgroundTask(self._start_reloader, "hive_boot start of rotations")
         self._tasks_before: set[Any] = set()
         self._finishing: set[Any] = set()
         self._loop: Any = anyio.lowlevel.current_token().native_token
@@ -175,7 +177,8 @@ class Run(Generic[S, C]):
             await runner.start_listener(listener, name)
         self.states.transition(State.LOADING)
         start_watching = None
-        if self._declaration.watch:
+        if self._declaration.watch and self._declaration.wait_for_files:
+            # A file that appears meanwhile is read when its writer has closed it.
             start_watching = self._get_reloader().start_watching
         load_result, deadline = await self.pipeline.start(
             self.injection_context,
@@ -196,8 +199,9 @@ class Run(Generic[S, C]):
         self.states.transition(State.READY)
         self._tasks_before = open_tasks()
         log_messages.log_ready(self.states.timeline.elapsed)
-        if self.reloader is not None or self.pipeline.sources_due < math.inf:
-            self._get_reloader().start()
+        if self._declaration.watch or self.pipeline.sources_due < math.inf:
+            # While main waits: a main that ends at once needs none of its modules.
+            self._later.start()
         # Its thread imports while main begins.
         self.shutdown.prepare()
 
@@ -255,6 +259,7 @@ class Run(Generic[S, C]):
                 # A forked child, or another loop, has none of the tasks.
                 if self.reloader is not None:
                     self.reloader.abandon()
+                self._later.abandon()
                 runner.abandon()
                 return []
             cancelled = await run_shielded(partial(self._unwind, failures))
@@ -278,6 +283,7 @@ class Run(Generic[S, C]):
         failures += await runner.stop_services()
         if self._owns_process:
             await self._finish_tasks()
+        await self._later.stop()
         if self.reloader is not None:
             await self.reloader.stop()
         failures += await runner.stop_resources()
@@ -458,6 +464,10 @@ class Run(Generic[S, C]):
         reloader.start()
         reloader.request_reload(on_demand=True)
 
+    async def _start_reloader(self) -> None:
+        if self.ready and not self.forked:
+            self._get_reloader().start()
+
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
         if self.reloader is None:
@@ -483,6 +493,7 @@ class Run(Generic[S, C]):
                 on_exit=partial(self.runner.report_failure, "rotation hook"),
                 context=self._context,
                 timings=self._declaration.timings,
+                watched=self._declaration.field_index if self._declaration.watch else None,
             )
         return self.reloader
 

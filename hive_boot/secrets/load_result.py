@@ -97,7 +97,7 @@ class LoadResult(Record):
     env_files: frozenset[str]
     names: frozenset[str]
     snapshots: tuple[DirectorySnapshot, ...]
-    hits: Mapping[str, Sequence[SourceHit]]
+    hits: Mapping[str, tuple[SourceHit, ...]]
     unused_values: tuple[Value, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[LoadWarning, ...]
@@ -198,7 +198,7 @@ class LoadResultBuilder:
         self.declaration: str = declaration
         self.values: dict[str, Value] = {}
         self.used_aliases: dict[str, Field] = {}
-        self.hits: dict[str, list[SourceHit]] = {}
+        self.hits: dict[str, tuple[SourceHit, ...]] = {}
         self.env_files: set[str] = set()
         self.env_duplicates: dict[str, SourceHit] = {}
         self.names: set[str] = set()
@@ -214,17 +214,18 @@ class LoadResultBuilder:
 
     def build(self) -> LoadResult:
         """Return the frozen result."""
-        self.problems = list(_in_order(self.problems, self.field_index))
+        if self.problems:
+            self.problems = list(_in_order(self.problems, self.field_index))
         return LoadResult(**{name: _frozen(getattr(self, name)) for name in LoadResult.field_names})
 
     def add(self, attribute: str, *hits: SourceHit) -> None:
         """Add what was found for a field. Validation decides what is its value."""
-        self.hits[attribute] = [*self.hits.get(attribute, ()), *hits]
+        self.hits[attribute] = (*self.hits.get(attribute, ()), *hits)
 
     def use(self, attribute: str, hit: SourceHit) -> None:
         """Set the value of a field, which must be a valid one."""
         self.values[attribute] = hit.result  # type: ignore[assignment]
-        self.hits[attribute] = [hit]
+        self.hits[attribute] = (hit,)
 
     def discard(self, result: ValueOrProblem) -> None:
         """Keep a value that is not used, because it must be hidden too."""
@@ -235,7 +236,7 @@ class LoadResultBuilder:
         """Replace the value of a field by its problems."""
         (hit,) = self.hits[field.attribute]
         self.discard(self.values.pop(field.attribute))
-        self.hits[field.attribute] = [hit._replace(result=problem) for problem in problems]
+        self.hits[field.attribute] = tuple(hit._replace(result=each) for each in problems)
         for problem in problems:
             self.add_value_problem(field, problem, hit.origin)
 
@@ -251,10 +252,10 @@ class LoadResultBuilder:
         return not has_file and alias.attribute in self.env_duplicates
 
     def _resolve_alias(self, attribute: str, alias: Field) -> None:
-        hits = self.hits.pop(alias.attribute, [])
-        files = [hit for hit in hits if hit.result is not EMPTY]
+        hits = self.hits.pop(alias.attribute, ())
+        files = tuple(hit for hit in hits if hit.result is not EMPTY)
         copy = self.env_duplicates.pop(alias.attribute, None)
-        found = [*files, copy] if copy else files
+        found = [*files, copy] if copy else [*files]
         kind: WarningKind = "alias"
         # A file precedes a variable, even if the variable has the newer name.
         named_copy = self.env_duplicates.get(attribute)

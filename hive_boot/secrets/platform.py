@@ -13,7 +13,7 @@ from hive_boot import secrets
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, Problem
 from hive_boot.redaction import conceal
-from hive_boot.secrets.fields import PROFILES, FieldIndex, Profile, as_list, parse_profile
+from hive_boot.secrets.fields import PROFILES, Field, FieldIndex, Profile, as_list, parse_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -377,9 +377,11 @@ class _Detection(Record):
     def _mode_by_usual_directory(self) -> tuple[Mode, str]:
         directory = self.host.path("/run/secrets")
         names = [*self.declared.by_file, *self.declared.members]
+        first = next(iter(self.declared.fields.values()), Field())
         try:
             with os.scandir(directory) as entries:
-                has_files = any(
+                # A declared file is found sooner than many files are listed.
+                has_files = _has_file((directory,), first.candidates) or any(
                     entry.name not in PLATFORM_ENTRIES or _has_file((directory, entry.path), names)
                     for entry in entries
                 )

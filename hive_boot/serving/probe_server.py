@@ -55,16 +55,18 @@ async def serve_probes(
     port: int,
     timings: Timings = DEFAULTS,
     *,
+    host: str | None = None,
     is_worker: bool = False,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve all endpoints on all interfaces, until cancelled.
+    """Serve all endpoints until cancelled.
 
     Args:
         status: returns the status of the application.
         name: the name of the application.
         port: the port; 0 for any free port.
         timings: how long a connection may last.
+        host: the address to listen on. Default None: all interfaces.
         is_worker: whether the process may be one of several workers of another server. One worker
             has the port, and when it ends, another one takes the port over. Default False: a port
             that is in use is an error.
@@ -82,12 +84,13 @@ async def serve_probes(
     while True:
         try:
             multi_listener = await anyio.create_tcp_listener(
-                local_port=port, backlog=MAX_CONNECTIONS
+                local_host=host, local_port=port, backlog=MAX_CONNECTIONS
             )
             break
         except OSError as exc:
             if not is_waiting and not (is_worker and exc.errno == errno.EADDRINUSE):
-                message = f"Cannot listen on probe_port {port}: {exc.strerror or exc}."
+                where = "" if host is None else f" of {host}"
+                message = f"Cannot listen on probe_port {port}{where}: {exc.strerror or exc}."
                 # The message contains the reason: a chained traceback adds nothing.
                 raise LifecycleError(message) from None
         if not is_waiting:

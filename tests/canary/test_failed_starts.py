@@ -42,7 +42,7 @@ BACKENDS = ["asyncio", "trio"]
 
 
 def without(*names: str) -> dict[str, str]:
-    """Give all variables but these."""
+    """Return all variables but these."""
     return {name: value for name, value in INJECTED.items() if name not in names}
 
 

@@ -255,7 +255,7 @@ def handling(handler: logging.Handler) -> Iterator[logging.Logger]:
 
 
 def messages() -> list[tuple[object, ...]]:
-    """Give the arguments of log calls that hold a value."""
+    """Return the arguments of log calls that hold a value."""
     return [
         (VALUE,),
         ("it is %s", VALUE),

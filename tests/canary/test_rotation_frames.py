@@ -49,7 +49,7 @@ FAULTS: dict[str, tuple[object, str]] = {
 
 
 def files(canaries: Iterable[Canary]) -> dict[str, bytes]:
-    """Give what a volume holds."""
+    """Return what a volume holds."""
     return {each.name.lower(): os.fsencode(each.variable) for each in canaries}
 
 

@@ -105,7 +105,7 @@ class Life:
             return await self.parts.stop(time.monotonic() + seconds)
 
     def outcomes(self, kind: str) -> dict[str, str]:
-        """Give what has become of the steps of a kind."""
+        """Return what has become of the steps of a kind."""
         return {step.name: step.outcome for step in self.timeline.steps if step.kind == kind}
 
 

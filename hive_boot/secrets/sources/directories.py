@@ -410,8 +410,10 @@ def _read_once(path: str, field_index: FieldIndex, parent: str = "") -> Director
         _record_problem(snapshot, exc)
         return snapshot
     try:
-        names = os.listdir(root) if can_list else None
-        if _has_data_link(root) or any(name.startswith("..") for name in names or ()):
+        is_volume = _has_data_link(root)
+        names = os.listdir(root) if can_list and not is_volume else None
+        # A name contains no slash.
+        if is_volume or "/.." in "/".join(["", *(names or ())]):
             _read_volume(snapshot, root, field_index)
         else:
             _read_plain(snapshot, root, names, field_index)

@@ -104,7 +104,7 @@ def false_check() -> Boot:
 
 
 def odd_check() -> Boot:
-    """Give the value itself for an answer."""
+    """Return the value itself for an answer."""
     return judged(lambda value: value)
 
 

@@ -54,6 +54,13 @@ def write_stderr(text: str) -> None:
         sys.stderr.flush()
 
 
+def is_terminal(stream: Any) -> bool:
+    """Return whether a stream is a terminal; it may be None or closed."""
+    with suppress(AttributeError, ValueError):
+        return bool(stream.isatty())
+    return False
+
+
 def log_safely(level: int, text: str, *args: object, logger: logging.Logger, **more: Any) -> None:
     """Log a message; an exception of a filter or a handler is ignored.
 

@@ -521,16 +521,8 @@ class Bootstrap(Generic[S, C]):
         """
         from hive_boot.serving.servers import HttpService  # only for HTTP
 
-        serving = HttpService(
-            app,
-            host,
-            port,
-            uds=uds,
-            fd=fd,
-            status=self.status,
-            phase=self._current_state,
-            timings=self._declaration.timings,
-        )
+        address, timings = (host, port, uds, fd), self._declaration.timings
+        serving = HttpService(app, address, self.status, self._current_state, timings)
 
         def resolve_serving() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
             validate_backend(backend)

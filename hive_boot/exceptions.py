@@ -20,33 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Literal
 
-    ProblemKind = Literal[
-        "missing",
-        "empty",
-        "not-utf-8",
-        "nul",
-        "too-large",
-        "not-a-file",
-        "broken-link",
-        "unreadable",
-        "unstable",
-        "conflict",
-        "environment-only",
-        "dev-default",
-        "placeholder",
-        "reference",
-        "length",
-        "pattern",
-        "check",
-        "dotenv",
-        "bundle",
-        "directory",
-        "setting",
-        "config",
-        "rebuild",
-        "source",
-        "unavailable",
-    ]
+    _OfFile = Literal["not-utf-8", "nul", "too-large", "not-a-file", "broken-link", "unreadable"]
+    _OfSource = Literal["unstable", "conflict", "environment-only", "directory", "bundle", "source"]
+    _OfValue = Literal["empty", "dev-default", "placeholder", "reference", "length", "pattern"]
+    _Others = Literal["missing", "check", "dotenv", "setting", "config", "rebuild", "unavailable"]
+
+    ProblemKind = Literal[_OfFile, _OfSource, _OfValue, _Others]
     """The kind of a problem, as a word that a program can compare."""
 
 FixKind: TypeAlias = 'Literal["instruction", "kubectl"]'

@@ -9,6 +9,7 @@ import time
 from binascii import a2b_base64
 from calendar import timegm
 from contextlib import contextmanager, suppress
+from functools import partialmethod
 from math import inf
 from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any, Never, Protocol
@@ -24,7 +25,7 @@ from hive_boot.runtime.declarations import AppDeclaration
 from hive_boot.runtime.injection import BoundCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from socket import socket
 
     from hive_boot.secrets.secret_set import SecretSet
@@ -270,6 +271,13 @@ class LiveContext(ssl.SSLContext):
             others = [each for each in others if each[0] != name]
         self._settings = (*others, call)
 
+    def _read(self, name: str, *args: object, **options: object) -> object:
+        """Call a method that returns what the context in use has; before it, this object."""
+        source: Any = super()
+        with suppress(LifecycleError, InvalidSecretsError):
+            source = self._in_use().context
+        return getattr(source, name)(*args, **options)
+
     @property
     def _label(self) -> str:
         return " with ".join(dict.fromkeys(filter(None, self._names)))
@@ -369,28 +377,11 @@ class LiveContext(ssl.SSLContext):
         return _Pair(values, context, begins, expires)
 
 
-def _setting(name: str) -> Callable[..., None]:
-    def apply(self: LiveContext, *args: object, **options: object) -> None:
-        self._apply(name, *args, **options)
-
-    return apply
-
-
-def _reading(name: str) -> Callable[..., object]:
-    def read(self: LiveContext, *args: object, **options: object) -> object:
-        source: ssl.SSLContext = super(LiveContext, self)  # type: ignore[assignment]
-        with suppress(LifecycleError, InvalidSecretsError):
-            source = self._in_use().context
-        return getattr(source, name)(*args, **options)
-
-    return read
-
-
 for _name in dir(ssl.SSLContext):
     if _name.startswith(("load_", "set_")) and _name not in _COMPOSED:
-        setattr(LiveContext, _name, _setting(_name))
+        setattr(LiveContext, _name, partialmethod(LiveContext._apply, _name))  # noqa: SLF001
 for _name in ("cert_store_stats", "get_ca_certs", "session_stats"):
-    setattr(LiveContext, _name, _reading(_name))
+    setattr(LiveContext, _name, partialmethod(LiveContext._read, _name))  # noqa: SLF001
 
 
 class ServedConnection(ssl.SSLObject):

@@ -372,12 +372,7 @@ def parser() -> Parser:
         help="file to read. Repeatable: a later file overrides an earlier one (default: "
         "env_file= of the Bootstrap, or .env)",
     )
-    parser.add_argument(
-        "--to",
-        default="secrets",
-        metavar="DIR",
-        help="directory to write to (default: %(default)s)",
-    )
+    parser.add_directory("directory to write to")
     parser.add_argument("--dry-run", action="store_true", help="print the report and write nothing")
     parser.add_json()
     return parser

@@ -21,8 +21,8 @@ _MAX_BYTES = 1 << 16
 _STATUS_LINE = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9]{2})(?: [^\r\n]*)?\r?\n")
 """The first line of a response: https://www.rfc-editor.org/rfc/rfc9112#section-4"""
 
-_LENGTH = re.compile(rb"[0-9]{1,18}")
-"""A value of Content-Length; int() refuses thousands of digits."""
+_LENGTH = re.compile(rb"(?im)^content-length:[ \t]*([0-9]{1,18})[ \t]*\r?$")
+"""The header Content-Length; int() refuses thousands of digits."""
 
 _PORT = re.compile("[0-9]{1,5}")
 
@@ -166,13 +166,8 @@ def _request(url: str, host: str, port: int, timeout: float) -> tuple[int, str]:
 def _is_complete(received: bytes) -> bool:
     """Return whether all bytes of Content-Length have arrived; False without that header."""
     head, end, body = received.partition(b"\r\n\r\n")
-    if not end:
-        return False
-    for line in head.split(b"\r\n")[1:]:
-        name, _, length = line.partition(b":")
-        if name.lower() == b"content-length" and (number := _LENGTH.fullmatch(length.strip())):
-            return len(body) >= int(number[0])
-    return False
+    length = _LENGTH.search(head) if end else None
+    return length is not None and len(body) >= int(length[1])
 
 
 def _wrap_tls(plain: socket.socket, host: str) -> socket.socket:

@@ -112,20 +112,14 @@ def parser() -> Parser:
     )
     parser.add_argument("name", metavar="NAME", help="name of the secret, such as JWT_SECRET")
     parser.add_argument("more", nargs="*", help=argparse.SUPPRESS)
-    parser.add_argument(
-        "--to",
-        default="secrets",
-        metavar="DIR",
-        help="directory of the file (default: %(default)s)",
-    )
+    parser.add_directory("directory of the file")
     parser.add_app(optional=True)
-    parser.add_argument(
-        "--backup", action="store_true", help="write the old value to FILE.TIME.bak"
-    )
-    parser.add_argument(
-        "--create", action="store_true", help="create the file, if it does not exist"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="check the value and write nothing")
+    for flag, about in (
+        ("--backup", "write the old value to FILE.TIME.bak"),
+        ("--create", "create the file, if it does not exist"),
+        ("--dry-run", "check the value and write nothing"),
+    ):
+        parser.add_argument(flag, action="store_true", help=about)
     parser.add_argument(
         "--kubernetes",
         nargs="?",

@@ -16,7 +16,7 @@ from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
-from hive_boot.secrets.sources.files import BOM, Value, ValueOrProblem, value_of_content
+from hive_boot.secrets.sources.files import BOM, value_of_content
 from hive_boot.secrets.validation import PLACEHOLDER_PROBLEMS, content_problem
 from hive_boot.secrets.value import Secret, SecretBytes
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import Mode
+    from hive_boot.secrets.sources.files import Value, ValueOrProblem
 
 _NO_WAITING = ReadPolicy(waits_for_writers=False, missing_timeout=0.0)
 """Read policy that waits neither for a writer nor for a file."""
@@ -191,17 +192,9 @@ def rejections(field: Field, value: Value) -> list[str]:
 
 def without_constraints(fields: Iterable[Field]) -> FieldIndex:
     """Return the fields as optional fields that accept every value."""
+    kept = "attribute", "name", "kind", "file", "aliases", "file_variable", "candidates"
     return FieldIndex(
-        Field(
-            attribute=field.attribute,
-            name=field.name,
-            kind=field.kind,
-            file=field.file,
-            aliases=field.aliases,
-            file_variable=field.file_variable,
-            candidates=field.candidates,
-            allow_placeholder=True,
-        )
+        Field(**{name: getattr(field, name) for name in kept}, allow_placeholder=True)
         for field in fields
     )
 

@@ -15,8 +15,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 
-from hive_boot._output import escape_controls, write_stderr
+from hive_boot._output import escape_controls, is_terminal, write_stderr
 
 TYPE_CHECKING = False  # typing takes as long to import as the rest of a probe
 if TYPE_CHECKING:
@@ -63,13 +64,6 @@ def raise_terminated(number: int, _frame: object) -> NoReturn:
     raise Terminated(number)
 
 
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """A formatter with an explicit width; without one argparse imports shutil."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_WIDTH)
-
-
 class Parser(argparse.ArgumentParser):
     """The argument parser of one command.
 
@@ -85,7 +79,8 @@ class Parser(argparse.ArgumentParser):
             prog=f"hive-boot {command}".strip(),
             description=about,
             epilog=f"example:\n{examples}",
-            formatter_class=_Formatter,
+            # Without a width argparse imports shutil.
+            formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=_WIDTH),
             allow_abbrev=False,
         )
 
@@ -99,11 +94,13 @@ class Parser(argparse.ArgumentParser):
 
     def add_app(self, *, optional: bool = False) -> None:
         """Add ``APP`` for :func:`hive_boot.cli.app_loader.load_application`, or ``--app APP``."""
-        self.add_argument(
-            *(["--app"] if optional else ["app"]),
-            metavar="APP",
-            help="Bootstrap or SecretSet, as package.module:boot or package.module:AppSecrets",
-        )
+        about = "Bootstrap or SecretSet, as package.module:boot or package.module:AppSecrets"
+        self.add_argument("--app" if optional else "app", metavar="APP", help=about)
+
+    def add_directory(self, about: str) -> None:
+        """Add ``--to DIR``, with what the directory is for."""
+        about = f"{about} (default: %(default)s)"
+        self.add_argument("--to", default="secrets", metavar="DIR", help=about)
 
     def add_json(self) -> None:
         """Add the flag ``--json``."""
@@ -182,7 +179,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         headers: the column names.
         rows: the rows, with one cell per column.
     """
-    if is_terminal() and _draw_with_rich(headers, rows):
+    if is_terminal(sys.stdout) and _draw_with_rich(headers, rows):
         return
     widths = [
         max([len(header), *(len(row[column].text) for row in rows)])
@@ -203,17 +200,11 @@ def pluralize(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def is_terminal() -> bool:
-    """Return whether stdout is a terminal."""
-    try:
-        return sys.stdout.isatty()
-    except (AttributeError, ValueError):
-        return False
-
-
 def is_colored() -> bool:
     """Return whether colours are enabled: a terminal, no ``NO_COLOR``, ``TERM`` not dumb."""
-    return is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return is_terminal(sys.stdout)
 
 
 def _draw_with_rich(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> bool:

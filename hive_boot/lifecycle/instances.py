@@ -19,6 +19,7 @@ from hive_boot.lifecycle.tasks import (
     is_cancellation,
     log_event,
     unwrap_single,
+    wait_until_set,
 )
 from hive_boot.redaction.registry import trim_traceback
 
@@ -269,13 +270,10 @@ class Instance:
         elif not self.stop.is_set():  # the end of an overlap may have begun to stop it
             self.stop_step = self._progress.timeline.begin(self.resource.name, "stop")
             self.stop.set()
-        with anyio.move_on_after(seconds):
-            await self.done.wait()
-        if not self.done.is_set():
+        if not await wait_until_set(self.done, seconds):
             self.overdue = self.describe()
             self.scope.cancel()
-            with anyio.move_on_after(self._progress.timings.resource_cancel_timeout):
-                await self.done.wait()
+            await wait_until_set(self.done, self._progress.timings.resource_cancel_timeout)
         # Without this the dependencies would wait for a resource that ignores its cancellation.
         self.dependencies_may_stop.set()
         if not self.done.is_set():

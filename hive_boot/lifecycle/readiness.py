@@ -11,7 +11,7 @@ import anyio
 
 from hive_boot._records import Record
 from hive_boot._timings import STOP_BUDGET_SHARE, Timings
-from hive_boot.lifecycle.tasks import BackgroundTask, CancellableBlock, log_event
+from hive_boot.lifecycle.tasks import BackgroundTask, CancellableBlock, log_event, wait_until_set
 
 if TYPE_CHECKING:
     import contextvars
@@ -164,8 +164,7 @@ class ReadinessMonitor:
                 if state.block is not None and not self._stopping.is_set():
                     state.block.cancel(contributor.interval)
                     self._record(state, "timeout")
-                with anyio.move_on_after(contributor.interval):
-                    await self._stopping.wait()
+                await wait_until_set(self._stopping, contributor.interval)
             if state.block is not None:
                 state.block.cancel(self._timings.hook_cancel_timeout)
 

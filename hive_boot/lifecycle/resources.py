@@ -24,6 +24,7 @@ from hive_boot.lifecycle.tasks import (
     end_of_block,
     exclude_from_loop_end,
     log_event,
+    wait_until_set,
 )
 from hive_boot.redaction.registry import redact
 
@@ -130,8 +131,7 @@ class ResourceManager:
                 return late
             if all(state.started.is_set() for state in states):
                 break
-            with anyio.move_on_after(min(state.due for state in states) - now):
-                await wakeup.wait()
+            await wait_until_set(wakeup, min(state.due for state in states) - now)
         return []
 
     async def start_replacements(self, resources: Sequence[Resource], deadline: float) -> None:

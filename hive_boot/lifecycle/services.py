@@ -22,6 +22,7 @@ from hive_boot.lifecycle.tasks import (
     exclude_from_loop_end,
     is_cancellation,
     log_event,
+    wait_until_set,
 )
 
 if TYPE_CHECKING:
@@ -251,13 +252,11 @@ class TaskSupervisor:
         self, state: _ServiceState, requested_at: float, deadline: float, share: float
     ) -> None:
         cancel_at = requested_at + state.service.grace_period
-        with anyio.move_on_after(max(0.0, cancel_at - time.monotonic())):
-            await state.task.wait()
+        await state.task.wait(max(0.0, cancel_at - time.monotonic()))
         left = max(0.0, (deadline - time.monotonic()) * share)
         if state.block is not None:
             state.block.cancel(left)
-        with anyio.move_on_after(left):
-            await state.task.wait()
+        await state.task.wait(left)
 
     async def _supervise(self, state: _ServiceState) -> None:
         """Run a service, and start it again as often as its declaration allows."""
@@ -304,8 +303,7 @@ class TaskSupervisor:
                 state.is_failing = True
                 text = "The service %s has failed and is restarted in %.1f s"
                 log_event(logging.ERROR, text, service.label, seconds, exc_info=failure)
-            with anyio.move_on_after(seconds):
-                await self._stopping.wait()
+            await wait_until_set(self._stopping, seconds)
 
     async def _run_once(self, state: _ServiceState) -> BaseException | None:
         """Run a service once, and return its failure."""

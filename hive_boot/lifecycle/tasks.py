@@ -293,6 +293,13 @@ def task_name(task: asyncio.Task[Any]) -> str:
     return getattr(task.get_coro(), "__qualname__", task.get_name())
 
 
+async def wait_until_set(event: anyio.Event, seconds: float) -> bool:
+    """Wait for an event, up to a number of seconds, and return whether it is set."""
+    with anyio.move_on_after(seconds):
+        await event.wait()
+    return event.is_set()
+
+
 @contextmanager
 def end_of_block(leases: set[anyio.Event]) -> Iterator[None]:
     """Add an event for the block, which is set at its end."""
@@ -354,9 +361,9 @@ class BackgroundTask:
         """Whether the task has ended, for any reason."""
         return self._done.is_set()
 
-    async def wait(self) -> None:
-        """Wait until the task has ended."""
-        await self._done.wait()
+    async def wait(self, seconds: float = math.inf) -> None:
+        """Wait until the task has ended, up to a number of seconds. Default: without a limit."""
+        await wait_until_set(self._done, seconds)
 
     def abandon(self) -> None:
         """Suppress log lines about its end: in a forked child the task belongs to the parent."""

@@ -43,7 +43,7 @@ def call_handlers(before: Callable[..., None], switch: EnabledFlag) -> Callable[
     handlers = _Handlers(are_covered=_is_stdlib_logging(before))
     references, usual = handlers.references, logging.Logger
 
-    def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+    def callHandlers(self: logging.Logger, record: logging.LogRecord) -> None:
         if (
             not (references and references[-1] is handlers.newest_covered)
             or type(self) is not usual
@@ -143,7 +143,7 @@ def handler_setattr(before: Callable[..., None], switch: EnabledFlag) -> Callabl
     """Notice that a handler may have other methods than its class; new handlers set attributes."""
     del switch
 
-    def __setattr__(self: logging.Handler, name: str, value: object) -> None:  # noqa: N807  (its name)
+    def __setattr__(self: logging.Handler, name: str, value: object) -> None:
         before(self, name, value)
         registry.plain_handlers.discard(id(self))
 
@@ -173,7 +173,7 @@ def handler_filter(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     """
     is_stdlib = _is_stdlib_logging(before)
 
-    def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001  (logging's)
+    def filter(self: logging.Handler, record: logging.LogRecord) -> Any:
         is_plain = id(self) in registry.plain_handlers or _is_plain_handler(self)
         if is_plain and is_stdlib and not self.filters:
             return True
@@ -202,7 +202,7 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     usual, is_stdlib = logging.LogRecord, _is_stdlib_logging(before)
     default: logging.Formatter = logging._defaultFormatter  # type: ignore[attr-defined]  # noqa: SLF001  (no public API)
 
-    def format(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001  (logging's)
+    def format(self: logging.Handler, record: logging.LogRecord) -> Any:
         nonlocal plain, custom
         formatter = self.formatter
         # The function of logging only calls this.
@@ -220,7 +220,7 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
                         is_clean = type(written) is str and matcher.is_clean(written)
                         if is_clean and not (texts and _hides_secret(written, texts, matcher)):
                             return written
-                    except Exception:  # noqa: BLE001, S110  (then it is redacted and formatted again)
+                    except Exception:  # then it is redacted and formatted again
                         pass
             record = _formatted_record(record, is_plain=is_plain) if switch.on else record
         written = direct.format(record) if direct else before(self, record)
@@ -233,7 +233,7 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
             from hive_boot.redaction.scrub import redact_structure  # most starts redact nothing
 
             return redact_structure(written, matcher, others="convert")
-        except Exception:  # noqa: BLE001  (the text must not be written unredacted)
+        except Exception:  # the text must not be written unredacted
             return REDACTION_FAILED
 
     return format
@@ -280,7 +280,7 @@ _ATTRIBUTE_COUNT = len(_ATTRIBUTES)
 def handle_error(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
     """Redact the report about a record that a handler could not write."""
 
-    def handleError(self: logging.Handler, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+    def handleError(self: logging.Handler, record: logging.LogRecord) -> None:
         matcher = registry.matcher if switch.on else None
         if matcher is None:
             before(self, record)
@@ -328,7 +328,7 @@ def _get_message(record: Any) -> str:
     """Return the redacted message of a record: its `getMessage`."""
     try:
         text: str = type(record).matcher.scrub(_original(record).getMessage())
-    except Exception:  # noqa: BLE001  (code of the application runs here)
+    except Exception:  # code of the application runs here
         _redact_record_in_place(record)
         return record.getMessage()  # type: ignore[no-any-return]
     return text
@@ -411,7 +411,7 @@ def _defer_redaction(record: logging.LogRecord) -> None:
         if matcher.is_clean(record.name):
             _set(record, "__class__", _class_with(_DEFERRED, record, matcher))
             return
-    except Exception:  # noqa: BLE001, S110  (code of the application runs here)
+    except Exception:  # code of the application runs here
         pass
     _redact_record_in_place(record)
 
@@ -452,7 +452,7 @@ def _redacted(
         from hive_boot.redaction.scrub import redact_record  # most starts redact nothing
 
         redact_record(redacted, matcher, others=others)
-    except Exception:  # noqa: BLE001  (the record must not be written unredacted)
+    except Exception:  # the record must not be written unredacted
         for name in redacted.__dict__.keys() - logging.makeLogRecord({}).__dict__.keys():
             del redacted.__dict__[name]
         redacted.msg, redacted.args = REDACTION_FAILED, ()
@@ -532,7 +532,7 @@ def _call(hook: Callable[..., Any], exc: BaseException, *arguments: Any) -> None
     """Call a hook of another library; if it raises, write both exceptions, redacted."""
     try:
         hook(*arguments)
-    except Exception as failure:  # noqa: BLE001  (Python would write both, unredacted)
+    except Exception as failure:  # Python would write both, unredacted
         write_redacted(format_redacted_traceback, failure)
         write_redacted(format_redacted_traceback, exc)
 
@@ -564,7 +564,7 @@ def print_exception(before: Callable[..., None], switch: EnabledFlag) -> Callabl
 def print_report(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
     """Redact a traceback that a program has made itself: `TracebackException.print`."""
 
-    def print(  # noqa: A001  (its name)
+    def print(
         self: traceback.TracebackException,
         *,
         file: TextIO | None = None,
@@ -582,7 +582,7 @@ def print_report(before: Callable[..., None], switch: EnabledFlag) -> Callable[.
 def print_of_task(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
     """Redact the lines of `asyncio.Task.print_stack`: its stack, or the failure of the task."""
 
-    def print(*values: object, **kwargs: Any) -> None:  # noqa: A001  (those of print)
+    def print(*values: object, **kwargs: Any) -> None:
         before(*(redact_safely(str(each)) if switch.on else each for each in values), **kwargs)
 
     return print

@@ -218,7 +218,7 @@ def redacted_copy(value: T, matcher: Matcher) -> T:
 
         make: Any = redacted_exception if isinstance(value, BaseException) else redacted_object
         redacted: T = make(value, matcher)
-    except Exception:  # noqa: BLE001  (it must not be shown unredacted)
+    except Exception:  # it must not be shown unredacted
         failed: Any = RuntimeError(REDACTION_FAILED)
         return failed  # type: ignore[no-any-return]
     return redacted
@@ -228,7 +228,7 @@ def redact_safely(text: str) -> str:
     """Return a redacted text, or a fixed sentence if redaction fails."""
     try:
         return redact(text)
-    except Exception:  # noqa: BLE001  (it must not be shown unredacted)
+    except Exception:  # it must not be shown unredacted
         return f"{REDACTION_FAILED}\n"
 
 
@@ -347,6 +347,6 @@ def write_redacted(render: Callable[[Any], str], value: object) -> None:
     """Write the redacted result of ``render(value)`` to stderr, if there is one."""
     try:
         text = render(value)
-    except Exception:  # noqa: BLE001  (it must not be shown unredacted)
+    except Exception:  # it must not be shown unredacted
         text = f"{REDACTION_FAILED}\n"
     write_stderr(redact_safely(text))

@@ -52,7 +52,7 @@ def as_text(value: object, convert: Callable[[object], str]) -> str:
     """Return the ``str`` or ``repr`` of an object, or a fixed text if it raises."""
     try:
         return convert(value)
-    except Exception:  # noqa: BLE001  (code of the application runs here)
+    except Exception:  # code of the application runs here
         return UNPRINTABLE
 
 
@@ -513,7 +513,7 @@ def _rebuild_mapping(value: dict[Any, Any], items: dict[Any, Any]) -> dict[Any, 
             copied.clear()
             copied.update(items)
             return copied
-    except Exception:  # noqa: BLE001  (code of the application runs here)
+    except Exception:  # code of the application runs here
         return items
     return items
 
@@ -581,5 +581,5 @@ def redact_record(
 def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
-    except Exception:  # noqa: BLE001  (code of the application runs here)
+    except Exception:  # code of the application runs here
         return UNPRINTABLE

@@ -352,16 +352,14 @@ def log_nothing_to_watch(mode: str) -> None:
     _log(logging.INFO, text, mode)
 
 
-def log_pinned_files(mounted_files: Iterable[MountedFile], mode: str) -> None:
+def log_pinned_files(mounted_files: Sequence[MountedFile], mode: str) -> None:
     """Log which secret files are themselves mount points.
 
     The process sees a change of such a file only if it is rewritten in place. In Kubernetes every
     mounted single file is a ``subPath`` mount, which the kubelet never updates.
     """
-    subpaths: list[str] = []
-    others: list[str] = []
-    for each in mounted_files:
-        (subpaths if each.is_subpath or mode == "kubernetes" else others).append(each.path)
+    subpaths = [each.path for each in mounted_files if each.is_subpath or mode == "kubernetes"]
+    others = [each.path for each in mounted_files if each.path not in subpaths]
     if subpaths:
         text = "The kubelet never updates files mounted with subPath: %s. Fix: mount the directory"
         _log(logging.WARNING, text, _join(subpaths))

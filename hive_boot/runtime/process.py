@@ -13,7 +13,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from hive_boot._output import escape_controls, write_stderr
+from hive_boot._output import describe, escape_controls, is_terminal, write_stderr
 from hive_boot._timings import DEFAULTS, Backoff
 from hive_boot.exceptions import BootError, DeclarationError, InvalidSecretsError, ProblemsError
 from hive_boot.lifecycle.signals import acquire
@@ -285,8 +285,7 @@ def run_process(
         except BaseException as exc:  # noqa: BLE001  (this is the outermost frame)
             if owner.has_stopped:
                 # That may need a thread or a descriptor, of which there may be none.
-                reason = f"{type(exc).__name__}: {exc}"
-                _write_escaped(f"hive_boot: The event loop could not be closed: {reason}\n")
+                _write_escaped(f"hive_boot: The event loop could not be closed: {describe(exc)}\n")
                 status = owner.status()
             else:
                 status = report_failure(exc)
@@ -371,7 +370,7 @@ def report_boot_error(exc: BootError) -> int:
         cause = format_failure(exc.__cause__) if is_in_code and exc.__cause__ is not None else ""
         _write_escaped(cause + format_location(exc))
     if isinstance(exc, ProblemsError):
-        report = exc.report(color=_is_terminal() and not os.environ.get("NO_COLOR"))
+        report = exc.report(color=is_terminal(sys.stderr) and not os.environ.get("NO_COLOR"))
         write_stderr(redact_safely(f"{report}\n"))
     else:
         _write_escaped(f"hive_boot: {type(exc).__name__}: {exc}\n")
@@ -405,9 +404,3 @@ def _handle_uncaught(
 def _write_escaped(text: str) -> None:
     """Write a text to stderr, redacted, with control characters besides line breaks escaped."""
     write_stderr(escape_controls(redact_safely(text), keep_lines=True))
-
-
-def _is_terminal() -> bool:
-    with suppress(AttributeError, ValueError):
-        return sys.stderr.isatty()
-    return False

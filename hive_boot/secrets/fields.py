@@ -20,18 +20,13 @@ if TYPE_CHECKING:
     Profile = Literal["development", "test", "staging", "production"]
 
 
-PROFILES: dict[str, Profile] = {
-    "development": "development",
-    "develop": "development",
-    "dev": "development",
-    "local": "development",
-    "test": "test",
-    "testing": "test",
-    "staging": "staging",
-    "stage": "staging",
-    "production": "production",
-    "prod": "production",
+_SPELLINGS: dict[Profile, str] = {
+    "development": "development develop dev local",
+    "test": "test testing",
+    "staging": "staging stage",
+    "production": "production prod",
 }
+PROFILES = {each: profile for profile, names in _SPELLINGS.items() for each in names.split()}
 """Profile for each accepted spelling."""
 
 

@@ -19,34 +19,14 @@ if TYPE_CHECKING:
     from hive_boot.exceptions import ProblemKind
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
-    NoteKind = Literal[
-        "no-dotenv",
-        "no-volume",
-        "no-mount",
-        "kubectl-stdin",
-        "unknown-app-env",
-        "env-file",
-        "subdirectories",
-        "trailing-newline",
-    ]
+    _OfPlatform = Literal["no-dotenv", "no-volume", "no-mount", "unknown-app-env", "env-file"]
+    NoteKind = Literal[_OfPlatform, "kubectl-stdin", "subdirectories", "trailing-newline"]
 
-    WarningKind = Literal[
-        "short-value",
-        "environment-copy",
-        "overridden",
-        "placeholder",
-        "reference",
-        "example-value",
-        "dotenv-setting",
-        "dotenv-line",
-        "dotenv-repeated",
-        "dotenv-unread",
-        "development-default",
-        "empty",
-        "not-asked",
-        "alias",
-        "alias-differs",
-    ]
+    _OfValue = Literal["short-value", "placeholder", "reference", "example-value", "empty"]
+    _OfDotenv = Literal["dotenv-setting", "dotenv-line", "dotenv-repeated", "dotenv-unread"]
+    _OfOrigin = Literal["environment-copy", "overridden", "development-default", "not-asked"]
+    _OfAlias = Literal["alias", "alias-differs"]
+    WarningKind = Literal[_OfValue, _OfDotenv, _OfOrigin, _OfAlias]
 
 Origin = tuple[str, str]
 """Source of a value, as in :class:`SourceHit`, and its location."""

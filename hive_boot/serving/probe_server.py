@@ -134,6 +134,7 @@ class _Connections:
             try:
                 with suppress(BlockingIOError):  # the client has gone
                     self._start_client(listener.accept()[0], group)
+                is_failing = False
             except OSError as exc:
                 # Most likely no file descriptor is left.
                 if not is_failing:
@@ -141,8 +142,6 @@ class _Connections:
                     log.warning(text, exc.strerror)
                 await anyio.sleep(self._timings.accept_retry_delay)
                 is_failing = True
-            else:
-                is_failing = False
 
     def _start_client(self, client: socket.socket, group: TaskGroup) -> None:
         client.settimeout(0)

@@ -56,9 +56,7 @@ _ACCESS_LOG = {"uvicorn": "access_log", "hypercorn": "accesslog"}
 """The option of each server that enables its access log."""
 
 
-def bind(
-    host: str, port: int, *, uds: StrPath | None = None, fd: int | None = None
-) -> socket.socket:
+def bind(host: str, port: int, uds: StrPath | None = None, fd: int | None = None) -> socket.socket:
     """Open a listening socket. Clients can connect at once, and wait until they are accepted.
 
     Args:
@@ -214,9 +212,8 @@ class HttpServer:
         trusted = self._options.pop("forwarded_allow_ips", None)
         if trusted is None:
             trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
-        uses_headers = self._options.pop("proxy_headers", True)
         self.trusted_proxies: list[str] | None = None
-        if uses_headers:
+        if self._options.pop("proxy_headers", True):
             self.trusted_proxies = trusted.split(",") if isinstance(trusted, str) else [*trusted]
         is_logged = self._options.get(_ACCESS_LOG[name], True) is True
         self.access_loggers: list[str] = [f"{name}.access"] if is_logged else []
@@ -330,10 +327,7 @@ class HttpService:
 
     Args:
         app: the application.
-        host: the address to listen on.
-        port: the port; 0 for any free port.
-        uds: the path of a Unix socket, instead of host and port.
-        fd: the descriptor of a bound socket, instead of the others.
+        address: the arguments of :func:`bind`.
         status: returns the status that the probes report.
         phase: returns the state of the run.
         timings: how long the server may take to end.
@@ -348,19 +342,13 @@ class HttpService:
     def __init__(
         self,
         app: App,
-        host: str,
-        port: int,
-        *,
-        uds: StrPath | None = None,
-        fd: int | None = None,
+        address: tuple[str, int, StrPath | None, int | None],
         status: Callable[[], Status],
         phase: Callable[[], State],
         timings: Timings = DEFAULTS,
     ) -> None:
         self._app = app
-        self._address = host, port
-        self._uds = None if fd is not None else uds
-        self._fd = fd
+        self._address = address
         self._timings = timings
         self._values: dict[str, Any] = {}
         self._lease: Lease = no_lease
@@ -401,8 +389,9 @@ class HttpService:
         Raises:
             LifecycleError: the address is invalid, in use or not allowed.
         """
-        sock = bind(*self._address, uds=self._uds, fd=self._fd)
-        path = self._uds
+        sock = bind(*self._address)
+        *_, uds, fd = self._address
+        path = uds if fd is None else None
         created = path and os.stat(path)  # as it was passed
         log_event(logging.INFO, "Listening on %s", self._url(sock))
         try:

@@ -120,7 +120,7 @@ async def running(
 
 def make_service(boot: Bootstrap[Any, Any], app: App, host: str, port: int) -> HttpService:
     """Return a service that has no server yet."""
-    return HttpService(app, host, port, status=boot.status, phase=lambda: boot._state)
+    return HttpService(app, (host, port, None, None), boot.status, lambda: boot._state)
 
 
 def make(boot: Bootstrap[Needs], app: App, server: str, backend: str) -> HttpService:
@@ -184,9 +184,8 @@ async def test_a_path_that_another_process_has_taken_stays(
 ) -> None:
     """The stop removes the Unix socket of this run, and not that of its successor."""
     path = tmp_path / "app.sock"
-    serving = HttpService(
-        Inner(), "", 0, uds=path, status=boot.status, phase=lambda: boot.status().state
-    )
+    address = "", 0, path, None
+    serving = HttpService(Inner(), address, boot.status, lambda: boot.status().state)
     serving.select_server(server, anyio_backend_name)
     async with running(boot, serving):
         path.unlink()

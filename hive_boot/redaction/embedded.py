@@ -67,7 +67,6 @@ _AUTHORITY = r"(?:[\w+.-]{1,40}:)?//[^/?#]*+|(?:[\w-]++\.)++[a-z]{2,}(?::\d+)?$"
 _WEB_ADDRESS = r"(?:http|ws)s?://[^\s/?#@]*+[/?#]\S*+"
 """URL without a user: its path or its query may have a token, as that of a webhook."""
 
-_URL = r"\w++://[^\s,]*@[^\s,]*"
 _ASCII = "A-Za-z0-9_"
 _PLAIN_URL = (
     rf"(?!http)[a-z][a-z0-9+.-]{{1,20}}+://[{_ASCII}.-]{{0,64}}+:([{_ASCII}.~-]{{8,}})@[{_ASCII}.:-]++"
@@ -322,7 +321,8 @@ def has_short_password(text: str) -> bool:
     """Return whether a password in a value is too short to be searched for by itself."""
     pairs = re.finditer(_PAIR, text) if re.search(_SEPARATOR, text) else ()
     named = [_values(match) for match in pairs if re.search(_PLAINLY_SENSITIVE, match[1])]
-    in_urls = [{password} for url in re.findall(_URL, text) for password in _address_passwords(url)]
+    urls = (piece for piece in re.split(r"[\s,]+", text) if re.search(r"\w://", piece))
+    in_urls = [{password} for url in urls for password in _address_passwords(url)]
     # Of the values that a pair may have, the longest one is the value or more.
     return any(0 < max(map(len, each)) < MIN_LENGTH for each in [*named, *in_urls])
 

@@ -52,7 +52,7 @@ def git_paths(
 
 
 def git_failure(directory: Path) -> str:
-    """Return why git cannot answer questions about a repository; empty if it can."""
+    """Return why git cannot query the repository of a directory; empty if it can."""
     root = find_repository(directory)
     answer = _answer(root, "ls-files", "-z", "--", ".gitignore") if root else []
     return answer if isinstance(answer, str) else ""
@@ -76,12 +76,13 @@ def _answer(directory: Path, *arguments: str, stdin_paths: Iterable[str] = ()) -
     except (OSError, subprocess.SubprocessError) as exc:
         return f"git cannot be run ({type(exc).__name__})"
     if result.returncode not in _SUCCESS:
-        # The message names the command that trusts a repository of another owner.
+        # For a repository of another owner, stderr contains the command that trusts it.
         return " ".join(result.stderr.decode(errors="replace").split())
     return [os.fsdecode(path) for path in result.stdout.split(b"\0") if path]
 
 
-_SPECIAL = re.compile(r"[\\*?\[]")
+_PATTERN_CHARACTERS = re.compile(r"[\\*?\[]")
+"""Characters that have a meaning in a pattern of ``.gitignore``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,17 +114,17 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
     it is added to the ``.gitignore`` of the working directory, for a later ``git init``.
 
     Args:
-        directory: the directory, absolute and without links; it need not exist.
+        directory: the directory, absolute and without symbolic links; it need not exist.
         files: the files that will be written to it.
 
     Returns:
-        None if git already ignores all files, if ``.gitignore`` contains the line and git
-        cannot be queried, or if the directory is neither in a repository nor below the
-        working directory.
+        None if no change is needed or possible: git already ignores all files; or git cannot
+        be queried, but ``.gitignore`` already contains the line; or the directory is neither
+        in a repository nor below the working directory.
 
     Raises:
-        CommandError: ``.gitignore`` is a symbolic link, which git does not follow, is not a
-            file, or cannot be read.
+        CommandError: ``.gitignore`` cannot be read, is not a regular file, or is a symbolic
+            link, which git does not follow.
     """
     root = find_repository(directory) or Path.cwd()
     if not directory.is_relative_to(root):
@@ -131,35 +132,35 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
     ignored = are_ignored(directory, files)
     if ignored:
         return None
-    line = "/" + _SPECIAL.sub(r"\\\g<0>", directory.relative_to(root).as_posix()) + "/"
+    line = "/" + _PATTERN_CHARACTERS.sub(r"\\\g<0>", directory.relative_to(root).as_posix()) + "/"
     path = root / ".gitignore"
     before = None
     if os.path.lexists(path):
         if not stat.S_ISREG(path.lstat().st_mode):
-            message = f"{path} is a link or not a file, so git does not read it. Replace it."
+            message = f"{path} is not a regular file, so git does not read it. Fix: replace it"
             raise CommandError(message)
         try:
             before = read_regular_file(path)
         except OSError as exc:
             raise CommandError(f"{path} cannot be read: {os_error_text(exc).lower()}") from None
-    raw, content = os.fsencode(line), before or b""
-    if ignored is None and raw in content.splitlines():
+    encoded, content = os.fsencode(line), before or b""
+    if ignored is None and encoded in content.splitlines():
         return None
     line_end = b"\r\n" if b"\r\n" in content else b"\n"
     separator = b"" if content.endswith(b"\n") or not content else line_end
-    content += separator + raw + line_end
+    content += separator + encoded + line_end
     return GitignoreChange(path=path, line=line, before=before, content=content)
 
 
 def tracked_files(directory: Path) -> list[str]:
-    """Return the files of a directory that git tracks, relative to the repository root."""
+    """Return the tracked files of a directory, as paths relative to the repository root."""
     root = find_repository(directory)
     return sorted(git_paths(root, "ls-files", "-z", "--", str(directory)) or ()) if root else []
 
 
 def are_ignored(directory: Path, files: Sequence[Path]) -> bool | None:
     """Return whether git ignores every one of ``files``; None if git cannot be queried."""
-    root, names = find_repository(directory), [*map(str, files)]
+    root, paths = find_repository(directory), [*map(str, files)]
     query = ("check-ignore", "--no-index", "-z", "--stdin")
-    ignored = git_paths(root, *query, stdin_paths=names) if root else None
-    return None if ignored is None else {*ignored} >= {*names}
+    ignored = git_paths(root, *query, stdin_paths=paths) if root else None
+    return None if ignored is None else set(paths) <= set(ignored)

@@ -46,7 +46,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 
 
 SERVING = frozenset({State.READY, State.RELOADING})
-"""The states in which the application is in use."""
+"""The states in which the application serves."""
 
 
 Kind: TypeAlias = 'Literal["phase", "check", "resource", "service", "main", "stop"]'
@@ -63,10 +63,10 @@ class TimelineEntry(Record):
     Attributes:
         name: a state, the name of a resource, or the label of a check.
         kind: the kind of the step.
-        start: the begin, in seconds since the run began; of a step that waits: of the waiting.
-        end: the end, in the same seconds; None until then.
+        start: when the step began, or began to wait, in seconds since the run began.
+        end: when the step ended, in seconds since the run began; None until then.
         outcome: the outcome until now.
-        waits_for: the resources that the step waits, or has waited, for.
+        waits_for: the resources that must start before the step.
     """
 
     name: str
@@ -78,7 +78,7 @@ class TimelineEntry(Record):
 
 
 _MAX_REPEATED_STEPS = 200
-"""Number of service runs, and of checks, in the timeline: both repeat during the whole run."""
+"""Maximum number of service steps, and of check steps; restarts and rotations add more."""
 
 
 class Timeline:
@@ -118,9 +118,9 @@ class Timeline:
         outcome: StepOutcome = "running" if waits_for is None else "waiting"
         entry = TimelineEntry(name, kind, self.elapsed, None, outcome, waits_for or ())
         self._steps[number] = entry
-        repeated = [each for each, step in self._steps.items() if step.kind == kind]
-        if kind in {"service", "check"} and len(repeated) > _MAX_REPEATED_STEPS:
-            del self._steps[repeated[0]]
+        same_kind = [each for each, step in self._steps.items() if step.kind == kind]
+        if kind in {"service", "check"} and len(same_kind) > _MAX_REPEATED_STEPS:
+            del self._steps[same_kind[0]]
         return number
 
     @contextmanager
@@ -161,11 +161,11 @@ _FOREVER = 2**64 - 1
 
 
 class SystemdNotifier:
-    """Sends the state of a service to systemd, or to another owner of ``NOTIFY_SOCKET``.
+    """Sends the state of a service to systemd, or to another program that owns ``NOTIFY_SOCKET``.
 
     No method raises or blocks. Without ``NOTIFY_SOCKET``, and in a forked child, nothing is sent:
-    systemd would take a message of the child for one of its parent. The socket is a path, or an
-    abstract name that begins with ``@``; other addresses (``vsock:``) are ignored.
+    systemd would attribute it to the parent. The socket is a path, or an abstract name that begins
+    with ``@``; other addresses (``vsock:``) are ignored.
 
     Attributes:
         interval: seconds between two watchdog messages: half of ``WATCHDOG_USEC``, as
@@ -181,8 +181,8 @@ class SystemdNotifier:
         self.interval: float | None = None
         if self._address and os.environ.get("WATCHDOG_PID", "") in {"", str(self._pid)}:
             with suppress(ValueError):
-                allowed = int(os.environ.get("WATCHDOG_USEC", ""))
-                self.interval = allowed / 2_000_000 if 0 < allowed < _FOREVER else None
+                timeout = int(os.environ.get("WATCHDOG_USEC", ""))  # microseconds
+                self.interval = timeout / 2_000_000 if 0 < timeout < _FOREVER else None
 
     def send(self, state: str, status: str = "") -> None:
         """Send one message; it is lost when it cannot be sent at once.
@@ -210,12 +210,12 @@ class SystemdNotifier:
 
 
 class StateMachine:
-    """State of one run: each step is recorded in the timeline and sent to systemd.
+    """State of one run: each transition is recorded in the timeline and sent to systemd.
 
     Attributes:
         state: the current state.
         started: whether the run has been ready.
-        timeline: every step of the run.
+        timeline: the steps of the run.
         notifier: the messages to systemd.
     """
 
@@ -230,12 +230,12 @@ class StateMachine:
         """Enter a state, record it, and send it to systemd.
 
         Raises:
-            IllegalTransitionError: the table does not allow this step.
+            IllegalTransitionError: :data:`TRANSITIONS` does not contain this transition.
         """
         before = self.state
         self.transition_silently(state)
-        # A reload belongs to the phase READY.
-        if State.RELOADING not in {before, state} or state is State.DRAINING:
+        # READY and RELOADING are one phase in the timeline.
+        if not {before, state} <= SERVING:
             self.timeline.end(self._phase)
             self._phase = self.timeline.begin(state, "phase")
             if state is State.STOPPED:
@@ -256,7 +256,7 @@ class StateMachine:
         """Enter a state; nothing is recorded or sent.
 
         Raises:
-            IllegalTransitionError: the table does not allow this step.
+            IllegalTransitionError: :data:`TRANSITIONS` does not contain this transition.
         """
         if state not in TRANSITIONS[self.state]:
             raise IllegalTransitionError(self.state, f"enter {state}")

@@ -43,7 +43,7 @@ def combine(failures: Sequence[BaseException]) -> BaseException:
     """Return a single failure as it is, and several as one exception group."""
     if len(failures) == 1:
         return failures[0]
-    # Without their number: those that were logged are removed from the report.
+    # The text has no number: the report leaves out failures that were logged.
     return BaseExceptionGroup("several failures in one run", failures)
 
 
@@ -67,7 +67,7 @@ def add_note(failure: BaseException, note: str) -> None:
 
 
 def log_failure(text: str, *args: object, failure: BaseException) -> None:
-    """Log the failure that ends a run, and mark it, so that it is not reported once more."""
+    """Log the failure that ends a run, and mark it, so that it is not reported again."""
     log_event(logging.CRITICAL, text, *args, exc_info=failure)
     if logging.getLogger("hive_boot").isEnabledFor(logging.CRITICAL):
         # Not setattr(): the class of an exception may refuse it.
@@ -119,9 +119,8 @@ def threadsafe_scheduler() -> Callable[[Callable[[], object]], object]:
 def exclude_from_loop_end() -> None:
     """Exclude the current task from ``asyncio.all_tasks``; no effect on trio.
 
-    When its main task ends, asyncio cancels all of these at the same moment, as some applications
-    do themselves: without this, the tasks of a run that another task has to stop would be cancelled
-    before that task can stop them in order.
+    When the main task ends, asyncio cancels all tasks of ``asyncio.all_tasks`` at the same moment;
+    some applications do so too. The tasks of a run must instead be stopped in order.
     https://docs.python.org/3/library/asyncio-extending.html
     """
     _, asyncio = _asyncio_loop()
@@ -148,7 +147,7 @@ def threads_started_since(before: Collection[threading.Thread]) -> list[threadin
         before: an earlier result of ``threading.enumerate``.
 
     Returns:
-        The living threads, except daemon threads, the current thread and the main thread.
+        The running threads, except daemon threads, the current thread and the main thread.
     """
     excluded = {threading.current_thread(), threading.main_thread(), *before}
     return [each for each in threading.enumerate() if not each.daemon and each not in excluded]
@@ -165,7 +164,7 @@ async def run_in_daemon_thread(
     Args:
         call: the function to run.
         name: the name of the thread.
-        discard: called with the result if the wait was cancelled before.
+        discard: called with a result that arrives after the wait was cancelled.
 
     Raises:
         BaseException: the exception that ``call`` raised.
@@ -204,8 +203,8 @@ async def run_shielded(work: Callable[[], Coroutine[Any, Any, None]]) -> BaseExc
         work: the coroutine function to run.
 
     Returns:
-        The CancelledError that arrived meanwhile, for the caller to raise later; always None
-        on trio.
+        The CancelledError that arrived before the end of the work, for the caller to raise
+        later; None if there was no cancellation, and always on trio.
     """
     loop, asyncio = _asyncio_loop()
     with anyio.CancelScope(shield=True):
@@ -229,7 +228,7 @@ async def call_on_stop(call: Callable[[], object], label: str) -> None:
 
     Args:
         call: the function; if it returns an awaitable, that is awaited.
-        label: what it stops, for the message.
+        label: what the function stops, for the message.
     """
     try:
         result = call()
@@ -237,23 +236,24 @@ async def call_on_stop(call: Callable[[], object], label: str) -> None:
             await result
     except BaseException as exc:  # noqa: BLE001  (it is logged; the stop continues)
         if is_cancellation(exc):
-            # Raises if the stop has cancelled the call, and not the call itself.
+            # If the shutdown has cancelled this task, raise the cancellation; otherwise the
+            # function itself has raised it, which is logged as a failure.
             await anyio.lowlevel.checkpoint_if_cancelled()
         log_event(logging.ERROR, "on_stop of %s has failed", label, exc_info=trim_traceback(exc))
 
 
 _ANYIO_FILES = tuple(
-    f"{os.sep}anyio{os.sep}{each}" for each in (f"_backends{os.sep}", f"_core{os.sep}_tasks.py")
+    each.replace("/", os.sep) for each in ("/anyio/_backends/", "/anyio/_core/_tasks.py")
 )
-"""Files with the coroutine of each task that anyio creates."""
+"""Parts of the paths of the files that define the coroutines of anyio's tasks."""
 
 
 def open_tasks() -> set[asyncio.Task[Any]]:
-    """Return the tasks of the running asyncio loop that other code has started and that are open.
+    """Return the unfinished tasks of the application in the running asyncio loop.
 
-    They are the tasks besides the current one, those of hive_boot, those that anyio has created
-    (the main task, and those in task groups, which do not outlive their group), and those in which
-    asyncio waits for the TLS handshake of a client. Always empty on trio.
+    All tasks are returned except the current task, the tasks of hive_boot, tasks that anyio has
+    created (the main task, and tasks in task groups, which do not outlive their group), and tasks
+    in which asyncio waits for the TLS handshake of a client. Always empty on trio.
     """
     _, asyncio = _asyncio_loop()
     if asyncio is None:
@@ -266,10 +266,12 @@ def open_tasks() -> set[asyncio.Task[Any]]:
 
 
 def handshakes() -> dict[asyncio.Task[Any], object]:
-    """Return the tasks in which asyncio waits for the TLS handshakes of clients; none on trio.
+    """Return the tasks in which asyncio sets up a connection of a server; none on trio.
+
+    Such a task waits for the TLS handshake of a client, if the server uses TLS.
 
     Returns:
-        The SSL contexts of the servers, by these tasks; None for a connection without TLS.
+        The SSL context of the server, by task; None for a server without TLS.
     """
     _, asyncio = _asyncio_loop()
     tasks = set() if asyncio is None else asyncio.all_tasks()
@@ -302,7 +304,7 @@ async def wait_until_set(event: anyio.Event, seconds: float) -> bool:
 
 @contextmanager
 def end_of_block(leases: set[anyio.Event]) -> Iterator[None]:
-    """Add an event for the block, which is set at its end."""
+    """Add to ``leases`` an event that is set when the block ends."""
     end = anyio.Event()
     leases.add(end)
     try:
@@ -336,12 +338,12 @@ class BackgroundTask:
         self._cancel_timeout = timings.task_cancel_timeout
         self._scope = anyio.CancelScope()
         self._done = anyio.Event()
-        self._stop_requested = self._is_abandoned = False
+        self._is_end_expected = self._is_abandoned = False
         self._loop, self._asyncio = _asyncio_loop()
         self._task: object = None
 
     def start(self) -> None:
-        """Start the task in the loop, in its thread. A second call does nothing."""
+        """Start the task; called in the thread of its loop. A second call does nothing."""
         if self._task is not None:
             return
         context = contextvars.copy_context() if self._context is None else self._context.copy()
@@ -366,8 +368,8 @@ class BackgroundTask:
         await wait_until_set(self._done, seconds)
 
     def abandon(self) -> None:
-        """Suppress log lines about its end: in a forked child the task belongs to the parent."""
-        self._stop_requested = self._is_abandoned = True
+        """Suppress the log lines at its end: in a forked child the task belongs to the parent."""
+        self._is_end_expected = self._is_abandoned = True
 
     async def stop(self) -> None:
         """Cancel the work and wait for its end, even when the caller is cancelled.
@@ -376,7 +378,7 @@ class BackgroundTask:
         """
         if self._task is None:
             return
-        self._stop_requested = True
+        self._is_end_expected = True
         self._scope.cancel()
         with anyio.move_on_after(self._cancel_timeout, shield=True):
             await self._done.wait()
@@ -388,18 +390,18 @@ class BackgroundTask:
         try:
             with self._scope:
                 await self._work()
-                self._stop_requested = True
+                self._is_end_expected = True
         except Exception:  # noqa: BLE001  (it is logged)
             # Unhandled, it would end the whole loop on trio, and go unnoticed on asyncio.
             if not self._is_abandoned:
                 text = "Background task %r has failed and does not run any more"
                 log_event(logging.ERROR, text, self._name, exc_info=True)
-            self._stop_requested = True
+            self._is_end_expected = True
         finally:
             self._mark_ended()
 
     def _mark_ended(self) -> None:
-        if not (self._done.is_set() or self._stop_requested):
+        if not (self._done.is_set() or self._is_end_expected):
             text = "Background task %r has ended early: it was cancelled, or its loop was closed"
             log_event(logging.ERROR, text, self._name)
         self._done.set()
@@ -419,7 +421,7 @@ class CancellableBlock:
         timings: how often a delayed cancellation is tried again.
 
     Attributes:
-        cancel_requested: whether the block was cancelled, or will be.
+        cancel_requested: whether :meth:`cancel` was called; the cancellation may be delayed.
         work: the coroutine that :meth:`run` awaits; None before and after.
     """
 
@@ -439,8 +441,8 @@ class CancellableBlock:
     ) -> tuple[object, BaseException | None]:
         """Call a function of the application in the block, and await it.
 
-        Its exceptions do not leave the block, also a SystemExit; on trio the cancellation of an
-        outer scope does.
+        No exception leaves the block, not even SystemExit, except the cancellation of an outer
+        scope on trio.
 
         Returns:
             The result, and the failure. A cancellation is a failure unless the block caused it.
@@ -487,14 +489,14 @@ class CancellableBlock:
         return is_only_ours and isinstance(exc_info[1], anyio.get_cancelled_exc_class())
 
     def cancel(self, seconds: float = math.inf) -> None:
-        """Cancel the block, in the thread of its loop, also before it is entered.
+        """Cancel the block; called in the thread of its loop. A second call does nothing.
 
-        A second call does nothing.
+        A block that is not entered yet is cancelled when it is entered.
 
         Args:
-            seconds: the time in which the block should end. On asyncio the block is cancelled a
-                second time, three quarters of the remaining time after the first cancellation,
-                because code can swallow a cancellation by mistake.
+            seconds: the time in which the block should end. Default: no limit. With a limit, a
+                block on asyncio that has not ended when three quarters of the remaining time
+                have passed is cancelled again: code can swallow a cancellation by mistake.
         """
         if self.cancel_requested:
             return
@@ -514,8 +516,8 @@ class CancellableBlock:
         if any(scope.shield for scope in inner):
             self._loop.call_later(self._interval, self._cancel_when_possible)
         elif task is self._asyncio.current_task() or (waiter is not None and waiter.done()):
-            # The block could end before the next `await`, and the code after it would be cancelled;
-            # or the result that the task is about to receive would be lost.
+            # A task that runs could leave the block before its next `await`, so the code after
+            # the block would be cancelled. A task that is about to receive a result would lose it.
             self._loop.call_soon(self._cancel_when_possible)
         else:
             self._cancel_count += 1
@@ -528,8 +530,8 @@ class CancellableBlock:
 def _anyio_scopes(task: object) -> Iterator[Any]:
     """Yield the cancel scopes of anyio that an asyncio task is in, innermost first.
 
-    anyio does not publish them. With a version that stores them in another way there are none, and
-    a cancellation is not delayed.
+    They are not public in anyio. For a version that stores them differently nothing is yielded,
+    and a cancellation is not delayed.
     """
     states = getattr(sys.modules.get("anyio._backends._asyncio"), "_task_states", {})
     scope = getattr(states.get(task), "cancel_scope", None)

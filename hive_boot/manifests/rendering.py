@@ -1,4 +1,4 @@
-"""Rendering: templates of Jinja2, their variables and quoting filters; comparison of files."""
+"""Rendering of Jinja2 templates, with quoting filters; comparison with the existing files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.fields import Profile
 
 RENDERED = "Rendered by hive-boot"
-"""Begin of the first line of every rendered file; a file without it is not overwritten."""
+"""Text at the beginning of every rendered file; a file without it is not overwritten."""
 
 TARGETS: dict[str, tuple[tuple[str, str, Profile], ...]] = {
     "compose": (
@@ -36,8 +36,12 @@ TARGETS: dict[str, tuple[tuple[str, str, Profile], ...]] = {
     "kubernetes": tuple(
         (f"deploy/k8s/{name}.yaml", f"{name}.yaml.j2", "production")
         for name in (
-            *("deployment", "poddisruptionbudget", "networkpolicy", "service"),
-            *("secret", "kustomization"),
+            "deployment",
+            "poddisruptionbudget",
+            "networkpolicy",
+            "service",
+            "secret",
+            "kustomization",
         )
     ),
     "systemd": (("deploy/systemd/{name}.service", "systemd.service.j2", "production"),),
@@ -50,7 +54,7 @@ PROBED = frozenset({"compose", "kubernetes"})
 """The targets whose platform probes the process."""
 
 MAX_TEMPLATE_SIZE = 1 << 20
-"""Bytes of a template in the directory of ``--templates``."""
+"""Maximum bytes of a template in the directory of ``--templates``."""
 
 
 class TemplateError(Exception):
@@ -73,9 +77,12 @@ def render(
     """
     environment = _environment(templates)
     return {
-        path.format(name=deployment.name): _render(environment, template, deployment, to, profile)
-        for to in dict.fromkeys(targets)
-        for path, template, profile in TARGETS[to]
+        path.format(name=deployment.name): _render(
+            environment, template, deployment, target, profile
+        )
+        for target in dict.fromkeys(targets)
+        for path, template, profile in TARGETS[target]
+        # A Kubernetes Service needs a port.
         if deployment.port is not None or template != "service.yaml.j2"
     }
 
@@ -84,7 +91,10 @@ def _environment(templates: Path | None) -> Environment:
     try:
         import jinja2  # no other command renders templates
     except ModuleNotFoundError:
-        raise TemplateError("manifests needs jinja2: pip install 'hive_boot[deploy]'") from None
+        raise TemplateError(
+            "manifests requires jinja2, which is not installed. "
+            "Fix: pip install 'hive_boot[deploy]'"
+        ) from None
     loader: jinja2.BaseLoader = jinja2.PackageLoader("hive_boot.manifests")
     if templates is not None:
         _check_directory(templates, loader.list_templates())
@@ -105,7 +115,7 @@ def _environment(templates: Path | None) -> Environment:
 def _check_directory(directory: Path, known: list[str]) -> None:
     for path in sorted(directory.iterdir()):
         if path.name not in known:
-            message = f"{path} is not the name of a template; these are: {', '.join(known)}"
+            message = f"{path} must have the name of a template: {', '.join(known)}"
         elif not path.is_file() or path.stat().st_size > MAX_TEMPLATE_SIZE:
             message = f"{path} must be a file of at most {MAX_TEMPLATE_SIZE} bytes"
         else:
@@ -126,7 +136,7 @@ def _render(
             required=required,
             user=USER,
         )
-    except Exception as exc:  # an expression in a template of an operator can raise anything
+    except Exception as exc:  # an expression in a custom template can raise anything
         message = f"template {template}{_line(exc)}: {str(exc) or type(exc).__name__}"
         raise TemplateError(message) from exc
     if RENDERED not in text[:400]:
@@ -138,7 +148,7 @@ def _render(
 
 
 def _line(exc: Exception) -> str:
-    """Return the line of a template where an exception was raised, as far as it is known."""
+    """Return the line of a template that an exception names, as text; empty if it is not known."""
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(exc.__traceback__)
@@ -149,7 +159,7 @@ def _line(exc: Exception) -> str:
 
 
 def _header(deployment: Deployment, target: str) -> str:
-    """Return the first lines of a file: what has rendered it, and the command to repeat."""
+    """Return the first lines of a file, with the command that renders it again."""
     app, *options = deployment.rerun_arguments
     words = ["hive-boot", "manifests", app, "--target", target, *options, "--write"]
     declared = one_line(deployment.declaration.declared.__name__)
@@ -162,9 +172,10 @@ SECRET_FILES = frozenset({"deploy/k8s/secret.yaml", ".env.example"})
 
 State = Literal["new", "changed", "unchanged"]
 
-_MARKS = (MARK, base64.b64encode(MARK.encode())[:-4].decode())
+_PLACEHOLDERS = (MARK, base64.b64encode(MARK.encode())[:-4].decode())
+"""Beginning of a placeholder in a rendered file, as text and in base64."""
 
-_VALUE = re.compile(r"(\s*[^#\s].*?(?::\s|=)\s*)(\S.*)")
+_NAME_AND_VALUE = re.compile(r"\s*[^#\s].*?(?::\s|=)\s*\S.*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,13 +230,15 @@ def _read(path: Path) -> str | None:
         return None
 
 
-def _holds_values(existing: str, text: str) -> bool:
-    known = set(text.splitlines())
-    begun = "stringData" not in existing
+def _holds_values(existing: str, rendered: str) -> bool:
+    """Return whether a file has a name and a value that are not in the rendered file."""
+    rendered_lines = set(rendered.splitlines())
+    # A Secret has its values after stringData or data, other files in every line.
+    in_values = "stringData" not in existing
     for line in existing.splitlines():
-        begun = begun or line in {"stringData:", "data:"}
-        is_added = begun and line not in known and _VALUE.fullmatch(line)
-        if is_added and not any(mark in line for mark in _MARKS):
+        in_values = in_values or line in {"stringData:", "data:"}
+        is_added = in_values and line not in rendered_lines and _NAME_AND_VALUE.fullmatch(line)
+        if is_added and not any(each in line for each in _PLACEHOLDERS):
             return True
     return False
 
@@ -239,7 +252,7 @@ _PLAIN_YAML = re.compile(r"(\./|/)?[A-Za-z][-A-Za-z0-9_./:]*[A-Za-z0-9]")
 
 
 def yaml_scalar(text: str) -> str:
-    """Return a text as a YAML scalar that every reader takes for this text."""
+    """Return a text as a YAML scalar that every YAML parser reads as this text."""
     if text.lower() not in _YAML_WORDS and _PLAIN_YAML.fullmatch(text):
         return text
     return f'"{"".join(map(_escaped, text))}"'
@@ -253,7 +266,7 @@ def _escaped(character: str) -> str:
 
 
 def yaml_dollar(text: str) -> str:
-    """Return a YAML scalar for a reader that expands ``$`` and reads ``$$`` as one ``$``."""
+    """Return a text as a YAML scalar for a program that expands ``$`` and reads ``$$`` as ``$``."""
     return yaml_scalar(text.replace("$", "$$"))
 
 
@@ -263,7 +276,7 @@ def dockerfile(text: str) -> str:
 
 
 def _quoted(text: str, *, plain: str, special: str) -> str:
-    if re.fullmatch(plain, str(text)):  # str() of an undefined value of a template raises
+    if re.fullmatch(plain, str(text)):  # str() raises if a template variable is undefined
         return text
     return '"' + re.sub(special, r"\\\1", text) + '"'
 
@@ -274,7 +287,7 @@ def dockerignore(path: str) -> str:
 
 
 def systemd_text(text: str) -> str:
-    """Return a text for a unit setting without quotes: ``%`` begins a specifier."""
+    """Return a text for a unit setting that needs no quotes; only ``%`` is special in it."""
     return text.replace("%", "%%")
 
 
@@ -289,7 +302,7 @@ def systemd_word(text: str) -> str:
 
 
 def shell(words: str | Iterable[str]) -> str:
-    """Return a word, or words with blanks between them, as a shell reads them."""
+    """Return a word, or a command of several words, quoted for a shell."""
     return shlex.quote(words) if isinstance(words, str) else shlex.join(words)
 
 
@@ -310,7 +323,7 @@ def markdown_code(text: str) -> str:
 
 
 def comment(text: str, indent: int = 0) -> str:
-    """Return a text as whole lines of comment; an empty string for no text."""
+    """Return a text as lines of comment; an empty string for an empty text."""
     lines = textwrap.wrap(one_line(text), _WIDTH - indent, break_on_hyphens=False)
     return "".join(f"{' ' * indent}# {line}\n" for line in lines)
 
@@ -321,10 +334,10 @@ def comment_out(text: str, indent: int, *, when: object = True) -> str:
 
 
 def comment_command(words: Iterable[str]) -> str:
-    """Return a shell command as lines of comment, without the last line end."""
+    """Return a shell command as lines of comment, without a line end after the last one."""
     lines = []
     line = "#    "
-    for word in [one_line(shlex.quote(word)) for word in words]:
+    for word in (one_line(shlex.quote(word)) for word in words):
         if len(line) + len(word) > _WIDTH:
             lines.append(line)
             line = "#        "
@@ -333,8 +346,18 @@ def comment_command(words: Iterable[str]) -> str:
 
 
 _BY_NAME: tuple[Callable[..., str], ...] = (
-    *(comment, comment_command, comment_out, dockerfile, dockerignore, markdown, markdown_code),
-    *(one_line, shell, systemd, systemd_text, systemd_word),
+    comment,
+    comment_command,
+    comment_out,
+    dockerfile,
+    dockerignore,
+    markdown,
+    markdown_code,
+    one_line,
+    shell,
+    systemd,
+    systemd_text,
+    systemd_word,
 )
 FILTERS: dict[str, Callable[..., str]] = {
     **{each.__name__: each for each in _BY_NAME},

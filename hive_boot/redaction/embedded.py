@@ -1,8 +1,8 @@
 """Embedded secrets: the parts of a value that are secrets by themselves.
 
 Examples are the password in a URL, the members of a JSON document and the lines of a PEM block.
-Every pattern is linear: a quantifier that could be tried again from the next character is
-possessive, or has a maximum.
+Every pattern takes linear time: a quantifier is possessive or has a maximum where a search could
+repeat it from each character.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _PUBLIC = (
 )
 """End of the names of members and settings that are not secret: addresses, names, types.
 
-They are from Google's credentials (https://google.aip.dev/auth/4112), of AWS Secrets
-Manager's database secrets, of JSON Web Keys (RFC 7517), and of connection strings.
+The names come from Google's credentials (https://google.aip.dev/auth/4112), from the database
+secrets of AWS Secrets Manager, from JSON Web Keys (RFC 7517), and from connection strings.
 """
 
-_IN_ADDRESS = 20
-"""Length from which on a word of letters and digits is a secret also in a public member."""
+_MIN_GENERATED = 20
+"""Minimum length of a word of letters and digits that is a secret even in a public member."""
 
-_LONGEST_PUBLIC = 128
+_MAX_IDENTIFIER = 128
 """Maximum length of a text that may be an identifier."""
 
 _WORD = r"(?:[A-Z]?[a-z]{1,15}|[A-Z]{1,15})?\d{0,3}"
@@ -59,12 +59,11 @@ _IDENTIFIER = (
 """Ordinary words, a host, a path, an address, a time; a passphrase has more words."""
 
 _AUTHORITY = r"(?:[\w+.-]{1,40}:)?//[^/?#]*+|(?:[\w-]++\.)++[a-z]{2,}(?::\d+)?$"
-"""Beginning of a URL, or a host by itself: the names of cloud databases look generated."""
+"""Scheme and host of a URL, or a host alone: host names of cloud databases look generated."""
 
 _WEB_ADDRESS = r"(?:http|ws)s?://[^\s/?#@]*+[/?#]\S*+"
-"""URL without a user: its path or its query may have a token, as that of a webhook."""
+"""URL without a user: its path or its query may contain a token, such as that of a webhook."""
 
-_URL = r"\w++://[^\s,]*@[^\s,]*"
 _ASCII = "A-Za-z0-9_"
 _PLAIN_URL = (
     rf"(?!http)[a-z][a-z0-9+.-]{{1,20}}+://[{_ASCII}.-]{{0,64}}+:([{_ASCII}.~-]{{8,}})@[{_ASCII}.:-]++"
@@ -82,12 +81,12 @@ _QUOTED = r""""((?:[^"\\]|\\.|"")*+)"|'((?:[^'\\]|\\.|'')*+)'|\{((?:[^}]|\}\}){0
 _DOUBLED = r""""((?:[^"]|"")*+)"|'((?:[^']|'')*+)'"""
 """Text in quotes, where a backslash is an ordinary character."""
 
-_UNQUOTED = 5
-_QUOTES = {2: '"', 3: "'", 4: "}", _UNQUOTED: ""}
-"""Quote of each group in the pattern of a pair; doubled, it is part of the value."""
+_UNQUOTED_GROUP = 5
+_QUOTES = {2: '"', 3: "'", 4: "}", _UNQUOTED_GROUP: ""}
+"""Closing quote by group of ``_PAIR``; two of them in a value mean one that is part of it."""
 
 _PLAIN = r"[^\s;,&)<]|,(?!\s*+[\w.-]++\s*+=)|\)(?!\){0,8}\()|<(?![/\w])"
-"""Character of a value: a comma, a parenthesis or a tag can begin another name."""
+"""Character of a value without quotes, but no comma, parenthesis or tag before another name."""
 
 _PAIR = (
     r"""(?s)(?<![\w.-])([\w.-]{1,80}+)(?:["']?[ \t]*+=>?|["'][ \t]*+:|::?(?=\s)|>)[ \t]*+"""
@@ -101,10 +100,10 @@ _NAME = (
     r"""|["']?(?:</\w{1,20}>)?[\s,<-]*+["']?(?:value|string)["']?\s*+[=:>]\s*+)"""
 )
 _VALUE = rf"()(?:{_QUOTED}|((?:{_PLAIN})*+))"
-"""Name and value in a tuple, without a blank, or in two members that are called so."""
+"""Name and value in a tuple, as ``name:value``, or as two members (the second: ``value``)."""
 
 _ENDS_SENSITIVE = r"(?i)(?:pass|password|passwd|passphrase|pwd|secret|token|key|salt|cookie)$"
-"""End of the names that have a value also without the usual separator."""
+"""End of the names whose value is a secret even if another separator follows (``_NAME``)."""
 
 _REST_OF_PAIRS = r"(?:[A-Z][a-z]+ )?[\s;,&{}]*"
 """Rest of a connection string, or of an HTTP header, without its pairs."""
@@ -154,13 +153,13 @@ _OPENSSH = "b3BlbnNzaC1rZXktdjEAAAAA"
 
 _STRING = r'"((?:[^"\\]|\\.)*+)(?:"|$)'
 
-_ONE_LINE = 4096
+_MAX_URL_LINE = 4096
 """Maximum length of a line that may be one URL with blanks in its password."""
 
-_REST = 256
+_MAX_UNQUOTED = 256
 """Maximum length of a value with blanks that is not in quotes."""
 
-_DEPTH = 3
+_MAX_DEPTH = 3
 """Maximum depth of settings inside the value of a setting."""
 
 
@@ -171,13 +170,13 @@ class _Number(str):
 
 
 class _Object(list[tuple[str, Any]]):
-    """The members of a JSON object, also of two that have the same name."""
+    """The members of a JSON object, including members with the same name."""
 
     __slots__ = ()
 
 
 def embedded_secrets(text: str) -> Iterator[str]:
-    """Return the secrets inside a value, also as a server decodes them from a URL."""
+    """Return the secrets inside a value, as they are written and as a server decodes them."""
     for part in dict.fromkeys(_parts(text)):
         # A program may strip the white space at the ends of a password.
         stripped = part.strip()
@@ -193,6 +192,7 @@ def _parts(text: str) -> Iterator[str]:
     inside = [list(passwords(leaf)) for _, leaf in leaves]
     beside_secret = any(inside) or bool(of_urls) or any(map(_is_sensitive, names))
     yield from of_urls
+    # The name of a member can be a secret, such as a token in an object of tokens.
     yield from (
         name
         for name in names
@@ -205,20 +205,20 @@ def _parts(text: str) -> Iterator[str]:
     for (name, leaf), found in zip(leaves, inside, strict=True):
         for password in found:
             yield from _decoded(password)
-            yield from _base64_decoded(password)
+            yield from _base64_secrets(password)
         if leaf is text:
             yield from _line_passwords(text)
             yield from _generated_words(text) if re.fullmatch(_WEB_ADDRESS, text) else ()
             pieces = re.split(r"[,;|\s]+", text.strip())
-            is_key = (re.fullmatch(_KEY, each) and not is_identifier(each) for each in pieces)
-            yield from pieces if len(pieces) > 1 and all(is_key) else ()
+            are_keys = (re.fullmatch(_KEY, each) and not is_identifier(each) for each in pieces)
+            yield from pieces if len(pieces) > 1 and all(are_keys) else ()
             continue
         yield from distinctive_lines(leaf)
         if not _is_public(name, leaf, beside_secret=beside_secret):
             yield leaf
             yield from _generated_words(leaf) if re.search(_PUBLIC, name) else ()
             if re.search(_SENSITIVE, name) or not is_identifier(base64_decoded(leaf)):
-                yield from _base64_decoded(leaf)
+                yield from _base64_secrets(leaf)
 
 
 def _decoded(password: str) -> Iterator[str]:
@@ -241,8 +241,8 @@ def _unescaped_xml(text: str) -> set[str]:
     return {text, unescape(text)}
 
 
-def _base64_decoded(text: str) -> Iterator[str]:
-    """Return the text that base64 encodes, and the secrets in it; nothing for other text."""
+def _base64_secrets(text: str) -> Iterator[str]:
+    """Return the decoded text of a base64 text, and the secrets in it; nothing for other text."""
     if decoded := base64_decoded(text):
         yield decoded
         yield decoded.partition(":")[2]
@@ -251,14 +251,15 @@ def _base64_decoded(text: str) -> Iterator[str]:
 
 def _line_passwords(text: str) -> Iterator[str]:
     """Return the passwords of ``user:password`` lines and of ``.pgpass``."""
-    # Without a colon or a quote no pattern is compiled, which most starts spare.
-    for line in map(str.strip, text.splitlines() if re.search('[:"]', text) else ()):
+    if ":" not in text and '"' not in text:
+        return  # most values: the patterns need not be compiled
+    for line in map(str.strip, text.splitlines()):
         if match := re.fullmatch(_PGPASS, line):
             yield from _unescaped(match[1])
         elif match := re.fullmatch(_USERLIST, line):
             yield match[1].replace('""', '"')
         else:
-            # A list of users has one in each piece.
+            # The line may be a list of users.
             matches = [re.fullmatch(_USERINFO, each) for each in {line, *line.split(",")}]
             for match in filter(None, matches) if re.match(_USERINFO, line) else ():
                 if not re.match(rf"//|{_PORT}", match[1]):
@@ -270,7 +271,7 @@ def passwords(text: str) -> Iterator[str]:
     yield from _named_passwords(text)
     if "@" in text:
         # A password may contain blanks that were not escaped.
-        whole = {text.strip()} if len(text) <= _ONE_LINE and "\n" not in text.strip() else set()
+        whole = {text.strip()} if len(text) <= _MAX_URL_LINE and "\n" not in text.strip() else set()
         for piece in whole.union(re.split(r"[\s,]+", text)):
             if "@" in piece:
                 yield from _address_passwords(piece)
@@ -281,11 +282,9 @@ def passwords(text: str) -> Iterator[str]:
 def _named_passwords(text: str) -> Iterator[str]:
     """Return the values of the settings and members in a text that have the name of a secret."""
     for match in re.finditer(_NAME, text) if re.search("[:,<]|value", text) else ():
-        # Not an ARN or a URL, which have colons in front.
-        is_pair = not match[0].endswith(":") or text[match.start() - 1 : match.start()] not in {
-            ":",
-            "/",
-        }
+        # After a colon or a slash, ``name:value`` is a part of an ARN or a URL.
+        before = text[match.start() - 1 : match.start()]
+        is_pair = not match[0].endswith(":") or before not in {":", "/"}
         if is_pair and re.search(_ENDS_SENSITIVE, match[1]):
             found = re.compile(_VALUE, re.DOTALL).match(text, match.end())
             yield from filter(None, _values(found) if found else ())
@@ -294,7 +293,7 @@ def _named_passwords(text: str) -> Iterator[str]:
             for value in filter(None, _values(match, has_delimiters=True)):
                 if not _is_public(match[1], value, beside_secret=True):
                     yield value
-        elif (match.lastindex or _UNQUOTED) < _UNQUOTED:
+        elif (match.lastindex or _UNQUOTED_GROUP) < _UNQUOTED_GROUP:
             for value in _unescaped_xml(match[match.lastindex or 0]):
                 yield from passwords(value)
 
@@ -303,20 +302,21 @@ def has_short_password(text: str) -> bool:
     """Return whether a password in a value is too short to be searched for by itself."""
     pairs = re.finditer(_PAIR, text) if re.search(_SEPARATOR, text) else ()
     named = [_values(match) for match in pairs if re.search(_PLAINLY_SENSITIVE, match[1])]
-    in_urls = [{password} for url in re.findall(_URL, text) for password in _address_passwords(url)]
-    # Of the values that a pair may have, the longest one is the value or more.
+    urls = (piece for piece in re.split(r"[\s,]+", text) if re.search(r"\w://", piece))
+    in_urls = [{password} for url in urls for password in _address_passwords(url)]
+    # The longest candidate for the value of a pair contains the whole value.
     return any(0 < max(map(len, each)) < MIN_LENGTH for each in [*named, *in_urls])
 
 
 def _credentials(text: str) -> Iterator[str]:
-    """Return the credentials of HTTP headers, and the passwords that stand after a blank."""
+    """Return the credentials of HTTP headers, and the passwords that follow a blank."""
     scheme, _, token = text.strip().partition(" ")
     if scheme.isalpha() and not re.search(r"\s", token) and not is_identifier(token):
         yield token
     for match in re.finditer(_AUTHORIZATION, text):
         if match[0] == text.strip() or not is_identifier(match[1]):
             yield match[1]
-            yield from _base64_decoded(match[1])
+            yield from _base64_secrets(match[1])
     is_account = re.search(r"(?i)\b(?:login|user|role|machine)\b", text)
     for match in re.finditer(_ARGUMENT, text):
         word = match[match.lastindex or 0]
@@ -325,15 +325,15 @@ def _credentials(text: str) -> Iterator[str]:
 
 
 def _values(match: re.Match[str], *, has_delimiters: bool = False) -> set[str]:
-    """Return what the value of a pair may be: in quotes, or up to one of the usual delimiters.
+    """Return the candidates for the value of a pair: in quotes, or up to each usual delimiter.
 
     Args:
         match: the match of a pair.
         has_delimiters: whether a value without quotes may have delimiters in it. Default False.
     """
-    group = match.lastindex or _UNQUOTED
+    group = match.lastindex or _UNQUOTED_GROUP
     is_quoted = bool(_QUOTES[group])
-    line = match.string[match.start(group) - is_quoted : match.end() + _REST]
+    line = match.string[match.start(group) - is_quoted : match.end() + _MAX_UNQUOTED]
     line = re.split("[\r\n]", line, maxsplit=1)[0]
     rest, *_ = re.split(r"[\s,;&](?=\s*[\w.-]+\s*=)", line, maxsplit=1)
     before_comma, *others = re.split(r",(?=[\w.-]+=)", line, maxsplit=1)
@@ -360,11 +360,8 @@ def _values(match: re.Match[str], *, has_delimiters: bool = False) -> set[str]:
 
 def _unescaped(text: str, quote: str = "") -> set[str]:
     """Return a text as it is, and without backslashes, without doubled quotes, or both."""
-    plain = re.sub(r"\\(.)", r"\1", text)
-    return {each.replace(2 * quote, quote) if quote else each for each in (text, plain)} | {
-        text,
-        plain,
-    }
+    variants = {text, re.sub(r"\\(.)", r"\1", text)}
+    return variants | {each.replace(2 * quote, quote) for each in variants if quote}
 
 
 def _address_passwords(address: str) -> Iterator[str]:
@@ -400,15 +397,16 @@ def _is_generated(name: str) -> bool:
 
 def _generated_words(text: str) -> list[str]:
     """Return the long words that look generated, such as the token in a webhook's address."""
+    # A UUID is an identifier.
     if re.fullmatch(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}", text):
         return []
-    words = re.findall(rf"[\w-]{{{_IN_ADDRESS},}}", re.sub(f"^(?:{_AUTHORITY})", "", text))
+    words = re.findall(rf"[\w-]{{{_MIN_GENERATED},}}", re.sub(f"^(?:{_AUTHORITY})", "", text))
     return [each for each in words if re.search(r"\d[A-Za-z]|[A-Za-z]\d{4}", each)]
 
 
 def is_identifier(text: str) -> bool:
     """Return whether a text is an ordinary word, two or three of them, a host or a path."""
-    return len(text) <= _LONGEST_PUBLIC and bool(re.fullmatch(_IDENTIFIER, text))
+    return len(text) <= _MAX_IDENTIFIER and bool(re.fullmatch(_IDENTIFIER, text))
 
 
 def _is_public(name: str, leaf: str, *, beside_secret: bool) -> bool:
@@ -417,8 +415,8 @@ def _is_public(name: str, leaf: str, *, beside_secret: bool) -> bool:
     Args:
         name: the name of its member or setting.
         leaf: the text.
-        beside_secret: whether the document has a secret by name, or a password in a URL; then
-            an identifier under another name is public.
+        beside_secret: whether the document has a member whose name is that of a secret, or a
+            password in a URL. An identifier in another member is then public.
     """
     if re.search(_PUBLIC, name):
         return not _generated_words(leaf)
@@ -436,8 +434,8 @@ def _is_sensitive(name: str) -> bool:
 def _document_leaves(text: str) -> tuple[list[tuple[str, str]], set[str], list[str]]:
     """Return the long texts in a document with their names, and the names of all its members.
 
-    A value that is not a document is the only text, without a name. A URL with a password is not
-    among the texts: its password is in a separate list, and the rest is not secret.
+    A value that is not a document is returned as the only text, without a name. A URL with a
+    password is not among the texts: the third result has its password, and the rest is not secret.
     """
     leaves: list[tuple[str, str]] = []
     names: set[str] = set()
@@ -448,6 +446,7 @@ def _document_leaves(text: str) -> tuple[list[tuple[str, str]], set[str], list[s
         name, member, depth = todo.pop()
         names.add(name)
         if isinstance(member, _Object):
+            # {"name": "TOKEN", "value": "..."} has the same meaning as {"TOKEN": "..."}.
             label = next((each for key, each in member if key.lower() in {"name", "key"}), "value")
             named = {"value": label if isinstance(label, str) else "value"}
             todo += [(named.get(key.lower(), key), each, depth) for key, each in member]
@@ -463,7 +462,7 @@ def _document_leaves(text: str) -> tuple[list[tuple[str, str]], set[str], list[s
         else:
             members = _members(member)
             todo += [(name, each, depth) for each in members]
-            if not members and depth < _DEPTH and re.search(_SEPARATOR, member):
+            if not members and depth < _MAX_DEPTH and re.search(_SEPARATOR, member):
                 todo += [(*pair, depth + 1) for pair in _settings(member)]
             if depth or name or not members:
                 leaves.append((name, member))
@@ -505,18 +504,18 @@ def _settings(text: str) -> list[tuple[str, str]]:
     A line without a name belongs to the name before it. Other text has no settings.
     """
     found: list[tuple[str, str]] = []
-    name, is_key = "", False
+    name, in_pem_block = "", False
     for line in map(str.strip, text.splitlines()):
         boundary = re.fullmatch(_PEM_BOUNDARY, line)
-        if boundary or is_key:
-            is_key = boundary[1] == "BEGIN" if boundary else is_key
+        if boundary or in_pem_block:
+            in_pem_block = boundary[1] == "BEGIN" if boundary else in_pem_block
         elif line and not line.startswith(("#", ";", "[", "!", "//", "---")):
             pairs = list(re.finditer(_PAIR, line))
             match = re.fullmatch(_LINE, line)
             # A member of a document may look like a pair.
             has_members = match and match[2].startswith(("{", "[")) and _members(match[2])
-            is_rest = len(pairs) > 1 and re.fullmatch(_REST_OF_PAIRS, re.sub(_PAIR, "", line))
-            if is_rest and not has_members:
+            only_pairs = len(pairs) > 1 and re.fullmatch(_REST_OF_PAIRS, re.sub(_PAIR, "", line))
+            if only_pairs and not has_members:
                 found += [(pair[1], pair[pair.lastindex or 1]) for pair in pairs]
             elif match:
                 name = match[1]
@@ -529,7 +528,7 @@ def _settings(text: str) -> list[tuple[str, str]]:
 
 
 def _unquoted(value: str) -> str:
-    """Return the value of a setting without its quotes and a comment."""
+    """Return the value of a setting without quotes and without a comment after it."""
     if value.startswith("{") and _members(value):
         return value
     if match := re.match(_QUOTED, value):

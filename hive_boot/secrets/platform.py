@@ -435,7 +435,7 @@ class _Detection(Record):
 
         near = get_close_matches(text.strip().lower(), known, n=1)
         suggestion = f" (did you mean {near[0]!r}?)" if near else ""
-        fix = f"set it to one of {', '.join(known)}, or unset it"
+        fix = f"set it to {', '.join(known[:-1])} or {known[-1]}, or unset it"
         self._add_problem(variable, f"has an invalid value{suggestion}", fix)
 
     def _add_problem(self, variable: str, message: str, fix: str) -> None:

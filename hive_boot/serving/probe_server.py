@@ -1,7 +1,7 @@
 """Probe server: a small HTTP server for the endpoints, for applications that serve nothing else.
 
-A connection carries one request, and is closed after ``probe_timeout``, so that clients that
-are slow, silent or do not speak HTTP cannot block probes.
+A connection serves one request, and ends after ``probe_timeout`` at the latest: a client that is
+slow, is silent or does not speak HTTP cannot block the probes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MAX_CONNECTIONS = 100
 """Maximum number of open connections; one more closes the oldest."""
 
 MAX_HEAD_LENGTH = 16 * 1024
-"""Maximum bytes of a request head; the last chunk read may exceed it."""
+"""Maximum bytes of a request head. It is checked after each chunk: the last may exceed it."""
 
 MAX_DISCARDED = 64 * 1024
 """Maximum bytes that are read and discarded after the response."""
@@ -65,12 +65,13 @@ async def serve_probes(
         status: returns the status of the application.
         name: the name of the application.
         port: the port; 0 for any free port.
-        timings: how long a connection may last.
+        timings: how long a connection may last, and the delays of retries.
         host: the address to listen on. Default None: all interfaces.
-        is_worker: whether the process may be one of several workers of another server. One worker
-            has the port, and when it ends, another one takes the port over. Default False: a port
-            that is in use is an error.
-        task_status: receives the port when connections are accepted.
+        is_worker: whether the process may be one of several workers of a server, such as uvicorn.
+            Only one of them can listen on the port. The others wait, and when it ends, one of them
+            listens. Default False: a port that is in use is an error.
+        task_status: receives the port when connections are accepted, or when this worker begins
+            to wait for the port.
 
     Raises:
         DeclarationError: h11 is not installed.
@@ -88,6 +89,7 @@ async def serve_probes(
             )
             break
         except OSError as exc:
+            # A worker that waits has started, so a later error must not end its application.
             if not is_waiting and not (is_worker and exc.errno == errno.EADDRINUSE):
                 where = "" if host is None else f" of {host}"
                 message = f"Cannot listen on probe_port {port}{where}: {exc.strerror or exc}."
@@ -104,10 +106,10 @@ async def serve_probes(
         await anyio.sleep(timings.probe_port_retry_delay)
     try:
         async with anyio.create_task_group() as group:
-            clients = _Connections(status, name, timings)
+            connections = _Connections(status, name, timings)
             for listener in multi_listener.listeners:
                 raw = listener.extra(SocketAttribute.raw_socket)  # noqa: S610  (not Django's)
-                group.start_soon(clients.accept, raw, group)
+                group.start_soon(connections.accept, raw, group)
             port = raw.getsockname()[1]
             log.info("Probe server listens on port %d", port)
             if not is_waiting:
@@ -132,7 +134,7 @@ class _Connections:
         while True:
             await anyio.wait_readable(listener)
             try:
-                with suppress(BlockingIOError):  # the client has gone
+                with suppress(BlockingIOError):  # the client has disconnected
                     self._start_client(listener.accept()[0], group)
                 is_failing = False
             except OSError as exc:
@@ -161,23 +163,23 @@ class _Connections:
             # A bug of hive_boot must not end the application.
             log.exception("Internal error of the probe server; one connection was closed")
         finally:
-            with suppress(ValueError):
+            with suppress(ValueError):  # _start_client() has removed it
                 self._open.remove(scope)
 
     async def _handle(self, client: socket.socket) -> None:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_LENGTH)
         request = None
         try:
-            request = await _request(connection, client)
+            request = await _receive_request(connection, client)
         except h11.RemoteProtocolError as exc:
             response = make_response(exc.error_status_hint, "invalid HTTP request\n")
         else:
             if request is None:
                 return
             response = self._answer(request)
-        added = (b"date", formatdate(usegmt=True).encode()), (b"connection", b"close")
+        date = formatdate(usegmt=True).encode()
+        headers = [*response.headers, (b"date", date), (b"connection", b"close")]
         reason = HTTPStatus(response.status).phrase.encode()
-        headers = [*response.headers, *added]
         head = h11.Response(status_code=response.status, headers=headers, reason=reason)
         is_head = request is not None and request.method == b"HEAD"
         body = h11.Data(data=b"" if is_head else response.body)
@@ -198,7 +200,7 @@ class _Connections:
                 scope, self._status(), name=self._name, timings=self._timings
             )
         except Exception:
-            # For example a collector of the application; the probe server must continue.
+            # A metrics collector of the application can fail; the probe server must continue.
             log.exception("Internal error while answering %s; the response is 500", path)
             return make_response(500, "internal error: see the log of the application\n")
         has_body = headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
@@ -207,8 +209,8 @@ class _Connections:
         return response
 
 
-async def _request(connection: h11.Connection, client: socket.socket) -> h11.Request | None:
-    """Return the head of the next request; None when the client closes before it."""
+async def _receive_request(connection: h11.Connection, client: socket.socket) -> h11.Request | None:
+    """Return the head of the request; None if the client closes without sending one."""
     while (event := connection.next_event()) is h11.NEED_DATA:
         await anyio.wait_readable(client)
         connection.receive_data(client.recv(_CHUNK))

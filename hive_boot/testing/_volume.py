@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_OPEN = 0o755
+_DIRECTORY_MODE = 0o755
 
 
 class MountedVolume:
@@ -53,14 +53,14 @@ class MountedVolume:
 
     @property
     def generation(self) -> Path | None:
-        """The target of ``..data``, even if it does not exist; None without the link."""
+        """The directory that ``..data`` points to, which may not exist; None without ``..data``."""
         with suppress(FileNotFoundError):
             return self.path / self.data.readlink()
         return None
 
     @property
     def content(self) -> dict[str, bytes]:
-        """The published files, by relative path; empty without a generation."""
+        """The published files, by relative path; empty if nothing has been published."""
         with self._lock:
             if (generation := self.generation) is None:
                 return {}
@@ -78,18 +78,18 @@ class MountedVolume:
         """Replace the whole content of the volume by ``files``, in one rename.
 
         Like the kubelet, the method does not write content that is already published, even if
-        ``mode`` differs: there is no event. Missing links are created. Empty ``files`` simulate
-        an absent Secret with ``optional: true``: a volume with only ``..data`` in it.
+        ``mode`` differs, so a watcher gets no event. Missing links are created. Empty ``files``
+        simulate an absent Secret with ``optional: true``: a volume with only ``..data`` in it.
 
         Args:
-            files: the values by relative path. For a path with a directory, as ``items:``
-                can specify, the link is to the directory. Text is encoded as UTF-8.
-            mode: the permissions of each file. Default 0644, as of a volume without
+            files: the values by relative path; text is encoded as UTF-8. A path may contain
+                directories, as in ``items:``; the link is then that of the first directory.
+            mode: the permissions of each file. Default 0644, as in a volume without
                 ``defaultMode``.
-            anew: whether unchanged content becomes a new generation too, as when a volume is
-                mounted again. Default False.
-            pause: seconds between two files, to simulate a slow writer; the files are not
-                visible to readers yet. Default 0.
+            anew: whether unchanged content is written to a new directory too, as when a volume
+                is mounted again. Default False.
+            pause: seconds between two files, to simulate a slow writer. Readers see none of
+                the files before the rename. Default 0.
 
         Returns:
             Whether anything in the volume was changed.
@@ -120,19 +120,19 @@ class MountedVolume:
         """
         content = volume_content(files)
         with self._lock:
-            fresh = self._write(content, mode)
+            new = self._write(content, mode)
             self._link(content)
         try:
             yield
         finally:
             with self._lock:
-                self._switch(fresh, content)
+                self._switch(new, content)
 
     @contextmanager
     def late_permissions(
         self, files: Mapping[str, str | bytes], *, mode: int = 0o644, directory: bool = False
     ) -> Iterator[None]:
-        """Publish files that only root can read before the block ends.
+        """Publish files that only root can read until the block ends.
 
         This simulates kubelets that apply an ``fsGroup`` after the rename.
 
@@ -147,17 +147,17 @@ class MountedVolume:
         """
         content = volume_content(files)
         with self._lock:
-            fresh = self._write(content, mode if directory else 0)
+            new = self._write(content, mode if directory else 0)
             if directory:
-                fresh.chmod(0)
-            self._switch(fresh, content)
+                new.chmod(0)
+            self._switch(new, content)
         try:
             yield
         finally:
             with suppress(FileNotFoundError):  # the block has published other files
-                fresh.chmod(_OPEN)
+                new.chmod(_DIRECTORY_MODE)
                 for name in content:
-                    (fresh / name).chmod(mode)
+                    (new / name).chmod(mode)
 
     @contextmanager
     def without_data(self) -> Iterator[None]:
@@ -197,7 +197,7 @@ class MountedVolume:
     def remove_link(self, name: str) -> None:
         """Remove the link of a key but not its file, to simulate a kubelet that crashed.
 
-        The next :meth:`publish` creates the link again, also with the same content.
+        The next :meth:`publish` creates the link again, even if the content is the same.
 
         Args:
             name: the key, or the directory that it is in.
@@ -215,26 +215,26 @@ class MountedVolume:
         return False
 
     def _write(self, content: Mapping[str, bytes], mode: int, pause: float = 0.0) -> Path:
-        """Create the directory of a generation, to which no link points yet."""
+        """Create the directory of a generation, without a link to it."""
         stamp = time.strftime("..%Y_%m_%d_%H_%M_%S", time.gmtime())
-        fresh = self.path / f"{stamp}.{secrets.randbelow(2**32)}"
-        fresh.mkdir(mode=0o700)
-        fresh.chmod(_OPEN)  # regardless of the umask
+        new = self.path / f"{stamp}.{secrets.randbelow(2**32)}"
+        new.mkdir(mode=0o700)
+        new.chmod(_DIRECTORY_MODE)  # regardless of the umask
         for position, (name, value) in enumerate(content.items()):
             if position and pause:
                 time.sleep(pause)
-            path = fresh / name
+            path = new / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(value)
             path.chmod(mode)
-        return fresh
+        return new
 
-    def _switch(self, fresh: Path, content: Mapping[str, bytes]) -> None:
-        """Switch ``..data`` to ``fresh``; then update the links and remove the old directory."""
+    def _switch(self, new: Path, content: Mapping[str, bytes]) -> None:
+        """Switch ``..data`` to ``new``; then update the links and remove the old directory."""
         old = self.generation
         stale = self._keys(old).difference(top_level_names(content))
         link = self.path / "..data_tmp"
-        link.symlink_to(fresh.name)
+        link.symlink_to(new.name)
         link.rename(self.data)
         self._link(content)
         for name in stale:
@@ -243,11 +243,11 @@ class MountedVolume:
             shutil.rmtree(old, ignore_errors=True)
 
     def _keys(self, generation: Path | None) -> set[str]:
-        """Return the names that a generation has links for; none if it does not exist."""
+        """Return the names of the links of a generation; none if it does not exist."""
         if generation is None or not generation.is_dir():
             return set()
-        if stat.S_IMODE(generation.stat().st_mode) != _OPEN:
-            generation.chmod(_OPEN)  # late_permissions() has removed the permissions
+        if stat.S_IMODE(generation.stat().st_mode) != _DIRECTORY_MODE:
+            generation.chmod(_DIRECTORY_MODE)  # only late_permissions() has changed it
         return {entry.name for entry in generation.iterdir()}
 
     def _link(self, content: Mapping[str, bytes]) -> bool:
@@ -256,7 +256,7 @@ class MountedVolume:
         missing = [name for name in names if not os.path.lexists(self.path / name)]
         for name in missing:
             (self.path / name).symlink_to(f"..data/{name}")
-        return missing != []
+        return bool(missing)
 
 
 def volume_content(files: Mapping[str, str | bytes]) -> dict[str, bytes]:

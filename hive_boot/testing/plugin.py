@@ -1,10 +1,11 @@
 """pytest plugin: makes tests independent of the machine that they run on.
 
-pytest loads it if hive_boot is installed. In a CI pod ``KUBERNETES_SERVICE_HOST`` is set, so an
-application would start in another mode than on a laptop, where ``.env`` can contain real secrets.
+pytest loads it if hive_boot is installed. Without it, an application would start in kubernetes mode
+in a CI pod, where ``KUBERNETES_SERVICE_HOST`` is set, and would read real secrets from the ``.env``
+file of a laptop.
 
 The ini options ``hive_boot_mode`` (default ``development``) and ``hive_boot_profile`` (default
-``test``) select mode and profile; if an option is empty, the variable of the machine is used.
+``test``) select mode and profile; if an option is empty, the environment variable is used.
 ``hive_boot_env_file`` (default false) selects whether ``.env`` files are read. ``os.environ`` is
 not changed.
 
@@ -36,7 +37,7 @@ class PinnedSettings:
     """Settings of all applications in a test session.
 
     Args:
-        values: the value of each pinned variable; empty for the value of the machine.
+        values: the value of each pinned variable; empty if the environment variable is used.
         reads_env_files: whether ``.env`` files are read.
 
     Attributes:
@@ -46,20 +47,22 @@ class PinnedSettings:
     def __init__(self, values: Mapping[str, str], *, reads_env_files: bool) -> None:
         self.reads_env_files: bool = reads_env_files
         self._values = {name: value for name, value in values.items() if value}
-        self._machine = {
+        # Without those of the empty options: variables() returns them as if a test had set them.
+        self._before_tests = {
             name: value
             for name, value in os.environ.items()
             if name.startswith("HIVE_BOOT_") and values.get(name) != ""
         }
 
     def variables(self) -> dict[str, str]:
-        """Return the environment variables, with the pinned settings instead of the machine's.
+        """Return the environment variables, with pinned settings instead of ``HIVE_BOOT_*``.
 
-        A ``HIVE_BOOT_*`` variable that has changed since the session began was set by a test.
+        A ``HIVE_BOOT_*`` variable that has changed since the session began was set by a test: it
+        replaces the pinned setting.
         """
         # No local variable may hold a value: it may be secret.
-        names = [name for name in os.environ if self._machine.get(name) != os.environ[name]]
-        return {**self._values, **dict(zip(names, map(os.environ.get, names), strict=True))}  # type: ignore[arg-type]
+        names = [name for name in os.environ if self._before_tests.get(name) != os.environ[name]]
+        return self._values | {name: os.environ[name] for name in names}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -76,7 +79,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Pin the settings if a conftest has loaded the plugin, after the hook above was called."""
+    """Pin the settings if a conftest loads the plugin: pytest does not call the hook above then."""
     if _IS_PINNED in config.stash:
         return
     config.stash[_IS_PINNED] = True

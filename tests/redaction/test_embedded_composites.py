@@ -13,7 +13,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction import MIN_LENGTH
-from hive_boot.redaction.embedded import distinctive_lines, embedded_secrets, is_identifier
+from hive_boot.redaction.embedded import (
+    distinctive_lines,
+    embedded_secrets,
+    has_short_password,
+    is_identifier,
+)
 from hive_boot.redaction.matcher import MASK
 from tests.fixtures.cases import case
 from tests.redaction.log_output import shown
@@ -823,3 +828,10 @@ def test_a_hostile_text_is_examined_in_linear_time() -> None:
         with case(text[:20]):
             assert all(len(each) <= len(text) for each in embedded_secrets(text))
             assert all(len(each) <= len(text) for each in distinctive_lines(text))
+
+
+def test_a_long_text_is_examined_for_short_passwords_in_linear_time() -> None:
+    """With a quadratic pattern each of these would take minutes, and the test would time out."""
+    assert not has_short_password("a" * 1_000_000)
+    assert not has_short_password("a://" * 100_000)
+    assert has_short_password("a" * 1_000_000 + "://app:short@db")

@@ -70,7 +70,7 @@ def starting(count: int = 8) -> Status:
         mode="kubernetes",
         mode_reason="KUBERNETES_SERVICE_HOST is set",
         profile="production",
-        profile_reason="nothing else is said",
+        profile_reason="the default in kubernetes mode",
         generation=1 if count > 8 else 0,
         secrets=secrets(count) if count > 8 else (),
         timeline=(
@@ -102,7 +102,7 @@ def ready(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field)
         "mode": "kubernetes",
         "mode_reason": "KUBERNETES_SERVICE_HOST is set",
         "profile": "production",
-        "profile_reason": "nothing else is said",
+        "profile_reason": "the default in kubernetes mode",
         "generation": 4,
         "last_read": now - 12,
         "last_change": now - 40,

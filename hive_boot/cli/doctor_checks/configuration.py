@@ -42,8 +42,8 @@ def container_env_copies(context: DoctorContext) -> Iterator[Finding]:
     if copies:
         yield Finding(
             kind="environment-copy",
-            message=f"{', '.join(copies)}: in the environment of PID 1, where `docker inspect` "
-            "and every child process can see it",
+            message=f"{', '.join(copies)}: in the environment of PID 1, which `docker inspect` "
+            "shows and child processes inherit",
             names=tuple(copies),
             locations=("/proc/1/environ",),
             fix="mount each as a file only, and rotate the values that the manifest contained",
@@ -60,7 +60,7 @@ def used_env_fallback(context: DoctorContext) -> Iterator[Finding]:
         for attribute in result.values
         if result.origin(attribute)[0] == "environment"
     )
-    in_use = f"{', '.join(names)}: from the environment, where every child process can see it"
+    in_use = f"{', '.join(names)}: read from the environment, which child processes inherit"
     fix = "remove env_fallback=True (HIVE_BOOT_ENV_FALLBACK)"
     yield Finding(
         severity="warning" if names else "note",
@@ -102,7 +102,7 @@ def near_names(context: DoctorContext) -> Iterator[Finding]:
 
 
 def stray_characters(context: DoctorContext) -> Iterator[Finding]:
-    """Yield the text values with white space, quotes, carriage returns or a path in them.
+    """Yield the text values with stray white space, quotes or carriage returns, and paths.
 
     A load removes one final line end; every other character is part of the value.
     """
@@ -122,7 +122,7 @@ def stray_characters(context: DoctorContext) -> Iterator[Finding]:
 
 
 def ordinary_words(context: DoctorContext) -> Iterator[Finding]:
-    """Yield the values that are an ordinary word, and those with such a password in them.
+    """Yield the values that are an ordinary word, or contain one as a password.
 
     Redaction replaces a value wherever it occurs, also in a sentence in which it is not secret.
     """
@@ -138,12 +138,12 @@ def ordinary_words(context: DoctorContext) -> Iterator[Finding]:
         if any(len(each) >= MIN_LENGTH and is_identifier(each) for each in redacted):
             yield Finding(
                 kind="ordinary-word",
-                message=f"{field.name} is or contains an ordinary word as a secret, which is "
-                "replaced by *** wherever it occurs in logs",
+                message=f"{field.name} is an ordinary word, or contains one as a password: logs "
+                "show *** wherever the word occurs",
                 names=(field.name,),
                 locations=(location_text(result.origin(field.attribute)),),
-                fix="rotate to a generated value; or, if it is not secret, do not declare it, or "
-                "declare secret(redact_parts=False) for a value that contains it",
+                fix="rotate to a generated value. If the word is not secret, do not declare the "
+                "value; or, if the word is only a part of it, set secret(redact_parts=False)",
             )
 
 
@@ -163,15 +163,15 @@ def _stray_characters(plain: str) -> Iterator[tuple[str, str, str]]:
     # Parsers of PEM and JSON ignore the white space around the content.
     if plain != bare and not is_pem and bare[:1] + bare[-1:] not in {"{}", "[]"}:
         problem = "begins or ends with white space; a load removes only one final line end"
-        fix = "write it without them (printf '%s' instead of echo; one final newline is harmless)"
+        fix = "write only the value (printf '%s' instead of echo; one final newline is harmless)"
         yield "space-around", problem, fix
     if len(bare) > 1 and bare[0] == bare[-1] and bare[0] in "\"'`":
         problem = "is in quotes, which are part of the value"
         why = "only a shell or a .env file removes them"
         yield "quoted", f"{problem}: {why}", "write it without quotes"
     if "\r" in bare and not is_pem:
-        problem = "contains a carriage return: the file has the line ends of Windows"
-        yield "carriage-return", problem, "write it without them (`tr -d '\\r'`)"
+        problem = "contains a carriage return: the file has Windows line ends"
+        yield "carriage-return", problem, "remove the carriage returns (`tr -d '\\r'`)"
     if bare.startswith("/run/secrets/"):
         problem = "is a path below /run/secrets, not the content of that file"
         fix = "set the variable that ends in _FILE to the path, or write the value itself"
@@ -190,8 +190,8 @@ _FIXES: Mapping[WarningKind, str] = {
     "dotenv-repeated": "delete the lines that have no effect",
     "dotenv-unread": "remove it, or put a readable text file there",
     "development-default": "none needed for development: other profiles reject these values",
-    "empty": "write the value into it, or remove it; a file that is half written is empty too",
-    "not-asked": "none needed if `hive-boot check`, which asks them, succeeds",
+    "empty": "write the value into it, or remove it; a file can be empty while it is being written",
+    "not-asked": "none needed if `hive-boot check` succeeds, which asks these sources",
     "alias": "rename it where it is set",
     "alias-differs": "remove the older name where it is set",
 }
@@ -214,23 +214,23 @@ def load_warnings(context: DoctorContext) -> Iterator[Finding]:
 
 
 def hooks_without_watch(context: DoctorContext) -> Iterator[Finding]:
-    """Yield a finding if rotation hooks are declared, and changes are not followed."""
+    """Yield a finding if rotation hooks are declared, but files are not watched."""
     declared = context.declarations
     if declared.hooks and not declared.watch:
         yield Finding(
             severity="note",
             kind="no-watch",
-            message=f"{pluralize(len(declared.hooks), 'rotation hook')}, and changed files are "
-            "read only on request (SIGHUP, boot.reload())",
+            message=f"{pluralize(len(declared.hooks), 'rotation hook')} declared, but changed "
+            "files are read only on request (SIGHUP, boot.reload())",
             names=("watch",),
-            fix="Bootstrap(…, watch=True), if changes are to be followed",
+            fix="set Bootstrap(…, watch=True), so that changed files are read",
         )
 
 
 def resources_on_old_values(context: DoctorContext) -> Iterator[Finding]:
-    """Yield the resources that read a watched secret, and that no rotation changes.
+    """Yield the resources that read a secret, but are not rebuilt when it rotates.
 
-    A hook for the secret may replace what the resource has made of it.
+    Secrets with a rotation hook are left out: the hook may update the resource.
     """
     declared = context.declarations
     hooks = declared.hooks
@@ -239,15 +239,15 @@ def resources_on_old_values(context: DoctorContext) -> Iterator[Finding]:
     hooked = frozenset[str]().union(*(hook.names for hook in hooks))
     for name, spec in declared.resources.items():
         read = fields_read(spec.work, declared.declared) - hooked
-        if kept := sorted(read - context.rebuilds.get(name, frozenset())):
-            fields = [declared.field_index.fields[each].name for each in kept]
+        if stale := sorted(read - context.rebuilds.get(name, frozenset())):
+            fields = [declared.field_index.fields[each].name for each in stale]
             yield Finding(
                 kind="no-rebuild",
                 message=f"the resource {name} reads {', '.join(fields)}, and keeps the old value "
                 "after a rotation",
                 names=(*fields, name),
-                fix=f"@boot.resource(rebuild_on={(kept[0] if len(kept) == 1 else kept)!r}), or "
-                f"replace the value in @boot.on_rotate({', '.join(map(repr, kept))})",
+                fix=f"@boot.resource(rebuild_on={(stale[0] if len(stale) == 1 else stale)!r}), or "
+                f"replace the value in @boot.on_rotate({', '.join(map(repr, stale))})",
             )
 
 
@@ -260,8 +260,9 @@ def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:
         yield Finding(
             severity="note",
             kind="development-profile",
-            message=f"the profile is development on a platform ({sign}): what only production "
-            f"requires may be missing, and defaults are used ({sources.profile_reason})",
+            message=f"the profile is development on a platform ({sign}): secrets that only "
+            "production requires may be missing, and dev_default values are used "
+            f"({sources.profile_reason})",
             names=("HIVE_BOOT_PROFILE",),
             fix="set HIVE_BOOT_PROFILE=production unless this process is for development",
         )
@@ -284,5 +285,5 @@ def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:
             f"({sources.mode_reason})",
             names=tuple(unread),
             locations=(str(directory),),
-            fix="unset HIVE_BOOT_MODE, so that the mount is found; or remove the mount",
+            fix="unset HIVE_BOOT_MODE, so that the mount is detected; or remove the mount",
         )

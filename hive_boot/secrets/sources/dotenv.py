@@ -1,10 +1,11 @@
 """Files with several secrets: ``.env`` files, with references to other variables, and bundles.
 
-A bundle is a JSON object, or a mounted file of lines that python-dotenv also parses. The process
-environment is not changed. python-dotenv skips a line that it cannot parse, and logs a
-warning. A PEM block without quotes would then lose all lines but its first. Here such a line is a
-problem if a declared secret may be affected. A problem contains the number of the line and never
-its text.
+A bundle is a mounted file with several secrets: a JSON object, or lines as in a ``.env`` file.
+python-dotenv parses the lines. The process environment is not changed.
+
+python-dotenv skips a line that it cannot parse, and logs a warning, so a PEM block without quotes
+would lose all lines but its first. Here such a line is a problem if a declared secret may be
+affected. A problem contains the number of the line and never its text.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ _PEM_END = "-----END "
 _HEAD = re.compile(r"\A\s*(?:export[^\S\n]+)?(?:'[^']+'|[^=#\s]+)[^\S\n]*=[^\S\n]*")
 """The part of a binding before its value, as python-dotenv parses it."""
 
-_QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
+_DOUBLE_QUOTED = re.compile(r'"((?:\\.|[^"\\])*)"', re.DOTALL)
+"""A value in double quotes."""
 
 _OPEN_QUOTE = re.compile(r"""(?:'(?:\\.|[^'\\\n])*|"(?:\\.|[^"\\\n])*)\\?(?:\n|\Z)""")
 """A value with a quote that is not closed in its line."""
@@ -60,33 +62,40 @@ _ASSIGNED = re.compile(_FIRST_WORDS.pattern + r"(?=[ \t]*=)")
 """The name that a line sets."""
 
 _TOKEN = re.compile(r"""\\[\\$'"abfnrtv]|\$\{(?:([A-Za-z_][A-Za-z0-9_.-]*)(?::-([^}]*))?\})?""")
-"""An escape, or a reference with its name and its default; any other form has no name."""
+"""An escape, or a reference; its groups are name and default, or None for an unknown form."""
 
 _FIX_LINE = 'write NAME=value, with quotes around a value that contains quotes, "#" or line breaks'
 _FIX_PEM = 'put the whole block, with its line breaks, in double quotes: NAME="-----BEGIN ..."'
 _FIX_QUOTE = "close the quote, or put the whole value in quotes and escape those inside it"
-_OPENED = "has a quote that is not closed in the same line"
+_NOT_CLOSED = "has a quote that is not closed in the same line"
 
 _UNREADABLE_LINES = {
     "pem": ("begins a PEM block without quotes", _FIX_PEM),
-    "quote": (_OPENED, _FIX_QUOTE),
-    "inside": (_OPENED, _FIX_QUOTE),
+    "quote": (_NOT_CLOSED, _FIX_QUOTE),
+    "inside": (_NOT_CLOSED, _FIX_QUOTE),
     "line": ("cannot be parsed", _FIX_LINE),
 }
+"""Message and fix of each kind; ``inside``: a value in several lines contains an assignment."""
 
 _FIXES: dict[str, str] = {
     "broken-link": "correct the link, or remove it",
     "not-a-file": "put a file there, or name another one with env_file=",
 }
 
-_NAME_SHOWN = re.compile("[A-Z][A-Z0-9_]*")
+_SHOWN_NAME = re.compile("[A-Z][A-Z0-9_]*")
+"""An undeclared name that messages may contain: other text could be a part of a secret."""
+
 _WORD = re.compile(r"""["']|-----BEGIN|[^\s"':=]+""")
 _OPENING_MARKS = frozenset({'"', "'", "-----BEGIN"})
 _REWRITE = "write a JSON object into {location}, or lines of NAME='value' with quotes around values"
 _NOT_JSON = ValueProblem("bundle", "begins with { but is not a valid JSON object", _REWRITE)
-_NOT_A_VALUE = ValueProblem("bundle", "is null or a nested value, not text, a number or a boolean")
+_NOT_A_VALUE = ValueProblem(
+    "bundle", "must be text, a number or a boolean, not null or a nested value"
+)
 _SET_TWICE = ValueProblem("conflict", "is set more than once in one file, with different values")
-_OPEN_PEM = ValueProblem("bundle", "begins a PEM block without quotes, which has several lines")
+_OPEN_PEM = ValueProblem(
+    "bundle", "begins a PEM block without quotes, so its other lines are not read"
+)
 
 
 class DotenvFile:
@@ -95,15 +104,15 @@ class DotenvFile:
     Attributes:
         path: the path of the file.
         exists: whether the file exists.
-        values: its variables; the last line of a name takes precedence.
+        values: its variables; if several lines set a name, the last one takes precedence.
         value_problems: the variables whose references cannot be replaced.
         ignored: the ``HIVE_BOOT_*`` names in it, which have no effect in a file.
         problem: why the file cannot be read.
         problems: the lines that cannot be parsed and may concern a wanted name.
         affected: the wanted names that these lines may concern.
         unreadable_lines: the numbers of the other lines that cannot be parsed.
-        repeated: the variable that each repeating line sets again, by the number of the line;
-            empty for a name that is not wanted, because it may be a part of a value.
+        repeated: by the number of the line, the variable that the line sets again; empty if the
+            variable is not wanted, because its name may be a part of a secret.
     """
 
     def __init__(self, path: str) -> None:
@@ -126,12 +135,12 @@ def read_dotenv(
     scopes: Sequence[Scope] = (),
     fifo_reader: FifoReader | None = None,
 ) -> DotenvFile:
-    """Return the content of a ``.env`` file: UTF-8 text of at most 1 MiB, or a FIFO of it.
+    """Return the content of a ``.env`` file or FIFO: UTF-8 text of at most 1 MiB.
 
     Args:
         path: the path of the file.
         wanted: the names that no stronger source has provided.
-        scopes: the variables of the stronger sources, to which the file may refer.
+        scopes: the variables of the stronger sources; the file may refer to them.
         fifo_reader: reads FIFOs; None to use only what this process has read before.
     """
     result = DotenvFile(path)
@@ -157,9 +166,9 @@ def parse_dotenv(
 
     Args:
         result: the file that contains the text.
-        text: returns the text, which no local variable holds.
+        text: returns the text; no local variable holds it, because a traceback may show it.
         wanted: the names whose unreadable lines are problems.
-        scopes: the variables to which the text may refer, besides its own.
+        scopes: other variables that the text may refer to.
     """
     parser = _Parser(result, wanted, scopes)
     for line, read in bindings(text):
@@ -171,7 +180,7 @@ def bindings(text: Callable[[], str]) -> Iterator[tuple[int, Callable[[], Bindin
     """Yield the number of the line of each binding, and a function that returns the binding.
 
     Only frames of the parser hold the text: each binding is wrapped before it is assigned. Line
-    ends are converted to those of Unix, as in a file that is opened as text.
+    ends become line feeds, as in a file that is opened as text.
     """
     from dotenv.parser import parse_stream  # only development needs it
 
@@ -192,7 +201,8 @@ class _Parser:
         self._wanted = frozenset(wanted)
         self._expander = _Expander([*scopes, result.value_problems, result.values])
         self._unreadable: list[tuple[str, int, AbstractSet[str]]] = []
-        # The names that a PEM block or a quote may concern, until it ends.
+        # Sets in `_unreadable`: the names that the open PEM block, and the last open quote, may
+        # concern. Later lines add their names.
         self._pem: set[str] | None = None
         self._quote: set[str] = set()
         self._name_without_value = ""
@@ -205,7 +215,8 @@ class _Parser:
         self._quote |= words
         if self._pem is not None:
             self._pem |= words
-            self._pem = None if _PEM_END in original() else self._pem
+            if _PEM_END in original():
+                self._pem = None
         elif (
             read().error
             or (read().value is None and words - {read().key})
@@ -252,9 +263,10 @@ class _Parser:
         for name in result.ignored:
             result.values.pop(name, None)
             result.value_problems.pop(name, None)
-        others = result.values.keys() | result.value_problems.keys()
+        found = result.values.keys() | result.value_problems.keys()
         for kind, line, may_concern in self._unreadable:
-            names = may_concern - others if kind in {"line", "inside"} else may_concern
+            # A value found after an open quote or PEM block may be a part of it.
+            names = may_concern - found if kind in {"line", "inside"} else may_concern
             if names:
                 message, fix = _UNREADABLE_LINES[kind]
                 result.affected |= names
@@ -275,7 +287,7 @@ _UNSET = "refers to a variable that is not set"
 
 _INDIRECT = "refers to a variable whose own references cannot be replaced"
 
-_TOO_LARGE = f"is larger than {LIMIT} characters with its references"
+_TOO_LARGE = f"has more than {LIMIT} characters after its references are replaced"
 
 
 class _Expander:
@@ -287,7 +299,7 @@ class _Expander:
 
     def __init__(self, scopes: Sequence[Scope]) -> None:
         self._scopes = scopes
-        self._left = LIMIT
+        self._characters_left = LIMIT
 
     def expand(self, parsed: Callable[[], str], written: Callable[[], str]) -> Callable[[], str]:
         """Return a value with its references replaced.
@@ -301,7 +313,7 @@ class _Expander:
         """
         if written().startswith("'"):
             return parsed
-        quoted = _OpaqueIterator(_QUOTED.match(written())).__next__
+        quoted = _OpaqueIterator(_DOUBLE_QUOTED.match(written())).__next__
         if quoted() is None:
             return self._replace(parsed, is_quoted=False)
         return self._replace(_OpaqueIterator(quoted()[1]).__next__, is_quoted=True)
@@ -345,16 +357,16 @@ class _Expander:
             default = self._replace(default, is_quoted=is_quoted, is_default=True)
             found = found if found and found() else default
         if found is None:
-            # `-` is also an operator of the shell, and a name that contains it is rare.
+            # Names with `-` are rare: most likely it is the shell's ${NAME-default}.
             raise _ReferenceError(_FORM if "-" in match()[1] else _UNSET)
-        self._left -= len(found())
-        if self._left < 0:
+        self._characters_left -= len(found())
+        if self._characters_left < 0:
             raise _ReferenceError(_TOO_LARGE)
         return found
 
 
 def begins_pem(read: Callable[[], str]) -> bool:
-    """Return whether a text contains the first line of a PEM block, and not its last line."""
+    """Return whether a text contains the first line of a PEM block, but not its last line."""
     return _PEM_BEGIN in read() and _PEM_END not in read()
 
 
@@ -363,9 +375,9 @@ def add_members(
 ) -> None:
     """Add the declared members of a bundle to the results, and its problem, if any.
 
-    A bundle may be a file with a single secret that was named by mistake. A parser then takes
-    parts of the secret for names, so no local variable holds a name that is not declared, and no
-    message contains a line.
+    A file may be configured as a bundle by mistake, and contain a single secret. The parser then
+    returns parts of the secret as names, so no local variable holds a name that is not declared,
+    and no message contains a line.
 
     Args:
         batch: the results.
@@ -386,14 +398,14 @@ def add_members(
             if seen.setdefault(name, outcome) != outcome and name not in twice:
                 twice.add(name)
                 batch.add(prefix + name, attribute, _SET_TWICE)
-        # A single secret in base32 may end in equals signs, and is not a name.
-        elif _NAME_SHOWN.fullmatch(read()[0]) and str(read()[1]).strip("="):
+        # A single base32 secret such as ABCD=== looks like a name with an empty value.
+        elif _SHOWN_NAME.fullmatch(read()[0]) and str(read()[1]).strip("="):
             batch.shown_names.append(read()[0])
 
 
 def _json_members(batch: FileBatch, text: Value) -> Iterator[Callable[[], tuple[str, object]]]:
-    """Yield name and value of each member; a number is its text, and a nested object a tuple."""
-    from json import loads  # few have a bundle
+    """Yield name and value of each member: a number as its text, a nested object as a tuple."""
+    from json import loads  # few applications have a bundle
 
     try:
         members = _OpaqueIterator(
@@ -411,7 +423,7 @@ def _line_members(
 ) -> Iterator[Callable[[], tuple[str, object]]]:
     """Yield name and value of each line; a line that cannot be parsed may be a problem."""
     for line, read in bindings(lambda: str(text.reveal())):
-        # The parser takes quotes and colons of YAML or a shell for a part of the name.
+        # In YAML or shell code, the parser includes quotes and colons in the name.
         if read().error or {'"', "'", ":"}.intersection(str(read().key)):
             words = _OpaqueIterator(_WORD.findall(read().original.string)).__next__
             # An open quote or a PEM block may contain the lines of other secrets.

@@ -25,7 +25,7 @@ ALPHABETS = (
 """Few characters, so that needles overlap; special ones, so that none is taken for a pattern."""
 
 
-PLAIN = set("abAZQX7e09_.;-^|~z")
+PLAIN = set("abAZQX7e09.;-^|~z")
 """Characters of which no escape consists."""
 
 

@@ -247,6 +247,8 @@ def _unescaped_xml(text: str) -> set[str]:
 def base64_decoded(text: str) -> str:
     """Return the text that base64 encodes, also in lines; the empty text for any other text."""
     written = "".join(text.split()).rstrip("=").translate({45: 43, 95: 47})
+    if len(written) % 4 == 1:
+        return ""
     try:
         decoded = a2b_base64(written + "=" * (-len(written) % 4), strict_mode=True).decode()
     except ValueError:
@@ -552,9 +554,10 @@ def _unquoted(value: str) -> str:
 
 def distinctive_lines(text: str) -> Iterator[str]:
     """Return the lines that are hidden by themselves; none of a JSON document or a single line."""
-    lines = [line.strip() for line in text.splitlines()]
+    lines = text.splitlines()
     if len(lines) <= 1 or _members(text):
         return
+    lines = [line.strip() for line in lines]
     is_key = any(re.fullmatch(_PEM_BOUNDARY, line) for line in lines)
     settings = [re.fullmatch(_LINE, line) for line in lines]
     beside_secret = any(match and re.search(_SENSITIVE, match[1]) for match in settings)

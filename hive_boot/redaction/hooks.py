@@ -207,7 +207,7 @@ class Redaction:
         old = _newest([value for value in self._hidden if value not in added])
         # A start does not wait for a search that its log lines may never need.
         at_once = bool(self._hidden) or _length(added) > _LAZY_LENGTH
-        self._hidden = dict.fromkeys([*old, *added])
+        self._hidden = dict.fromkeys(old) | added
         self.register(self._hidden, at_once=at_once)
 
     def _without_parts(self, values: Iterable[Revealable]) -> Iterable[Revealable]:

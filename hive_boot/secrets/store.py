@@ -104,7 +104,10 @@ def changed_fields(load_result: LoadResult, before: LoadResult) -> list[str]:
 
 def _is_same(one: Mapping[str, Value], other: Mapping[str, Value], attribute: str) -> bool:
     value, known = one.get(attribute), other.get(attribute)
-    return value is known or value == known
+    if value is known or value is None or known is None:
+        return value is known
+    # Both are from the sources of the application, so a comparison may end at a difference.
+    return type(value) is type(known) and value.reveal() == known.reveal()
 
 
 class Store(Generic[S]):
@@ -221,9 +224,16 @@ class Store(Generic[S]):
         for attribute in changed:
             field = load_result.field_index.by_attribute[attribute]
             since = moment + (0.0 if now else field.activate_after)
-            *before, last = all_periods.get(attribute) or (self.current_period(attribute),)
+            period = ValuePeriod(
+                load_result.values.get(attribute), generation.number, since, math.inf
+            )
+            known = all_periods.get(attribute, ())
+            if len(known) <= 1 and since <= moment and not field.accept_old_for:
+                # The value before is neither used nor accepted any more.
+                all_periods[attribute] = (period,)
+                continue
+            *before, last = known or (self.current_period(attribute),)
             last = last.replace(until=since + field.accept_old_for)
-            period = ValuePeriod(load_result.values.get(attribute), generation.number, since)
             all_periods[attribute] = (*before, last, period)
         return self._plan(generation, moment, all_periods)
 
@@ -347,13 +357,15 @@ class Store(Generic[S]):
         current = dict(self._current)
         numbers: dict[str, int] = {}
         for attribute, periods in all_periods.items():
-            at = max(number for number, period in enumerate(periods) if period.since <= moment)
-            now = periods[at]
-            later = {period.value for period in periods[at:]}
-            # A value that is current or pending again has a later period, which replaces this one.
-            ended = periods[:at]
-            old = [each for each in ended if each.until > moment and each.value not in later]
-            all_periods[attribute] = (*old, *periods[at:])
+            now, *others = periods
+            if others:
+                at = max(number for number, each in enumerate(periods) if each.since <= moment)
+                now = periods[at]
+                later = {period.value for period in periods[at:]}
+                # A value that is current or pending again has a later period, which replaces it.
+                ended = periods[:at]
+                old = [each for each in ended if each.until > moment and each.value not in later]
+                all_periods[attribute] = (*old, *periods[at:])
             numbers[attribute] = now.number
             if now.value is None:
                 current.pop(attribute, None)

@@ -204,10 +204,15 @@ class Redaction:
             return
         accepted = self._without_parts(accepted)
         added |= dict.fromkeys(value for value in accepted if value in self._hidden)
-        old = _newest([value for value in self._hidden if value not in added])
+        # To hash a value takes a call, which a copy of the dict does not need.
+        old = self._hidden.copy()
+        for value in added:
+            old.pop(value, None)
+        for value in _oldest(old):
+            del old[value]
         # A start does not wait for a search that its log lines may never need.
         at_once = bool(self._hidden) or _length(added) > _LAZY_LENGTH
-        self._hidden = dict.fromkeys(old) | added
+        self._hidden = old | added
         self.register(self._hidden, at_once=at_once)
 
     def _without_parts(self, values: Iterable[Revealable]) -> Iterable[Revealable]:
@@ -261,20 +266,21 @@ class Redaction:
                 _wrapped.popitem()[1].undo()
 
 
-def _newest(values: list[Revealable]) -> list[Revealable]:
-    """Return the newest values that stay hidden, in their order, and always the last ones.
+def _oldest(values: Collection[Revealable]) -> list[Revealable]:
+    """Return the oldest of the old values, which do not stay hidden; never the last ones.
 
     Long values and shorter ones are counted separately.
     """
-    newest: list[Revealable] = []
+    every = [*values]
+    oldest = every[:-_KEPT]
     lengths = {True: 0, False: 0}
-    for value in reversed(values[-_KEPT:]):
+    for value in reversed(every[-_KEPT:]):
         is_long = (length := len(value.reveal())) > _LONG
         is_first = not lengths[is_long]
         lengths[is_long] += length
-        if is_first or lengths[is_long] <= _KEPT_LENGTH:
-            newest.append(value)
-    return newest[::-1]
+        if not is_first and lengths[is_long] > _KEPT_LENGTH:
+            oldest.append(value)
+    return oldest
 
 
 def _length(values: Iterable[Revealable]) -> int:

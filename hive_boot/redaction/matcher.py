@@ -155,7 +155,7 @@ class _NeedleIndex:
         self._publish()
 
     def _insert_lines(self, texts: Sequence[str]) -> list[str]:
-        """Add those of many texts that have an anchor of their own in the indexes of many anchors.
+        """Add those of many texts that have a separate anchor in the indexes of many anchors.
 
         Returns:
             The other texts.

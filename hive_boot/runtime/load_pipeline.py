@@ -85,6 +85,7 @@ class LoadPipeline:
     Attributes:
         source_context: mode, profile and locations; None before they are detected.
         custom: the sources of the application.
+        redaction: hides the values that were read.
     """
 
     source_context: SourceContext | None = None
@@ -102,7 +103,7 @@ class LoadPipeline:
         self._declaration = declaration
         self._declared_checks = checks
         self._timeline = timeline
-        self._redaction = redaction
+        self.redaction: Redaction = redaction
         self._declared: type[Any] = declaration.declared
         self._logged_warnings: set[LoadWarning] = set()
         self._takes_secrets = getattr(declaration.config_factory, "takes_secrets", False)
@@ -284,7 +285,7 @@ class LoadPipeline:
                 raise self.build_error(exc.problems) from None
             log_messages.log_source_context(self.source_context)
             if self.source_context.profile in {"development", "test"}:
-                misuse_warnings.owners.add(self._redaction)
+                misuse_warnings.owners.add(self.redaction)
         return self.source_context
 
     def read(
@@ -353,7 +354,7 @@ class LoadPipeline:
             result: the values.
             accepted: the values that are accepted now, whatever was read.
         """
-        self._redaction.hide(result.secret_values, accepted)
+        self.redaction.hide(result.secret_values, accepted)
         return result.with_short_values()
 
     def report_expiry(self) -> dict[str, float]:

@@ -410,9 +410,13 @@ class Reloader:
             self._check_token = None
             self._set_reload_state(State.READY)
         for request in requests:
-            self._requests.remove(request)
             # Each caller gets a copy, because raising adds to the traceback.
             request.change, request.failure = change, copy(failure)
+        if (redaction := self._pipeline.redaction).surplus:
+            # After the swap, which does not depend on it.
+            await run_in_daemon_thread(redaction.drop_surplus, "hive_boot redaction")
+        for request in requests:
+            self._requests.remove(request)
             request.done.set()
 
     async def _reload(self, started: float, *, on_demand: bool, now: bool) -> Change | None:

@@ -3,7 +3,7 @@
 
 # The interpreter that makes .venv: `make install PYTHON=python3.13`.
 PYTHON ?= python3
-# What is handed on to the tool behind `run`, `test`, `bench` and `soak`.
+# What is handed on to the tool behind `run`, `demo`, `test`, `bench`, `bench-docs` and `soak`.
 ARGS ?=
 # How long `soak` lasts.
 MINUTES ?= 1
@@ -30,7 +30,7 @@ pip_install := $(python) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run test coverage test-containers test-frameworks test-restarts test-recipes check manifests bench bench-docs bench-smoke soak format clean
+.PHONY: help install run demo test coverage test-containers test-frameworks test-restarts test-recipes check manifests bench bench-docs bench-smoke pictures soak format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
@@ -38,7 +38,11 @@ help: ## list the targets
 install: $(installed) ## make .venv with everything that development needs
 
 run: $(installed_to_run) examples/hive/.env ## start the HIVE example on http://localhost:3000
+	@echo 'Open http://localhost:3000 when HIVE is ready: it has links to the routes and the status page.'
 	@HIVE_BOOT_PROFILE="$${HIVE_BOOT_PROFILE-development}" exec $(python) -m examples.hive $(ARGS)
+
+demo: $(installed_to_run) examples/hive/.env ## start HIVE, and rotate its secrets while it serves
+	@HIVE_BOOT_PROFILE="$${HIVE_BOOT_PROFILE-development}" exec $(python) -m examples.hive.demo $(ARGS)
 
 # The `ci` profile of hypothesis tries the same examples in each run; pytest by itself tries others.
 test: $(installed) $(tools_installed) ## run the tests; or some: make test ARGS="tests/secrets -x"
@@ -60,7 +64,7 @@ test-containers: $(installed) ## run the tests in real containers: make test-con
 	@$(python) -m tests.containers
 	$(python) -m pytest -o faulthandler_timeout=400 tests/containers $(ARGS)
 
-# Without a redis-server on PATH the queues of arq, taskiq and FastStream are skipped.
+# Without a redis-server on PATH the queues of arq, Celery, taskiq and FastStream are skipped.
 test-frameworks: $(frameworks_installed) ## run the programs of docs/frameworks.md with their libraries
 	$(frameworks)/bin/python -m pytest -n $(workers) tests/frameworks $(ARGS)
 
@@ -69,7 +73,7 @@ test-restarts: $(installed) ## restart a service fifty times under load
 	$(python) -m pytest -o faulthandler_timeout=400 tests/restarts $(ARGS)
 
 # On the same servers, and with an SMTP server and an HTTPS server of the tests.
-test-recipes: $(installed) ## run docs/recipes.md through ten rotations each under load
+test-recipes: $(installed) ## run docs/recipes.md and the clients of docs/guides through rotations under load
 	$(python) -m pytest -n $(workers) tests/recipes $(ARGS)
 
 check: $(installed) ## check style, format, types, imports and spelling
@@ -92,11 +96,14 @@ bench: $(installed) ## measure, beside the floors and the other libraries; or so
 	$(python) -m benchmarks $(ARGS)
 
 # Apart from `bench`, which anyone may run without a change in the repository.
-bench-docs: $(installed) ## measure everything and replace the tables and charts of docs/benchmarks.md
-	$(python) -m benchmarks --write docs/benchmarks.md
+bench-docs: $(installed) ## measure everything, or ARGS="memory", and replace its tables in docs/benchmarks.md
+	$(python) -m benchmarks $(ARGS) --write docs/benchmarks.md
 
 bench-smoke: $(installed) ## show in a minute that the benchmarks run; bounds do not count
 	$(python) -m benchmarks --smoke $(ARGS)
+
+pictures: $(installed) examples/hive/.env ## make the pictures of the README anew, with Chromium
+	$(python) -m tests.pictures
 
 soak: $(installed) ## let bad writers loose on an application under load: make soak MINUTES=10
 	$(python) -m tests.soak --minutes $(MINUTES) $(ARGS)

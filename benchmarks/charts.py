@@ -75,13 +75,11 @@ def draw(table: Table) -> str:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.xaxis.set_minor_locator(NullLocator())
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel("time divided by that of the floor")
+        axes.set_xlabel(f"{table.quantity} divided by that of the floor")
         figure.savefig(output, format="svg", bbox_inches="tight", metadata=_NO_METADATA)
     return output.getvalue().replace("</style>", f"{_STYLE}</style>", 1)
 
 
 def _colour(row: Row) -> str:
     """Return the colour of a row: within its bound, over it, or without a bound."""
-    if not row.has_bound:
-        return _PLAIN
-    return _OVER if row.is_broken else _WITHIN
+    return {"": _PLAIN, "ok": _WITHIN}.get(row.verdict, _OVER)

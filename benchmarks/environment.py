@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -103,6 +104,44 @@ def write_volume(directory: Path, names: Sequence[str]) -> None:
     (directory / "..data").symlink_to(target)
     for name in names:
         (directory / name).symlink_to(f"..data/{name}")
+
+
+class Kubelet:
+    """Writer of a volume, which publishes one set of values after another like the AtomicWriter.
+
+    ``hive_boot.testing.MountedVolume`` is not used, because the time directly before the rename
+    is needed.
+
+    Args:
+        directory: the directory of the volume.
+        names: the keys.
+    """
+
+    def __init__(self, directory: Path, names: Sequence[str]) -> None:
+        self._directory, self._names = directory, names
+        self._number = 0
+        write_volume(directory, names)
+
+    def prepare(self) -> str:
+        """Write the next generation without publishing it, and return its last value."""
+        self._number += 1
+        fresh = self._directory / f"..2026_01_02_00_00_00.{self._number:09}"
+        fresh.mkdir()
+        value = ""
+        for name in self._names:
+            value = f"{self._number:06}-{fake_value(name)}"
+            (fresh / name).write_text(value, encoding="utf-8")
+        (self._directory / "..data_tmp").symlink_to(fresh.name)
+        return value
+
+    def swap(self) -> float:
+        """Publish the prepared generation, remove the old one, and return the time before both."""
+        data = self._directory / "..data"
+        old = data.readlink()
+        started = time.monotonic()
+        os.rename(self._directory / "..data_tmp", data)  # noqa: PTH104  (this call is measured)
+        shutil.rmtree(self._directory / old)
+        return started
 
 
 def wait_until_settled(root: Path) -> None:

@@ -1,8 +1,11 @@
-"""Load benchmark: 8, 100 and 1,000 secret files, compared with a loop over the same files."""
+"""Load benchmark: up to 10,000 secret files, compared with a loop over the same files."""
 
 from __future__ import annotations
 
+import json
 import os
+import random
+import string
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -17,7 +20,8 @@ from benchmarks.environment import (
 from benchmarks.peers import PEERS, add_peer
 from benchmarks.tables import Table
 from benchmarks.timing import alternate, timed
-from hive_boot import Secret, SecretSet
+from hive_boot import Secret, SecretSet, redact
+from hive_boot.redaction.hooks import Redaction
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceOptions, detect
 from hive_boot.secrets.store import Store
@@ -34,9 +38,16 @@ BOUND = 1.5
 """Maximum ratio of a load to the loop, for 1,000 files."""
 
 LINEAR = 1.2
-"""Maximum ratio of the time per file of 1,000 files to that of 100 files."""
+"""Maximum ratio of the time per file of ten times as many files to that of the others."""
+
+DOCUMENT = 50.0
+"""Maximum ratio of a start with a document of a megabyte to reading it."""
 
 _ROUNDS = {8: 400, 100: 200, 1000: 100}
+_LINEAR_ROUNDS = 20
+_MISSING_ROUNDS = 8
+_DOCUMENT_ROUNDS = 30
+_DOCUMENT_SIZE = 1_000_000
 _PEER_ROUNDS = {8: 20, 100: 10, 1000: 3}
 
 
@@ -66,20 +77,32 @@ def measure(base: Path) -> Table:
             "floor: for each name os.open(os.path.join(directory, name)), os.read(fd, 1 << 16),",
             "os.close (the directory is ..data in a volume). load: from the environment to the",
             "values (detect, load). start: the same, and the store's accept. linear: the time per",
-            "file of 1,000 files, compared with 100.",
+            "file of 10,000 files, compared with 1,000. missing: the time per missing secret of",
+            "1,000 that are missing beside 1,000 other files, compared with 100 beside 100.",
+            "a JSON document: a list of URLs with passwords; floor: os.open, os.read, os.close of",
+            "the file; start: also load and accept, with every password in it hidden.",
         ),
     )
     layouts = {
         count: _create_layouts(base / str(count), names) for count, names in _sizes().items()
     }
-    small = [_create_layouts(base / f"100-{number}", _sizes()[100]) for number in range(10)]
+    tenth = [_create_layouts(base / f"1000-{number}", _secrets(1000)) for number in range(10)]
+    whole = _create_layouts(base / "10000", _secrets(10_000))
+    others = [f"other_{number:04}" for number in range(1000)]
+    beside_few = [_create_layouts(base / f"o-{number}", others[:100])[0] for number in range(10)]
+    beside_many = _create_layouts(base / "other", others)[0]
+    document = _create_document(base / "document")
     wait_until_settled(base)
     for count, names in _sizes().items():
         for layout in layouts[count]:
             _measure_layout(table, layout, names)
-    for many, *few in zip(layouts[1000], *small, strict=True):
-        figures = _linear(few, many)
+    for many, *few in zip(whole, *tenth, strict=True):
+        figures = _linear(few, many, 1000, _LINEAR_ROUNDS)
         table.add(f"{many.name}, linear", figures, "many", "few", LINEAR)
+    _check_missing(beside_many)
+    figures = _linear(beside_few, beside_many, 100, _MISSING_ROUNDS)
+    table.add("flat, missing, linear", figures, "many", "few", LINEAR)
+    _measure_document(table, document)
     for count, names in _sizes().items():
         for peer in PEERS:
             directory = layouts[count][0].files
@@ -89,8 +112,11 @@ def measure(base: Path) -> Table:
 
 
 def _sizes() -> dict[int, tuple[str, ...]]:
-    sizes = {count: tuple(f"secret_{number:04}" for number in range(count)) for count in _ROUNDS}
-    return sizes | {len(HIVE): HIVE}
+    return {count: _secrets(count) for count in _ROUNDS} | {len(HIVE): HIVE}
+
+
+def _secrets(count: int) -> tuple[str, ...]:
+    return tuple(f"secret_{number:04}" for number in range(count))
 
 
 def _create_layouts(base: Path, names: Sequence[str]) -> list[_Layout]:
@@ -130,20 +156,102 @@ def _measure_layout(table: Table, layout: _Layout, names: Sequence[str]) -> None
     table.add(f"{layout.name}, {len(names):,}: start", figures, "start", "floor")
 
 
-def _linear(few: Sequence[_Layout], many: _Layout) -> Figures:
-    """Return the times per file for ten times 100 files, and for 1,000 files.
+def _linear(few: Sequence[_Layout], many: _Layout, count: int, rounds: int) -> Figures:
+    """Return the times per secret of ten loads, and of one load of ten times as many secrets.
 
-    The ten directories are different: reading the same 100 files repeatedly would measure the
-    caches of the processor, which do not contain the files at a start.
+    The ten directories are different: reading the same files repeatedly would measure the caches
+    of the processor, which do not contain the files at a start.
+
+    Args:
+        few: the ten layouts.
+        many: the other layout.
+        count: the number of secrets in each of ``few``.
+        rounds: the number of rounds.
     """
-    sizes = _sizes()
-    few_declared, many_declared = _declare(sizes[100]), _declare(sizes[1000])
+    few_declared, many_declared = _declare(_secrets(count)), _declare(_secrets(10 * count))
     small = [timed(partial(_load, few_declared, layout)) for layout in few]
     large = timed(partial(_load, many_declared, many))
+    total = 10 * count
     return alternate(
-        {"few": lambda: sum(each() for each in small) / 1000, "many": lambda: large() / 1000},
-        _ROUNDS[1000],
+        {"few": lambda: sum(each() for each in small) / total, "many": lambda: large() / total},
+        rounds,
     )
+
+
+def _check_missing(layout: _Layout) -> None:
+    """Raise if not every secret is reported as missing.
+
+    Raises:
+        ValueError: a secret has another problem, or none.
+    """
+    names = _secrets(1000)
+    missing = [each for each in _load(_declare(names), layout).problems if each.kind == "missing"]
+    if len(missing) != len(names):
+        message = f"{len(missing)} of {len(names)} secrets are reported as missing"
+        raise ValueError(message)
+
+
+def _create_document(base: Path) -> _Layout:
+    """Create a file with a JSON list of different URLs, each with a generated password."""
+    generated = random.Random(0)  # noqa: S311  (fake passwords, the same in each run)
+    characters = string.ascii_letters + string.digits
+    urls: list[str] = []
+    size = 2
+    while size < _DOCUMENT_SIZE:
+        number, password = len(urls), "".join(generated.choices(characters, k=24))
+        host = f"db-{number % 100}.internal.example.com:5432"
+        urls.append(f"postgresql://user_{number}:{password}@{host}/app_{number}?sslmode=require")
+        size += len(urls[-1]) + 4
+    directory = base / "run/secrets"
+    directory.mkdir(parents=True)
+    (directory / "database_urls").write_text(json.dumps(urls), encoding="utf-8")
+    options = SourceOptions(secrets_dirs=directory)
+    return _Layout("a JSON document of 1 MB", base, directory, {}, options)
+
+
+def _measure_document(table: Table, layout: _Layout) -> None:
+    """Measure a start with a document, from the environment to the hidden passwords."""
+    declared, path = _declare(["database_urls"]), str(layout.files / "database_urls")
+    password = json.loads(_start(declared, layout).view.database_urls.reveal())[-1].split(":")[2]
+    _check_hidden(declared, layout, password.partition("@")[0])
+    figures = alternate(
+        {
+            "floor": timed(lambda: _read_document(path)),
+            "start": timed(lambda: _start_hidden(declared, layout).close()),
+        },
+        _DOCUMENT_ROUNDS,
+    )
+    table.add(f"{layout.name}: start", figures, "start", "floor", DOCUMENT)
+
+
+def _start_hidden(declared: type[SecretSet], layout: _Layout) -> Redaction:
+    """Load, hide and accept the values, as a start does, and return the open redaction."""
+    store, redaction = Store(declared), Redaction()
+    redaction.open()
+    loaded = _load(declared, layout)
+    redaction.hide(loaded.secret_values)
+    store.accept(loaded.with_short_values())
+    return redaction
+
+
+def _read_document(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    os.read(fd, 1 << 20)
+    os.close(fd)
+
+
+def _check_hidden(declared: type[SecretSet], layout: _Layout, password: str) -> None:
+    """Raise if a password in the document is not hidden: a start without that would be fast.
+
+    Raises:
+        ValueError: the password is shown.
+    """
+    redaction = _start_hidden(declared, layout)
+    shown = redact(f"cannot log in with {password}")
+    redaction.close()
+    if password in shown:
+        message = f"{layout.name}: a password is not hidden"
+        raise ValueError(message)
 
 
 def _declare(names: Sequence[str]) -> type[SecretSet]:
@@ -154,7 +262,7 @@ def _declare(names: Sequence[str]) -> type[SecretSet]:
 
 def _load(declared: type[SecretSet], layout: _Layout) -> LoadResult:
     host = HostEnvironment(environ={**os.environ, **layout.environ}, root=str(layout.root))
-    field_index = declared._field_index  # noqa: SLF001  (as a run does)
+    field_index = declared._field_index
     source_context = detect(host, layout.source_options, field_index)
     return load(field_index, source_context, declaration=declared.__name__)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.environment import HIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from benchmarks.tables import Table
     from benchmarks.timing import Figures
@@ -44,7 +44,27 @@ class Peer:
     program: str
 
 
-def add_peer(table: Table, label: str, peer: Peer, measure: Callable[[], Figures]) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framework:
+    """A library that runs an application on asyncio.
+
+    Attributes:
+        name: the name of its distribution.
+        label: its name in the table.
+        program: the source of an application without secrets that ends as soon as it has started.
+        ready: the source of the same application; ``{ready}`` is run when the start of the
+            application is called.
+    """
+
+    name: str
+    label: str
+    program: str
+    ready: str
+
+
+def add_peer(
+    table: Table, label: str, peer: Peer | Framework, measure: Callable[[], Figures]
+) -> None:
     """Add the row of a peer, with its times or with the reason why there are none.
 
     Args:
@@ -121,6 +141,50 @@ def _dynaconf(directory: Path, names: Sequence[str]) -> Callable[[], tuple[Any, 
     return read
 
 
+def _file_urls(directory: Path, names: Sequence[str]) -> dict[str, str]:
+    return {f"{_PREFIX}_{name.upper()}": f"file://{directory / name}" for name in names}
+
+
+def _typed_settings(directory: Path, names: Sequence[str]) -> Callable[[], tuple[Any, list[str]]]:
+    del directory
+    library: Any = import_module("typed_settings")
+    processors: Any = import_module("typed_settings.processors")
+    model = _dataclass(names)
+
+    def read_file(value: str, scheme: str) -> str:
+        del scheme
+        return Path(value).read_text("utf-8")
+
+    def read() -> tuple[Any, list[str]]:
+        settings = library.load_settings(
+            model,
+            loaders=[library.EnvLoader(f"{_PREFIX}_")],
+            processors=[processors.UrlProcessor({"file://": read_file})],
+        )
+        return settings, [getattr(settings, name) for name in names]
+
+    return read
+
+
+def _dynamic_config(directory: Path, names: Sequence[str]) -> Callable[[], tuple[Any, list[str]]]:
+    make: Any = import_module("dynamic_config").DynamicConfig
+    model = _dataclass(names)
+
+    def read() -> tuple[Any, list[str]]:
+        config = make(model, key="").whole_document().secrets_dir(str(directory))
+        current = config.init_and_current()
+        return config, [getattr(current, name) for name in names]
+
+    return read
+
+
+def _dataclass(names: Sequence[str]) -> type:
+    """Return a dataclass with a text for each name."""
+    return make_dataclass("Many", [(name, str) for name in names])
+
+
+_DATACLASS = "@dataclass\nclass Settings:\n" + "".join(f"    {name}: str\n" for name in HIVE)
+
 _PREAMBLE = f"""\
 import os
 directory, names = os.environ["HIVE_BOOT_SECRETS_DIR"], {HIVE!r}
@@ -163,5 +227,85 @@ PEERS = (
         + "    os.environ[f'BENCH_{name.upper()}'] = f'@read_file {directory}/{name}'\n"
         + "settings = Dynaconf(envvar_prefix='BENCH')\n"
         + "values = [settings[name.upper()] for name in names]\n",
+    ),
+    Peer(
+        name="typed-settings",
+        imports="from typed_settings import EnvLoader, load_settings",
+        variables=_file_urls,
+        reader=_typed_settings,
+        attribute=True,
+        expression="it.{attribute}",
+        program=_PREAMBLE
+        + "from dataclasses import dataclass\n"
+        + "from pathlib import Path\n"
+        + "from typed_settings.processors import UrlProcessor\n"
+        + "for name in names:\n"
+        + "    os.environ[f'BENCH_{name.upper()}'] = f'file://{directory}/{name}'\n"
+        + _DATACLASS
+        + "read = UrlProcessor({'file://': lambda value, scheme: Path(value).read_text('utf-8')})\n"
+        + "settings = load_settings(Settings, loaders=[EnvLoader('BENCH_')], processors=[read])\n",
+    ),
+    Peer(
+        name="dynamic-config-py",
+        imports="from dynamic_config import DynamicConfig",
+        variables=_no_variables,
+        reader=_dynamic_config,
+        attribute=True,
+        expression="it.current().{attribute}",
+        program=_PREAMBLE
+        + "from dataclasses import dataclass\n"
+        + _DATACLASS
+        + "config = DynamicConfig(Settings, key='').whole_document().secrets_dir(directory)\n"
+        + "settings = config.init_and_current()\n",
+    ),
+)
+
+_ASPHALT = """\
+from asphalt.core import {component}, Context, run_application
+class Application({component}):
+    async def {method}(self, ctx: Context) -> None:
+        {body}
+run_application(Application())
+"""
+
+_AIOMISC = """\
+from aiomisc import entrypoint
+async def main():
+    {body}
+with entrypoint() as loop:
+    loop.run_until_complete(main())
+"""
+
+_UVICORN = """\
+from contextlib import asynccontextmanager
+import uvicorn
+from starlette.applications import Starlette
+@asynccontextmanager
+async def lifespan(app):
+    {body}
+    yield
+app = Starlette(lifespan=lifespan)
+server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0))
+server.run()
+"""
+
+FRAMEWORKS = (
+    Framework(
+        name="asphalt",
+        label="asphalt",
+        program=_ASPHALT.format(component="CLIApplicationComponent", method="run", body="pass"),
+        ready=_ASPHALT.format(component="Component", method="start", body="{ready}"),
+    ),
+    Framework(
+        name="aiomisc",
+        label="aiomisc",
+        program=_AIOMISC.format(body="pass"),
+        ready=_AIOMISC.format(body="{ready}"),
+    ),
+    Framework(
+        name="uvicorn",
+        label="uvicorn + Starlette",
+        program=_UVICORN.format(body="server.should_exit = True"),
+        ready=_UVICORN.format(body="{ready}"),
     ),
 )

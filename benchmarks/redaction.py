@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from pythonjsonlogger.json import JsonFormatter
 
 from benchmarks.tables import Table
-from benchmarks.timing import alternate
+from benchmarks.timing import alternate, limited
 from hive_boot import Secret
 from hive_boot.redaction.hooks import Redaction
 
@@ -68,7 +68,7 @@ def measure(base: Path) -> Table:
         ),
     )
     for count, bound in BOUNDS.items():
-        runs = [_measure_variants(count) for _ in range(_PROCESSES)]
+        runs = [_measure_variants(count) for _ in range(limited(_PROCESSES))]
         for label in _VARIANTS:
             figures = runs[0][label].and_of(run[label] for run in runs[1:])
             table.add(f"{count:,} secrets: {label}", figures, "ours", "floor", bound)

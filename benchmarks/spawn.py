@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.environment import HIVE, InterpreterTimer, wait_until_settled, write_directory
-from benchmarks.peers import MISSING, PEERS, add_peer, installed
+from benchmarks.peers import FRAMEWORKS, MISSING, PEERS, add_peer, installed
 from benchmarks.tables import Table
 from benchmarks.timing import alternate
 
@@ -50,6 +50,9 @@ def measure(base: Path) -> Table:
         (
             "floor: the whole process of a bare anyio.run of a no-op, without secrets.",
             "to ready: until main is called; the floor is the same with watch and without.",
+            "asphalt, aiomisc, uvicorn: an application without secrets. To ready: until the start",
+            "of the root component, main, or the start of the lifespan is called. asphalt waits",
+            "100 ms before it calls the run() of a program that ends by itself.",
         ),
     )
     directory = base / "secrets"
@@ -81,4 +84,21 @@ def measure(base: Path) -> Table:
             theirs = start.measure(f"{peer.imports}\n{peer.program}{bare}")
             measure_peer = partial(alternate, {"floor": floor, "peer": theirs}, _PEER_ROUNDS)
             add_peer(table, f"{backend}: {peer.name} + anyio.run", peer, measure_peer)
+    _measure_frameworks(table, start)
     return table
+
+
+def _measure_frameworks(table: Table, start: InterpreterTimer) -> None:
+    bare = _FLOOR.format(backend="asyncio", main="{}")
+    for framework in FRAMEWORKS:
+        whole = {"floor": bare.format(_NOTHING), "peer": framework.program}
+        measures = {side: start.measure(program) for side, program in whole.items()}
+        measure_whole = partial(alternate, measures, _PEER_ROUNDS)
+        add_peer(table, f"asyncio: {framework.label}", framework, measure_whole)
+        ready = {"floor": bare.format(_EXIT), "peer": framework.ready.format(ready=_EXIT)}
+        measures = {
+            side: start.measure(_IMPORTS + program, until_output=True)
+            for side, program in ready.items()
+        }
+        measure_ready = partial(alternate, measures, _PEER_ROUNDS)
+        add_peer(table, f"asyncio: {framework.label}, to ready", framework, measure_ready)

@@ -1,18 +1,29 @@
-"""Tables, as text and as Markdown: times, their baselines, and whether they are in bounds."""
+"""Tables, as text and as Markdown: figures, their baselines, and whether they are in bounds."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from benchmarks.timing import Figures, Ratio
 
-_HEADER = ("measured", "time", "p99", "floor", "ratio", "middle half", "bound", "")
+Quantity: TypeAlias = Literal["time", "memory"]
+"""The measured quantity: seconds, or bytes."""
+
+Verdict: TypeAlias = Literal["", "ok", "reason", "over"]
+"""The result of a row: without a bound; within it; over it up to an accepted maximum; over both."""
+
+UNITS: dict[Quantity, tuple[tuple[float, str], ...]] = {
+    "time": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")),
+    "memory": ((2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B")),
+}
+
 _ALIGNMENT = ("---", "---:", "---:", "---:", "---:", "---:", "---:", "---")
-_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_PAGE = "docs/benchmarks.md"
+_LIST = "#rows-over-their-bound"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +38,7 @@ class Row:
         ratio: the ratio of the two; None without a measurement.
         bound: the maximum ratio; None without a bound.
         limit: the maximum of the 99th percentile, in seconds; None without a limit.
+        accepted: the maximum that replaces either of them for a known reason; 0 without one.
         remark: the reason why there is no measurement.
     """
 
@@ -37,35 +49,37 @@ class Row:
     ratio: Ratio | None = None
     bound: float | None = None
     limit: float | None = None
+    accepted: float = 0.0
     remark: str = ""
 
     @property
-    def is_broken(self) -> bool:
-        """Whether the ratio exceeds its bound, or the 99th percentile its limit."""
-        above = self.bound is not None and self.ratio is not None and self.ratio.median > self.bound
-        late = self.limit is not None and self.tail is not None and self.tail > self.limit
-        return above or late
+    def verdict(self) -> Verdict:
+        """The result of the comparison with the bound, and with the accepted maximum."""
+        if self.ratio is not None and self.bound is not None:
+            found, bound = self.ratio.median, self.bound
+        elif self.tail is not None and self.limit is not None:
+            found, bound = self.tail, self.limit
+        else:
+            return ""
+        if found <= bound:
+            return "ok"
+        return "reason" if found <= self.accepted else "over"
 
-    @property
-    def has_bound(self) -> bool:
-        """Whether the ratio or the 99th percentile has a maximum."""
-        return self.bound is not None or self.limit is not None
-
-    def cells(self) -> tuple[str, ...]:
+    def cells(self, quantity: Quantity) -> tuple[str, ...]:
         """Return the text of each column."""
         if self.ratio is None:
             return (self.label, self.remark, "", "", "", "", "", "")
         bounds = [] if self.bound is None else [f"{self.bound:.2f}"]
-        bounds += [] if self.limit is None else [f"p99 {readable(self.limit)}"]
+        bounds += [] if self.limit is None else [f"p99 {readable(self.limit, quantity)}"]
         return (
             self.label,
-            readable(self.time),
-            "" if self.tail is None else readable(self.tail),
-            readable(self.floor),
+            readable(self.time, quantity),
+            "" if self.tail is None else readable(self.tail, quantity),
+            readable(self.floor, quantity),
             f"{self.ratio.median:.2f}",
             f"{self.ratio.low:.2f}-{self.ratio.high:.2f}",
             ", ".join(bounds),
-            "" if not self.has_bound else "over" if self.is_broken else "ok",
+            self.verdict,
         )
 
 
@@ -76,11 +90,13 @@ class Table:
     Attributes:
         title: the title.
         notes: explanations of the rows.
+        quantity: the measured quantity. Default: time.
         rows: the rows.
     """
 
     title: str
     notes: tuple[str, ...] = ()
+    quantity: Quantity = "time"
     rows: list[Row] = field(default_factory=list)
 
     def add(  # noqa: PLR0913  (the cells of a row)
@@ -103,7 +119,8 @@ class Table:
             floor: its baseline in ``figures``.
             bound: the maximum ratio. Default: no bound.
             tail: whether the 99th percentile is shown. Default False.
-            limit: the maximum of the 99th percentile, in seconds. Default: no limit.
+            limit: the maximum of the 99th percentile, in seconds, instead of one of the ratio.
+                Default: no limit.
         """
         self.rows.append(
             Row(
@@ -121,14 +138,24 @@ class Table:
         """Add a row without times, with the reason."""
         self.rows.append(Row(label=label, remark=remark))
 
-    @property
-    def broken(self) -> list[Row]:
-        """The rows that exceed their bound."""
-        return [row for row in self.rows if row.is_broken]
+    def accept(self, maxima: Mapping[str, tuple[float, float]]) -> None:
+        """Set the accepted maxima of rows.
+
+        Args:
+            maxima: by label, the maximum of a ratio and that of a 99th percentile, in seconds; 0
+                for the one that the row does not have.
+        """
+        for place, row in enumerate(self.rows):
+            ratio, tail = maxima.get(row.label, (0.0, 0.0))
+            self.rows[place] = replace(row, accepted=tail if row.bound is None else ratio)
+
+    def with_verdict(self, verdict: Verdict) -> list[Row]:
+        """Return the rows with a verdict."""
+        return [row for row in self.rows if row.verdict == verdict]
 
     def text(self) -> str:
         """Return the table as text."""
-        lines = self._without_empty_tail([_HEADER, *(row.cells() for row in self.rows)])
+        lines = self._without_empty_tail([self._header(), *self._cells()])
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         widths[1] = max(len(cells[1]) for cells in lines if any(cells[2:]))
         text = [self.title, *(f"  {note}" for note in self.notes)]
@@ -136,14 +163,25 @@ class Table:
             first, *others = zip(cells, widths, strict=True)
             row = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
             text.append(f"  {'  '.join(row)}".rstrip())
+        if self.with_verdict("reason"):
+            text.append(f"  reason: over its bound, within the accepted maximum of {_PAGE}{_LIST}")
         return "\n".join(text)
 
     def markdown(self) -> str:
         """Return the notes and the table as Markdown."""
-        lines = [_HEADER, _ALIGNMENT, *(row.cells() for row in self.rows)]
+        lines = [self._header(), _ALIGNMENT, *self._cells()]
         escaped = ([cell.replace("|", "\\|") for cell in cells] for cells in lines)
         rows = [f"| {' | '.join(cells)} |" for cells in self._without_empty_tail(escaped)]
-        return "\n".join([*self.notes, "", *rows])
+        text = [*self.notes, "", *rows]
+        if self.with_verdict("reason"):
+            text += ["", f"`reason`: over its bound, within its [accepted maximum]({_LIST})."]
+        return "\n".join(text)
+
+    def _header(self) -> Sequence[str]:
+        return ("measured", self.quantity, "p99", "floor", "ratio", "middle half", "bound", "")
+
+    def _cells(self) -> Iterable[Sequence[str]]:
+        return (row.cells(self.quantity) for row in self.rows)
 
     def _without_empty_tail(self, lines: Iterable[Sequence[str]]) -> list[Sequence[str]]:
         """Return the lines without the 99th percentile, if no row has it."""
@@ -152,7 +190,8 @@ class Table:
         return [[*cells[:2], *cells[3:]] for cells in lines]
 
 
-def readable(seconds: float) -> str:
-    """Return a time with three significant digits and a suitable unit."""
-    size, unit = next((each for each in _UNITS if abs(seconds) >= each[0]), _UNITS[-1])
-    return f"{seconds / size:.3g} {unit}"
+def readable(value: float, quantity: Quantity = "time") -> str:
+    """Return a quantity with three significant digits and a suitable unit."""
+    units = UNITS[quantity]
+    size, unit = next((each for each in units if abs(value) >= each[0]), units[-1])
+    return f"{value / size:.3g} {unit}"

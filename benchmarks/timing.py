@@ -46,7 +46,7 @@ class Figures:
     """The times of one comparison.
 
     Attributes:
-        seconds: for each alternative, the time of each round.
+        seconds: for each alternative, the time of each round; bytes in a table of memory.
     """
 
     seconds: Mapping[str, Sequence[float]]
@@ -89,9 +89,9 @@ def use_few_rounds() -> None:
     _smoke = True
 
 
-def limited(rounds: int) -> int:
-    """Return the number of rounds, or the limit of `use_few_rounds` if it is lower."""
-    return min(rounds, _SMOKE_ROUNDS) if _smoke else rounds
+def limited(rounds: int, fewest: int = _SMOKE_ROUNDS) -> int:
+    """Return the number of rounds, or ``fewest`` after `use_few_rounds`. Default 2."""
+    return min(rounds, fewest) if _smoke else rounds
 
 
 def alternate(measures: Mapping[str, Measure], rounds: int) -> Figures:

@@ -1,13 +1,15 @@
 """Applications that watch a volume with different methods, as child processes of ``rotation``.
 
-``python -m benchmarks.watchers METHOD DIRECTORY COUNT STEP`` prints ``ready``, and then reads
+``python -m benchmarks.watchers METHOD DIRECTORY COUNT STEP LOOP`` prints ``ready``, and then reads
 commands from stdin and prints one number for each:
 
 - ``see TEXT``: the monotonic time at which the last secret has the value TEXT.
 - ``idle SECONDS``: the processor time that the process uses in this time.
 - ``read``: the processor time of a read of all files without changes.
+- ``reload``: 0, after a reload.
 
-METHOD is ``hive_boot``, ``awatch`` or ``inotify``. STEP, in ms, is for the first two.
+METHOD is ``hive_boot``, ``awatch`` or ``inotify``. STEP, in ms, is for the first two. LOOP is
+``asyncio``, ``uvloop`` or ``trio``.
 """
 
 from __future__ import annotations
@@ -167,6 +169,9 @@ def _answer(
             before = time.process_time()
             time.sleep(float(text))
             found = time.process_time() - before
+        elif command == "reload":
+            anyio.from_thread.run(_state["reload"], token=token)
+            found = 0.0
         else:
             before = time.process_time()
             for _ in range(_READS):
@@ -187,4 +192,10 @@ def _wait_for_value(current_value: CurrentValue, text: str) -> float:
 
 
 if __name__ == "__main__":
-    anyio.run(main, *sys.argv[1:])
+    *_arguments, _loop = sys.argv[1:]
+    anyio.run(
+        main,
+        *_arguments,
+        backend="trio" if _loop == "trio" else "asyncio",
+        backend_options={"use_uvloop": True} if _loop == "uvloop" else {},
+    )

@@ -74,14 +74,12 @@ else:
 
         def import_name(name: str) -> object:
             if name not in modules:
-                message = f"module {package!r} has no attribute {name!r}"
-                raise AttributeError(message)
+                raise AttributeError(f"module {package!r} has no attribute {name!r}")
             try:
                 _import_module(f"{package}.{modules[name]}")
             except AttributeError as exc:
                 # An import statement would report an AttributeError as a name that does not exist.
-                message = f"{package}.{modules[name]} cannot be imported: {exc}"
-                raise ImportError(message) from exc
+                raise ImportError(f"{package}.{modules[name]} cannot be imported: {exc}") from exc
             for each, module in modules.items():
                 loaded = _sys.modules.get(f"{package}.{module}")
                 if hasattr(loaded, each):
@@ -99,7 +97,7 @@ else:
     # Hidden from type checkers, for which __getattr__ would make every name valid.
     def __getattr__(name: str) -> object:
         if name == "__version__":
-            from importlib.metadata import version  # noqa: PLC0415  (slow to import)
+            from importlib.metadata import version  # slow to import
 
             return version("hive_boot")
         return _import_name(name)

@@ -54,13 +54,7 @@ def write_stderr(text: str) -> None:
         sys.stderr.flush()
 
 
-def log_safely(
-    level: int,
-    text: str,
-    *args: object,
-    logger: logging.Logger,
-    **more: Any,  # noqa: ANN401  (the arguments of Logger.log)
-) -> None:
+def log_safely(level: int, text: str, *args: object, logger: logging.Logger, **more: Any) -> None:
     """Log a message; an exception of a filter or a handler is ignored.
 
     The record contains the location of the caller, not of this function.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Never, dataclass_transform
-
-if TYPE_CHECKING:
-    from typing import Self
+from typing import Any, Never, Self, dataclass_transform
 
 
 class _RecordType(type):
@@ -46,8 +43,7 @@ class Record(metaclass=_RecordType):
         if kwargs or len(args) != len(names):
             values = {**kind.field_defaults, **values, **kwargs}
             if len(args) > len(names) or values.keys() != set(names):
-                message = f"the fields of {kind.__name__} are: {', '.join(names)}"
-                raise TypeError(message)
+                raise TypeError(f"the fields of {kind.__name__} are: {', '.join(names)}")
         for field, value in values.items():
             object.__setattr__(self, field, value)
 
@@ -60,8 +56,7 @@ class Record(metaclass=_RecordType):
         return {field: getattr(self, field) for field in type(self).field_names}
 
     def __setattr__(self, name: str, value: object) -> Never:
-        message = f"{type(self).__name__} cannot be changed"
-        raise AttributeError(message)
+        raise AttributeError(f"{type(self).__name__} cannot be changed")
 
     def __delattr__(self, name: str) -> Never:
         self.__setattr__(name, None)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.lifecycle.services import RestartPolicy
-    from hive_boot.runtime.components import CheckMoment, ResourceDecorator
+    from hive_boot.runtime.components import CheckMoment, ResourceDecorator, Started
     from hive_boot.runtime.load_pipeline import DryRunResult
     from hive_boot.runtime.loaded import LoadedApplication
     from hive_boot.runtime.run import Listener, Run
@@ -105,6 +105,8 @@ class Bootstrap(Generic[S, C]):
         probe_port: the port on which ``/livez``, ``/readyz`` and the other endpoints are
             answered, from before the first read until the end, for workers without HTTP.
             0 selects a free port. Default: no port.
+        probe_host: the address of the probe port, such as ``127.0.0.1`` or ``::1``. Default: all
+            interfaces, as a kubelet needs it.
         wait_for_files: seconds that a start waits for files that are missing in mounted
             directories, because a sidecar has not written them yet. Default 0.
         startup_timeout: seconds for the sources of ``sources=``, all checks and resources of a
@@ -133,7 +135,7 @@ class Bootstrap(Generic[S, C]):
     _stopping: StopEvent | None = None
     _loaded: LoadedApplication[S] | None = None
 
-    def __init__(  # noqa: PLR0913  (public keyword arguments, all optional)
+    def __init__(
         self,
         secrets: type[S],
         *,
@@ -147,6 +149,7 @@ class Bootstrap(Generic[S, C]):
         unset_env: bool = False,
         sources: Sequence[Source] = (),
         probe_port: int | None = None,
+        probe_host: str | None = None,
         wait_for_files: float = 0.0,
         startup_timeout: float = 30,
         shutdown_delay: float | None = None,
@@ -165,6 +168,7 @@ class Bootstrap(Generic[S, C]):
             unset_env=unset_env,
             sources=sources,
             probe_port=probe_port,
+            probe_host=probe_host,
             shutdown_delay=shutdown_delay,
             shutdown_timeout=shutdown_timeout,
             finish_tasks=finish_tasks,
@@ -172,7 +176,7 @@ class Bootstrap(Generic[S, C]):
         self._handles: dict[str, ResourceHandle[Any]] = {}
         global_access.declare(self._declaration)
 
-    def __class_getitem__(cls, parameters: Any) -> Any:  # noqa: ANN401  (the signature of Generic)
+    def __class_getitem__(cls, parameters: Any) -> Any:
         # Before Python 3.13 a TypeVar has no default at run time: complete Bootstrap[S] here.
         given = parameters if isinstance(parameters, tuple) else (parameters, type(None))
         return super().__class_getitem__(given)  # type: ignore[misc]
@@ -188,8 +192,7 @@ class Bootstrap(Generic[S, C]):
     __deepcopy__ = __copy__
 
     def __reduce_ex__(self, protocol: object) -> Never:
-        message = f"{self!r} cannot be pickled: it belongs to this process."
-        raise TypeError(message)
+        raise TypeError(f"{self!r} cannot be pickled: it belongs to this process.")
 
     @overload
     def main(self, function: MainFunction, /) -> MainFunction: ...
@@ -227,19 +230,12 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: the function is not async, a main is already registered, or an
                 argument is invalid.
         """
-        register = self._declaration.main_decorator(
-            must_complete=must_complete, grace_period=grace_period, on_stop=on_stop
-        )
+        options = grace_period, on_stop
+        register = self._declaration.main_decorator(*options, must_complete=must_complete)
         return register if function is None else register(function)
 
     @overload
-    def resource(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
-    @overload
-    def resource(self, function: Callable[..., Coroutine[Any, Any, T]], /) -> ResourceHandle[T]: ...
-    @overload
-    def resource(
-        self, function: Callable[..., AbstractAsyncContextManager[T]], /
-    ) -> ResourceHandle[T]: ...
+    def resource(self, function: Callable[..., Started[T]], /) -> ResourceHandle[T]: ...
     @overload
     def resource(
         self,
@@ -251,7 +247,7 @@ class Bootstrap(Generic[S, C]):
         rebuild_on: str | Sequence[str] = (),
         overlap: float = 30,
     ) -> ResourceDecorator: ...
-    def resource(  # noqa: PLR0913  (public keyword arguments, all optional)
+    def resource(
         self,
         function: Any = None,
         /,
@@ -296,13 +292,8 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: the function is not async, a resource or service of this name is
                 already registered, or an argument is invalid.
         """
-        add = self._declaration.resource_decorator(
-            timeout=timeout,
-            retry_on=retry_on,
-            after=after,
-            rebuild_on=rebuild_on,
-            overlap=overlap,
-        )
+        options = timeout, retry_on, after, rebuild_on, overlap
+        add = self._declaration.resource_decorator(*options)
 
         def register(function: Callable[..., Any]) -> ResourceHandle[Any]:
             add(function)
@@ -324,7 +315,7 @@ class Bootstrap(Generic[S, C]):
         grace_period: float = 0,
         on_stop: OnStop = None,
     ) -> Callable[[TaskFunction], TaskFunction]: ...
-    def service(  # noqa: PLR0913  (public keyword arguments, all optional)
+    def service(
         self,
         function: Any = None,
         /,
@@ -360,9 +351,8 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: the function is not async, a resource or service of this name is
                 already registered, or an argument is invalid.
         """
-        register = self._declaration.service_decorator(
-            restart, max_restarts, restart_window, grace_period=grace_period, on_stop=on_stop
-        )
+        options = restart, max_restarts, restart_window, grace_period, on_stop
+        register = self._declaration.service_decorator(*options)
         return register if function is None else register(function)
 
     @overload
@@ -487,13 +477,10 @@ class Bootstrap(Generic[S, C]):
         if misplaced:
             message = "boot.run() expects no function: decorate main with @boot.main, and write "
             raise DeclarationError(message + "`boot.run()`. The backend is a keyword argument.")
-        from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
-
-        self._forbid_start_in_inspection("run")
         main, must_complete = partial(self._resolve_main, backend), self._declaration.must_complete
-        raise SystemExit(run_process(main, self._running, backend, must_complete=must_complete))
+        self._own_process("run", main, self._running, backend, must_complete=must_complete)
 
-    def serve(  # noqa: PLR0913  (public keyword arguments, all but one optional)
+    def serve(
         self,
         app: App,
         *,
@@ -531,9 +518,7 @@ class Bootstrap(Generic[S, C]):
             SystemExit: as :meth:`run` does; 78 when ``tls`` names an unusable pair.
             KeyboardInterrupt: as :meth:`run` does.
         """
-        from hive_boot.runtime.process import run_process  # noqa: PLC0415  (not needed by tools)
-        from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
-        from hive_boot.serving.servers import HttpService  # noqa: PLC0415  (only for HTTP)
+        from hive_boot.serving.servers import HttpService  # only for HTTP
 
         serving = HttpService(
             app,
@@ -548,22 +533,20 @@ class Bootstrap(Generic[S, C]):
 
         def resolve_serving() -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
             validate_backend(backend)
-            validate_asgi(app)
             forbid_main_with_serve(self._declaration.main)
             serving.select_server(server, backend, server_options)
             if tls is not None:
-                from hive_boot.tls import serving_context  # noqa: PLC0415  (few serve TLS)
+                from hive_boot.tls import serving_context  # few serve TLS
 
                 serving.tls = serving_context(self, tls)
             return serving.wait_until_stopped
 
-        self._forbid_start_in_inspection("serve")
         start = partial(
             self._running,
             listeners=[*self._listeners(), ("the HTTP server", serving.start_listening)],
             asgi_component=serving.lifespan,
         )
-        raise SystemExit(run_process(resolve_serving, start, backend))
+        self._own_process("serve", resolve_serving, start, backend)
 
     def running(self, *misplaced: Never, resources: bool = True) -> AbstractAsyncContextManager[S]:
         """Start the application for an ``async with`` block, and stop it at the end of the block.
@@ -593,7 +576,7 @@ class Bootstrap(Generic[S, C]):
         if misplaced:
             message = "boot.running() expects no application. Write `lifespan=boot.lifespan`."
             raise DeclarationError(message)
-        from hive_boot.runtime.run import RunningBlock  # noqa: PLC0415  (imports anyio)
+        from hive_boot.runtime.run import RunningBlock  # imports anyio
 
         return RunningBlock(self._running, resources=resources)
 
@@ -624,7 +607,7 @@ class Bootstrap(Generic[S, C]):
 
     @asynccontextmanager
     async def _lifespan(self) -> AsyncIterator[dict[str, Any]]:
-        from hive_boot.lifecycle.signals import terminate_self  # noqa: PLC0415  (only under a server)
+        from hive_boot.lifecycle.signals import terminate_self  # only under a server
 
         if self._run is not None and self._run.accepts_nested_lifespan:
             yield self._run.request_state
@@ -650,7 +633,7 @@ class Bootstrap(Generic[S, C]):
                 not caught, the process writes the report without a traceback and exits with 78.
             LifecycleError: ``config=`` calls this method.
         """
-        from hive_boot.runtime.loaded import LoadedApplication  # noqa: PLC0415  (few load without a run)
+        from hive_boot.runtime.loaded import LoadedApplication  # few load without a run
 
         with global_access.load_lock:
             if self._loaded is None or self._loaded.is_abandoned:
@@ -658,7 +641,7 @@ class Bootstrap(Generic[S, C]):
                 try:
                     self._loaded.read(read_fifos=not self._inspection_only)
                 except BaseException:
-                    from hive_boot.runtime.process import handle_uncaught  # noqa: PLC0415  (only a failure needs it)
+                    from hive_boot.runtime.process import handle_uncaught  # only a failure needs it
 
                     self._unload(keep_redacting=True)
                     handle_uncaught()
@@ -683,7 +666,7 @@ class Bootstrap(Generic[S, C]):
             SystemExit: secrets or settings are invalid (78), or the declaration is (70); the report
                 is on stderr, as after a failed start.
         """
-        from hive_boot.runtime.process import report_boot_error  # noqa: PLC0415  (not needed to declare)
+        from hive_boot.runtime.process import report_boot_error  # not needed to declare
 
         try:
             self.load()
@@ -731,8 +714,8 @@ class Bootstrap(Generic[S, C]):
         Args:
             app: the ASGI application to wrap. Anything else is a DeclarationError.
         """
-        from hive_boot.serving.asgi import LifespanMiddleware  # noqa: PLC0415  (only for HTTP)
-        from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (only for HTTP)
+        from hive_boot.serving.asgi import LifespanMiddleware  # only for HTTP
+        from hive_boot.serving.endpoints import validate_asgi  # only for HTTP
 
         validate_asgi(app)
         return LifespanMiddleware(
@@ -740,13 +723,13 @@ class Bootstrap(Generic[S, C]):
             self.lifespan,
             self.status,
             phase=lambda: self._state,
-            lease=lambda: self._run.lease_for_request(),  # type: ignore[union-attr]  # noqa: PLW0108  (of the current run)
+            lease=lambda: self._run.lease_for_request(),  # type: ignore[union-attr]
         )
 
     @property
     def probes(self) -> App:
         """ASGI application with all endpoints, to be mounted under any path."""
-        from hive_boot.serving.endpoints import Endpoints  # noqa: PLC0415  (only for HTTP)
+        from hive_boot.serving.endpoints import Endpoints  # only for HTTP
 
         return Endpoints(self.status, self._declaration.name)
 
@@ -799,9 +782,8 @@ class Bootstrap(Generic[S, C]):
             LifecycleError: the application has never been started.
         """
         if self._stopping is None:
-            message = f"{self!r} has not been started, so nothing can be stopping."
-            raise LifecycleError(message)
-        from hive_boot.lifecycle.services import ServiceStop  # noqa: PLC0415  (it needs a loop)
+            raise LifecycleError(f"{self!r} has not been started, so nothing can be stopping.")
+        from hive_boot.lifecycle.services import ServiceStop  # it needs a loop
 
         of_service = ServiceStop.current.get()
         if of_service is not None and of_service.run is self._stopping:
@@ -847,21 +829,18 @@ class Bootstrap(Generic[S, C]):
         """
         run = self._current()
         if not run.ready:
-            message = f"{self!r} is starting or stopping."
-            raise LifecycleError(message)
+            raise LifecycleError(f"{self!r} is starting or stopping.")
         return await run.reload(now=now)
 
     def status(self) -> Status:
         """Return the status of the application at this moment, without any value."""
-        from hive_boot.runtime.status import Status, build_status  # noqa: PLC0415  (rarely called)
+        from hive_boot.runtime.status import Status, build_status  # rarely called
 
         return Status() if self._run is None else build_status(self._run)
 
     @asynccontextmanager
     async def _running(
-        self,
-        on_run_created: Callable[[Run[S, C]], object] = lambda _: None,
-        **more: Any,  # noqa: ANN401  (the arguments of Run)
+        self, on_run_created: Callable[[Run[S, C]], object] = lambda _: None, **more: Any
     ) -> AsyncIterator[Run[S, C]]:
         """Start one run for the block, and stop it at the end of the block.
 
@@ -869,7 +848,7 @@ class Bootstrap(Generic[S, C]):
             on_run_created: called with the run before it starts.
             more: further arguments of :class:`Run`.
         """
-        from hive_boot.runtime.run import Run  # noqa: PLC0415  (imports anyio)
+        from hive_boot.runtime.run import Run  # imports anyio
 
         if self._run is not None and self._run.is_orphaned:
             global_access.unregister(self._run.store)
@@ -900,19 +879,25 @@ class Bootstrap(Generic[S, C]):
         Args:
             ask: whether the sources of ``sources=`` are asked. Default True.
         """
-        from hive_boot.runtime.load_pipeline import dry_run  # noqa: PLC0415  (rarely called)
+        from hive_boot.runtime.load_pipeline import dry_run  # rarely called
 
         may_ask = None if Bootstrap._failed_load is self else ask
         return dry_run(self._declaration, self._injectables(), self, ask=may_ask)
 
-    def _forbid_start_in_inspection(self, method: str) -> None:
-        """Raise DeclarationError if a tool imports the declaration only to inspect it."""
+    def _own_process(self, method: str, *arguments: Any, **options: Any) -> NoReturn:
+        """Run the application in this process, and exit with its status.
+
+        Raises:
+            DeclarationError: a tool imports the declaration only to inspect it.
+        """
+        from hive_boot.runtime.process import run_process  # not needed by tools
+
         if self._inspection_only:
-            message = (
+            raise DeclarationError(
                 f"boot.{method}() was called while the module was imported. Call it below "
                 '`if __name__ == "__main__":`.'
             )
-            raise DeclarationError(message)
+        raise SystemExit(run_process(*arguments, **options))
 
     @property
     def _state(self) -> State:
@@ -954,17 +939,23 @@ class Bootstrap(Generic[S, C]):
         if main is None:
             message = f"{self!r} has no main function. Decorate an `async def` with @boot.main."
             raise DeclarationError(message)
-        call_main = self._declaration.bind_main(main, self._injectables())
-        return lambda run: call_main(run.injection_context())
+        bound = self._declaration.bind_main(main, self._injectables())
+
+        async def call_main(run: Run[S, C]) -> object:
+            with run.states.timeline.record("main", "main"):
+                return await bound(run.injection_context())
+
+        return call_main
 
     def _listeners(self, *, is_worker: bool = False) -> Sequence[tuple[str, Listener]]:
         declaration = self._declaration
         if declaration.probe_port is None:
             return ()
-        from hive_boot.serving.probe_server import serve_probes  # noqa: PLC0415  (only with a probe port)
+        from hive_boot.serving.probe_server import serve_probes  # only with a probe port
 
         where = declaration.name, declaration.probe_port, declaration.timings
-        probes = partial(serve_probes, self.status, *where, is_worker=is_worker)
+        host = declaration.probe_host
+        probes = partial(serve_probes, self.status, *where, host=host, is_worker=is_worker)
         return [("the probe server", probes)]
 
     def _injectables(self) -> Injectables:

@@ -8,7 +8,7 @@ formats its own message. No exception holds the value of a secret.
 
 import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import ClassVar, Literal, TypeAlias
 
@@ -288,6 +288,14 @@ def _is_network_failure(failure: BaseException) -> bool:
 def _is_of(failure: BaseException, module: str, name: str) -> bool:
     # An exception of a type can exist only if the module of the type is loaded.
     return isinstance(failure, getattr(sys.modules.get(module), name, ()))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question with the most similar known name; empty without a similar one."""
+    from difflib import get_close_matches  # only a failure needs it
+
+    near = get_close_matches(name.lower(), list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _sentences(problem: Problem) -> str:

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 _OTHER_KEY = frozenset({"KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"})
 """Reasons of OpenSSL for a key of another certificate, of the same type and of another one."""
 
+_VERSION, _UTC_TIME = 0xA0, 0x17
+"""Tags of DER: the version of a certificate, and a time with two digits for the year."""
+
 _DAY = 86400
 
 _WARN_BEFORE = (30 * _DAY, 7 * _DAY, _DAY)
@@ -125,8 +128,7 @@ def serving_context(boot: _Application, tls: object) -> LiveContext:
         DeclarationError: ``tls`` is not a pair of declared fields.
     """
     if not (isinstance(tls, tuple | list) and len(tls) == 2):  # noqa: PLR2004  (a pair)
-        message = "tls= must be the names of two fields: the certificate and its key."
-        raise DeclarationError(message)
+        raise DeclarationError("tls= must be the names of two fields: the certificate and its key.")
     context = server_context(boot, certificate=tls[0], key=tls[1])
     context.sslobject_class = ServedConnection
     return context
@@ -155,7 +157,7 @@ class LiveContext(ssl.SSLContext):
     has no certificate itself: code that did not ask for the pair in use could not connect.
 
     Args:
-        protocol: the side, for ``SSLContext``.
+        _: the protocol, which is the side; ``SSLContext.__new__`` uses it.
         boot: the application.
         certificate: the field of the certificate chain; None without one, as each argument below.
         key: the field of its key.
@@ -169,33 +171,22 @@ class LiveContext(ssl.SSLContext):
     _is_valid: anyio.Event | None = None
 
     def __init__(
-        self,
-        protocol: int,
-        boot: _Application,
-        certificate: str | None,
-        key: str | None,
-        ca: str | None,
+        self, _: int, boot: _Application, certificate: str | None, key: str | None, ca: str | None
     ) -> None:
-        del protocol  # SSLContext.__new__ has used it
         declaration = getattr(boot, "_declaration", None)
         if not isinstance(declaration, AppDeclaration):
-            message = f"Expected a Bootstrap as the first argument, not {boot!r}."
-            raise DeclarationError(message)
+            raise DeclarationError(f"Expected a Bootstrap as the first argument, not {boot!r}.")
         if (certificate is None) != (key is None) or certificate is ca is None:
-            message = "A context needs certificate= and key=, or ca=, or all of them."
-            raise DeclarationError(message)
+            raise DeclarationError("A context needs certificate= and key=, or ca=, or all of them.")
         self._boot = boot
         self._declaration = declaration
         self._attributes = [
             None if name is None else next(iter(declaration.resolve_field_names([name])))
             for name in (certificate, key, ca)
         ]
-        fields = [declaration.field_index.fields[each] for each in self._attributes if each]
-        self._names = [
-            "" if each is None else declaration.field_index.fields[each].name
-            for each in self._attributes
-        ]
-        if len({each.activate_after for each in fields}) > 1:
+        fields = declaration.field_index.fields
+        self._names = ["" if each is None else fields[each].name for each in self._attributes]
+        if len({fields[each].activate_after for each in self._attributes if each}) > 1:
             message = f"{self._label} must have the same activate_after=, to change together."
             raise DeclarationError(message)
         self._reported = _reported.setdefault(declaration, {})
@@ -227,11 +218,7 @@ class LiveContext(ssl.SSLContext):
             await self._is_valid.wait()
 
     def wrap_bio(
-        self,
-        incoming: ssl.MemoryBIO,
-        outgoing: ssl.MemoryBIO,
-        *args: Any,  # noqa: ANN401  (the options of SSLContext)
-        **options: Any,  # noqa: ANN401
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **options: Any
     ) -> ssl.SSLObject:
         """Return the TLS of one connection, which uses the pair in use.
 
@@ -245,7 +232,7 @@ class LiveContext(ssl.SSLContext):
             connection.outgoing = outgoing
         return connection
 
-    def wrap_socket(self, sock: socket, *args: Any, **options: Any) -> ssl.SSLSocket:  # noqa: ANN401
+    def wrap_socket(self, sock: socket, *args: Any, **options: Any) -> ssl.SSLSocket:
         """Return a socket that uses TLS; a listening one uses the pair in use at each ``accept``.
 
         Raises:
@@ -304,7 +291,7 @@ class LiveContext(ssl.SSLContext):
         """
         pair = self._pair
         try:
-            store = self._boot._store()  # noqa: SLF001  (same library)
+            store = self._boot._store()
         except LifecycleError:
             if pair is None:
                 raise
@@ -357,8 +344,7 @@ class LiveContext(ssl.SSLContext):
                 getattr(context, name)(*args, **options)
             except OSError as exc:  # a file, which was readable before
                 paths = ", ".join(map(str, filter(None, (*args, *options.values()))))
-                message = f"{name}({paths}) has failed: {exc.strerror}"
-                raise ValueError(message) from None
+                raise ValueError(f"{name}({paths}) has failed: {exc.strerror}") from None
         for name in self._attributes_set:
             setattr(context, name, getattr(self, name))
         # check_hostname has changed verify_mode if it was set before.
@@ -372,8 +358,7 @@ class LiveContext(ssl.SSLContext):
             begins, expires = _validity(chain)
             if not begins <= time.time() < expires:
                 text = "has expired" if begins <= time.time() else "is not valid yet"
-                message = f"the certificate in {certificate_name} {text}"
-                raise ValueError(message)
+                raise ValueError(f"the certificate in {certificate_name} {text}")
         if ca_name:
             authorities = _pem(ca_name, ca, b"CERTIFICATE").decode("ascii", "ignore")
             try:
@@ -429,11 +414,10 @@ class ServedConnection(ssl.SSLObject):
 
 
 def _is_connected(sock: socket) -> bool:
-    try:
+    with suppress(OSError):
         sock.getpeername()
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _resumable(context: ssl.SSLContext, options: dict[str, Any]) -> dict[str, Any]:
@@ -453,16 +437,13 @@ def _pem(name: str, value: Value | None, what: bytes) -> bytes:
     if what + b"-----" not in data:
         found = re.search(rb"-----BEGIN ([A-Z0-9 ]+)-----", data)
         others = f"{found[1].decode()} and " if found else ""
-        message = f"{name} contains {others}no {what.decode()} in PEM form"
-        raise ValueError(message)
+        raise ValueError(f"{name} contains {others}no {what.decode()} in PEM form")
     if b"\n" not in data.strip():
-        message = f"{name} has no line breaks. Fix: store it as it is in the PEM file"
-        raise ValueError(message)
+        raise ValueError(f"{name} has no line breaks. Fix: store it as it is in the PEM file")
     # OpenSSL ignores a last line that is cut before the end of `-----BEGIN CERTIFICATE-----`.
     last = data.rstrip().rpartition(b"\n")[2]
     if re.fullmatch(rb"-{1,5}[A-Z0-9 ]*-{0,4}|-----BEGIN [A-Z0-9 ]+-----", last):
-        message = f"{name} ends within a PEM block"
-        raise ValueError(message)
+        raise ValueError(f"{name} ends within a PEM block")
     return data
 
 
@@ -473,24 +454,22 @@ def _load_pair(
     private = _pem(key_name, key, b"PRIVATE KEY")
 
     def refuse_to_ask() -> Never:  # without a callback OpenSSL asks the terminal
-        message = (
+        raise ValueError(
             f"{key_name} is encrypted with a passphrase. Fix: store the decrypted key, which "
             "`openssl pkey -in KEY` prints"
         )
-        raise ValueError(message)
 
     with _readable_file(chain) as chain_path, _readable_file(private) as key_path:
         try:
             context.load_cert_chain(chain_path, key_path, password=refuse_to_ask)
         except ssl.SSLError as exc:
+            reason = exc.reason or "the PEM data is damaged"
+            message = f"OpenSSL cannot use {certificate_name} with {key_name}: {reason}"
             if exc.reason in _OTHER_KEY:
                 message = (
                     f"{key_name} does not belong to the first certificate in {certificate_name}. "
                     "Fix: store the certificate of this key first, and its intermediates after it"
                 )
-            else:
-                reason = exc.reason or "the PEM data is damaged"
-                message = f"OpenSSL cannot use {certificate_name} with {key_name}: {reason}"
             raise ValueError(message) from None
 
 
@@ -508,19 +487,19 @@ def _validity(chain: bytes) -> tuple[float, float]:
     def content(at: int) -> tuple[int, int]:
         """Return the begin and the end of the content of the element at a position."""
         length, at = der[at + 1], at + 2
-        if length > 0x7F:  # noqa: PLR2004  (the length of the length)
+        if length & 0x80:  # it is the length of the length
             size = length & 0x7F
             length, at = int.from_bytes(der[at : at + size], "big"), at + size
         return at, at + length
 
     at, _ = content(content(0)[0])  # the first element of TBSCertificate
-    has_version = der[at] == 0xA0  # noqa: PLR2004  ([0])
+    has_version = der[at] == _VERSION
     for _ in range(3 + has_version):  # serialNumber, signature, issuer
         _, at = content(at)
     at, _ = content(at)
     times = []
     for _ in range(2):
-        is_short = der[at] == 0x17  # noqa: PLR2004  (UTCTime, of two digits for the year)
+        is_short = der[at] == _UTC_TIME
         begin, at = content(at)
         text = der[begin:at].decode()
         century = ("19" if text >= "50" else "20") if is_short else ""
@@ -539,7 +518,7 @@ def _readable_file(data: bytes) -> Iterator[str]:
     finally:
         os.close(descriptor)
         with suppress(OSError):  # a file in memory is gone
-            os.unlink(path)  # noqa: PTH108  (as mkstemp returned it)
+            os.unlink(path)  # as mkstemp returned it
 
 
 def _memory_file() -> tuple[int, str] | None:

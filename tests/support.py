@@ -147,7 +147,7 @@ def look(
     **source_options: Any,  # noqa: ANN401  (the arguments of SourceOptions)
 ) -> LoadResult:
     """Load a declaration on a simulated machine with the root directory ``root``."""
-    field_index = declared._field_index  # noqa: SLF001  (private; a start uses it too)
+    field_index = declared._field_index
     source_context = situate(root, environ, declared=field_index, **source_options)
     return load(field_index, source_context, declaration=declared.__name__, policy=policy)
 
@@ -329,7 +329,7 @@ def good_values(batch: FileBatch) -> dict[str, Secret | SecretBytes]:
     return {name: value for name, value in found if isinstance(value, Secret | SecretBytes)}
 
 
-def other_hits(batch: FileBatch) -> dict[str, list[SourceHit]]:
+def other_hits(batch: FileBatch) -> dict[str, tuple[SourceHit, ...]]:
     """Return the results of the files of all other fields."""
     good = good_values(batch)
     return {name: hits for name, hits in batch.hits.items() if name not in good}

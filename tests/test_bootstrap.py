@@ -57,7 +57,7 @@ class Settings:
 
 @pytest.fixture
 def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[HiveSecrets, Settings]:
-    """Give an application whose secrets are variables, and provide them."""
+    """Return an application whose secrets are variables, and provide them."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
     return Bootstrap(HiveSecrets, config=Settings, mode="environment")
 
@@ -404,7 +404,7 @@ class Server:
         await self.app({"type": "lifespan", "state": self.state}, receive, send)
 
     async def get(self, path: str) -> bytes:
-        """Give the body of an answer."""
+        """Return the body of an answer."""
         body = b""
 
         async def receive() -> dict[str, Any]:

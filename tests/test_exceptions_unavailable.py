@@ -61,7 +61,7 @@ def translate() -> None:
     try:
         raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
     except OSError:
-        raise LibraryError("no connection") from None  # noqa: EM101, TRY003
+        raise LibraryError("no connection") from None
 
 
 def circle() -> BaseException:

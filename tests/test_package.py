@@ -233,7 +233,7 @@ ROTATION = [
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> str:
-    """Give a directory with the secret in it."""
+    """Return a directory with the secret in it."""
     (tmp_path / "jwt_secret").write_text(VALUE)
     os.utime(tmp_path / "jwt_secret", (1, 1))
     return str(tmp_path)

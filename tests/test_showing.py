@@ -76,7 +76,7 @@ def rich_print(it: object) -> str:
 
 
 def raise_with(it: object) -> str:
-    """Give the traceback of an error about it, with the variables of each frame."""
+    """Return the traceback of an error about it, with the variables of each frame."""
 
     def fail(it: object) -> None:
         raise RuntimeError(it)

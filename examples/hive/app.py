@@ -1,4 +1,4 @@
-"""Routes of HIVE: login, current user, health, and the inventory of secrets.
+"""Routes of HIVE: login, current user, health, the inventory of secrets, and the status page.
 
 ``python -m examples.hive`` serves them, and so does ``uvicorn examples.hive.app:app``.
 """
@@ -11,9 +11,10 @@ import jwt
 from fastapi import Depends, FastAPI, HTTPException, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBasic, HTTPBearer
 from pydantic import BaseModel, Field, SecretStr
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from examples.hive.accounts import DEMO_PASSWORD, DEMO_USERNAME, Accounts
 from examples.hive.inventory import HiveSecrets
@@ -133,6 +134,42 @@ def api_key(
     # Headers are decoded as Latin-1; encoded again they are the bytes that were sent.
     if sent is None or not expected.matches(sent.encode("latin-1")):
         raise _unauthorized(detail="Send the right key: X-API-Key: …", scheme="APIKey")
+
+
+class KeyRequired:
+    """ASGI middleware: a browser asks for HIVE_API_KEY as a password, with any user name."""
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401 unless the request has the key as its password."""
+        expected = boot.secrets.hive_api_key
+        if scope["type"] == "http" and expected is not None:
+            sent = await HTTPBasic(auto_error=False)(Request(scope))
+            if sent is not None and expected.matches(sent.password):
+                await self._inner(scope, receive, send)
+                return
+        scheme = {"WWW-Authenticate": 'Basic realm="HIVE"'}
+        detail = {"detail": "The password is HIVE_API_KEY, with any user name"}
+        await JSONResponse(detail, HTTPStatus.UNAUTHORIZED, scheme)(scope, receive, send)
+
+
+app.mount("/internal", KeyRequired(boot.probes))
+
+INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>HIVE</title>
+<h1>HIVE</h1><ul>
+<li><a href="docs">The routes</a>, to try in the browser
+<li><a href="health">Health</a>, without a key
+<li><a href="internal/boot">The status page</a>: any user, the password is HIVE_API_KEY
+<li><a href="internal/metrics">Metrics</a>, with the same password
+</ul>"""
+
+
+@app.get("/", include_in_schema=False, response_class=HTMLResponse)
+async def index() -> str:
+    """Return links to everything that a browser can open."""
+    return INDEX
 
 
 @app.post("/login")

@@ -43,8 +43,7 @@ def load_application(app: str, *, to_run: bool = False) -> Bootstrap[Any, Any]:
         return Bootstrap(found)
     if not isinstance(found, Bootstrap):
         kind = f"a {type(found).__name__}"
-        message = f"{app} is {kind}, not a Bootstrap or a SecretSet{_known(app)}"
-        raise DeclarationError(message)
+        raise DeclarationError(f"{app} is {kind}, not a Bootstrap or a SecretSet{_known(app)}")
     return found
 
 
@@ -69,8 +68,7 @@ def load_object(app: str, argument: str = "APP") -> object:
         try:
             found = getattr(found, part)
         except AttributeError:
-            message = f"The module {module} has no attribute {name}{_known(app)}"
-            raise UsageError(message) from None
+            raise UsageError(f"The module {module} has no attribute {name}{_known(app)}") from None
     return found
 
 
@@ -109,8 +107,7 @@ def find_module(module: str) -> ModuleSpec:
     with suppress(ImportError, ValueError):
         found = importlib.util.find_spec(module)
     if found is None:
-        message = f"The module {module} does not exist. Looked in: {here} and sys.path"
-        raise UsageError(message)
+        raise UsageError(f"The module {module} does not exist. Looked in: {here} and sys.path")
     return found
 
 
@@ -146,7 +143,7 @@ def working_directory() -> str:
         UsageError: the working directory was removed.
     """
     try:
-        return os.getcwd()  # noqa: PTH109  (avoids the import of pathlib)
+        return os.getcwd()  # avoids the import of pathlib
     except FileNotFoundError:
         message = "The working directory was removed. Change to a directory that exists."
     raise UsageError(message)

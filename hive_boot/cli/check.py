@@ -80,7 +80,7 @@ def print_report(result: DryRunResult, *, show_warnings: bool = True) -> None:
     if result.error is None:
         print_line(Cell("Secrets and settings are valid.", "green"))
     else:
-        from hive_boot.runtime.process import report_boot_error  # noqa: PLC0415  (only for a failure)
+        from hive_boot.runtime.process import report_boot_error  # only for a failure
 
         report_boot_error(result.error)
 

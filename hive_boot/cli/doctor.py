@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.check import print_report, problem_facts, report_facts
-from hive_boot.cli.doctor_checks import (
-    DoctorContext,
-    Finding,
-    configuration,
-    files,
-    grace_period,
-)
+from hive_boot.cli.doctor_checks import DoctorContext, Finding, configuration, files, grace_period
 from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
 from hive_boot.cli.terminal import (
     EXIT_FAILURE,
@@ -123,8 +117,7 @@ def run(arguments: Namespace) -> int:
     )
     findings = [finding for check in CHECKS for finding in check(context)]
     findings.sort(key=lambda finding: [*_STYLES].index(finding.severity))
-    has_findings = any(finding.severity != "note" for finding in findings)
-    status = EXIT_FAILURE if has_findings else 0
+    status = EXIT_FAILURE if any(each.severity != "note" for each in findings) else 0
     if result.error is not None:
         status = result.error.exit_code
     if arguments.json:
@@ -148,8 +141,7 @@ def _manifests(paths: Sequence[str] | None) -> list[Path]:
         try:
             Path(path).stat()
         except OSError as exc:
-            message = f"--manifests: {path}: {os_error_text(exc)}"
-            raise UsageError(message) from None
+            raise UsageError(f"--manifests: {path}: {os_error_text(exc)}") from None
     return expand_manifests(map(Path, paths))
 
 
@@ -186,10 +178,7 @@ def _wrapped(text: str, *, indent: str) -> list[str]:
 
 
 def _as_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    return {
-        "findings": [asdict(finding) for finding in findings],
-        "counts": _counts(findings),
-    }
+    return {"findings": [asdict(finding) for finding in findings], "counts": _counts(findings)}
 
 
 def _counts(findings: Sequence[Finding]) -> dict[str, int]:

@@ -10,7 +10,7 @@ import stat
 import time
 from contextlib import contextmanager
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from hive_boot.cli.terminal import CommandError, os_error_text, raise_terminated
 from hive_boot.secrets.sources.files import LIMIT
@@ -18,7 +18,6 @@ from hive_boot.secrets.sources.files import LIMIT
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from typing import Self
 
 DIRECTORY_MODE = 0o700
 """Mode of a secrets directory: other users of this machine cannot reach the files in it."""
@@ -100,8 +99,7 @@ class FileTransaction:
             self._signals.__exit__(None, None, None)
         if failed:
             cause = os_error_text(exc).lower() if isinstance(exc, OSError) else str(exc)
-            message = f"{cause}. These changes could not be undone: {', '.join(failed)}"
-            raise CommandError(message)
+            raise CommandError(f"{cause}. These changes could not be undone: {', '.join(failed)}")
 
     @_signals_blocked()
     def create_directory(self, path: Path) -> None:
@@ -182,7 +180,7 @@ def write_new_file(path: Path, content: bytes, mode: int | None) -> None:
     """
     fd = os.open(path, _WRITE, 0o666 if mode is None else 0o600)
     try:
-        with open(fd, "wb", buffering=0) as file:  # noqa: PTH123  (a descriptor)
+        with open(fd, "wb", buffering=0) as file:  # a descriptor
             unwritten = memoryview(content)
             while unwritten:
                 unwritten = unwritten[file.write(unwritten) :]
@@ -264,15 +262,13 @@ def write_in_place(
         failure = failure or "a start would not read the new value from it"
         if restore_failure:
             copy = f". {backup} contains the old value" if backup is not None else ""
-            message = (
+            raise CommandError(
                 f"{path} could not be written ({failure}), and the old value could not be "
                 f"restored ({restore_failure}){copy}"
             )
-            raise CommandError(message)
         if backup is not None:
             backup.unlink()
-        message = f"{path} could not be written and contains the old value: {failure}"
-        raise CommandError(message)
+        raise CommandError(f"{path} could not be written and contains the old value: {failure}")
 
 
 def _changed(path: Path) -> str:

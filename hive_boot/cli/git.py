@@ -131,8 +131,7 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
     ignored = are_ignored(directory, files)
     if ignored:
         return None
-    relative = directory.relative_to(root).as_posix()
-    line = "/" + _SPECIAL.sub(r"\\\g<0>", relative) + "/"
+    line = "/" + _SPECIAL.sub(r"\\\g<0>", directory.relative_to(root).as_posix()) + "/"
     path = root / ".gitignore"
     before = None
     if os.path.lexists(path):
@@ -142,8 +141,7 @@ def plan_gitignore_change(directory: Path, files: Sequence[Path]) -> GitignoreCh
         try:
             before = read_regular_file(path)
         except OSError as exc:
-            message = f"{path} cannot be read: {os_error_text(exc).lower()}"
-            raise CommandError(message) from None
+            raise CommandError(f"{path} cannot be read: {os_error_text(exc).lower()}") from None
     raw, content = os.fsencode(line), before or b""
     if ignored is None and raw in content.splitlines():
         return None

@@ -52,7 +52,7 @@ def entry_point() -> None:
     if sys.argv[1:2] == ["run"]:
         sys.exit(main())
     if os.getpid() == 1:
-        import signal  # noqa: PLC0415  (only for PID 1)
+        import signal  # only for PID 1
 
         # The kernel drops a signal for which PID 1 has no handler.
         signal.signal(signal.SIGTERM, raise_terminated)
@@ -92,8 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print_error(str(exc))
         return exc.exit_code
     except Terminated as exc:
-        number: int = exc.args[0]
-        return 128 + number
+        return 128 + int(exc.args[0])
     except KeyboardInterrupt:
         if typed[:1] == ["run"]:
             raise
@@ -102,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of stdout has ended, as in `| head`.
         return EXIT_FAILURE
     except Exception as exc:  # noqa: BLE001  (this is the outermost frame)
-        from hive_boot.runtime.process import report_failure  # noqa: PLC0415  (only for a failure)
+        from hive_boot.runtime.process import report_failure  # only for a failure
 
         return report_failure(exc)
 
@@ -145,11 +144,13 @@ def _print_completion(shell: str) -> None:
 
 
 def _parser() -> Parser:
+    from importlib.metadata import version  # only for the help
+
     listed = "\n".join(f"  {name:<10} {about}" for name, about in (COMMANDS | _HELP).items())
     about = f"The boot layer of an async Python service.\n\ncommands:\n{listed}"
     parser = Parser("", about, example="hive-boot check app:boot\nhive-boot check --help")
     parser.usage = "hive-boot [--help] [--version] [--print-completion SHELL] COMMAND …"
-    parser.add_argument("--version", action="version", version=_version())
+    parser.add_argument("--version", action="version", version=f"hive_boot {version('hive_boot')}")
     parser.add_argument(
         "--print-completion",
         choices=("bash", "zsh", "tcsh"),
@@ -163,15 +164,8 @@ def _parser() -> Parser:
 
 
 def _unknown_command(name: str) -> str:
-    from difflib import get_close_matches  # noqa: PLC0415  (only for a wrong command)
+    from difflib import get_close_matches  # only for a wrong command
 
     near = get_close_matches(name, COMMANDS | _HELP, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
-    message = f"this command does not exist; {hint}"
-    raise UsageError(message)
-
-
-def _version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415  (only for the help)
-
-    return f"hive_boot {version('hive_boot')}"
+    raise UsageError(f"this command does not exist; {hint}")

@@ -130,8 +130,7 @@ def run(arguments: Namespace) -> int:
     root, is_check = Path(directory), arguments.check is not None
     with errors_reported(root):
         if not root.is_dir() and (root.exists() or is_check):
-            message = f"{root} is not a directory"
-            raise UsageError(message)
+            raise UsageError(f"{root} is not a directory")
         for path in () if is_check else rendered:
             refuse_links(named_directory(root), path, root)
         files = compare(root, rendered)
@@ -148,8 +147,7 @@ def _render(arguments: Namespace) -> dict[str, str]:
     except TemplateError as exc:
         raise CommandError(str(exc)) from exc
     except OSError as exc:
-        message = f"--templates {templates}: {os_error_text(exc)}"
-        raise UsageError(message) from None
+        raise UsageError(f"--templates {templates}: {os_error_text(exc)}") from None
 
 
 def _print(rendered: dict[str, str], *, json: bool) -> None:
@@ -174,8 +172,7 @@ def write(directory: Path, files: Sequence[File]) -> None:
     blocked = [each for each in files if each.overwrite_blocker]
     if blocked:
         lines = [f"  {directory / each.path} {each.overwrite_blocker}" for each in blocked]
-        message = "nothing was written; move these files away first:"
-        raise CommandError(message, *lines)
+        raise CommandError("nothing was written; move these files away first:", *lines)
     target = named_directory(directory)
     with FileTransaction() as transaction:
         for file in files:
@@ -289,6 +286,13 @@ def _probe_problems(arguments: Namespace, declaration: AppDeclaration) -> Iterat
         yield (
             f"{app} answers no probe: declare Bootstrap(probe_port=…), or use --port for the port "
             "at which it serves HTTP"
+        )
+    host = declaration.probe_host
+    everywhere = {None, "0.0.0.0", "::"}  # noqa: S104  (compared, not bound)
+    if "kubernetes" in arguments.target and host not in everywhere:
+        yield (
+            f"{app} listens for probes on {host} alone, and a kubelet connects to the address of "
+            "the pod: leave out probe_host="
         )
 
 

@@ -128,7 +128,7 @@ class MigrationPlan:
 
     def __init__(self, declared: type[SecretSet], files: Sequence[Path], shown: Path) -> None:
         self.declaration: str = declared.__name__
-        self._fields: list[Field] = declared._field_index.all_fields  # noqa: SLF001  (same package)
+        self._fields: list[Field] = declared._field_index.all_fields
         self.field_index: FieldIndex = without_constraints(self._fields)
         self.shown = shown
         self.directory: Path = named_directory(shown)
@@ -189,11 +189,10 @@ class MigrationPlan:
                 lines.append(f"    Fix: {problem.fix}")
             raise SecretsError("\n".join(map(escape_controls, lines)))
         if not self.found.values:
-            message = (
+            raise CommandError(
                 f"{self._file_names} sets none of the {len(self._fields)} secrets that "
                 f"{self.declaration} declares"
             )
-            raise CommandError(message)
 
     def _inspect_target(self) -> LoadResult:
         """Load the directory, which need not exist, and return the result.
@@ -209,8 +208,7 @@ class MigrationPlan:
             for line in self._conflicts(field, target)
         ]
         if lines:
-            message = "Nothing was written, because of other files:"
-            raise CommandError(message, *lines)
+            raise CommandError("Nothing was written, because of other files:", *lines)
         return target
 
     def _conflicts(self, field: Field, target: LoadResult) -> list[str]:
@@ -320,12 +318,11 @@ class MigrationPlan:
         root = find_repository(self.directory) or ""
         below = [Path(root, name).relative_to(self.directory).parts[0] for name in names]
         if self.gitignore_change and (foreign := self._other_files(below)):
-            message = (
+            raise CommandError(
                 f"git tracks {self.shown / foreign[0]}, and would ignore other new files in "
                 f"{self.shown}. Choose a directory that contains only secrets, such as "
                 "--to secrets."
             )
-            raise CommandError(message)
         if names:
             self.warnings.append(
                 f"git tracks {', '.join(names)}. Fix: git rm -r --cached {self._quoted}"
@@ -396,7 +393,7 @@ def run(arguments: Namespace) -> int:
     """
     declaration = load_application(arguments.app)._declaration
     names = arguments.env_file or [declaration.source_options.env_file or ".env"]
-    files = [Path(os.path.expanduser(name)) for name in names]  # noqa: PTH111  (Path raises for an unknown user)
+    files = [Path(os.path.expanduser(name)) for name in names]  # Path raises for an unknown user
     with errors_reported(Path(arguments.to)):
         _check_paths(arguments.to, files)
         plan = MigrationPlan(declaration.declared, files, Path(arguments.to))
@@ -441,41 +438,34 @@ def _check_paths(to: str, files: Sequence[Path]) -> None:
 
 
 def apply(plan: MigrationPlan) -> None:
-    """Make the changes of a plan. After a failure all of them are undone.
-
-    Raises:
-        CommandError: a change failed; the message lists changes that could not be undone.
-    """
-    with errors_reported(plan.shown, "Nothing was changed: "), FileTransaction() as transaction:
-        _make_changes(plan, transaction)
-
-
-def _make_changes(plan: MigrationPlan, transaction: FileTransaction) -> None:
     """Make the changes of a plan, and read the new files as a start would.
 
+    After a failure all changes are undone.
+
     Raises:
-        OSError: a change failed.
-        CommandError: git would not ignore the files, or a start would read another value.
+        CommandError: a change failed, git would not ignore the files, or a start would read
+            another value. The message lists changes that could not be undone.
     """
     change = plan.gitignore_change
-    if change is not None:
-        transaction.write(change.path, change.content, change.before)
-        if are_ignored(plan.directory, plan.paths) is False:
-            message = (
-                f"No secret was written: git does not ignore {plan.shown} with the line "
-                f"{change.line} in {change.path}, because another .gitignore overrides it"
+    with errors_reported(plan.shown, "Nothing was changed: "), FileTransaction() as transaction:
+        if change is not None:
+            transaction.write(change.path, change.content, change.before)
+            if are_ignored(plan.directory, plan.paths) is False:
+                raise CommandError(
+                    f"No secret was written: git does not ignore {plan.shown} with the line "
+                    f"{change.line} in {change.path}, because another .gitignore overrides it"
+                )
+        if plan.restricts_permissions:
+            transaction.restrict(plan.directory)
+        for each in plan.secrets:
+            if each.state == "new":
+                transaction.create_directory(plan.directory)
+                transaction.create(plan.directory / each.file, encode_value(each.value))
+        if differing := plan.migrated_otherwise(read_directory(plan.field_index, plan.directory)):
+            names = ", ".join(field.name for field in differing)
+            raise CommandError(
+                f"The new files are refused: a start would read different values of {names}"
             )
-            raise CommandError(message)
-    if plan.restricts_permissions:
-        transaction.restrict(plan.directory)
-    for each in plan.secrets:
-        if each.state == "new":
-            transaction.create_directory(plan.directory)
-            transaction.create(plan.directory / each.file, encode_value(each.value))
-    if differing := plan.migrated_otherwise(read_directory(plan.field_index, plan.directory)):
-        names = ", ".join(field.name for field in differing)
-        message = f"The new files are refused: a start would read different values of {names}"
-        raise CommandError(message)
 
 
 def report_facts(plan: MigrationPlan, *, dry_run: bool) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def run(arguments: Namespace) -> int:
         text = "invalid host name"
     except OSError as exc:
         text = exc.strerror or (str(exc) or type(exc).__name__)
-    ok = 200 <= status < 400  # noqa: PLR2004  (success for the kubelet)
+    ok = status in range(200, 400)  # success for the kubelet
     shown = text.strip().partition("\n")[0].rstrip()[:_MAX_PRINTED]
     if arguments.json:
         print_json({"ok": ok, "url": url, "status": status or None, "text": shown})
@@ -87,23 +87,20 @@ def _endpoint(arguments: Namespace) -> tuple[str, str, int]:
         message = f"--timeout must be a positive number of seconds, at most {_MAX_TIMEOUT:g}"
         raise UsageError(message)
     if (arguments.url is None) == (arguments.port is None):
-        message = "Specify the endpoint with either URL or --port"
-        raise UsageError(message)
+        raise UsageError("Specify the endpoint with either URL or --port")
     if arguments.url is None:
         path = _DEFAULT_PATH if arguments.path is None else arguments.path
         scheme, rest = "http", f"127.0.0.1:{arguments.port}/{path.lstrip('/')}"
     elif arguments.path is not None:
-        message = "--path is only valid with --port. Append the path to URL instead."
-        raise UsageError(message)
+        raise UsageError("--path is only valid with --port. Append the path to URL instead.")
     else:
         scheme, _, rest = arguments.url.partition("://")
     scheme = scheme.lower()
     if scheme not in {"http", "https"} or not rest.isprintable() or " " in rest:
-        message = (
+        raise UsageError(
             "Invalid URL or --path: expected http://host:port/path or https://host:port/path, "
             "without spaces and control characters"
         )
-        raise UsageError(message)
     authority, _, path = rest.partition("/")
     host, port = _host_and_port(authority, 443 if scheme == "https" else 80)
     shown = f"[{host}]" if ":" in host else host
@@ -154,8 +151,7 @@ def _request(url: str, host: str, port: int, timeout: float) -> tuple[int, str]:
         while len(received) < _MAX_BYTES and not _is_complete(received):
             left = deadline - monotonic()
             if left <= 0:
-                message = "timed out"
-                raise TimeoutError(message)
+                raise TimeoutError("timed out")
             connection.settimeout(left)
             chunk = connection.recv(_MAX_BYTES)
             if not chunk:
@@ -163,10 +159,8 @@ def _request(url: str, host: str, port: int, timeout: float) -> tuple[int, str]:
             received += chunk
     status_line = _STATUS_LINE.match(received)
     if status_line is None:
-        message = "the response is not HTTP/1.0 or HTTP/1.1"
-        raise OSError(message)
-    body = received.partition(b"\r\n\r\n")[2]
-    return int(status_line[1]), body.decode("utf-8", "replace")
+        raise OSError("the response is not HTTP/1.0 or HTTP/1.1")
+    return int(status_line[1]), received.partition(b"\r\n\r\n")[2].decode("utf-8", "replace")
 
 
 def _is_complete(received: bytes) -> bool:
@@ -182,6 +176,6 @@ def _is_complete(received: bytes) -> bool:
 
 
 def _wrap_tls(plain: socket.socket, host: str) -> socket.socket:
-    from ssl import create_default_context  # noqa: PLC0415  (only for https; slow to import)
+    from ssl import create_default_context  # only for https; slow to import
 
     return create_default_context().wrap_socket(plain, server_hostname=host)

@@ -32,14 +32,13 @@ from hive_boot.exceptions import unavailable_reason
 from hive_boot.manifests.deployment import items_of
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import Field, ValueProblem, file_name_candidates, is_name
-from hive_boot.secrets.sources.files import LIMIT
+from hive_boot.secrets.sources.files import LIMIT, Value, ValueOrProblem
 from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
     from hive_boot.secrets.secret_set import SecretSet
-    from hive_boot.secrets.sources.files import Value, ValueOrProblem
 
 
 def read_new_value(field: Field) -> Value:
@@ -58,8 +57,7 @@ def read_new_value(field: Field) -> Value:
     is_prompt = sys.stdin.isatty()
     value = _prompt(field) if is_prompt else decode_value(sys.stdin.buffer.read(LIMIT + 1), field)
     if isinstance(value, ValueProblem):
-        message = f"The new value of {field.name} {value.message}"
-        raise CommandError(message)
+        raise CommandError(f"The new value of {field.name} {value.message}")
     return value
 
 
@@ -84,8 +82,7 @@ def _prompt(field: Field) -> ValueOrProblem:
     if not failure and entries[0] != entries[1]:
         failure = "the two entries differ"
     if failure:
-        message = f"{field.name} was not changed: {failure}"
-        raise CommandError(message)
+        raise CommandError(f"{field.name} was not changed: {failure}")
     return entries[0]
 
 
@@ -192,20 +189,17 @@ def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
     """Return the field of a secret and its declaration, which is None without ``app``."""
     plain = Field(attribute=name, name=name, candidates=file_name_candidates(name, None))
     if not is_name(name):
-        message = "NAME must be the name of a secret: letters, digits, '_', '.' and '-'"
-        raise UsageError(message)
+        raise UsageError("NAME must be the name of a secret: letters, digits, '_', '.' and '-'")
     if app is None:
         return plain, None
     declared = load_application(app)._declaration.declared
-    fields = declared._field_index.by_variable  # noqa: SLF001  (same package)
+    fields = declared._field_index.by_variable
     if name not in fields:
         near = fix_hints.near_misses(plain, fields)
         hint = f"Did you mean {near[0]}?" if near else f"Declared: {', '.join(fields)}"
-        message = f"{declared.__name__} does not declare this secret. {hint}"
-        raise UsageError(message)
+        raise UsageError(f"{declared.__name__} does not declare this secret. {hint}")
     if bundle := fields[name].bundle:
-        message = f"{name} is a member of {bundle}, and rotate does not write members."
-        raise UsageError(message)
+        raise UsageError(f"{name} is a member of {bundle}, and rotate does not write members.")
     return fields[name], declared
 
 
@@ -237,8 +231,7 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
             check.close()
         elif failure is not None:
             unavailable = UNREACHED if reason else ""
-            problem = check_problem(field, failure, [value], unavailable=unavailable)
-            violations = [problem.message]
+            violations = [check_problem(field, failure, [value], unavailable=unavailable).message]
     if violations:
         message = f"{field.name} was not changed, because the new value:"
         hint = [] if declared else ["  Fix: if its declaration allows this value, add --app APP"]
@@ -265,11 +258,10 @@ def _exposure_notes(location: SecretLocation, backup: Path | None) -> list[str]:
         for each in new.parents
         if each.is_relative_to(location.directory)
     ):
-        message = (
+        raise CommandError(
             f"{location.shown} was not created: every user of this machine can enter its "
             f"directory. Fix: chmod 700 {shlex.quote(str(location.directory))}"
         )
-        raise CommandError(message)
     change = plan_gitignore_change(location.directory, [new])
     if change is None:
         failure = git_failure(location.directory)
@@ -277,8 +269,7 @@ def _exposure_notes(location: SecretLocation, backup: Path | None) -> list[str]:
     what = "file" if backup is None else "backup"
     note = f"git does not ignore the {what}. Fix: add the line {change.line} to {change.path}"
     if backup is not None and find_repository(location.directory) is not None:
-        message = f"{location.shown} was not changed: {note}"
-        raise CommandError(message)
+        raise CommandError(f"{location.shown} was not changed: {note}")
     return [note]
 
 
@@ -300,8 +291,7 @@ def _write(field: Field, location: SecretLocation, value: Value, backup: Path | 
     with FileTransaction() as transaction:
         transaction.create(path, content)
         if not accept():
-            message = f"{path} was not created: a start would read another value"
-            raise CommandError(message)
+            raise CommandError(f"{path} was not created: a start would read another value")
 
 
 def _print_report(facts: dict[str, Any]) -> None:
@@ -313,10 +303,9 @@ def _print_report(facts: dict[str, Any]) -> None:
     else:
         print_line(f"{name} was {state}: {file}")
         if state == "rotated":
-            next_step = (
+            print_line(
                 "Applications with watch=True load the value now, others at their next start."
             )
-            print_line(next_step)
         if backup := facts["backup"]:
             print_line(f"The old value is in {backup}. Delete it when it is no longer needed.")
     for note in facts["notes"]:
@@ -329,7 +318,7 @@ def _print_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *,
     if not _OBJECT_NAME.fullmatch(name):
         message = "--kubernetes must be the name of a Kubernetes Secret: a-z, 0-9, '-' and '.'"
         raise UsageError(message)
-    fields = declared._field_index.all_fields if declared else [field]  # noqa: SLF001  (same package)
+    fields = declared._field_index.all_fields if declared else [field]
     key = next((item.key for item in items_of(fields) if item.name == field.name), field.file_name)
     command = fix_hints.kubectl(key, name)
     if json:

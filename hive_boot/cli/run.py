@@ -80,16 +80,13 @@ def run(arguments: Namespace) -> int:
     _reject_invalid(arguments, options)
     if arguments.module:
         return _run_module(arguments.module)
-    from hive_boot.cli.app_loader import (  # noqa: PLC0415  (after the signal handlers)
-        load_application,
-        load_object,
-    )
-    from hive_boot.serving.endpoints import validate_asgi  # noqa: PLC0415  (the same)
+    from hive_boot.cli import app_loader  # after the signal handlers
+    from hive_boot.serving.endpoints import validate_asgi
 
-    boot = load_application(arguments.app, to_run=True)
+    boot = app_loader.load_application(arguments.app, to_run=True)
     if arguments.serve is None:
         return boot.run(**options)
-    app: Any = load_object(arguments.serve, "--serve")
+    app: Any = app_loader.load_object(arguments.serve, "--serve")
     validate_asgi(app, f"--serve {arguments.serve}")
     return boot.serve(app, **options)
 
@@ -122,9 +119,9 @@ def _run_module(module_and_arguments: list[str]) -> int:
     Raises:
         UsageError: the module does not exist, or is a package without ``__main__``.
     """
-    import runpy  # noqa: PLC0415  (after the signal handlers)
+    import runpy  # after the signal handlers
 
-    from hive_boot.cli.app_loader import find_module  # noqa: PLC0415  (the same)
+    from hive_boot.cli.app_loader import find_module
 
     module = module_and_arguments[0]
     if find_module(module).submodule_search_locations is not None:

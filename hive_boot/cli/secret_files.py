@@ -16,7 +16,7 @@ from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import Mode, SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
-from hive_boot.secrets.sources.files import BOM, value_of_content
+from hive_boot.secrets.sources.files import BOM, Value, ValueOrProblem, value_of_content
 from hive_boot.secrets.validation import PLACEHOLDER_PROBLEMS, content_problem
 from hive_boot.secrets.value import Secret, SecretBytes
 
@@ -24,24 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from hive_boot.secrets.load_result import LoadResult
-    from hive_boot.secrets.sources.files import Value, ValueOrProblem
 
 _NO_WAITING = ReadPolicy(waits_for_writers=False, missing_timeout=0.0)
 """Read policy that waits neither for a writer nor for a file."""
 
-_NO_SOURCES = SourceContext(
-    mode="environment",
-    mode_reason="",
-    profile="production",
-    profile_reason="",
-    directories=(),
-    directories_setting="",
-    env_files=(),
-    env_fallback=False,
-    maybe_missing_mount=False,
-    variables=dict,
-    cwd="",
-)
+_NO_SOURCES = SourceContext("environment", "", "production", "", variables=dict, cwd="")
 """A load with the rules of a start in production, before its sources are added."""
 
 
@@ -81,8 +68,7 @@ def locate_secret(
     """
     directory = named_directory(shown)
     if not directory.is_dir():
-        message = f"The directory {shown} does not exist. Specify it with --to."
-        raise UsageError(message)
+        raise UsageError(f"The directory {shown} does not exist. Specify it with --to.")
     names = read_target(without_constraints([field]), directory, shown).snapshots[0].names
     # Names in the directory itself are looked up in its listing: a file system that ignores case
     # would report ``api_key`` and ``API_KEY`` as two files.
@@ -92,26 +78,23 @@ def locate_secret(
         if name in names or ("/" in name and os.path.lexists(directory / name))
     ]
     if len(existing) > 1:
-        message = (
+        raise CommandError(
             f"{field.name} has {len(existing)} files: "
             f"{', '.join(str(shown / name) for name in existing)}. Remove all but one."
         )
-        raise CommandError(message)
     if not existing and not create:
         near = fix_hints.near_misses(field, names)
         hint = f" Similar: {', '.join(str(shown / name) for name in near)}." if near else ""
         app = "" if declared else " If its declaration has file=, add --app APP."
-        message = (
+        raise UsageError(
             f"{shown} does not contain a file of this secret.{hint}{app} "
             "To create the file, add --create."
         )
-        raise UsageError(message)
     file = existing[0] if existing else field.file_name
     path = directory / file
     refuse_links(directory, file, shown)
     if existing and not path.is_file():
-        message = f"{shown / file} is not a regular file. Remove it and use --create."
-        raise CommandError(message)
+        raise CommandError(f"{shown / file} is not a regular file. Remove it and use --create.")
     status = path.lstat() if existing else None
     return SecretLocation(directory=directory, shown=shown / file, path=path, status=status)
 
@@ -150,8 +133,7 @@ def named_directory(shown: Path) -> Path:
         UsageError: the directory itself is a link; commands do not write through links.
     """
     if shown.is_symlink():
-        message = f"{shown} is a symbolic link. Specify its target instead."
-        raise UsageError(message)
+        raise UsageError(f"{shown} is a symbolic link. Specify its target instead.")
     # Path.resolve() raises RuntimeError for a loop of links.
     return Path(os.path.realpath(shown))
 
@@ -255,14 +237,12 @@ def read_target(field_index: FieldIndex, directory: Path, shown: Path) -> LoadRe
     target = read_directory(field_index, directory)
     snapshot = target.snapshots[0]
     if snapshot.volume:
-        message = (
+        raise CommandError(
             f"{shown} is a Kubernetes volume, which only the kubelet can write. Use "
             "hive-boot rotate NAME --kubernetes: it prints the command that changes the Secret."
         )
-        raise CommandError(message)
     if snapshot.problem is not None and directory.exists():
-        message = f"{shown} {snapshot.problem.message}"
-        raise CommandError(message)
+        raise CommandError(f"{shown} {snapshot.problem.message}")
     return target
 
 
@@ -271,6 +251,6 @@ def read_directory(field_index: FieldIndex, directory: Path) -> LoadResult:
     return _read(field_index, "docker", directories=(str(directory),), directories_setting="--to")
 
 
-def _read(field_index: FieldIndex, mode: Mode, **sources: Any) -> LoadResult:  # noqa: ANN401  (fields of SourceContext)
+def _read(field_index: FieldIndex, mode: Mode, **sources: Any) -> LoadResult:
     source_context = _NO_SOURCES.replace(mode=mode, cwd=str(Path.cwd()), **sources)
     return load(field_index, source_context, policy=_NO_WAITING)

@@ -162,7 +162,7 @@ def print_text(text: str) -> None:
 
 def print_json(facts: object) -> None:
     """Write JSON to stdout, in ASCII, which every encoding of stdout can represent."""
-    import json  # noqa: PLC0415  (only for --json)
+    import json  # only for --json
 
     print_text(escape_controls(json.dumps(facts, indent=2), keep_lines=True))
 
@@ -219,16 +219,13 @@ def is_colored() -> bool:
 def _draw_with_rich(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> bool:
     """Print a table with rich, which wraps long cells; return False if rich is not installed."""
     try:
-        from rich.box import SIMPLE_HEAD  # noqa: PLC0415  (an extra, only for a terminal)
-        from rich.console import Console  # noqa: PLC0415  (the same)
-        from rich.table import Table  # noqa: PLC0415  (the same)
-        from rich.text import Text  # noqa: PLC0415  (the same)
+        from rich import box, console, table, text  # an extra, only for a terminal
     except ImportError:
         return False
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    drawn = table.Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for header in headers:
-        table.add_column(header, overflow="fold")
+        drawn.add_column(header, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(cell.text, style=cell.style) for cell in row))
-    Console(highlight=False).print(table)
+        drawn.add_row(*(text.Text(cell.text, style=cell.style) for cell in row))
+    console.Console(highlight=False).print(drawn)
     return True

@@ -12,11 +12,11 @@ import threading
 import time
 from contextlib import suppress
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 # Imported here and not where they are used: a process that exits may be unable to open a file.
 from hive_boot._output import escape_controls, write_stderr
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.lifecycle.tasks import start_daemon_thread
 from hive_boot.redaction.registry import redact_safely
 
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from multiprocessing.process import BaseProcess
     from types import FrameType
-    from typing import NoReturn
 
-    from hive_boot._timings import Timings
 
 _LIBRARY_PACKAGES = frozenset({"anyio", "asyncio", "contextlib", "hive_boot", "trio"})
 """Packages whose frames are skipped: the line of the application that called them is shown."""
@@ -144,7 +142,7 @@ def _describe_frame(frame: FrameType) -> str:
 def _short_path(path: str) -> str:
     """Return a path relative to the working directory; of any other path the last two parts."""
     with suppress(OSError):  # the working directory may have been removed
-        directory = os.getcwd() + os.sep  # noqa: PTH109  (pathlib takes 2 ms of every start)
+        directory = os.getcwd() + os.sep  # pathlib takes 2 ms of every start
         if path.startswith(directory):
             return path[len(directory) :]
     return "/".join(path.split("/")[-2:])
@@ -184,7 +182,7 @@ def force_exit(status: int, pending: Callable[[], str], timings: Timings = DEFAU
     children = end_children(timings)
     _run_with_timeout(timings, write)
     # Lambdas: a stream may be None, and the exception of that is ignored.
-    flush = (lambda: sys.stdout.flush(), lambda: sys.stderr.flush())  # noqa: PLW0108
+    flush = (lambda: sys.stdout.flush(), lambda: sys.stderr.flush())
     _run_with_timeout(timings, *flush, logging.shutdown)
     os._exit(status)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE, Backoff
+from hive_boot._timings import STOP_BUDGET_SHARE, Backoff, Timings
 from hive_boot.exceptions import LifecycleError, describe_component, unavailable_reason
 from hive_boot.lifecycle.tasks import (
     exclude_from_loop_end,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from hive_boot._timings import Timings
     from hive_boot.exceptions import StartupError
     from hive_boot.lifecycle.states import StepOutcome, Timeline
 
@@ -68,10 +67,7 @@ class Progress:
     """
 
     def __init__(
-        self,
-        timeline: Timeline,
-        on_crash: Callable[[str, BaseException], None],
-        timings: Timings = DEFAULTS,
+        self, timeline: Timeline, on_crash: Callable[[str, BaseException], None], timings: Timings
     ) -> None:
         self.timeline: Timeline = timeline
         self.on_crash: Callable[[str, BaseException], None] = on_crash
@@ -294,7 +290,7 @@ class Instance:
 
     def describe(self) -> str:
         """Return a line: outcome, name, seconds, and what it waits for or where."""
-        from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import locate_coroutine  # only a hang needs it
 
         is_stopping, timeline = self._progress.is_stopping, self._progress.timeline
         step = timeline.step(max(self.step, self.stop_step))

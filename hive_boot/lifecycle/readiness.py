@@ -5,20 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
+from hive_boot._timings import STOP_BUDGET_SHARE, Timings
 from hive_boot.lifecycle.tasks import BackgroundTask, CancellableBlock, log_event
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Coroutine, Sequence
-    from typing import Any
 
-    from hive_boot._timings import Timings
 
 _MAX_FAILURES = 2
 """Number of failures in a row that make the application unready; a single one may be chance."""
@@ -82,6 +80,11 @@ class _ContributorState:
         self.contributor = contributor
         self.label = f"the readiness contributor {contributor.name}"
 
+    @property
+    def status(self) -> ContributorStatus:
+        age = None if self.at is None else time.monotonic() - self.at
+        return ContributorStatus(self.contributor.name, self.passing, self.failure, age)
+
 
 class ReadinessMonitor:
     """Readiness contributors of one run, each called in its own task until the stop.
@@ -93,10 +96,7 @@ class ReadinessMonitor:
     """
 
     def __init__(
-        self,
-        contributors: Sequence[Contributor],
-        stopping: anyio.Event,
-        timings: Timings = DEFAULTS,
+        self, contributors: Sequence[Contributor], stopping: anyio.Event, timings: Timings
     ) -> None:
         self._all = [_ContributorState(each) for each in contributors]
         self._stopping = stopping
@@ -106,16 +106,7 @@ class ReadinessMonitor:
     @property
     def status(self) -> tuple[ContributorStatus, ...]:
         """The status of each contributor, in the order of the declaration."""
-        now = time.monotonic()
-        return tuple(
-            ContributorStatus(
-                state.contributor.name,
-                state.passing,
-                state.failure,
-                None if state.at is None else now - state.at,
-            )
-            for state in self._all
-        )
+        return tuple(state.status for state in self._all)
 
     def start(self, context: contextvars.Context) -> None:
         """Call all contributors, now and at their intervals.
@@ -147,7 +138,7 @@ class ReadinessMonitor:
 
     def describe(self) -> list[str]:
         """Return a line for each call that has not ended, with the line at which it waits."""
-        from hive_boot.lifecycle.forced_exit import describe_work  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import describe_work  # only a hang needs it
 
         return [
             describe_work(state.label, state.block.work)

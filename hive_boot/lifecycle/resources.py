@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.lowlevel
 
-from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import (
     LifecycleError,
     Problem,
@@ -18,7 +17,7 @@ from hive_boot.exceptions import (
     StartupError,
     UnavailableError,
 )
-from hive_boot.lifecycle.instances import Instance, Progress
+from hive_boot.lifecycle.instances import Instance, Progress, Resource
 from hive_boot.lifecycle.tasks import (
     add_note,
     combine,
@@ -32,10 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from anyio.abc import TaskGroup
-
-    from hive_boot._timings import Timings
-    from hive_boot.lifecycle.instances import Resource
-    from hive_boot.lifecycle.states import Timeline
 
 
 _MAX_OVERLAPS = 10
@@ -60,28 +55,18 @@ class ResourceManager:
 
     Args:
         resources: the resources, each after its dependencies.
-        timeline: records every start and stop.
-        on_crash: called with the name and the failure of a resource that ends while the
-            application runs.
-        timings: the timeout for the end of a cancelled resource, and the delays of retries.
+        progress: the timeline, the timings, and what is called after a crash.
     """
 
-    def __init__(
-        self,
-        resources: Sequence[Resource],
-        timeline: Timeline,
-        on_crash: Callable[[str, BaseException], None],
-        timings: Timings = DEFAULTS,
-    ) -> None:
-        self._progress = Progress(timeline, on_crash, timings)
-        self._all = _instances_of(resources, {}, self._progress)
+    _group: TaskGroup
+
+    def __init__(self, resources: Sequence[Resource], progress: Progress) -> None:
+        self._progress, self._timeline = progress, progress.timeline
+        self._all = _instances_of(resources, {}, progress)
         # With the new instances of a rebuild, and with old ones until they have stopped.
         self._instances = list(self._all.values())
         self._new: dict[str, Instance] = {}
-        self._group: TaskGroup
         self._requests: set[anyio.Event] = set()
-        self._timeline = timeline
-        self._timings = timings
 
     @property
     def pending_count(self) -> int:
@@ -96,8 +81,7 @@ class ResourceManager:
         """
         state = self._all[name]
         if not state.is_running:
-            message = f"The resource {name} is not running."
-            raise LifecycleError(message)
+            raise LifecycleError(f"The resource {name} is not running.")
         return state.value
 
     async def start(self, group: TaskGroup, deadline: float, seconds: float) -> None:
@@ -226,7 +210,7 @@ class ResourceManager:
         if in_use := sum(not lease.is_set() for lease in state.leases):
             text = "The old instance of %s stops, although it is in use (leases: %d)"
             log_event(logging.WARNING, text, state.label, in_use)
-        await self._stop_and_forget(state, self._timings.old_resource_stop_timeout)
+        await self._stop_and_forget(state, self._progress.timings.old_resource_stop_timeout)
 
     async def _stop_and_forget(self, state: Instance, seconds: float) -> None:
         """Stop an instance that is not in use, and log its failure."""

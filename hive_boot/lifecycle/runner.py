@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from hive_boot._output import describe
-from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE
+from hive_boot._timings import DEFAULTS, STOP_BUDGET_SHARE, Timings
 from hive_boot.exceptions import LifecycleError, ShutdownTimeoutError, describe_component
-from hive_boot.lifecycle.states import SERVING, TRANSITIONS, State
+from hive_boot.lifecycle.states import SERVING, TRANSITIONS, State, StateMachine
 from hive_boot.lifecycle.tasks import (
     BackgroundTask,
     exclude_from_loop_end,
@@ -28,13 +28,11 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from hive_boot._timings import Timings
     from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor, ReadinessMonitor
     from hive_boot.lifecycle.resources import ResourceManager
     from hive_boot.lifecycle.services import SupervisedTask, TaskSupervisor
     from hive_boot.lifecycle.shutdown import ShutdownController
-    from hive_boot.lifecycle.states import StateMachine
 
     Components = tuple[Sequence[Resource], Sequence[SupervisedTask], Sequence[Contributor]]
 
@@ -83,7 +81,7 @@ class Runner:
         self._opened = anyio.Event()
         self._resources, self._services, contributors = components
         if contributors:
-            from hive_boot.lifecycle.readiness import ReadinessMonitor  # noqa: PLC0415  (many have none)
+            from hive_boot.lifecycle.readiness import ReadinessMonitor  # many have none
 
             self.readiness = ReadinessMonitor(contributors, shutdown.stopping, timings)
 
@@ -105,8 +103,7 @@ class Runner:
         self._background.start()
         await self._opened.wait()
         if self._group is None:
-            message = "The event loop is ending."
-            raise LifecycleError(message)
+            raise LifecycleError("The event loop is ending.")
         return self._group
 
     async def start_watchdog(self) -> None:
@@ -130,7 +127,7 @@ class Runner:
         group = await self.task_group()
         is_open = False
 
-        async def run_listener(*, task_status: Any) -> None:  # noqa: ANN401  (as anyio passes it)
+        async def run_listener(*, task_status: Any) -> None:
             nonlocal is_open
             exclude_from_loop_end()
             try:
@@ -155,16 +152,14 @@ class Runner:
             StartupError: a resource could not start; several are raised as a group.
         """
         if self._resources:
-            from hive_boot.lifecycle.resources import ResourceManager  # noqa: PLC0415  (many have none)
+            from hive_boot.lifecycle.instances import Progress  # many have no resource
+            from hive_boot.lifecycle.resources import ResourceManager
 
             group = await self.task_group()
+            on_crash = partial(self.report_failure, "resource")
+            progress = Progress(self._states.timeline, on_crash, self._timings)
             # Nothing is awaited between here and the start: `resources` is None until the start.
-            self.resources = ResourceManager(
-                self._resources,
-                self._states.timeline,
-                partial(self.report_failure, "resource"),
-                self._timings,
-            )
+            self.resources = ResourceManager(self._resources, progress)
             await self.resources.start(group, deadline, seconds)
 
     async def start_services(self) -> None:
@@ -175,7 +170,7 @@ class Runner:
         if self.readiness is not None:
             self.readiness.start(self._context)
         if self._services:
-            from hive_boot.lifecycle.services import TaskSupervisor  # noqa: PLC0415  (many have none)
+            from hive_boot.lifecycle.services import TaskSupervisor  # many have none
 
             self.services = self._shutdown.services = TaskSupervisor(
                 self._services,

@@ -6,12 +6,13 @@ import logging
 import time
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import anyio
 
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS, Backoff
+from hive_boot._timings import DEFAULTS, Backoff, Timings
 from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.tasks import (
     BackgroundTask,
@@ -26,11 +27,9 @@ from hive_boot.lifecycle.tasks import (
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Collection, Coroutine, Sequence
-    from typing import Any
 
     from anyio.abc import TaskGroup
 
-    from hive_boot._timings import Timings
     from hive_boot.lifecycle.states import StepOutcome, Timeline
 
 RestartPolicy: TypeAlias = 'Literal["never", "on-failure", "always"]'
@@ -95,6 +94,7 @@ class _ServiceState:
     Attributes:
         stopping: the event of the current run of the service.
         ended: set at the end of the current run of the service.
+        label: the service in messages.
         task: runs the service, and restarts it.
         block: the current run of the service, which can be cancelled; None between two runs.
         is_failing: whether it has failed, and has not recovered yet.
@@ -106,6 +106,7 @@ class _ServiceState:
 
     def __init__(self, service: SupervisedTask, stopping: anyio.Event) -> None:
         self.service = service
+        self.label = f"the service {service.label}"
         self.stopping = ServiceStop(stopping)
         self.ended = anyio.Event()
 
@@ -123,6 +124,7 @@ class TaskSupervisor:
     Attributes:
         failures: the exceptions that services raised after they were cancelled.
         completed: the services that have returned and are not started again.
+        restarts: the number of times that each service was started again, by its label.
     """
 
     def __init__(
@@ -140,6 +142,7 @@ class TaskSupervisor:
         self._stopping = stopping
         self.failures: list[BaseException] = []
         self.completed: list[str] = []
+        self.restarts: dict[str, int] = {service.label: 0 for service in services}
 
     @property
     def failing(self) -> tuple[str, ...]:
@@ -160,8 +163,7 @@ class TaskSupervisor:
         """Ask each service to stop that declares how, and is not between two runs."""
         for state in self._all:
             if state.service.on_stop is not None and state.block is not None:
-                label = f"the service {state.service.label}"
-                group.start_soon(call_on_stop, state.service.on_stop, label)
+                group.start_soon(call_on_stop, state.service.on_stop, state.label)
 
     def start(self, context: contextvars.Context) -> None:
         """Start all services.
@@ -170,12 +172,8 @@ class TaskSupervisor:
             context: the context variables of the services; each gets a copy.
         """
         for state in self._all:
-            state.task = BackgroundTask(
-                partial(self._supervise, state),
-                f"the service {state.service.label}",
-                context.copy(),
-                self._timings,
-            )
+            work = partial(self._supervise, state)
+            state.task = BackgroundTask(work, state.label, context.copy(), self._timings)
             state.task.start()
 
     def restart(self, labels: Collection[str], group: TaskGroup) -> dict[str, anyio.Event]:
@@ -204,7 +202,7 @@ class TaskSupervisor:
         with anyio.move_on_after(service.grace_period):
             async with anyio.create_task_group() as group:
                 if service.on_stop is not None:
-                    group.start_soon(call_on_stop, service.on_stop, f"the service {service.label}")
+                    group.start_soon(call_on_stop, service.on_stop, state.label)
                 await ended.wait()
         if not ended.is_set():
             block.cancel()
@@ -228,21 +226,17 @@ class TaskSupervisor:
     async def join(self) -> None:
         """Wait without a limit for services that have not ended after they were cancelled."""
         if late := self._running():
-            log_event(
-                logging.ERROR,
-                "Services were cancelled and have not ended; shutdown waits for them: %s",
-                ", ".join(self.running),
-            )
+            text = "Services were cancelled and have not ended; shutdown waits for them: %s"
+            log_event(logging.ERROR, text, ", ".join(self.running))
             for state in late:
                 await state.task.wait()
 
     def describe(self) -> list[str]:
         """Return a line for each service that has not ended, with the line at which it waits."""
-        from hive_boot.lifecycle.forced_exit import describe_work  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import describe_work  # only a hang needs it
 
         return [
-            describe_work(f"the service {each.service.label}", each.block and each.block.work)
-            for each in self._running()
+            describe_work(each.label, each.block and each.block.work) for each in self._running()
         ]
 
     def abandon(self) -> None:
@@ -273,7 +267,10 @@ class TaskSupervisor:
             timings.service_restart_delay, timings.max_service_restart_delay, jitter=True
         )
         ends: list[float] = []
-        while not self._stopping.is_set():
+        for restarts in count():
+            if self._stopping.is_set():
+                return
+            self.restarts[service.label] = restarts
             began = time.monotonic()
             failure = await self._run_once(state)
             if self._stopping.is_set():

@@ -9,23 +9,22 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import anyio
 
-from hive_boot._timings import DEFAULTS, Backoff
+from hive_boot._timings import DEFAULTS, Backoff, Timings
 from hive_boot.lifecycle.signals import is_exiting
-from hive_boot.lifecycle.states import SERVING, State
+from hive_boot.lifecycle.states import SERVING, State, StateMachine
 from hive_boot.lifecycle.tasks import BackgroundTask, call_on_stop, log_event, start_daemon_thread
 
 if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Sequence
 
-    from hive_boot._timings import Timings
     from hive_boot.lifecycle.services import TaskSupervisor
-    from hive_boot.lifecycle.states import StateMachine
 
 
 class ShutdownController:
@@ -60,7 +59,7 @@ class ShutdownController:
         services: the services, whose grace periods delay the deadline; None without.
     """
 
-    def __init__(  # noqa: PLR0913  (the run, its times, and its owner)
+    def __init__(
         self,
         states: StateMachine,
         *,
@@ -150,8 +149,7 @@ class ShutdownController:
     def note_signal(self) -> None:
         """Note the first signal; called in its handler, so that a blocked loop cannot miss it."""
         seconds = max(self.cancel_delay, self._services_grace) + self.timeout
-        due = time.monotonic() + seconds + self._timings.forced_exit_delay
-        self._watchdog.set_deadline(due)
+        self._watchdog.set_deadline(time.monotonic() + seconds + self._timings.forced_exit_delay)
 
     def mark_forced(self) -> State:
         """Enter FORCED, before the second signal ends the process; called in its handler.
@@ -232,8 +230,8 @@ class ShutdownController:
 
 def _import_late() -> None:
     """Import what no start needs, and what a process without free descriptors may need."""
-    from hive_boot.lifecycle import forced_exit  # noqa: F401, PLC0415  (after the start)
-    from hive_boot.redaction import scrub  # noqa: F401, PLC0415  (same)
+    for name in ("lifecycle.forced_exit", "redaction.scrub"):
+        import_module(f"hive_boot.{name}")
 
 
 class ExitWatchdog:
@@ -331,7 +329,7 @@ class ExitWatchdog:
         self._must_exit = not self._only_at_exit or is_exiting()
         self._decided.set()
         if self._must_exit:
-            from hive_boot.lifecycle.forced_exit import force_exit  # noqa: PLC0415  (no start needs it)
+            from hive_boot.lifecycle.forced_exit import force_exit  # no start needs it
 
             force_exit(self._status, self._pending, self._timings)
 
@@ -344,7 +342,7 @@ class ExitWatchdog:
             time.sleep(4 * timings.last_output_timeout + 2 * timings.child_exit_timeout)
             with suppress(Exception):
                 # The other thread may hang before it comes to the children.
-                from hive_boot.lifecycle.forced_exit import end_children  # noqa: PLC0415  (no start needs it)
+                from hive_boot.lifecycle.forced_exit import end_children  # no start needs it
 
                 end_children(timings)
             os._exit(self._status)

@@ -19,14 +19,13 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, Self
 
 from hive_boot._output import log_safely
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
-    from typing import Protocol, Self
 
     Handler = Callable[[int, FrameType | None], object]
 
@@ -202,7 +201,7 @@ class SignalHandler:
         text = f"hive_boot: a second signal, {signal.Signals(number).name}, while {state}: forced\n"
         if "multiprocessing.process" in sys.modules:
             with suppress(Exception):
-                from hive_boot.lifecycle.forced_exit import end_children  # noqa: PLC0415  (few have any)
+                from hive_boot.lifecycle.forced_exit import end_children  # few have any
 
                 text += end_children()
         with suppress(OSError, ValueError):

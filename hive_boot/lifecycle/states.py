@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from itertools import count
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from hive_boot._records import Record
 from hive_boot.exceptions import IllegalTransitionError
 from hive_boot.redaction.registry import redact_safely
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class State(StrEnum):
@@ -46,8 +49,8 @@ SERVING = frozenset({State.READY, State.RELOADING})
 """The states in which the application is in use."""
 
 
-Kind: TypeAlias = 'Literal["phase", "check", "resource", "service", "stop"]'
-"""Kind of a step: a phase of the run, a check, the start of a resource, a service, a stop."""
+Kind: TypeAlias = 'Literal["phase", "check", "resource", "service", "main", "stop"]'
+"""Kind of a step: a phase of the run, a check, the start of a resource, a service, main, a stop."""
 
 
 StepOutcome: TypeAlias = 'Literal["waiting", "running", "done", "failed", "overdue", "cancelled"]'
@@ -120,6 +123,20 @@ class Timeline:
             del self._steps[repeated[0]]
         return number
 
+    @contextmanager
+    def record(self, name: str, kind: Kind) -> Iterator[None]:
+        """Record a step that begins and ends with the block."""
+        number = self.begin(name, kind)
+        outcome: StepOutcome = "cancelled"
+        try:
+            yield
+            outcome = "done"
+        except Exception:
+            outcome = "failed"
+            raise
+        finally:
+            self.end(number, outcome)
+
     def forget(self, *numbers: int) -> None:
         """Remove the steps of an instance that a rebuild has replaced, if they exist."""
         for number in numbers:
@@ -177,7 +194,7 @@ class SystemdNotifier:
         """
         if not self._address or os.getpid() != self._pid:
             return
-        import socket  # noqa: PLC0415  (only under systemd)
+        import socket  # only under systemd
 
         if status:
             # systemd rejects other characters.

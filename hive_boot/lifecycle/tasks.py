@@ -11,22 +11,18 @@ import threading
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
 
 from hive_boot._output import log_safely
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.redaction.registry import locate_failure, trim_traceback
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
-    from types import TracebackType
-    from typing import Self
-
-    from hive_boot._timings import Timings
 
 
 def unwrap_single(failure: BaseException) -> BaseException:
@@ -102,7 +98,7 @@ def _asyncio_loop() -> tuple[Any, Any]:
     native: Any = anyio.lowlevel.current_token().native_token
     if hasattr(native, "run_sync_soon"):
         return None, None
-    import asyncio  # noqa: PLC0415  (not loaded on trio)
+    import asyncio  # not loaded on trio
 
     return native, asyncio
 
@@ -174,7 +170,7 @@ async def run_in_daemon_thread(
     Raises:
         BaseException: the exception that ``call`` raised.
     """
-    from concurrent.futures import Future  # noqa: PLC0415  (asyncio has imported it; trio has not)
+    from concurrent.futures import Future  # asyncio has imported it; trio has not
 
     done = anyio.Event()
     soon = threadsafe_scheduler()
@@ -243,8 +239,7 @@ async def call_on_stop(call: Callable[[], object], label: str) -> None:
         if is_cancellation(exc):
             # Raises if the stop has cancelled the call, and not the call itself.
             await anyio.lowlevel.checkpoint_if_cancelled()
-        text = "on_stop of %s has failed"
-        log_event(logging.ERROR, text, label, exc_info=trim_traceback(exc))
+        log_event(logging.ERROR, "on_stop of %s has failed", label, exc_info=trim_traceback(exc))
 
 
 _ANYIO_FILES = tuple(
@@ -344,7 +339,7 @@ class BackgroundTask:
             return
         context = contextvars.copy_context() if self._context is None else self._context.copy()
         if self._loop is None:
-            from trio.lowlevel import spawn_system_task  # noqa: PLC0415  (only on trio)
+            from trio.lowlevel import spawn_system_task  # only on trio
 
             self._task = spawn_system_task(self._run, name=self._name, context=context)
         else:
@@ -474,22 +469,15 @@ class CancellableBlock:
                 self._cancel_when_possible()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        exc: BaseException | None,
-        trace: TracebackType | None,
-    ) -> bool:
+    def __exit__(self, *exc_info: object) -> bool:
         if self._loop is None:
-            return bool(self._scope.__exit__(kind, exc, trace))
+            return bool(self._scope.__exit__(*exc_info))  # type: ignore[arg-type]
         task, self._task = self._task, None
         for _ in range(self._cancel_count):
             task.uncancel()
         # A cancellation that other code requested as well must not be suppressed.
         is_only_ours = self._cancel_count > 0 and task.cancelling() <= self._cancelling_before
-        return (
-            is_only_ours and kind is not None and issubclass(kind, anyio.get_cancelled_exc_class())
-        )
+        return is_only_ours and isinstance(exc_info[1], anyio.get_cancelled_exc_class())
 
     def cancel(self, seconds: float = math.inf) -> None:
         """Cancel the block, in the thread of its loop, also before it is entered.

@@ -50,14 +50,14 @@ class SecretItem:
         return self.field.kind is SecretBytes
 
     @property
+    def is_previous(self) -> bool:
+        """Return whether it is the value before the last rotation, of ``previous=``."""
+        return "." in self.field.attribute
+
+    @property
     def renamed(self) -> bool:
         """Return whether the platform needs the name of the file beside the key."""
         return self.key != self.file
-
-    @property
-    def is_previous(self) -> bool:
-        """Return whether it is the secret of ``previous=``."""
-        return "." in self.field.attribute
 
     @property
     def about(self) -> str:

@@ -11,7 +11,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from hive_boot.manifests.deployment import USER, one_line
+from hive_boot.manifests.deployment import USER, Deployment, one_line
 from hive_boot.secrets.sources.files import read_regular_file
 from hive_boot.secrets.validation import MARK
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from jinja2 import Environment
 
-    from hive_boot.manifests.deployment import Deployment
     from hive_boot.secrets.fields import Profile
 
 RENDERED = "Rendered by hive-boot"
@@ -83,10 +82,9 @@ def render(
 
 def _environment(templates: Path | None) -> Environment:
     try:
-        import jinja2  # noqa: PLC0415  (no other command renders templates)
+        import jinja2  # no other command renders templates
     except ModuleNotFoundError:
-        message = "manifests needs jinja2: pip install 'hive_boot[deploy]'"
-        raise TemplateError(message) from None
+        raise TemplateError("manifests needs jinja2: pip install 'hive_boot[deploy]'") from None
     loader: jinja2.BaseLoader = jinja2.PackageLoader("hive_boot.manifests")
     if templates is not None:
         _check_directory(templates, loader.list_templates())
@@ -132,11 +130,10 @@ def _render(
         message = f"template {template}{_line(exc)}: {str(exc) or type(exc).__name__}"
         raise TemplateError(message) from exc
     if RENDERED not in text[:400]:
-        message = (
+        raise TemplateError(
             f"template {template} must print {{{{ header }}}} in its first lines: --write does not "
             "overwrite a file without it"
         )
-        raise TemplateError(message)
     return text
 
 

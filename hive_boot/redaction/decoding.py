@@ -150,7 +150,7 @@ def _code_escapes(char: str) -> Iterator[str]:
 @lru_cache(maxsize=1)
 def _entity_names() -> dict[str, set[str]]:
     """Return the named entities of HTML for each character."""
-    from html.entities import html5  # noqa: PLC0415  (loaded only where an anchor is found)
+    from html.entities import html5  # loaded only where an anchor is found
 
     found: dict[str, set[str]] = {}
     for name, char in html5.items():

@@ -68,11 +68,15 @@ _WEB_ADDRESS = r"(?:http|ws)s?://[^\s/?#@]*+[/?#]\S*+"
 """URL without a user: its path or its query may have a token, as that of a webhook."""
 
 _URL = r"\w++://[^\s,]*@[^\s,]*"
+_ASCII = "A-Za-z0-9_"
 _PLAIN_URL = (
-    r"(?!http)[a-z][a-z0-9+.-]{1,20}+://[\w.-]{0,64}+:([\w.~-]{8,})@[\w.:-]++(?:/[\w./-]*+)?"
-    r"(?:\?([\w.=&-]*+))?"
+    rf"(?!http)[a-z][a-z0-9+.-]{{1,20}}+://[{_ASCII}.-]{{0,64}}+:([{_ASCII}.~-]{{8,}})@[{_ASCII}.:-]++"
+    rf"(?:/[{_ASCII}./-]*+)?(?:\?([{_ASCII}.=&-]*+))?"
 )
-"""URL with a password, and with no character that could be escaped or end the password."""
+"""URL with a password, and with no character that could be escaped or end the password.
+
+A class that also has the letters of other scripts would take three times as long.
+"""
 
 _PORT = r"\d{1,5}(?:[/?#]|$)"
 """Port after the host of a URL, which is not a password."""
@@ -185,9 +189,11 @@ def embedded_secrets(text: str) -> Iterator[str]:
         return
     for part in dict.fromkeys(_parts(text)):
         # A program may strip the white space at the ends of a password.
-        for each in {part, part.strip()}:
-            if len(each.strip()) >= MIN_LENGTH:
-                yield each
+        stripped = part.strip()
+        if len(stripped) >= MIN_LENGTH:
+            yield part
+            if stripped != part:
+                yield stripped
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -228,7 +234,7 @@ def _decoded(password: str) -> Iterator[str]:
     """Return a password as it is written, and as parsers of URLs and of XML decode it."""
     yield from _unescaped_xml(password)
     if re.search("[/?#%+]", password):
-        from urllib.parse import unquote_plus  # noqa: PLC0415  (few values hold a password)
+        from urllib.parse import unquote_plus  # few values hold a password
 
         # A URL parser ends the password at a delimiter that should have been escaped.
         for piece in (password, re.split("[/?#]", password, maxsplit=1)[0]):
@@ -239,7 +245,7 @@ def _unescaped_xml(text: str) -> set[str]:
     """Return a text as it is, and as parsers of XML decode it."""
     if "&" not in text:
         return {text}
-    from html import unescape  # noqa: PLC0415  (few values hold XML)
+    from html import unescape  # few values hold XML
 
     return {text, unescape(text)}
 
@@ -495,7 +501,7 @@ def _members(text: str) -> list[Any]:
     text = text.lstrip("\ufeff \t\r\n")
     if text[:1] not in {"{", "[", '"'}:
         return []
-    from json import JSONDecoder  # noqa: PLC0415  (many values are not JSON)
+    from json import JSONDecoder  # many values are not JSON
 
     # strict=False accepts a document whose escaped line ends were unescaped.
     decode = JSONDecoder(

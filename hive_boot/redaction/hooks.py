@@ -44,7 +44,7 @@ An owner that is a text is a module: the first redaction that is opened after it
 
 def load_wrapper(name: str) -> Callable[..., Any]:
     """Return the function of this name in `patches`, which creates a redacting wrapper."""
-    from hive_boot.redaction import patches  # noqa: PLC0415  (not needed until a value is hidden)
+    from hive_boot.redaction import patches  # not needed until a value is hidden
 
     return getattr(patches, name)  # type: ignore[no-any-return]
 
@@ -63,7 +63,7 @@ class _PatchedFunction:
     installed, and only calls the original.
     """
 
-    def __init__(self, owner: Any, name: str, factory: str) -> None:  # noqa: ANN401  (a module or a class)
+    def __init__(self, owner: Any, name: str, factory: str) -> None:
         self._owner, self._name, self._factory = owner, name, factory
         self._inherited = name not in vars(owner)
         # A module may call a builtin function, which its attribute hides.
@@ -77,7 +77,7 @@ class _PatchedFunction:
         self.switch = EnabledFlag()
         self._redacting: Callable[..., Any] | None = None
 
-        def wrapper(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  (of the function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
             if registry.matcher is None or not self.switch.on:
                 return self.before(*args, **kwargs)
             try:

@@ -124,7 +124,7 @@ def _is_covered(handler: logging.Handler) -> bool:
     )
 
 
-def _is_method(bound: Any, function: object) -> bool:  # noqa: ANN401  (any callable)
+def _is_method(bound: Any, function: object) -> bool:
     """Check whether an attribute of an object is the method of its class.
 
     vars() of the object would show it too, but Python (since 3.11) then reads all of its attributes
@@ -173,7 +173,7 @@ def handler_filter(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     """
     is_stdlib = _is_stdlib_logging(before)
 
-    def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
+    def filter(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001  (logging's)
         is_plain = id(self) in registry.plain_handlers or _is_plain_handler(self)
         if is_plain and is_stdlib and not self.filters:
             return True
@@ -202,7 +202,7 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     usual, is_stdlib = logging.LogRecord, _is_stdlib_logging(before)
     default: logging.Formatter = logging._defaultFormatter  # type: ignore[attr-defined]  # noqa: SLF001  (no public API)
 
-    def format(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001, ANN401  (logging's)
+    def format(self: logging.Handler, record: logging.LogRecord) -> Any:  # noqa: A001  (logging's)
         nonlocal plain, custom
         formatter = self.formatter
         # The function of logging only calls this.
@@ -230,7 +230,7 @@ def handler_format(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
         try:
             if type(written) is str and matcher.is_clean(written):
                 return written
-            from hive_boot.redaction.scrub import redact_structure  # noqa: PLC0415  (most starts redact nothing)
+            from hive_boot.redaction.scrub import redact_structure  # most starts redact nothing
 
             return redact_structure(written, matcher, others="convert")
         except Exception:  # noqa: BLE001  (the text must not be written unredacted)
@@ -297,7 +297,7 @@ def handle_error(before: Callable[..., None], switch: EnabledFlag) -> Callable[.
 
 
 def _logging_error_text(record: logging.LogRecord) -> str:
-    caller = sys._getframe(1)  # noqa: SLF001  (there is no public way to a frame)
+    caller = sys._getframe(1)
     while caller.f_back is not None and caller.f_globals.get("__name__") in _INTERNAL_MODULES:
         caller = caller.f_back
     return (
@@ -324,7 +324,7 @@ def _is_plain(formatter: logging.Formatter | None) -> bool:
     return ")." not in written and ":." not in written
 
 
-def _get_message(record: Any) -> str:  # noqa: ANN401  (its class is created below)
+def _get_message(record: Any) -> str:
     """Return the redacted message of a record: its `getMessage`."""
     try:
         text: str = type(record).matcher.scrub(_original(record).getMessage())
@@ -334,7 +334,7 @@ def _get_message(record: Any) -> str:  # noqa: ANN401  (its class is created bel
     return text
 
 
-def _get_attribute(record: Any, name: str) -> Any:  # noqa: ANN401  (any attribute)
+def _get_attribute(record: Any, name: str) -> Any:
     """Redact a record before its content is read: its `__getattribute__`."""
     if name not in _WITHOUT_VALUES:
         _redact_record_in_place(record)
@@ -342,7 +342,7 @@ def _get_attribute(record: Any, name: str) -> Any:  # noqa: ANN401  (any attribu
     return object.__getattribute__(record, name)
 
 
-def _reduce(record: Any, protocol: Any) -> Any:  # noqa: ANN401  (pickle's)
+def _reduce(record: Any, protocol: Any) -> Any:
     """Redact a record before it is copied or pickled: its `__reduce_ex__`."""
     _redact_record_in_place(record)
     return record.__reduce_ex__(protocol)
@@ -449,7 +449,7 @@ def _redacted(
     redacted = object.__new__(type(record))
     _set(redacted, "__dict__", dict(record.__dict__))
     try:
-        from hive_boot.redaction.scrub import redact_record  # noqa: PLC0415  (most starts redact nothing)
+        from hive_boot.redaction.scrub import redact_record  # most starts redact nothing
 
         redact_record(redacted, matcher, others=others)
     except Exception:  # noqa: BLE001  (the record must not be written unredacted)
@@ -463,7 +463,7 @@ def _redacted(
 def excepthook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[..., Any]:
     """Redact the traceback of an exception that ends the process."""
 
-    def excepthook(kind: type[BaseException], exc: BaseException | None, tb: Any) -> None:  # noqa: ANN401  (Python's)
+    def excepthook(kind: type[BaseException], exc: BaseException | None, tb: Any) -> None:
         matcher = registry.matcher if switch.on else None
         if matcher is None or exc is None:
             before(kind, exc, tb)
@@ -528,7 +528,7 @@ def unraisablehook(before: Callable[..., Any], switch: EnabledFlag) -> Callable[
     return unraisablehook
 
 
-def _call(hook: Callable[..., Any], exc: BaseException, *arguments: Any) -> None:  # noqa: ANN401  (the hook's)
+def _call(hook: Callable[..., Any], exc: BaseException, *arguments: Any) -> None:
     """Call a hook of another library; if it raises, write both exceptions, redacted."""
     try:
         hook(*arguments)
@@ -540,7 +540,7 @@ def _call(hook: Callable[..., Any], exc: BaseException, *arguments: Any) -> None
 def print_exception(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
     """Redact tracebacks that are printed without a hook, as ``multiprocessing`` and servers do."""
 
-    def print_exception(*args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (the arguments of traceback)
+    def print_exception(*args: Any, **kwargs: Any) -> None:
         matcher = registry.matcher if switch.on else None
         if matcher is None:
             before(*args, **kwargs)
@@ -568,7 +568,7 @@ def print_report(before: Callable[..., None], switch: EnabledFlag) -> Callable[.
         self: traceback.TracebackException,
         *,
         file: TextIO | None = None,
-        **more: Any,  # noqa: ANN401  (the other arguments, which depend on the Python)
+        **more: Any,
     ) -> None:
         written = StringIO()
         before(self, file=written, **more)
@@ -582,7 +582,7 @@ def print_report(before: Callable[..., None], switch: EnabledFlag) -> Callable[.
 def print_of_task(before: Callable[..., None], switch: EnabledFlag) -> Callable[..., None]:
     """Redact the lines of `asyncio.Task.print_stack`: its stack, or the failure of the task."""
 
-    def print(*values: object, **kwargs: Any) -> None:  # noqa: A001, ANN401  (those of print)
+    def print(*values: object, **kwargs: Any) -> None:  # noqa: A001  (those of print)
         before(*(redact_safely(str(each)) if switch.on else each for each in values), **kwargs)
 
     return print
@@ -591,7 +591,7 @@ def print_of_task(before: Callable[..., None], switch: EnabledFlag) -> Callable[
 def format_warning(before: Callable[..., str], switch: EnabledFlag) -> Callable[..., str]:
     """Redact the text of a warning, also when ``logging`` captures it."""
 
-    def formatwarning(*args: Any, **kwargs: Any) -> str:  # noqa: ANN401  (the arguments of warnings)
+    def formatwarning(*args: Any, **kwargs: Any) -> str:
         text = before(*args, **kwargs)
         return redact_safely(text) if switch.on else text
 

@@ -87,7 +87,7 @@ def unregister(owner: object) -> None:
 def _replace_matcher(*, at_once: bool = False) -> None:
     """Replace the matcher; one that is built takes new values, and drops those that are gone."""
     global matcher, plain_handlers, _values  # noqa: PLW0603  (one for the process)
-    from hive_boot.redaction.matcher import Matcher  # noqa: PLC0415  (a declaration hides nothing)
+    from hive_boot.redaction.matcher import Matcher  # a declaration hides nothing
 
     known, before = matcher, _values
     values: dict[Revealable, None] = {}
@@ -110,7 +110,7 @@ def _replace_matcher(*, at_once: bool = False) -> None:
 
 
 def _forms(values: Iterable[Revealable]) -> Iterator[str]:
-    from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (most starts log nothing)
+    from hive_boot.redaction.variants import encoded_variants  # most starts log nothing
 
     cache = _forms_of()
     for value in values:
@@ -134,7 +134,7 @@ def is_searchable(text: str | bytes, *, has_parts: bool = True) -> bool:
     is_examined = has_parts and isinstance(text, str) and len(text) <= _EXAMINED
     if isinstance(text, bytes) or not is_examined or not ("=" in text or ":" in text):
         return True
-    from hive_boot.redaction.embedded import has_short_password  # noqa: PLC0415  (few values have one)
+    from hive_boot.redaction.embedded import has_short_password  # few values have one
 
     return not has_short_password(text)
 
@@ -162,7 +162,7 @@ def redact(value: T) -> T:
     if isinstance(value, str):
         text: Any = value if known is None else known.scrub(value)
         return text  # type: ignore[no-any-return]
-    from hive_boot.redaction import scrub as scrubbing  # noqa: PLC0415  (most starts redact nothing)
+    from hive_boot.redaction import scrub as scrubbing  # most starts redact nothing
 
     if known is None:
         # An object that cannot be handled is an error in tests without a run too.
@@ -174,9 +174,9 @@ def redact(value: T) -> T:
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
     """Return a text with the given values replaced by ``***``, short values and words too."""
-    from hive_boot.redaction.matcher import Matcher  # noqa: PLC0415  (a declaration hides nothing)
-    from hive_boot.redaction.needles import Word  # noqa: PLC0415  (a declaration hides nothing)
-    from hive_boot.redaction.variants import encoded_variants  # noqa: PLC0415  (most starts log nothing)
+    from hive_boot.redaction.matcher import Matcher  # a declaration hides nothing
+    from hive_boot.redaction.needles import Word  # a declaration hides nothing
+    from hive_boot.redaction.variants import encoded_variants  # most starts log nothing
 
     forms = {form for value in values for form in encoded_variants(value)}
     return Matcher(lambda: (str(each) if type(each) is Word else each for each in forms)).scrub(
@@ -216,7 +216,7 @@ def redacted_copy(value: T, matcher: Matcher) -> T:
     If redaction fails, return an exception with a fixed text instead.
     """
     try:
-        from hive_boot.redaction.scrub import (  # noqa: PLC0415  (most starts redact nothing)
+        from hive_boot.redaction.scrub import (  # most starts redact nothing
             redacted_exception,
             redacted_object,
         )

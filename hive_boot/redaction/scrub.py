@@ -232,7 +232,7 @@ URLs and other objects with a known text are searched, and any other object is a
 """
 
 
-def _contents(value: Any, others: Others) -> list[Any] | None:  # noqa: ANN401  (the same)
+def _contents(value: Any, others: Others) -> list[Any] | None:
     """Return the members of a container, pairs for a mapping; None for any other object."""
     if isinstance(value, _CONTAINERS):
         return list(value.items() if isinstance(value, dict) else value)
@@ -259,7 +259,7 @@ def _has_methods(value: object, *names: str) -> bool:
     return all(callable(getattr(type(value), name, None)) for name in names)
 
 
-def _bytes_of(value: Any) -> bytes | None:  # noqa: ANN401  (any object)
+def _bytes_of(value: Any) -> bytes | None:
     """Return the content of bytes and of other buffers, such as ``array``."""
     try:
         return bytes(memoryview(value))
@@ -273,7 +273,7 @@ def _text_of_bytes(value: bytes | bytearray) -> str:
     return f"{text}\n{narrow}" if (narrow := text.replace("\0", "")) != text else text
 
 
-def _text_of(value: Any) -> str | None:  # noqa: ANN401  (any object)
+def _text_of(value: Any) -> str | None:
     """Return the text of an object that is one in another form, such as a path or a URL."""
     bases = type(value).__mro__[:-1]
     is_url = any(word in base.__name__.lower() for base in bases for word in ("url", "uri", "dsn"))
@@ -370,7 +370,7 @@ def _known_texts(value: object) -> list[str]:
     raise TypeError(message)
 
 
-def redact_structure(value: Any, matcher: Matcher, *, others: Others = "keep") -> Any:  # noqa: ANN401  (the type of the result is that of the value)
+def redact_structure(value: Any, matcher: Matcher, *, others: Others = "keep") -> Any:
     """Return a redacted copy of ``value``; ``value`` itself if it has no secret.
 
     Args:
@@ -405,7 +405,7 @@ class _StructureCopier:
         self._others: Others = others
         self._copies: dict[int, tuple[object, Any]] = {}
 
-    def redacted(self, value: Any) -> Any:  # noqa: ANN401  (the same)
+    def redacted(self, value: Any) -> Any:
         """Return a redacted copy of ``value``."""
         if isinstance(value, str):
             return self._matcher.scrub(value)
@@ -424,7 +424,7 @@ class _StructureCopier:
             self._copies[id(value)] = (value, self._copy(value))
         return self._copies[id(value)][1]
 
-    def _copy(self, value: Any) -> Any:  # noqa: ANN401  (the same)
+    def _copy(self, value: Any) -> Any:
         members = _contents(value, self._others)
         if members is not None:
             return self._copy_container(value, members)
@@ -444,7 +444,7 @@ class _StructureCopier:
             value, self._matcher, self.redacted(attributes) if has_secret else None
         )
 
-    def _copy_container(self, value: Any, members: list[Any]) -> Any:  # noqa: ANN401  (the same)
+    def _copy_container(self, value: Any, members: list[Any]) -> Any:
         redacted = [self.redacted(each) for each in members]
         rebuilt = _rebuild_container(value, redacted)
         if type(value) in _CONTAINERS or self._others == "keep":
@@ -460,7 +460,7 @@ class _StructureCopier:
         redacted = self._matcher.scrub(narrow)
         return (text if redacted is narrow else redacted).encode("latin-1")
 
-    def _rebuild_text(self, value: Any, text: str) -> Any:  # noqa: ANN401  (the same)
+    def _rebuild_text(self, value: Any, text: str) -> Any:
         """Return an object of the same class with the redacted text; the text if it fails."""
         redacted = self._matcher.scrub(text)
         if redacted is text:
@@ -472,7 +472,7 @@ class _StructureCopier:
         return redacted
 
 
-def _rebuild_container(value: Any, members: list[Any]) -> Any:  # noqa: ANN401  (the same)
+def _rebuild_container(value: Any, members: list[Any]) -> Any:
     """Return a container of the kind of ``value`` with other members."""
     if isinstance(value, tuple) and hasattr(value, "_make"):
         return value._make(members)
@@ -489,7 +489,7 @@ def _rebuild_container(value: Any, members: list[Any]) -> Any:  # noqa: ANN401  
     return plain
 
 
-def _plain(value: Any, members: list[Any]) -> Any:  # noqa: ANN401  (the same)
+def _plain(value: Any, members: list[Any]) -> Any:
     """Return a container that Python itself has with the members of one like ``value``."""
     for kind in _CONTAINERS:
         if isinstance(value, kind):

@@ -91,7 +91,7 @@ def _texts(value: str | bytes) -> set[str]:
     if len(text) <= _LONG:
         found |= {base64_decoded(text)} - {""}
         if "%" in text and any(each in text.upper() for each in ("%22", "%3A", "%3D")):
-            from urllib.parse import unquote_plus  # noqa: PLC0415  (loaded only for values that need it)
+            from urllib.parse import unquote_plus  # loaded only for values that need it
 
             # A parameter of a URL may be a connection string.
             found.add(unquote_plus(text))
@@ -110,11 +110,11 @@ def _plain_variants(text: str) -> Iterator[str]:
     yield Word(text) if is_word(text) else text
     yield from _truncated_variants(text)
     if "%" in text:
-        from urllib.parse import unquote, unquote_plus  # noqa: PLC0415  (loaded only for values that need it)
+        from urllib.parse import unquote, unquote_plus  # loaded only for values that need it
 
         yield from (unquote(text), unquote_plus(text))
     if not text.isascii():
-        from unicodedata import normalize  # noqa: PLC0415  (loaded only for values that need it)
+        from unicodedata import normalize  # loaded only for values that need it
 
         yield from (normalize("NFC", text), normalize("NFD", text))
     if len(text) >= MIN_LINE and _HEX.issuperset(text) and "-" not in text[:8]:

@@ -10,22 +10,19 @@ from typing import TYPE_CHECKING
 import anyio
 
 from hive_boot._records import Record
-from hive_boot._timings import Backoff
-from hive_boot.exceptions import unavailable_reason
+from hive_boot._timings import Backoff, Timings
+from hive_boot.exceptions import Problem, unavailable_reason
 from hive_boot.lifecycle.tasks import is_cancellation, run_in_daemon_thread
 from hive_boot.redaction.registry import drop_frames
 from hive_boot.runtime import log_messages
-from hive_boot.secrets.sources.external import AnswerError
+from hive_boot.secrets.sources.external import AnswerError, CustomSource
 from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from hive_boot._timings import Timings
-    from hive_boot.exceptions import Problem
     from hive_boot.lifecycle.states import StepOutcome, Timeline
     from hive_boot.secrets.fields import Field
-    from hive_boot.secrets.sources.external import CustomSource
     from hive_boot.secrets.sources.files import Value
 
 _TIMED_OUT = TimeoutError()
@@ -82,8 +79,7 @@ def field_check(field: Field, value: Value, running: set[tuple[str, Value]]) -> 
         if not check.may_block:
             check.call()
         elif key in running:
-            message = "an earlier call has not ended"
-            raise TimeoutError(message)
+            raise TimeoutError("an earlier call has not ended")
         else:
             name = f"hive_boot check of {field.name}"
             await run_in_daemon_thread(call, name, discard=lambda _: check.close())

@@ -5,23 +5,20 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, Never, Protocol, TypeAlias, TypeVar, cast
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, LifecycleError
-from hive_boot.runtime.injection import context_manager
+from hive_boot.runtime.injection import BoundCall, InjectionContext, Rebuild, Work, context_manager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
-    from typing import Literal, Never, Protocol, TypeAlias, overload
 
     from hive_boot.lifecycle.instances import Resource
     from hive_boot.lifecycle.readiness import Contributor
     from hive_boot.lifecycle.services import RestartPolicy, SupervisedTask
-    from hive_boot.runtime.injection import BoundCall, InjectionContext, Rebuild, Work
 
 T = TypeVar("T")
 
@@ -162,7 +159,7 @@ class ResourceHandle(Generic[T]):
         name: the name of the resource; a parameter of this name receives its value.
     """
 
-    def __init__(self, fn: Callable[..., Any], boot: Any) -> None:  # noqa: ANN401  (a Bootstrap)
+    def __init__(self, fn: Callable[..., Any], boot: Any) -> None:
         self.fn = fn
         self.name: str = fn.__name__
         self._boot = boot
@@ -176,7 +173,7 @@ class ResourceHandle(Generic[T]):
             LifecycleError: the resource is not running.
         """
         # No local variable: a traceback may show it.
-        return cast("T", self._boot._resource_value(self.name))  # noqa: SLF001  (same library)
+        return cast("T", self._boot._resource_value(self.name))
 
     @asynccontextmanager
     async def use(self) -> AsyncIterator[T]:
@@ -189,7 +186,7 @@ class ResourceHandle(Generic[T]):
             LifecycleError: the resource is not running, or this is not the event loop that started
                 the application.
         """
-        with self._boot._lease(self.name):  # noqa: SLF001  (same library)
+        with self._boot._lease(self.name):
             yield self.value
 
     async def __call__(self) -> T:
@@ -207,7 +204,7 @@ class ResourceHandle(Generic[T]):
 
         def __getattr__(self, name: str) -> Never:
             wrap = functools.update_wrapper
-            if name == "__name__" and sys._getframe(1).f_code is wrap.__code__:  # noqa: SLF001  (public in practice)
+            if name == "__name__" and sys._getframe(1).f_code is wrap.__code__:
                 message = "A decorator above @boot.resource does not change the resource. Write it "
                 raise DeclarationError(message + f"below @boot.resource of {self.name}.")
             message = f"This is a handle: write {self.__dict__.get('name')}.value.{name}"
@@ -227,21 +224,14 @@ class ResourceHandle(Generic[T]):
 
 
 if TYPE_CHECKING:
-    # Only annotations name it.
+    # Only annotations name them.
+    Started: TypeAlias = AsyncIterator[T] | Coroutine[Any, Any, T] | AbstractAsyncContextManager[T]
+
     class ResourceDecorator(Protocol):
         """Type of the decorator that ``@boot.resource(timeout=...)`` returns."""
 
-        @overload
-        def __call__(self, function: Callable[..., AsyncIterator[T]], /) -> ResourceHandle[T]: ...
-        @overload
-        def __call__(
-            self, function: Callable[..., Coroutine[Any, Any, T]], /
-        ) -> ResourceHandle[T]: ...
-        @overload
-        def __call__(
-            self, function: Callable[..., AbstractAsyncContextManager[T]], /
-        ) -> ResourceHandle[T]: ...
-        def __call__(self, function: Callable[..., Any], /) -> ResourceHandle[Any]: ...  # noqa: D102  (called as a decorator)
+        def __call__(self, function: Callable[..., Started[T]], /) -> ResourceHandle[T]:
+            """Register a resource."""
 
 
 ASGI_COMPONENT = "the ASGI application"
@@ -263,7 +253,7 @@ def build_components(
     """
     resources, services, contributors = [], [], []
     if bound.resources or asgi_component is not None:
-        from hive_boot.lifecycle.instances import Resource  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle.instances import Resource  # it needs a loop
 
         for name, (work, spec) in bound.resources.items():
             manager = context_manager(work, spec.work, injection_context)
@@ -272,7 +262,7 @@ def build_components(
         if asgi_component is not None:
             resources.append(Resource(ASGI_COMPONENT, asgi_component, tuple(bound.resources)))
     if bound.services:
-        from hive_boot.lifecycle.services import SupervisedTask  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle.services import SupervisedTask  # it needs a loop
 
         for work, task in bound.services:
             call = partial(_call, work, injection_context)
@@ -280,7 +270,7 @@ def build_components(
             stop = task.grace_period, task.on_stop
             services.append(SupervisedTask(work.display_name, call, *restart, *stop))
     if bound.contributors:
-        from hive_boot.lifecycle.readiness import Contributor  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle.readiness import Contributor  # it needs a loop
 
         for work, each in bound.contributors:
             call = partial(_call, work, injection_context)
@@ -288,5 +278,5 @@ def build_components(
     return resources, services, contributors
 
 
-def _call(work: BoundCall, injection_context: Callable[[], InjectionContext]) -> Any:  # noqa: ANN401  (as it returns)
+def _call(work: BoundCall, injection_context: Callable[[], InjectionContext]) -> Any:
     return work(injection_context())

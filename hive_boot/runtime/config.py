@@ -44,7 +44,7 @@ class ConfigFactory:
         message = "config= must be a class or a function that returns the settings."
         injection.require(callable(factory), message)
         message = "config= must not be async: the settings are created without an event loop."
-        injection.require(not injection.is_async(factory), message)
+        injection.require(injection.kind_of(factory) != "async", message)
         self._factory = factory
         self._function: Any = injection.without_partial(factory)
         try:
@@ -122,7 +122,7 @@ class ConfigFactory:
             problems.append(_problem([name], f"it has no fields for {', '.join(undeclared)}", fix))
         return problems
 
-    def _failed_model(self, exc: BaseException) -> Any:  # noqa: ANN401  (a class of pydantic)
+    def _failed_model(self, exc: BaseException) -> Any:
         """Return the class that has rejected its input; None if it is unknown.
 
         A function may create several settings, and settings may contain other ones.
@@ -189,7 +189,7 @@ def _fields(model: object) -> Mapping[str, Any]:
     return fields if isinstance(model, type) else {}
 
 
-def _aliases(field: Any) -> list[str]:  # noqa: ANN401  (a field of pydantic)
+def _aliases(field: Any) -> list[str]:
     alias = field.validation_alias
     choices = getattr(alias, "choices", [] if alias is None else [alias])
     return [getattr(each, "path", [each])[0] for each in choices]

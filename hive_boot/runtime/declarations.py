@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
-from hive_boot.exceptions import DeclarationError
+from hive_boot.exceptions import DeclarationError, did_you_mean
 from hive_boot.runtime.components import (
     BoundFunctions,
     CheckSpec,
@@ -23,8 +23,7 @@ from hive_boot.runtime.injection import (
     Rebuild,
     bind,
     display_name,
-    is_async,
-    is_generator,
+    kind_of,
     require,
     require_async,
     start_order,
@@ -82,7 +81,7 @@ def validate_sources(sources: object) -> None:
     for source in sources if isinstance(sources, list | tuple) else [None]:
         name, interval = getattr(source, "name", None), getattr(source, "interval", None)
         is_named = isinstance(name, str) and name.strip() and name.isprintable()
-        is_source = is_named and is_async(getattr(source, "load", None))
+        is_source = is_named and kind_of(getattr(source, "load", None)) == "async"
         require(
             is_source and not isinstance(source, type) and name not in names,
             "sources= must be a list or tuple of objects, each with a unique name and an "
@@ -111,7 +110,7 @@ def _decorator(name: str, add: Callable[[Work], None]) -> Callable[[WorkT], Work
     return register
 
 
-def forbid_unknown_options(names: Iterable[str], function: Any) -> None:  # noqa: ANN401  (__init__)
+def forbid_unknown_options(names: Iterable[str], function: Any) -> None:
     """Raise DeclarationError if Bootstrap has no argument of a name, with a similar one.
 
     Args:
@@ -119,19 +118,16 @@ def forbid_unknown_options(names: Iterable[str], function: Any) -> None:  # noqa
         function: the method that has the known ones.
     """
     for name in names:
-        from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
-
         known = function.__kwdefaults__
         near = did_you_mean(name, known) or f" Known: {', '.join(known)}"
-        message = f"Bootstrap has no argument {name!r}.{near}"
-        raise DeclarationError(message)
+        raise DeclarationError(f"Bootstrap has no argument {name!r}.{near}")
 
 
 def validate_backend(backend: object) -> None:
     """Raise DeclarationError if a backend is unknown or not installed."""
     _require_choice("backend ", backend, "asyncio", "trio", "uvloop")
     if backend != "asyncio":
-        from importlib.util import find_spec  # noqa: PLC0415  (most run on asyncio)
+        from importlib.util import find_spec  # most run on asyncio
 
         message = f"The backend {backend!r} is not installed. Fix: pip install {backend}"
         require(find_spec(str(backend)), message)
@@ -140,11 +136,10 @@ def validate_backend(backend: object) -> None:
 def forbid_main_with_serve(main: Work | None) -> None:
     """Raise DeclarationError if a main is declared: ``boot.serve`` would never call it."""
     if main is not None:
-        message = (
+        raise DeclarationError(
             f"boot.serve() runs the ASGI application, so the main {display_name(main)}() would "
             "never run. Fix: remove @boot.main, or use boot.run()."
         )
-        raise DeclarationError(message)
 
 
 _PATH_SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
@@ -181,7 +176,7 @@ class AppDeclaration:
             is: it is not async, or its name is in use.
     """
 
-    def __init__(  # noqa: PLR0913  (the arguments of Bootstrap)
+    def __init__(
         self,
         declared: type[Any],
         config_factory: Callable[..., Any] | None,
@@ -193,6 +188,7 @@ class AppDeclaration:
         unset_env: bool,
         sources: Sequence[Source],
         probe_port: int | None,
+        probe_host: str | None,
         shutdown_delay: float | None,
         shutdown_timeout: float,
         finish_tasks: float,
@@ -216,11 +212,19 @@ class AppDeclaration:
             probe_port is None or (type(probe_port) is int and 0 <= probe_port < 1 << 16),
             "probe_port= must be a port from 1 to 65535, or 0 for any free port.",
         )
+        require(
+            probe_host is None or (isinstance(probe_host, str) and probe_host != ""),
+            "probe_host= must be an address or a host name, such as 127.0.0.1.",
+        )
+        require(
+            probe_host is None or probe_port is not None,
+            "probe_host= has no effect without probe_port=.",
+        )
         self.declared = declared
-        self.field_index: FieldIndex = declared._field_index  # noqa: SLF001  (same library)
+        self.field_index: FieldIndex = declared._field_index
         self.config_factory: ConfigFactory | None = None
         if config_factory is not None:
-            from hive_boot.runtime.config import ConfigFactory  # noqa: PLC0415  (many have no config)
+            from hive_boot.runtime.config import ConfigFactory  # many have no config
 
             self.config_factory = ConfigFactory(config_factory, declared)
         self.source_options = source_options
@@ -230,6 +234,7 @@ class AppDeclaration:
         self.unset_env = unset_env
         self.sources: tuple[Source, ...] = tuple(sources)
         self.probe_port = probe_port
+        self.probe_host = probe_host
         self.shutdown_delay = shutdown_delay
         self.shutdown_timeout = shutdown_timeout
         self.finish_tasks = finish_tasks
@@ -254,7 +259,7 @@ class AppDeclaration:
     @cached_property
     def timings(self) -> Timings:
         """The timings of a run; tests set them before the start."""
-        from hive_boot._timings import DEFAULTS  # noqa: PLC0415  (not needed to declare)
+        from hive_boot._timings import DEFAULTS  # not needed to declare
 
         return DEFAULTS
 
@@ -268,14 +273,12 @@ class AppDeclaration:
         known = {field.name: attribute for attribute, field in fields.items()}
         known |= {attribute: attribute for attribute in fields}
         if unknown := [str(name) for name in names if name not in list(known)]:
-            from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
-
             message = f"{self.name} does not declare {', '.join(unknown)}."
             raise DeclarationError(message + did_you_mean(unknown[0], fields))
         return frozenset(known[name] for name in names)
 
     def main_decorator(
-        self, *, must_complete: bool, grace_period: float, on_stop: Callable[[], object] | None
+        self, grace_period: float, on_stop: Callable[[], object] | None, *, must_complete: bool
     ) -> Callable[[WorkT], WorkT]:
         """Return a decorator that sets the main function, once."""
         _validate_stop("@boot.main", grace_period, on_stop)
@@ -291,13 +294,7 @@ class AppDeclaration:
         return _decorator("@boot.main", add)
 
     def resource_decorator(
-        self,
-        *,
-        timeout: float | None,
-        retry_on: object,
-        after: object,
-        rebuild_on: object,
-        overlap: float,
+        self, timeout: Any, retry_on: object, after: object, rebuild_on: object, overlap: float
     ) -> Callable[[Work], None]:
         """Return a function that adds a resource; the arguments are those of ``@boot.resource``.
 
@@ -308,9 +305,8 @@ class AppDeclaration:
             validate_seconds("timeout=", timeout)
         validate_seconds("overlap=", overlap, allow_zero=True)
         fields: Any = [rebuild_on] if isinstance(rebuild_on, str) else rebuild_on
-        require(
-            isinstance(fields, list | tuple), "rebuild_on= must be the name of a field or a list."
-        )
+        is_list = isinstance(fields, list | tuple)
+        require(is_list, "rebuild_on= must be the name of a field or a list.")
         limit, retried = timeout or math.inf, _exception_types(retry_on)
         options = limit, retried, after, self.resolve_field_names(fields), overlap
 
@@ -321,7 +317,7 @@ class AppDeclaration:
 
     def _resource_name(self, function: Work) -> str:
         """Return the name of a new resource: an async generator, or an ``async def``."""
-        if not is_generator(function):
+        if kind_of(function) != "generator":
             require_async("@boot.resource", function)
         name = getattr(function, "__name__", "")
         message = f"@boot.resource requires a function with a name, but {function!r} has none."
@@ -341,7 +337,6 @@ class AppDeclaration:
         restart: RestartPolicy,
         max_restarts: int,
         restart_window: float,
-        *,
         grace_period: float,
         on_stop: Callable[[], object] | None,
     ) -> Callable[[WorkT], WorkT]:
@@ -446,12 +441,11 @@ class AppDeclaration:
         if any(each.rebuild_on for each in self.resources.values()):
             rebuilt = call.by_value & _rebuilds(self._bind_resources(injectables)).keys()
             for name in sorted(rebuilt):
-                message = (
+                raise DeclarationError(
                     f"{call.display_name}() takes the value of the resource {name}, which is "
                     f"rebuilt while main runs. Fix: annotate the parameter {name} as "
                     f"ResourceHandle[...], and read {name}.value where it is needed."
                 )
-                raise DeclarationError(message)
         return call
 
     def _bind_resources(

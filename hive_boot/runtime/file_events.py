@@ -115,7 +115,7 @@ class InotifyEvents(FileEvents):
     reports_writers = True
 
     def __init__(self, paths: Collection[str]) -> None:
-        import ctypes  # noqa: PLC0415  (only with watch=True)
+        import ctypes  # only with watch=True
 
         def checked(result: int, path: str | None = None) -> int:
             if result < 0:
@@ -225,7 +225,7 @@ class WatchfilesEvents(FileEvents):
         # RustNotify watches from its creation; watch() of watchfiles only from its first iteration,
         # so changes before it would be lost. RustNotify is documented:
         # https://watchfiles.helpmanual.io/api/rust_backend/
-        from watchfiles._rust_notify import RustNotify  # noqa: PLC0415  (only a fallback on Linux)
+        from watchfiles._rust_notify import RustNotify  # only a fallback on Linux
 
         self._timings = timings
         self._changes = NOTHING

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from hive_boot._records import Record
-from hive_boot.exceptions import DeclarationError
+from hive_boot.exceptions import DeclarationError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from contextlib import AbstractAsyncContextManager
     from inspect import Parameter
 
 Work = Callable[..., Any]
@@ -76,11 +74,18 @@ def require(valid: object, message: str) -> None:
         raise DeclarationError(message)
 
 
-def is_async(function: object) -> bool:
-    """Return whether a function is an ``async def``."""
-    from inspect import iscoroutinefunction  # noqa: PLC0415  (a bare declaration has no function)
+def kind_of(function: object) -> Literal["async", "generator", "other"]:
+    """Return whether a function is an ``async def``, or an async generator.
 
-    return iscoroutinefunction(function)
+    The generator may be below ``@asynccontextmanager``.
+    """
+    # A bare declaration has no function.
+    from inspect import isasyncgenfunction, iscoroutinefunction, unwrap
+
+    if iscoroutinefunction(function):
+        return "async"
+    is_generator = callable(function) and isasyncgenfunction(unwrap(function))
+    return "generator" if is_generator else "other"
 
 
 def without_partial(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -100,25 +105,14 @@ def display_name(function: Callable[..., Any]) -> str:
 
 def require_async(decorator: str, function: object) -> None:
     """Raise DeclarationError unless a function is an ``async def`` without a ``yield``."""
-    if is_async(function):
+    if (kind := kind_of(function)) == "async":
         return
-    from inspect import isasyncgenfunction, unwrap  # noqa: PLC0415  (only a failure needs it)
-
-    what, name = repr(function), str(getattr(function, "__name__", ""))
+    name = str(getattr(function, "__name__", ""))
     fix = f"write `async def {name if name.isidentifier() else 'name'}(...)`"
-    if callable(function):
-        what = f"{display_name(function)}()"
-        if isasyncgenfunction(unwrap(function)):
-            fix = "remove its `yield`; only a resource has one"
-    message = f"{what} must be an async def, because of {decorator}. Fix: {fix}."
-    raise DeclarationError(message)
-
-
-def is_generator(function: Work) -> bool:
-    """Return whether a function is an async generator, perhaps below ``@asynccontextmanager``."""
-    from inspect import isasyncgenfunction, unwrap  # noqa: PLC0415  (many have no resource)
-
-    return not is_async(function) and isasyncgenfunction(unwrap(function))
+    if kind == "generator":
+        fix = "remove its `yield`; only a resource has one"
+    what = f"{display_name(function)}()" if callable(function) else repr(function)
+    raise DeclarationError(f"{what} must be an async def, because of {decorator}. Fix: {fix}.")
 
 
 class BoundCall:
@@ -146,7 +140,7 @@ class BoundCall:
         self.by_value: frozenset[str] = frozenset(keys.values())
         self.display_name: str = display_name(function)
 
-    def __call__(self, context: InjectionContext, *first: object) -> Any:  # noqa: ANN401  (as the function returns)
+    def __call__(self, context: InjectionContext, *first: object) -> Any:
         """Call the function: ``first`` by position, all else by keyword from ``context``."""
         return self._function(*first, **{name: context[key] for name, key in self._keys.items()})
 
@@ -169,8 +163,6 @@ def bind(
     several = after if isinstance(after, list | tuple) else [after]
     names: list[Any] = [getattr(each, "name", getattr(each, "__name__", each)) for each in several]
     if unknown := [str(name) for name in names if name not in list(injectables.resources)]:
-        from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
-
         message = f"{display_name(function)}() has after={unknown[0]!r}, which is not a resource."
         raise DeclarationError(message + did_you_mean(unknown[0], injectables.resources))
     return BoundCall(function, resolve_parameters(function, injectables, first=first), names)
@@ -194,7 +186,7 @@ def resolve_parameters(
     Raises:
         DeclarationError: a parameter cannot be filled, or leading parameters are absent.
     """
-    import inspect  # noqa: PLC0415  (a bare declaration has no function)
+    import inspect  # a bare declaration has no function
 
     keys = {}
     parameters = list(inspect.signature(function).parameters.values())
@@ -238,7 +230,7 @@ def _unresolved_message(
 
 def namespace(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the global names of a function, of a class, or of an object that can be called."""
-    from inspect import unwrap  # noqa: PLC0415  (few annotations are strings)
+    from inspect import unwrap  # few annotations are strings
 
     function = unwrap(without_partial(function))
     module = sys.modules.get(getattr(function, "__module__", None) or "")
@@ -293,7 +285,7 @@ def fields_read(function: Callable[..., Any], declared: type[Any]) -> frozenset[
         function: the function.
         declared: the declaration.
     """
-    import inspect  # noqa: PLC0415  (a bare declaration has no function)
+    import inspect  # a bare declaration has no function
 
     function = inspect.unwrap(without_partial(function))
     code = getattr(function, "__code__", None)
@@ -306,7 +298,7 @@ def fields_read(function: Callable[..., Any], declared: type[Any]) -> frozenset[
     has_access = names & {"get_secret", "require_secret"}
     return frozenset(
         attribute
-        for attribute, field in declared._field_index.fields.items()  # noqa: SLF001  (same library)
+        for attribute, field in declared._field_index.fields.items()
         if (has_secrets and attribute in names) or (has_access and field.name in code.co_consts)
     )
 
@@ -317,7 +309,7 @@ def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
     Raises:
         DeclarationError: resources depend on each other in a cycle.
     """
-    from graphlib import CycleError, TopologicalSorter  # noqa: PLC0415  (many have no resources)
+    from graphlib import CycleError, TopologicalSorter  # many have no resources
 
     try:
         return list(TopologicalSorter(resources).static_order())
@@ -331,7 +323,7 @@ def context_manager(
     work: BoundCall, function: Work, injection_context: Callable[[], InjectionContext]
 ) -> Callable[[], AbstractAsyncContextManager[object]]:
     """Return the context manager of a resource. A function without a ``yield`` only starts it."""
-    if not is_generator(function):
+    if kind_of(function) != "generator":
 
         async def without_stop() -> AsyncIterator[object]:
             yield await work(injection_context())

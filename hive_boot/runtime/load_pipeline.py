@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -47,12 +48,9 @@ if TYPE_CHECKING:
     from hive_boot.runtime.components import CheckSpec
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.runtime.injection import Rebuild
-    from hive_boot.secrets.fields import Field, FieldIndex
+    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource
-
-    IsBeingWritten = Callable[[Iterable[str]], bool]
-    StartWatching = Callable[[FieldIndex, SourceContext], IsBeingWritten]
 
 _WAITABLE_KINDS: frozenset[ProblemKind] = frozenset(
     {
@@ -85,13 +83,14 @@ class LoadPipeline:
     Attributes:
         source_context: mode, profile and locations; None before they are detected.
         custom: the sources of the application.
-        redaction: hides the values that were read.
+        is_being_written: returns whether a program has one of some files open, and may write more;
+            None without a watcher.
     """
 
     source_context: SourceContext | None = None
     custom: Sequence[CustomSource] = ()
+    is_being_written: Callable[[Iterable[str]], bool] | None = None
     _fifo_reader: FifoReader | None = None  # one for all loads of a start
-    _is_being_written: IsBeingWritten | None = None  # asks the watcher
 
     def __init__(
         self,
@@ -103,7 +102,7 @@ class LoadPipeline:
         self._declaration = declaration
         self._declared_checks = checks
         self._timeline = timeline
-        self.redaction: Redaction = redaction
+        self._redaction = redaction
         self._declared: type[Any] = declaration.declared
         self._logged_warnings: set[LoadWarning] = set()
         self._takes_secrets = getattr(declaration.config_factory, "takes_secrets", False)
@@ -113,7 +112,7 @@ class LoadPipeline:
         self._checking: set[tuple[str, Value]] = set()
         self._waiting_stopped = threading.Event()
         if declaration.sources:
-            from hive_boot.secrets.sources.external import CustomSource  # noqa: PLC0415  (many have none)
+            from hive_boot.secrets.sources.external import CustomSource  # many have none
 
             self.custom = [CustomSource(each, declaration.timings) for each in declaration.sources]
 
@@ -121,14 +120,14 @@ class LoadPipeline:
         self,
         injection_context: Callable[..., InjectionContext],
         *,
-        start_watching: StartWatching | None,
+        start_watching: Callable[[], object] | None,
         before_application_checks: Callable[[LoadResult], Awaitable[None]],
     ) -> tuple[LoadResult, float]:
         """Load and check the first set of a run.
 
         Args:
             injection_context: returns the arguments for checks of the application.
-            start_watching: starts the watcher before the first read; None without a watcher.
+            start_watching: starts the watcher before the first read; None to start it later.
             before_application_checks: awaited before the checks of the application.
 
         Returns:
@@ -138,7 +137,7 @@ class LoadPipeline:
             InvalidSecretsError: there are problems; all of them are in the report.
             UnavailableError: only that something outside could not be reached.
         """
-        from hive_boot.lifecycle.tasks import run_in_daemon_thread  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle.tasks import run_in_daemon_thread  # it needs a loop
 
         result = await run_in_daemon_thread(partial(self.load, start_watching), "hive_boot load")
         began = time.monotonic()
@@ -157,15 +156,12 @@ class LoadPipeline:
         return result, deadline
 
     def load(
-        self,
-        start_watching: StartWatching | None = None,
-        *,
-        read_fifos: bool = True,
+        self, start_watching: Callable[[], object] | None = None, *, read_fifos: bool = True
     ) -> LoadResult:
         """Detect the platform, read and validate everything, and hide the values. It blocks.
 
         Args:
-            start_watching: starts the watcher before the first read; None without a watcher.
+            start_watching: starts the watcher before the first read; None to start it later.
             read_fifos: whether to read FIFOs, which takes their content away. Default True.
 
         Raises:
@@ -173,10 +169,9 @@ class LoadPipeline:
         """
         if read_fifos and self._fifo_reader is None:
             self._fifo_reader = FifoReader(self._declaration.timings.fifo_timeout)
-        source_context = self.detect_platform()
+        self.detect_platform()
         if start_watching is not None:
-            declared = self._declaration.field_index
-            self._is_being_written = start_watching(declared, source_context)
+            start_watching()
         return self.hide_values(self._read_with_wait())
 
     def load_once(
@@ -232,7 +227,7 @@ class LoadPipeline:
         is_reload = changed_fields is not None
 
         async def run(calls: Sequence[CheckCall]) -> list[Problem]:
-            from hive_boot.runtime.checks import run_checks  # noqa: PLC0415  (many have none)
+            from hive_boot.runtime.checks import run_checks  # many have none
 
             return await run_checks(
                 calls,
@@ -243,7 +238,7 @@ class LoadPipeline:
             )
 
         if fields := _fields_to_check(result, changed_fields):
-            from hive_boot.runtime.checks import field_check  # noqa: PLC0415  (many have none)
+            from hive_boot.runtime.checks import field_check  # many have none
 
             checks = [field_check(*each, self._checking) for each in fields]
             result = result.with_check_problems(await run(checks))
@@ -252,7 +247,7 @@ class LoadPipeline:
         result = result.with_problems(self._build_config(result, is_reload=is_reload))
         candidate = make_set(self._declared, result.values)
         if hasattr(self._declared, "check") and not result.problems:
-            from hive_boot.runtime.checks import CheckCall  # noqa: PLC0415  (many have none)
+            from hive_boot.runtime.checks import CheckCall  # many have none
 
             call = CheckCall(self._declaration.name, candidate.check, [*result.values.values()])
             result = result.with_problems(await run([call]))
@@ -285,7 +280,7 @@ class LoadPipeline:
                 raise self.build_error(exc.problems) from None
             log_messages.log_source_context(self.source_context)
             if self.source_context.profile in {"development", "test"}:
-                misuse_warnings.owners.add(self.redaction)
+                misuse_warnings.owners.add(self._redaction)
         return self.source_context
 
     def read(
@@ -305,7 +300,7 @@ class LoadPipeline:
             overrides=self._declaration.overrides,
             is_reread=during_run,
             quiet_contents=self._quiet_contents,
-            is_being_written=self._is_being_written,
+            is_being_written=self.is_being_written,
             custom=self.custom,
             fifo_reader=fifo_reader,
         )
@@ -339,7 +334,7 @@ class LoadPipeline:
                 due[0].record_failure("no time was left to ask it")
             due[0].due = math.inf
             return True
-        from hive_boot.runtime.checks import ask_source  # noqa: PLC0415  (many have no source)
+        from hive_boot.runtime.checks import ask_source  # many have no source
 
         seconds = self._declaration.startup_timeout
         if deadline == math.inf:
@@ -354,8 +349,16 @@ class LoadPipeline:
             result: the values.
             accepted: the values that are accepted now, whatever was read.
         """
-        self.redaction.hide(result.secret_values, accepted)
+        self._redaction.hide(result.secret_values, accepted)
         return result.with_short_values()
+
+    async def drop_surplus(self) -> None:
+        """Hide no longer what need not stay hidden, after the swap, which does not wait for it."""
+        if self._redaction.surplus:
+            from hive_boot.lifecycle.tasks import run_in_daemon_thread  # it needs a loop
+
+            with suppress(RuntimeError):  # without a thread, they stay hidden until the next one
+                await run_in_daemon_thread(self._redaction.drop_surplus, "hive_boot redaction")
 
     def report_expiry(self) -> dict[str, float]:
         """Return when each TLS certificate in use expires, by name, and log those that are near."""
@@ -475,7 +478,7 @@ class LoadPipeline:
         ]
         if not checks:
             return []
-        from hive_boot.runtime.checks import CheckCall  # noqa: PLC0415  (many have none)
+        from hive_boot.runtime.checks import CheckCall  # many have none
 
         def call(work: BoundCall, check: CheckSpec) -> CheckCall:
             fields = [
@@ -573,7 +576,7 @@ def dry_run(
         # The FIFOs are left to the service: this process would take their content away from it.
         result = pipeline.load(read_fifos=False)
         if pipeline.needs_event_loop(result):
-            import anyio  # noqa: PLC0415  (only for what has to be awaited)
+            import anyio  # only for what has to be awaited
 
             result = anyio.run(check, result)
         else:
@@ -593,5 +596,4 @@ def _run_without_loop(coroutine: Coroutine[Any, Any, LoadResult]) -> LoadResult:
         result: LoadResult = done.value
         return result
     coroutine.close()
-    message = "a step of the load pipeline awaited something without a check"
-    raise RuntimeError(message)
+    raise RuntimeError("a step of the load pipeline awaited something without a check")

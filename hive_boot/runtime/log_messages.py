@@ -56,7 +56,7 @@ class _StaysEnabled:
 
     @disabled.setter
     def disabled(self, value: bool) -> None:
-        if sys._getframe(1).f_globals.get("__name__") != "logging.config":  # noqa: SLF001  (documented)
+        if sys._getframe(1).f_globals.get("__name__") != "logging.config":
             self._is_disabled = value
 
 
@@ -444,7 +444,7 @@ class RotationLog:
             declared: the declaration, for the names of the secrets.
             effects: the functions that the change concerns, by its effect on them.
         """
-        fields = declared._field_index.fields  # noqa: SLF001  (same package)
+        fields = declared._field_index.fields
         names = [fields[name].name for name in change.names]
         activated = f"Activated {_join(names)}: generation {change.generation}"
         text = "; ".join([activated, *_effects(effects)])
@@ -453,8 +453,9 @@ class RotationLog:
     def log_rejection(self, problems: Sequence[Problem], generation: int, seconds: float) -> None:
         """Log why a candidate was refused, and which generation stays in use."""
         names = list(dict.fromkeys(problem.name for problem in problems))
-        text = "Rotation refused, generation %d stays in use: %s"
-        self._record("refused", names, None, seconds, text, generation, _reasons(problems))
+        text, reason = "Rotation refused, generation %d stays in use: %s", _reasons(problems)
+        self._record("refused", names, None, seconds, text, generation, reason)
+        self.latest[0]["reason"] = reason
 
     def _record(
         self,

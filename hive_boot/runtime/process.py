@@ -57,14 +57,14 @@ class ProcessRunner:
         self.code: object = None
         self.exit: SystemExit | None = None
 
-    def make_loop(self, backend: str) -> Any:  # noqa: ANN401  (an AbstractEventLoop with other methods)
+    def make_loop(self, backend: str) -> Any:
         """Return an asyncio loop for an owned process.
 
         It continues after a ``sys.exit`` in a task beside main: asyncio would end the loop and
         cancel all tasks at the same time, so nothing would stop in order. A signal handler that a
         library adds to it does not replace that of hive_boot: both are called.
         """
-        from hive_boot.lifecycle.tasks import log_system_exit  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle.tasks import log_system_exit  # it needs a loop
 
         loop: Any = import_module(backend).new_event_loop()
         if self._thread is threading.main_thread():
@@ -105,14 +105,12 @@ class ProcessRunner:
         return loop
 
     async def main(
-        self,
-        main: Main,
-        start: Callable[..., AbstractAsyncContextManager[Run[Any, Any]]],
+        self, main: Main, start: Callable[..., AbstractAsyncContextManager[Run[Any, Any]]]
     ) -> None:
         """Start a run, call main, and stop the run."""
-        import anyio  # noqa: PLC0415  (no tool needs a loop)
+        import anyio  # no tool needs a loop
 
-        from hive_boot.lifecycle import tasks  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle import tasks  # it needs a loop
 
         with anyio.CancelScope() as scope:
             self._soon = tasks.threadsafe_scheduler()
@@ -189,12 +187,12 @@ class ProcessRunner:
 
     def release(self) -> None:
         """Cancel the forced exit, unless a thread or a child process can hang the exit."""
-        from hive_boot.lifecycle.tasks import threads_started_since  # noqa: PLC0415  (it needs a loop)
+        from hive_boot.lifecycle.tasks import threads_started_since  # it needs a loop
 
         left = threads_started_since(())
         may_hang = not set(left) <= set(self._before)
         if not may_hang and "multiprocessing.process" in sys.modules:
-            from hive_boot.lifecycle.forced_exit import own_children  # noqa: PLC0415  (few have any)
+            from hive_boot.lifecycle.forced_exit import own_children  # few have any
 
             may_hang = bool(own_children())
         self._signal_handler.handle_exit(keep=bool(left))
@@ -208,7 +206,7 @@ class ProcessRunner:
 
     async def _keep_handlers(self) -> None:
         """Compare the signal handlers, often during a start: most libraries replace them then."""
-        from anyio import sleep  # noqa: PLC0415  (no tool needs a loop)
+        from anyio import sleep  # no tool needs a loop
 
         backoff = Backoff(DEFAULTS.handler_check_delay, DEFAULTS.resync_interval)
         while True:
@@ -227,14 +225,14 @@ class ProcessRunner:
 
     def _describe_main(self) -> list[str]:
         """Return the line at which main waits; empty when it has ended, or serves requests."""
-        from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import locate_coroutine  # only a hang needs it
 
         where = locate_coroutine(self._main)
         return [f"{'running':<9} main  {where}"] if where else []
 
     def _describe_pending(self) -> str:
         """Return the message of a forced exit; called in another thread."""
-        from hive_boot.lifecycle import forced_exit, tasks  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle import forced_exit, tasks  # only a hang needs it
 
         lines = [] if self._run is None else self._run.runner.pending()
         label = "the event loop, which is blocked"
@@ -275,7 +273,7 @@ def run_process(
             https://www.cons.org/cracauer/sigint.html
     """
     with acquire() as signal_handler:
-        import anyio  # noqa: PLC0415  (no tool needs a loop)
+        import anyio  # no tool needs a loop
 
         forbid_nested_loop()
         owner = ProcessRunner(signal_handler, must_complete=must_complete)
@@ -312,7 +310,7 @@ def forbid_nested_loop() -> None:
     Raises:
         DeclarationError: a loop is running.
     """
-    from anyio.lowlevel import current_token  # noqa: PLC0415  (no tool needs a loop)
+    from anyio.lowlevel import current_token  # no tool needs a loop
 
     message = (
         "boot.run() and boot.serve() open an event loop, and one is running in this thread "
@@ -326,7 +324,7 @@ def forbid_nested_loop() -> None:
 
 def report_failure(exc: BaseException) -> int:
     """Write a failure to stderr, and return the exit status."""
-    from hive_boot.lifecycle.tasks import unwrap_single, was_logged  # noqa: PLC0415  (only a failure needs it)
+    from hive_boot.lifecycle.tasks import unwrap_single, was_logged  # only a failure needs it
 
     only = unwrap_single(exc)
     if isinstance(only, SystemExit):
@@ -351,7 +349,7 @@ def _status_of_failure(exc: BaseException) -> int:
 
 def _status(code: int) -> int:
     """Return a possible exit status: the system would truncate 256 to 0, a success."""
-    return code if 0 <= code < 256 else 70  # noqa: PLR2004  (a status is a byte)
+    return code if code in range(256) else 70
 
 
 def _system_exit_status(exc: SystemExit) -> int:

@@ -35,7 +35,7 @@ from hive_boot.secrets.store import changed_fields
 from hive_boot.secrets.watch_targets import WatchTargets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from hive_boot.runtime.rotation import Rebuilder
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.load_result import LoadResult
-    from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.store import PlannedSwitch, Store
     from hive_boot.secrets.value import Change
 
@@ -167,6 +166,7 @@ class Reloader:
         on_exit: called with the name of a hook that ends the application, and what it has raised.
         context: the context variables of checks and hooks.
         timings: the delays of retries, and the intervals of the watcher.
+        watched: the declared fields, whose sources are watched; None without a watcher.
 
     Attributes:
         failed_activation: the problems that keep accepted values from coming into use.
@@ -175,13 +175,13 @@ class Reloader:
         last_read: when the sources were last read without a problem, on the wall clock; 0
             before.
         hook_runner: calls the rotation hooks.
-        watcher: the watcher; None without one.
+        watcher: the watcher; None without one, and before it is started.
         rotation_log: the latest rotations.
     """
 
     watcher: Watcher | None = None
 
-    def __init__(  # noqa: PLR0913  (the parts of a run that a rotation touches)
+    def __init__(
         self,
         store: Store[Any],
         pipeline: LoadPipeline,
@@ -193,9 +193,12 @@ class Reloader:
         on_exit: Callable[[str, BaseException], object],
         context: contextvars.Context,
         timings: Timings,
+        watched: FieldIndex | None,
     ) -> None:
         self._store = store
         self._pipeline = pipeline
+        self._watched = watched
+        self._pinned: Collection[str] = ()
         self._rebuilder = rebuilder
         # A rotation and an activation, from the plan to the switch.
         self._lock = anyio.Lock(fast_acquire=True)
@@ -249,34 +252,41 @@ class Reloader:
             reasons += [f"{path} is a stale mount" for path in self.watcher.stale]
         return reasons
 
-    def start_watching(
-        self, field_index: FieldIndex, source_context: SourceContext
-    ) -> Callable[[Iterable[str]], bool]:
+    def start_watching(self) -> None:
         """Begin to watch, before the first read, in any thread. It blocks.
 
         What happens until :meth:`start` is noticed then.
 
-        Args:
-            field_index: the declared fields.
-            source_context: the mode and the directories.
-
-        Returns:
-            A function that returns whether a program has one of these files open, and may write
-            more.
+        Raises:
+            RuntimeError: the event loop is closed.
         """
-        watch_targets = WatchTargets(field_index, source_context)
+        if watcher := self._create_watcher():
+            watcher.open()
+            if self._ended:
+                # The start was cancelled before the watcher existed.
+                watcher.stop()
+            self._schedule_soon(self._notice)
+
+    def _create_watcher(self) -> Watcher | None:
+        """Create the watcher, unless there is nothing to watch."""
+        if self._watched is None:
+            return None
+        source_context = self._pipeline.detect_platform()
+        watch_targets, self._watched = WatchTargets(self._watched, source_context), None
         if watch_targets.is_empty:
             log_messages.log_nothing_to_watch(source_context.mode)
-            return self._is_being_written
-        watcher = self.watcher = Watcher(
-            watch_targets.snapshot, self._schedule, timings=self._timings
-        )
-        watcher.open()
-        if self._ended:
-            # The start was cancelled before the watcher existed.
-            watcher.stop()
-        log_messages.log_pinned_files(watcher.pinned, source_context.mode)
-        return self._is_being_written
+            return None
+        self.watcher = Watcher(watch_targets.snapshot, self._notice, timings=self._timings)
+        self._pipeline.is_being_written = self.watcher.is_being_written
+        return self.watcher
+
+    def _notice(self) -> None:
+        """Request a reload, and log which files are mount points, each once."""
+        pinned = () if self.watcher is None else self.watcher.pinned
+        new = [each for each in pinned if each.path not in self._pinned]
+        self._pinned = [each.path for each in pinned]
+        log_messages.log_pinned_files(new, self._pipeline.detect_platform().mode)
+        self._schedule()
 
     def start(self) -> None:
         """Start the task of the rotations. A second call does nothing."""
@@ -293,9 +303,6 @@ class Reloader:
         """Release the task in a forked child, without stopping the one of the parent."""
         self._host.abandon()
         self.watcher = None
-
-    def _is_being_written(self, paths: Iterable[str]) -> bool:
-        return self.watcher is not None and self.watcher.is_being_written(paths)
 
     def request_reload(self, *, on_demand: bool = False) -> None:
         """Request a reload from any thread or signal handler, because a source may have changed.
@@ -342,8 +349,9 @@ class Reloader:
             async with anyio.create_task_group() as group:
                 group.start_soon(self.hook_runner.run)
                 group.start_soon(self._activate_scheduled)
-                if self.watcher is not None:
-                    group.start_soon(self.watcher.run)
+                # It opens what no start has opened, and then notices: everything is read again.
+                if watcher := self.watcher or self._create_watcher():
+                    group.start_soon(watcher.run)
                 while True:
                     self._wakeup = anyio.Event()
                     if self._due <= time.monotonic():
@@ -393,8 +401,7 @@ class Reloader:
         if self._on_demand:
             self._set_reload_state(State.RELOADING)
         self._requested = self._on_demand = False
-        started = time.perf_counter()
-        change, failure = None, None
+        started, change, failure = time.perf_counter(), None, None
         self._check_token = object()
         _running_check.set(self._check_token)
         try:
@@ -412,9 +419,7 @@ class Reloader:
         for request in requests:
             # Each caller gets a copy, because raising adds to the traceback.
             request.change, request.failure = change, copy(failure)
-        if (redaction := self._pipeline.redaction).surplus:
-            # After the swap, which does not depend on it.
-            await run_in_daemon_thread(redaction.drop_surplus, "hive_boot redaction")
+        await self._pipeline.drop_surplus()
         for request in requests:
             self._requests.remove(request)
             request.done.set()
@@ -463,8 +468,7 @@ class Reloader:
         """Return whether the values that were rejected last time are the same."""
         if self._rejected is None:
             return False
-        changed = changed_fields(candidate, self._rejected)
-        return self._rejected_fields.isdisjoint(changed)
+        return self._rejected_fields.isdisjoint(changed_fields(candidate, self._rejected))
 
     async def _rebuild_and_commit(self, switch: PlannedSwitch) -> Change | None:
         """Rebuild what follows a switch, and then switch values, config and handles in one step.

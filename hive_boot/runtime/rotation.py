@@ -67,7 +67,7 @@ class Rebuilder:
         stop_timeout: how long a new instance may take to stop after a failure, in seconds.
     """
 
-    def __init__(  # noqa: PLR0913  (the parts of a run that a rebuild touches)
+    def __init__(
         self,
         store: Store[Any],
         bound: BoundFunctions,
@@ -148,7 +148,7 @@ class Rebuilder:
         view: SecretSet,
     ) -> list[Problem]:
         """Start new instances, until they have started, one fails, or a stop is requested."""
-        from hive_boot.lifecycle.instances import Resource  # noqa: PLC0415  (many have none)
+        from hive_boot.lifecycle.instances import Resource  # many have none
 
         context = self._injection_context(view, switch.config).with_resources(manager.replacement)
         resources = []
@@ -211,6 +211,8 @@ class _HookState:
             that applies if it is cancelled.
         failing: whether the last recorded call has failed.
         failures: the number of calls that have failed.
+        reason: why the last recorded call has failed; empty if it has not.
+        at: the end of that call, in seconds since the epoch; 0 before the first.
     """
 
     def __init__(self, work: BoundCall, hook: RotationHook, timings: Timings) -> None:
@@ -224,6 +226,8 @@ class _HookState:
         self.failure: BaseException | str | None = None
         self.failing = False
         self.failures = 0
+        self.reason = ""
+        self.at = 0.0
 
     @property
     def due(self) -> float:
@@ -267,9 +271,17 @@ class HookRunner:
         return tuple(state.work.display_name for state in self._hooks if state.failing)
 
     @property
-    def failures(self) -> dict[str, int]:
-        """The number of failed calls of each hook."""
-        return {state.work.display_name: state.failures for state in self._hooks}
+    def results(self) -> list[dict[str, Any]]:
+        """The fields of the HookStatus of each hook."""
+        return [
+            {
+                "name": state.work.display_name,
+                "at": state.at,
+                "failure": state.reason,
+                "failures": state.failures,
+            }
+            for state in self._hooks
+        ]
 
     def notify(self, change: Change) -> None:
         """Schedule a call of each hook that the change concerns."""
@@ -336,6 +348,7 @@ class HookRunner:
 
     def _record_outcome(self, state: _HookState, change: Change) -> None:
         label, failure, newer = state.work.display_name, state.failure, state.change
+        state.at, state.reason = time.time(), ""
         if failure is None:
             if state.failing:
                 log_messages.log_hook_recovered(label, change.generation)
@@ -343,6 +356,7 @@ class HookRunner:
             state.backoff.reset()
             state.retry_at = 0.0
             return
+        state.reason = redact(failure if isinstance(failure, str) else describe(failure))
         state.failures += 1
         state.change = change if newer is None else merge_changes(change, newer)
         seconds = state.backoff.next_delay()

@@ -21,6 +21,7 @@ from hive_boot.lifecycle.runner import Runner
 from hive_boot.lifecycle.shutdown import ShutdownController
 from hive_boot.lifecycle.states import SERVING, State, StateMachine
 from hive_boot.lifecycle.tasks import (
+    BackgroundTask,
     CancellableBlock,
     combine,
     is_cancellation,
@@ -50,7 +51,6 @@ if TYPE_CHECKING:
     from hive_boot.runtime.injection import Injectables
     from hive_boot.runtime.reload import Reloader
     from hive_boot.secrets.load_result import LoadResult
-    from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.value import Change
 
     Listener = Callable[..., Awaitable[object]]
@@ -91,6 +91,7 @@ class Run(Generic[S, C]):
         shutdown: the shutdown of the run.
         runner: the resources, services and listeners.
         bound: the declared functions, with the sources of their arguments.
+        pipeline: the steps from the sources to the secrets.
 
     Raises:
         DeclarationError: nothing fills a parameter of a declared function.
@@ -98,7 +99,7 @@ class Run(Generic[S, C]):
 
     reloader: Reloader | None = None
 
-    def __init__(  # noqa: PLR0913  (what is declared, and what an entry point adds)
+    def __init__(
         self,
         declaration: AppDeclaration,
         injectables: Injectables,
@@ -128,7 +129,7 @@ class Run(Generic[S, C]):
             cancel=cancel,
             context=self._context,
             describe_pending=describe_pending,
-            waits_for=lambda: self.runner.waits_for(),  # noqa: PLW0108  (created below)
+            waits_for=lambda: self.runner.waits_for(),  # created below
             grace_period=declaration.main_grace_period,
             on_stop=declaration.main_on_stop if self._owns_process else None,
             timings=declaration.timings,
@@ -145,20 +146,18 @@ class Run(Generic[S, C]):
         self.runner.describe_with(describe_main)
         self.runner.describe_with(self._describe_tasks)
         self._redaction = Redaction(declaration.field_index.redacted_whole)
-        self._pipeline: LoadPipeline = LoadPipeline(
-            declaration,
-            self.bound.checks,
-            self.states.timeline,
-            self._redaction,
+        self.pipeline: LoadPipeline = LoadPipeline(
+            declaration, self.bound.checks, self.states.timeline, self._redaction
         )
         declared: type[Any] = declaration.declared
-        self.store: Store[S] = Store(declared, prepare=self._pipeline.config_for, view=view)
+        self.store: Store[S] = Store(declared, prepare=self.pipeline.config_for, view=view)
         self._log: AbstractContextManager[None] = log_messages.fallback_handler(
             "hive_boot", shows_warnings=self._owns_process
         )
         self._pid = os.getpid()
         self._thread_id = threading.get_ident()
         self._soon = threadsafe_scheduler()
+        self._later = BackgroundTask(self._start_reloader, "hive_boot start of rotations")
         self._tasks_before: set[Any] = set()
         self._finishing: set[Any] = set()
         self._loop: Any = anyio.lowlevel.current_token().native_token
@@ -178,9 +177,10 @@ class Run(Generic[S, C]):
             await runner.start_listener(listener, name)
         self.states.transition(State.LOADING)
         start_watching = None
-        if self._declaration.watch:
+        if self._declaration.watch and self._declaration.wait_for_files:
+            # A file that appears meanwhile is read when its writer has closed it.
             start_watching = self._get_reloader().start_watching
-        load_result, deadline = await self._pipeline.start(
+        load_result, deadline = await self.pipeline.start(
             self.injection_context,
             start_watching=start_watching,
             before_application_checks=self._begin_starting,
@@ -199,8 +199,9 @@ class Run(Generic[S, C]):
         self.states.transition(State.READY)
         self._tasks_before = open_tasks()
         log_messages.log_ready(self.states.timeline.elapsed)
-        if self.reloader is not None or self._pipeline.sources_due < math.inf:
-            self._get_reloader().start()
+        if self._declaration.watch or self.pipeline.sources_due < math.inf:
+            # While main waits: a main that ends at once needs none of its modules.
+            self._later.start()
         # Its thread imports while main begins.
         self.shutdown.prepare()
 
@@ -252,12 +253,13 @@ class Run(Generic[S, C]):
         """
         runner = self.runner
         failures: list[BaseException] = []
-        self._pipeline.stop_waiting()
+        self.pipeline.stop_waiting()
         try:
             if self.is_orphaned:
                 # A forked child, or another loop, has none of the tasks.
                 if self.reloader is not None:
                     self.reloader.abandon()
+                self._later.abandon()
                 runner.abandon()
                 return []
             cancelled = await run_shielded(partial(self._unwind, failures))
@@ -281,6 +283,7 @@ class Run(Generic[S, C]):
         failures += await runner.stop_services()
         if self._owns_process:
             await self._finish_tasks()
+        await self._later.stop()
         if self.reloader is not None:
             await self.reloader.stop()
         failures += await runner.stop_resources()
@@ -301,7 +304,7 @@ class Run(Generic[S, C]):
 
     def _describe_tasks(self) -> list[str]:
         """Return a line for each task that the stop waits for."""
-        from hive_boot.lifecycle.forced_exit import describe_work  # noqa: PLC0415  (only a hang needs it)
+        from hive_boot.lifecycle.forced_exit import describe_work  # only a hang needs it
 
         tasks = sorted(self._finishing, key=task_name)
         return [describe_work(f"the task {task_name(each)}", each.get_coro()) for each in tasks]
@@ -363,15 +366,6 @@ class Run(Generic[S, C]):
             return _NO_LEASE
         return manager.lease_all(rebuilds, holds=threading.get_ident() == self._thread_id)
 
-    def report_expiry(self) -> dict[str, float]:
-        """Return when each TLS certificate in use expires, by name, and log those that are near."""
-        return self._pipeline.report_expiry()
-
-    @property
-    def source_context(self) -> SourceContext | None:
-        """Mode, profile and directories; None before they are detected."""
-        return self._pipeline.source_context
-
     @property
     def forked(self) -> bool:
         """Whether this process was forked from the one that started the run."""
@@ -390,8 +384,7 @@ class Run(Generic[S, C]):
             LifecycleError: the run belongs to another process, or its event loop is closed.
         """
         if self.is_orphaned:
-            message = "the run belongs to another process, or its event loop is closed"
-            raise LifecycleError(message)
+            raise LifecycleError("the run belongs to another process, or its event loop is closed")
         if self.shutdown.stopping.is_set():
             return
         log_messages.log_stop_requested(reason)
@@ -429,8 +422,7 @@ class Run(Generic[S, C]):
             LifecycleError: the resource is not running.
         """
         if self.runner.resources is None:
-            message = f"The resource {resource} is not running."
-            raise LifecycleError(message)
+            raise LifecycleError(f"The resource {resource} is not running.")
         return self.runner.resources.value(resource)
 
     def lease(self, resource: str) -> AbstractContextManager[Any]:
@@ -456,8 +448,7 @@ class Run(Generic[S, C]):
                 is not the event loop that started it.
         """
         if self.forked:
-            message = "a forked child keeps the secrets that it was born with"
-            raise LifecycleError(message)
+            raise LifecycleError("a forked child keeps the secrets that it was born with")
         if not self._is_here:
             message = "reload() has to be awaited in the loop that started the application"
             raise LifecycleError(message)
@@ -473,11 +464,15 @@ class Run(Generic[S, C]):
         reloader.start()
         reloader.request_reload(on_demand=True)
 
+    async def _start_reloader(self) -> None:
+        if self.ready and not self.forked:
+            self._get_reloader().start()
+
     def _get_reloader(self) -> Reloader:
         """Return the reloader; the first call creates it."""
         if self.reloader is None:
-            from hive_boot.runtime.reload import Reloader  # noqa: PLC0415  (many never rotate)
-            from hive_boot.runtime.rotation import Rebuilder  # noqa: PLC0415  (many never rotate)
+            from hive_boot.runtime.reload import Reloader  # many never rotate
+            from hive_boot.runtime.rotation import Rebuilder  # many never rotate
 
             rebuilder = Rebuilder(
                 self.store,
@@ -490,7 +485,7 @@ class Run(Generic[S, C]):
             )
             self.reloader = Reloader(
                 self.store,
-                self._pipeline,
+                self.pipeline,
                 self.bound.hooks,
                 injection_context=self.injection_context,
                 rebuilder=rebuilder,
@@ -498,6 +493,7 @@ class Run(Generic[S, C]):
                 on_exit=partial(self.runner.report_failure, "rotation hook"),
                 context=self._context,
                 timings=self._declaration.timings,
+                watched=self._declaration.field_index if self._declaration.watch else None,
             )
         return self.reloader
 
@@ -536,8 +532,7 @@ class RunningBlock(AbstractAsyncContextManager[S]):
 
     async def __aenter__(self) -> S:
         if self._is_used:
-            message = "Each block needs a new call: `async with boot.running()`."
-            raise LifecycleError(message)
+            raise LifecycleError("Each block needs a new call: `async with boot.running()`.")
         self._is_used = True
         return await self._block.__aenter__()
 

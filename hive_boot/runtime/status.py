@@ -6,13 +6,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from hive_boot.lifecycle.states import State
+from hive_boot._records import Record
+from hive_boot.lifecycle.states import State, TimelineEntry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from hive_boot.lifecycle.readiness import ContributorStatus
-    from hive_boot.lifecycle.states import TimelineEntry
     from hive_boot.runtime.log_messages import RotationOutcome
     from hive_boot.runtime.run import Run
     from hive_boot.secrets.fields import Field, Profile
@@ -30,6 +30,7 @@ class RotationStatus:
             ``activate_after`` came into use.
         names: the secrets that changed, or that caused the rejection.
         duration: seconds from the first read to the verdict.
+        reason: why the candidate was refused; empty otherwise.
     """
 
     at: float
@@ -37,6 +38,24 @@ class RotationStatus:
     verdict: RotationOutcome
     names: tuple[str, ...]
     duration: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookStatus:
+    """The last call of a rotation hook.
+
+    Attributes:
+        name: the name of the hook.
+        at: the end of its last call, in seconds since the epoch; 0 before the first.
+        failure: why that call has failed; empty if it has not.
+        failures: the number of calls that have failed.
+    """
+
+    name: str
+    at: float = 0.0
+    failure: str = ""
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,17 +112,20 @@ class Status:
         rejected: whether the current content of the sources, the candidate, was rejected.
         rejected_names: the causes of that rejection: secrets, directories, a check.
         watcher: how changes are noticed: ``inotify``, by kernel events; ``poll``, by a read
-            every 2 s; ``down``, not at all at this moment; ``off``, nothing is watched.
+            every 2 s; ``down``, not at all at this moment; ``off``, nothing is watched, or the
+            watcher has not started yet.
         missed_events: the number of changes that caused no event; a comparison found them.
         pinned: the declared files that are mount points themselves: they can be rewritten
             in place but not replaced.
         stale: the pinned files that were replaced on the host; only a restart shows the new
             file.
+        hooks: the last call of every rotation hook.
         failing_hooks: the hooks that have not succeeded yet.
         hook_failures: the number of failures of each hook, by its name.
         rotations: the latest rotations, the newest first.
         rotations_total: the number of rotations that were ``accepted`` and ``refused``.
         services: every service.
+        service_restarts: the number of times that each service was started again, by its name.
         failing_services: the services that have failed and have not recovered yet.
         completed_services: the services that have returned and are not started again.
         contributors: every readiness contributor.
@@ -114,6 +136,7 @@ class Status:
         forked: whether this process was forked from the process that started the
             application: it keeps its secrets and watches nothing.
         secrets: every declared secret; empty before the first accepted set.
+        package: the package that contains the declaration; empty when it is not running.
     """
 
     state: State = State.ARMED
@@ -135,11 +158,13 @@ class Status:
     missed_events: int = 0
     pinned: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
+    hooks: tuple[HookStatus, ...] = ()
     failing_hooks: tuple[str, ...] = ()
     hook_failures: Mapping[str, int] = field(default_factory=dict)
     rotations: tuple[RotationStatus, ...] = ()
     rotations_total: Mapping[str, int] = field(default_factory=dict)
     services: tuple[str, ...] = ()
+    service_restarts: Mapping[str, int] = field(default_factory=dict)
     failing_services: tuple[str, ...] = ()
     completed_services: tuple[str, ...] = ()
     contributors: tuple[ContributorStatus, ...] = ()
@@ -148,6 +173,70 @@ class Status:
     timeline: tuple[TimelineEntry, ...] = ()
     forked: bool = False
     secrets: tuple[SecretStatus, ...] = ()
+    package: str = ""
+
+
+class Measurement(Record):
+    """One metric of an application.
+
+    Attributes:
+        name: the name, without a prefix.
+        description: the text in which monitoring systems explain it.
+        values: the values by the value of the label; of a metric without a label one, for ``""``.
+        kind: whether it counts, or can also fall.
+        label: the name of the label; empty without one.
+    """
+
+    name: str
+    description: str
+    values: Mapping[str, float]
+    kind: Literal["gauge", "counter"] = "gauge"
+    label: str = ""
+
+
+_WATCHERS = ("inotify", "poll", "down", "off")
+
+
+def measurements(status: Status) -> Iterator[Measurement]:
+    """Yield every metric of an application, also when its value is 0."""
+    for name, text, value in (
+        ("ready", "Whether /readyz answers 200.", status.ready),
+        (
+            "degraded",
+            "Whether the application serves although there is a problem.",
+            status.degraded,
+        ),
+        ("generation", "The generation that was accepted last.", status.generation),
+        (
+            "last_read_timestamp_seconds",
+            "When all sources were read last without a problem.",
+            status.last_read,
+        ),
+        ("last_change_timestamp_seconds", "When a set was accepted last.", status.last_change),
+        (
+            "pinned_files",
+            "Secret files that are mount points: rewritten in place only.",
+            len(status.pinned),
+        ),
+    ):
+        yield Measurement(name, text, {"": float(value)})
+    counts = dict.fromkeys(("accepted", "refused"), 0) | dict(status.rotations_total)
+    yield Measurement("rotations", "Rotations by result.", counts, "counter", "result")
+    text = "Failed calls of a rotation hook."
+    yield Measurement("hook_failures", text, status.hook_failures, "counter", "hook")
+    text = "Restarts of a service."
+    yield Measurement("service_restarts", text, status.service_restarts, "counter", "service")
+    name, text = (
+        "certificate_expiry_timestamp_seconds",
+        "When the certificate of a TLS context expires.",
+    )
+    yield Measurement(name, text, status.certificates, label="secret")
+    passing = {each.name: float(each.passing) for each in status.contributors}
+    text = "Whether a readiness contributor lets /readyz answer 200."
+    yield Measurement("readiness_passing", text, passing, label="contributor")
+    modes = {mode: float(mode == status.watcher) for mode in _WATCHERS}
+    text = "How changes are noticed: 1 for the current mode."
+    yield Measurement("watcher", text, modes, label="mode")
 
 
 def build_status(run: Run[Any, Any]) -> Status:
@@ -155,10 +244,11 @@ def build_status(run: Run[Any, Any]) -> Status:
     runner, store = run.runner, run.store
     contributors = () if runner.readiness is None else runner.readiness.status
     failing: tuple[str, ...] = ()
-    completed = failing
+    completed, restarts = failing, {}
     if runner.services is not None:
         failing, completed = runner.services.failing, tuple(runner.services.completed)
-    certificates = run.report_expiry()
+        restarts = dict(runner.services.restarts)
+    certificates = run.pipeline.report_expiry()
     reasons = _reasons(run, failing, contributors)
     now = time.time()
     reasons += tuple(
@@ -171,7 +261,9 @@ def build_status(run: Run[Any, Any]) -> Status:
         "uptime": run.states.timeline.elapsed,
         "degraded": bool(reasons),
         "reasons": reasons,
+        "package": store.declared.__module__.partition(".")[0],
         "services": tuple(work.display_name for work, _ in run.bound.services),
+        "service_restarts": restarts,
         "failing_services": failing,
         "completed_services": completed,
         "contributors": contributors,
@@ -180,7 +272,7 @@ def build_status(run: Run[Any, Any]) -> Status:
         "timeline": run.states.timeline.steps,
         "forked": run.forked,
     }
-    if (context := run.source_context) is not None:
+    if (context := run.pipeline.source_context) is not None:
         for name in ("mode", "mode_reason", "profile", "profile_reason"):
             known[name] = getattr(context, name)
         if store.is_filled:
@@ -197,12 +289,12 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
         "last_read": at,
         "last_change": at,
         "rotations_total": {"accepted": 0, "refused": 0},
-        "hook_failures": {work.display_name: 0 for work, _ in run.bound.hooks},
+        "hooks": tuple(HookStatus(name=work.display_name) for work, _ in run.bound.hooks),
     }
     if reloader is not None:
         known["last_read"] = reloader.last_read or at
         known["failing_hooks"] = reloader.hook_runner.failing
-        known["hook_failures"] = reloader.hook_runner.failures
+        known["hooks"] = tuple(HookStatus(**each) for each in reloader.hook_runner.results)
         known["rotations"] = tuple(RotationStatus(**each) for each in reloader.rotation_log.latest)
         known["rotations_total"] = dict(reloader.rotation_log.totals)
         if (rejection := reloader.rejection) is not None:
@@ -213,6 +305,7 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
             known["watcher"] = "off" if run.forked else watcher.mode
             known["missed_events"] = watcher.missed_events
             known["pinned"] = tuple(pin.path for pin in watcher.pinned)
+    known["hook_failures"] = {each.name: each.failures for each in known["hooks"]}
     return known
 
 
@@ -233,7 +326,7 @@ def _reasons(
 
 def describe(store: Store[Any], profile: Profile) -> tuple[SecretStatus, ...]:
     """Describe every declared secret, in the order of the declaration."""
-    fields = store.declared._field_index.fields.values()  # noqa: SLF001  (same package)
+    fields = store.declared._field_index.fields.values()
     return tuple(_describe(field, store, profile) for field in fields)
 
 

@@ -5,7 +5,8 @@ It uses three mechanisms:
 - Kernel events are only hints: a full queue drops them, and a mount over a directory or its unmount
   causes none.
 - A resync compares the signatures of all watch targets every 5 seconds, and all files are read once
-  a minute. A file system may block for long, so a resync runs in a thread.
+  a minute. A file system may block for long, so a resync runs in a thread. With inotify, this
+  thread waits for the next resync by itself, and wakes the event loop only for a difference.
 - A poll replaces the events where they are not available, for example because the containers of
   one user share the limit of inotify instances: all files are read every 2 seconds, and events are
   tried again with a back-off.
@@ -25,7 +26,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import anyio
 
 from hive_boot._timings import DEFAULTS, Backoff
-from hive_boot.lifecycle.tasks import run_in_daemon_thread, threadsafe_scheduler
+from hive_boot.lifecycle.tasks import (
+    run_in_daemon_thread,
+    start_daemon_thread,
+    threadsafe_scheduler,
+)
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.file_events import EVENT_FAILURES, NOTHING, PollEvents, open_events
 
@@ -45,6 +50,12 @@ WatchMode: TypeAlias = 'Literal["inotify", "poll", "down", "off"]'
 
 _TRIES = 10
 """Maximum number of attempts to watch paths that change at the same moment."""
+
+_LATE = 3
+"""Number of intervals without a resync of the thread, after which the event loop starts another.
+
+It then finds out whether a file system does not answer.
+"""
 
 _SHORTEST_PAUSE = 0.001
 """Seconds before the second of several reports without a pause; doubled each time."""
@@ -90,6 +101,9 @@ class Watcher:
         self._soon: Callable[[Callable[[], object]], object] | None = None
         # Sources are read in a thread, which takes events too.
         self._lock = threading.Lock()
+        # Released to end the thread of the resyncs. A forked child has this lock but not the
+        # thread, so nothing else may hold it.
+        self._resyncs: threading.Lock | None = None
         self._known_stale: Collection[str] = ()
         self.missed_events: int = 0
         self.pinned: tuple[MountedFile, ...] = ()
@@ -166,6 +180,9 @@ class Watcher:
         with self._lock:
             events, self._events = self._events, None
             self._received.clear()
+            resyncs, self._resyncs = self._resyncs, None
+            if resyncs is not None:
+                resyncs.release()
             if events is not None:
                 events.close()
 
@@ -271,7 +288,32 @@ class Watcher:
                 self.missed_events += 1
             self._notify()
         self._had_events = False
+        if is_same and events.reports_writers and self._resyncs is None:
+            self._start_resyncs()
         return is_same
+
+    def _start_resyncs(self) -> None:
+        """Start the thread that compares the signatures from now on."""
+        is_over = self._resyncs = threading.Lock()
+        is_over.acquire()
+        self._next_resync = self._last_resync + _LATE * self._timings.resync_interval
+        start_daemon_thread(partial(self._resync_until, is_over), "hive_boot watch")
+
+    def _resync_until(self, is_over: threading.Lock) -> None:
+        """Compare signatures at intervals; the event loop does the rest if they differ."""
+        interval = self._timings.resync_interval
+        while not is_over.acquire(timeout=interval):
+            try:
+                differs = self._take_snapshot() != self._snapshot
+            except Exception:  # noqa: BLE001  (raised again in the resync of the event loop)
+                differs = True
+            if is_over is not self._resyncs:
+                return
+            if not differs:
+                self._next_resync = time.monotonic() + _LATE * interval
+            elif self._soon is not None:
+                self._next_resync = 0.0
+                self._soon(self._end_wait)
 
     async def _wait(self, events: FileEvents, seconds: float) -> None:
         """Wait until there are changes, at most for a time, and take them."""
@@ -340,7 +382,7 @@ class Watcher:
         self._last_resync = time.monotonic()
         # A poll includes a resync each time.
         interval = math.inf if self._mode == "poll" else self._timings.resync_interval
-        self._next_resync = self._last_resync + interval
+        self._next_resync = self._last_resync + interval * (_LATE if self._resyncs else 1)
         self._snapshot, self.pinned = snapshot, snapshot.pinned
         known, self._known_stale = self._known_stale, self.stale
         log_messages.log_stale_mounts([path for path in self.stale if path not in known])

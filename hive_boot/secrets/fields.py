@@ -264,6 +264,5 @@ def undeclared_field(name: str) -> Field:
             because the caller may have passed a value by mistake.
     """
     if not is_name(name):
-        message = f"Invalid secret name: expected {NAME_RULE}"
-        raise DeclarationError(message)
+        raise DeclarationError(f"Invalid secret name: expected {NAME_RULE}")
     return Field(attribute=name, name=name, candidates=file_name_candidates(name, None))

@@ -8,13 +8,12 @@ from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
-from hive_boot.secrets.fields import is_name
+from hive_boot.secrets.fields import Field, ValueProblem, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from hive_boot.exceptions import FixKind, Problem
-    from hive_boot.secrets.fields import Field, ValueProblem
     from hive_boot.secrets.platform import SourceContext
 
 _MIN_SIMILARITY = 0.85
@@ -187,12 +186,6 @@ def near_misses(field: Field, names: Iterable[str]) -> list[str]:
         for name in by_letters[letters]
     ]
     return list(dict.fromkeys([*similar, *prefixed]))
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question with the most similar known name; empty without a similar one."""
-    near = get_close_matches(name.lower(), list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def closest_candidate(name: str, candidates: Iterable[str]) -> str:

@@ -100,11 +100,11 @@ class StandaloneStore:
 
     def __init__(
         self,
-        declaration: Any = None,  # noqa: ANN401  (an AppDeclaration, of a higher layer)
+        declaration: Any = None,
         timings: Timings = DEFAULTS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        from hive_boot.secrets.sources import directories, files  # noqa: PLC0415  (a declaration reads nothing)
+        from hive_boot.secrets.sources import directories, files  # a declaration reads nothing
 
         self._options, self._index = SourceOptions(), FieldIndex(())
         if declaration is not None:
@@ -198,8 +198,8 @@ class StandaloneStore:
         finally:
             lock.release()
 
-    def _read(self, field: Field, **options: Any) -> Secret | Problem | None:  # noqa: ANN401  (those of load)
-        from hive_boot.secrets import loader  # noqa: PLC0415  (a declaration reads nothing)
+    def _read(self, field: Field, **options: Any) -> Secret | Problem | None:
+        from hive_boot.secrets import loader  # a declaration reads nothing
 
         source_context = self.source_context()
         variables = HostEnvironment(cwd=source_context.cwd).variables
@@ -232,9 +232,9 @@ _rebuilds = 0
 """The number of rebuilds that have not reached their switch."""
 
 
-def declare(declaration: Any) -> None:  # noqa: ANN401  (an AppDeclaration, of a higher layer)
+def declare(declaration: Any) -> None:
     """Register an application, whose options the standalone store uses if there is no other."""
-    global _default  # noqa: PLW0603  (one per process)
+    global _default
     with _creation_lock:
         _declared.add(declaration)
         _default = None
@@ -254,7 +254,7 @@ def unregister(store: Store[Any]) -> None:
 
 
 def _update_view() -> None:
-    global _view  # noqa: PLW0603  (keeps get_secret() fast)
+    global _view
     active = _running or _loaded
     _view = None
     if len(active) == 1:
@@ -268,14 +268,14 @@ class _ViewsInContext:
         self._store = store
 
     @property
-    def __dict__(self) -> Any:  # type: ignore[override]  # noqa: ANN401  (as of the set)
+    def __dict__(self) -> Any:  # type: ignore[override]
         return self._store.view.__dict__
 
 
 @contextmanager
 def views_in_context() -> Iterator[None]:
     """Set ``get_secret`` to use the live secrets of the calling task, which takes longer."""
-    global _rebuilds  # noqa: PLW0603  (keeps get_secret() fast)
+    global _rebuilds
     _rebuilds += 1
     _update_view()
     try:
@@ -382,14 +382,14 @@ def _declared_set() -> type[Any]:
 
 
 def _undeclared(name: str) -> DeclarationError:
-    from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
+    from hive_boot.secrets import fix_hints  # only a failure needs it
 
     try:
         wanted = undeclared_field(name)
     except DeclarationError as exc:
         return exc.with_traceback(None)
     declared = _declared_set()
-    fields = {field.name: field for field in declared._field_index.fields.values()}  # noqa: SLF001  (internal to the package)
+    fields = {field.name: field for field in declared._field_index.fields.values()}
     if name in fields:
         return _is_bytes(fields[name])
     near = fix_hints.near_misses(wanted, fields)
@@ -405,7 +405,7 @@ def _is_bytes(field: Field) -> DeclarationError:
 
 
 def _hint(name: str) -> str:
-    from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
+    from hive_boot.secrets import fix_hints  # only a failure needs it
 
     if _view is None:
         store = _default_store()
@@ -428,7 +428,7 @@ def _standalone_get(name: str) -> Secret | None:
 
 def _default_store() -> StandaloneStore:
     """Return the store of a process without an application, created at the first call."""
-    global _default  # noqa: PLW0603  (one per process)
+    global _default
     with _creation_lock:
         declarations = list(_declared)
         only = declarations[0] if len(declarations) == 1 else None

@@ -7,18 +7,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._records import Record
-from hive_boot.exceptions import Problem
+from hive_boot.exceptions import Problem, ProblemKind
 from hive_boot.redaction.registry import is_searchable
-from hive_boot.secrets.fields import ValueProblem
-from hive_boot.secrets.platform import PLATFORM_ENTRIES
+from hive_boot.secrets.fields import Field, FieldIndex, ValueProblem
+from hive_boot.secrets.platform import PLATFORM_ENTRIES, SourceContext
 from hive_boot.secrets.sources.files import EMPTY, SourceHit, Value, ValueOrProblem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from hive_boot.exceptions import ProblemKind
-    from hive_boot.secrets.fields import Field, FieldIndex
-    from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
     NoteKind = Literal[
@@ -118,7 +115,7 @@ class LoadResult(Record):
     env_files: frozenset[str]
     names: frozenset[str]
     snapshots: tuple[DirectorySnapshot, ...]
-    hits: Mapping[str, Sequence[SourceHit]]
+    hits: Mapping[str, tuple[SourceHit, ...]]
     unused_values: tuple[Value, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[LoadWarning, ...]
@@ -133,7 +130,7 @@ class LoadResult(Record):
         """The notes that a report shows before the problems."""
         stdin: tuple[LoadNote, ...] = ()
         if any(problem.fix_kind == "kubectl" for problem in self.problems):
-            from hive_boot.secrets.fix_hints import object_name  # noqa: PLC0415  (only a failure needs it)
+            from hive_boot.secrets.fix_hints import object_name  # only a failure needs it
 
             stdin = (LoadNote("kubectl-stdin", (object_name(self.declaration),)),)
         return (*self.hints, *stdin, *self.notes)
@@ -182,9 +179,8 @@ class LoadResult(Record):
         located = list(self.problems)
         for problem in problems:
             field = self.field_index.by_variable[problem.name]
-            if problem.kind != "unavailable":
-                problem = _located(self, field, problem, self.origin(field.attribute))  # noqa: PLW2901
-            located.append(problem)
+            origin, is_of_value = self.origin(field.attribute), problem.kind != "unavailable"
+            located.append(_located(self, field, problem, origin) if is_of_value else problem)
         return self.replace(problems=_in_order(located, self.field_index))
 
 
@@ -220,7 +216,7 @@ class LoadResultBuilder:
         self.declaration: str = declaration
         self.values: dict[str, Value] = {}
         self.used_aliases: dict[str, Field] = {}
-        self.hits: dict[str, list[SourceHit]] = {}
+        self.hits: dict[str, tuple[SourceHit, ...]] = {}
         self.env_files: set[str] = set()
         self.env_duplicates: dict[str, SourceHit] = {}
         self.names: set[str] = set()
@@ -236,23 +232,18 @@ class LoadResultBuilder:
 
     def build(self) -> LoadResult:
         """Return the frozen result."""
-        self.problems = list(_in_order(self.problems, self.field_index))
-        found = {name: getattr(self, name) for name in LoadResult.field_names}
-        return LoadResult(
-            **{
-                name: _FROZEN.get(type(value), lambda same: same)(value)
-                for name, value in found.items()
-            }
-        )
+        if self.problems:
+            self.problems = list(_in_order(self.problems, self.field_index))
+        return LoadResult(**{name: _frozen(getattr(self, name)) for name in LoadResult.field_names})
 
     def add(self, attribute: str, *hits: SourceHit) -> None:
         """Add what was found for a field. Validation decides what is its value."""
-        self.hits[attribute] = [*self.hits.get(attribute, ()), *hits]
+        self.hits[attribute] = (*self.hits.get(attribute, ()), *hits)
 
     def use(self, attribute: str, hit: SourceHit) -> None:
         """Set the value of a field, which must be a valid one."""
         self.values[attribute] = hit.result  # type: ignore[assignment]
-        self.hits[attribute] = [hit]
+        self.hits[attribute] = (hit,)
 
     def discard(self, result: ValueOrProblem) -> None:
         """Keep a value that is not used, because it must be hidden too."""
@@ -263,7 +254,7 @@ class LoadResultBuilder:
         """Replace the value of a field by its problems."""
         (hit,) = self.hits[field.attribute]
         self.discard(self.values.pop(field.attribute))
-        self.hits[field.attribute] = [hit._replace(result=problem) for problem in problems]
+        self.hits[field.attribute] = tuple(hit._replace(result=each) for each in problems)
         for problem in problems:
             self.add_value_problem(field, problem, hit.origin)
 
@@ -279,10 +270,10 @@ class LoadResultBuilder:
         return not has_file and alias.attribute in self.env_duplicates
 
     def _resolve_alias(self, attribute: str, alias: Field) -> None:
-        hits = self.hits.pop(alias.attribute, [])
-        files = [hit for hit in hits if hit.result is not EMPTY]
+        hits = self.hits.pop(alias.attribute, ())
+        files = tuple(hit for hit in hits if hit.result is not EMPTY)
         copy = self.env_duplicates.pop(alias.attribute, None)
-        found = [*files, copy] if copy else files
+        found = [*files, copy] if copy else [*files]
         kind: WarningKind = "alias"
         # A file precedes a variable, even if the variable has the newer name.
         named_copy = self.env_duplicates.get(attribute)
@@ -308,7 +299,7 @@ class LoadResultBuilder:
         """Add a warning."""
         self.warnings.append(LoadWarning(kind, names, location))
 
-    def add_problem(self, field: Field, kind: ProblemKind, message: str, **more: Any) -> None:  # noqa: ANN401  (of several types)
+    def add_problem(self, field: Field, kind: ProblemKind, message: str, **more: Any) -> None:
         """Add a problem of a field.
 
         Args:
@@ -332,11 +323,15 @@ class LoadResultBuilder:
         self.problems.append(_located(self, field, problem, *origins))
 
 
+def _frozen(value: Any) -> Any:
+    freeze = _FROZEN.get(type(value))
+    return value if freeze is None else freeze(value)
+
+
 def location_text(origin: Origin) -> str:
     """Return the location of a value as text."""
     source, place = origin
-    prefixes = {"environment": "environment variable ", "source": "source "}
-    return prefixes.get(source, "") + place
+    return {"environment": "environment variable ", "source": "source "}.get(source, "") + place
 
 
 def _in_order(problems: Sequence[Problem], field_index: FieldIndex) -> tuple[Problem, ...]:
@@ -359,7 +354,7 @@ def _located(
         problem: the problem of the value.
         origins: source and location of the value, then those of further values of the field.
     """
-    from hive_boot.secrets.fix_hints import how_to_fix  # noqa: PLC0415  (only a failure needs it)
+    from hive_boot.secrets.fix_hints import how_to_fix  # only a failure needs it
 
     named = found.used_aliases.get(field.attribute, field)
     fix = how_to_fix(named, problem, origins, found.source_context, found.declaration)

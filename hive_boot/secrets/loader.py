@@ -46,7 +46,7 @@ _SHOWN = 10
 """The maximum number of lines of a file that get a warning of one kind."""
 
 
-def load(  # noqa: PLR0913  (all that it depends on)
+def load(
     field_index: FieldIndex,
     source_context: SourceContext,
     *,
@@ -106,7 +106,8 @@ def _real_parents(field_index: FieldIndex, source_context: SourceContext) -> lis
     and after belongs to different sets, which no time stamp shows if both sets are old.
     """
     variables = source_context.variables()
-    named = [variables[name] for name in field_index.by_file_variable if variables.get(name)]
+    names = [name for name in variables if name in field_index.by_file_variable]
+    named = filter(None, map(variables.get, names))
     parents = dict.fromkeys(map(os.path.dirname, [*named, *source_context.directories]))
     return [os.path.realpath(os.path.join(source_context.cwd, each)) for each in parents]
 
@@ -200,7 +201,7 @@ class _Loader:
                 self.builder.problems.append(problem)
 
     def _read_env_files(self) -> None:
-        from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
+        from hive_boot.secrets.sources.dotenv import read_dotenv  # only development needs it
 
         builder, field_index = self.builder, self.field_index
         scopes: list[Mapping[str, str | Secret | ValueProblem]] = [self.source_context.variables()]
@@ -235,7 +236,7 @@ class _Loader:
 
     def _compare_with_examples(self) -> None:
         """Warn about values that are those of an example beside ``.env``, which git contains."""
-        from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
+        from hive_boot.secrets.sources.dotenv import read_dotenv  # only development needs it
 
         for ending in _EXAMPLES:
             path = self.source_context.env_files[-1] + ending
@@ -368,14 +369,16 @@ class _Loader:
 
     def _read_subdirectories(self, above: DirectorySnapshot) -> list[DirectorySnapshot]:
         """Read the names that a directory lacks from its subdirectories."""
-        all_hits = above.batch.hits
-        # A field is found under each of its names, also an older one.
-        found = {
-            attribute.partition(".alias.")[0]
-            for attribute, hits in all_hits.items()
-            if any(hit.result is not A_DIRECTORY and hit.result is not EMPTY for hit in hits)
+        all_hits, fields = above.batch.hits, self.field_index.by_attribute
+        found = all_hits.keys() - {
+            attribute
+            for attribute in above.batch.without_value
+            if all(hit.result is A_DIRECTORY or hit.result is EMPTY for hit in all_hits[attribute])
         }
-        fields = self.field_index.by_attribute
+        if found >= fields.keys():
+            return []
+        # A field is found under each of its names, also an older one.
+        found = {attribute.partition(".alias.")[0] for attribute in found}
         lacking = [fields[each] for each in fields if each not in found]
         if not lacking:
             return []
@@ -389,12 +392,12 @@ class _Loader:
             below = [each for each in below if each.path not in foreign or each.has_results]
             searched |= foreign
         for attribute, hits in all_hits.items():
-            all_hits[attribute] = [
+            all_hits[attribute] = tuple(
                 hit
                 for hit in hits
                 if hit.result is not A_DIRECTORY
                 or searched.isdisjoint({hit.place, hit.place.rpartition("#")[0]})
-            ]
+            )
         return below
 
     def _take(self, snapshot: DirectorySnapshot) -> None:

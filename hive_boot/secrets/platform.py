@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -13,11 +13,9 @@ from hive_boot import secrets
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, Problem
 from hive_boot.redaction import conceal
-from hive_boot.secrets.fields import PROFILES, FieldIndex, Profile, as_list, parse_profile
+from hive_boot.secrets.fields import PROFILES, Field, FieldIndex, Profile, as_list, parse_profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
-
     from hive_boot.secrets.sources.files import FifoReader
 
 
@@ -26,13 +24,6 @@ class Variables(dict[str, str]):
 
     def __repr__(self) -> str:
         return f"Variables({len(self)})"
-
-
-def _working_directory() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return os.curdir  # it was removed: nothing exists in it
 
 
 class HostEnvironment:
@@ -57,7 +48,7 @@ class HostEnvironment:
         system: the argument ``system``.
     """
 
-    def __init__(  # noqa: PLR0913  (all that detection depends on)
+    def __init__(
         self,
         environ: Mapping[str, str] | None = None,
         root: str = "/",
@@ -74,7 +65,10 @@ class HostEnvironment:
         self.variables: Callable[[], Mapping[str, str]] = conceal(Variables(read()))
         self.reads_env_files: bool = pinned is None or pinned.reads_env_files
         self.root: str = root
-        self.cwd: str = _working_directory() if cwd is None else cwd
+        self.cwd: str = os.curdir if cwd is None else cwd
+        if cwd is None:
+            with suppress(FileNotFoundError):  # it was removed: nothing exists in it
+                self.cwd = os.getcwd()
         self.pid: int = os.getpid() if pid is None else pid
         self.system: str = system
         self._terminal = terminal
@@ -195,6 +189,8 @@ class SourceContext(Record):
         mode_reason: the reason for the mode.
         profile: how strictly the declaration is applied.
         profile_reason: the reason for the profile.
+        variables: returns the environment variables that were detected.
+        cwd: the directory that relative paths start from.
         directories: the mounted directories, in order; empty in the modes
             ``environment`` and ``development``.
         directories_setting: the setting that names the directories; empty for the default
@@ -203,8 +199,6 @@ class SourceContext(Record):
         env_fallback: whether a mounted mode accepts a secret that only the environment has.
         maybe_missing_mount: whether it is development mode although nothing shows a developer,
             so that the secrets mount may have been forgotten.
-        variables: returns the environment variables that were detected.
-        cwd: the directory that relative paths start from.
         unknown_app_env: where an ``APP_ENV`` is set that is not a profile; empty without one.
         ignored_env_file: the file of ``env_file=`` in a mode that does not read it; empty
             without one.
@@ -214,13 +208,13 @@ class SourceContext(Record):
     mode_reason: str
     profile: Profile
     profile_reason: str
-    directories: tuple[str, ...]
-    directories_setting: str
-    env_files: tuple[str, ...]
-    env_fallback: bool
-    maybe_missing_mount: bool
     variables: Callable[[], Mapping[str, str]]
     cwd: str
+    directories: tuple[str, ...] = ()
+    directories_setting: str = ""
+    env_files: tuple[str, ...] = ()
+    env_fallback: bool = False
+    maybe_missing_mount: bool = False
     unknown_app_env: str = ""
     ignored_env_file: str = ""
 
@@ -381,9 +375,11 @@ class _Detection(Record):
     def _mode_by_usual_directory(self) -> tuple[Mode, str]:
         directory = self.host.path("/run/secrets")
         names = [*self.declared.by_file, *self.declared.members]
+        first = next(iter(self.declared.fields.values()), Field())
         try:
             with os.scandir(directory) as entries:
-                has_files = any(
+                # A declared file is found sooner than many files are listed.
+                has_files = _has_file((directory,), first.candidates) or any(
                     entry.name not in PLATFORM_ENTRIES or _has_file((directory, entry.path), names)
                     for entry in entries
                 )
@@ -418,7 +414,7 @@ class _Detection(Record):
         if env_files and (text := self.host.variable("APP_ENV")):
             return text, "APP_ENV"
         for path in filter(os.path.exists, env_files if self.host.reads_env_files else ()):
-            from hive_boot.secrets.sources.dotenv import read_dotenv  # noqa: PLC0415  (only development needs it)
+            from hive_boot.secrets.sources.dotenv import read_dotenv  # only development needs it
 
             scopes, wanted = [self.host.variables()], {"APP_ENV"}
             file = read_dotenv(path, wanted=wanted, scopes=scopes, fifo_reader=self.fifo_reader)
@@ -436,7 +432,7 @@ class _Detection(Record):
 
     def _reject(self, variable: str, text: str, known: Sequence[str]) -> None:
         """Add the problem of a variable; its text is not shown, because it may be a secret."""
-        from difflib import get_close_matches  # noqa: PLC0415  (only a failure needs it)
+        from difflib import get_close_matches  # only a failure needs it
 
         near = get_close_matches(text.strip().lower(), known, n=1)
         suggestion = f" (did you mean {near[0]!r}?)" if near else ""

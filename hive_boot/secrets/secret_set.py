@@ -18,7 +18,7 @@ from typing import (
     get_origin,
 )
 
-from hive_boot.exceptions import DeclarationError
+from hive_boot.exceptions import DeclarationError, did_you_mean
 from hive_boot.secrets.fields import (
     NAME_RULE,
     PROFILES,
@@ -42,7 +42,7 @@ class _FieldSpec(dict[str, Any]):
     """The arguments of :func:`secret`, validated when the class is created."""
 
 
-def secret(  # noqa: PLR0913  (public keywords, all with a default)
+def secret(
     name: str | None = None,
     *,
     aliases: str | Iterable[str] = (),
@@ -61,7 +61,7 @@ def secret(  # noqa: PLR0913  (public keywords, all with a default)
     allow_placeholder: bool = False,
     file_variable: bool = True,
     redact_parts: bool = True,
-) -> Any:  # noqa: ANN401  (a field specifier: the annotation of the attribute is the type)
+) -> Any:
     """Declare one secret of a :class:`SecretSet`.
 
     The arguments are validated when the class is created, because only then the name of
@@ -331,8 +331,7 @@ def _reject(problem: str) -> Never:
 
 
 def _declaration_error(cls: type, attribute: str, problem: str) -> Never:
-    message = f"{cls.__name__}.{attribute} {problem}"
-    raise DeclarationError(message) from None
+    raise DeclarationError(f"{cls.__name__}.{attribute} {problem}") from None
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(secret,))
@@ -366,8 +365,7 @@ class SecretSet:
         super().__init_subclass__(**kwargs)
         given: object = prefix
         if given != "" and not is_name(given):
-            message = f"{cls.__name__} has an invalid prefix=: expected {NAME_RULE}"
-            raise DeclarationError(message)
+            raise DeclarationError(f"{cls.__name__} has an invalid prefix=: expected {NAME_RULE}")
         inherited: dict[str, Field] = {}
         for base in reversed(cls.__mro__[1:]):
             if issubclass(base, SecretSet):
@@ -379,7 +377,7 @@ class SecretSet:
         _validate_source_names(cls, cls._field_index)
         check = getattr(cls, "check", None)
         if check is not None:
-            from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
+            from inspect import iscoroutinefunction  # many have no check
 
             if not iscoroutinefunction(check):
                 message = f"{cls.__name__}.check must be async: write async def check(self)"
@@ -401,8 +399,6 @@ class SecretSet:
             if name in fields:
                 message = f"{owner}.{name} has no value yet: the secrets are not loaded"
             elif not name.startswith("_"):
-                from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (a failure's)
-
                 # Only a similar name is shown: the name may be a value by mistake.
                 near = did_you_mean(name, fields)
                 known = f" Its fields: {', '.join(fields)}."
@@ -429,14 +425,12 @@ class SecretSet:
         message = f"{type(self).__name__}.{name} cannot be deleted: a SecretSet is read-only"
         raise AttributeError(message)
 
-    def __copy__(self) -> Self:
+    def __copy__(self, memo: object = None) -> Self:
         return self
 
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
+    __deepcopy__ = __copy__
 
     def __reduce_ex__(self, protocol: object) -> Never:
-        message = (
+        raise TypeError(
             f"{type(self).__name__} cannot be pickled: a pickle would contain the plain values"
         )
-        raise TypeError(message)

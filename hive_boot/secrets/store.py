@@ -144,7 +144,7 @@ class Store(Generic[S]):
         view: S | None = None,
     ) -> None:
         self.declared = declared
-        self._fields = declared._field_index.fields  # noqa: SLF001  (internal to the package)
+        self._fields = declared._field_index.fields
         self._view = declared.__new__(declared) if view is None else view
         # Further live sets, one of each rebuild, as long as the application uses them.
         self._views: WeakSet[S] = WeakSet([self._view])
@@ -430,5 +430,5 @@ def _set(values: dict[str, Value], attribute: str, value: Value | None) -> None:
 
 
 def _complete(declared: type[SecretSet], values: Mapping[str, Value]) -> dict[str, Any]:
-    fields = declared._field_index.fields  # noqa: SLF001  (internal to the package)
+    fields = declared._field_index.fields
     return {attribute: values.get(attribute) for attribute in fields}

@@ -81,7 +81,7 @@ class FieldCheck:
     @property
     def may_block(self) -> bool:
         """Whether the call may block; that of an ``async def`` only creates a coroutine."""
-        from inspect import iscoroutinefunction  # noqa: PLC0415  (many have no check)
+        from inspect import iscoroutinefunction  # many have no check
 
         return not iscoroutinefunction(self._field.check)
 
@@ -94,7 +94,7 @@ class FieldCheck:
 
     def close(self) -> None:
         """Close a coroutine that is not awaited, so that Python does not warn about it."""
-        from inspect import iscoroutine  # noqa: PLC0415  (many have no check)
+        from inspect import iscoroutine  # many have no check
 
         if iscoroutine(self.verdict):
             self.verdict.close()
@@ -120,7 +120,8 @@ def validate(builder: LoadResultBuilder) -> None:
     _resolve_env_duplicates(builder)
     _reject_placeholders(builder)
     _reject_invalid(builder)
-    unread = _resolve_absent(builder)
+    is_complete = builder.values.keys() >= builder.field_index.by_attribute.keys()
+    unread = [] if is_complete else _resolve_absent(builder)
     details = (f"Nothing else provides {', '.join(unread)}.",) * bool(unread)
     for problem in builder.unread_files:
         if not unread and problem.name in builder.source_context.env_files:
@@ -131,9 +132,13 @@ def validate(builder: LoadResultBuilder) -> None:
 
 def _resolve_conflicts(builder: LoadResultBuilder) -> None:
     """Resolve the fields that have several values, or an invalid one."""
-    for attribute, hits in builder.hits.items():
-        if len(hits) == 1 and not isinstance(hits[0].result, ValueProblem):
-            builder.values[attribute] = hits[0].result
+    found = builder.hits.items()
+    values: dict[str, Any] = {name: hits[0].result for name, hits in found if len(hits) == 1}
+    if ValueProblem in {*map(type, values.values())}:
+        values = {name: each for name, each in values.items() if type(each) is not ValueProblem}
+    builder.values |= values
+    for attribute, hits in found if len(values) < len(found) else ():
+        if attribute in values:
             continue
         field = builder.field_index.by_attribute[attribute]
         good = [hit for hit in hits if not isinstance(hit.result, ValueProblem)]
@@ -144,7 +149,7 @@ def _resolve_conflicts(builder: LoadResultBuilder) -> None:
         origins = list(dict.fromkeys(origins))
         is_conflict = any(hit.result != good[0].result for hit in good)
         if is_conflict and attribute not in builder.reported:
-            from hive_boot.secrets.fix_hints import foreign_variable_hint  # noqa: PLC0415  (only a failure needs it)
+            from hive_boot.secrets.fix_hints import foreign_variable_hint  # only a failure needs it
 
             message = "has different values in different locations"
             fix = f"remove one of them, or make them equal{foreign_variable_hint(field, origins)}"
@@ -255,7 +260,7 @@ def _resolve_absent(builder: LoadResultBuilder) -> list[str]:
 
 def _report_missing(builder: LoadResultBuilder, fields: Sequence[Field]) -> None:
     """Report required fields without a value, a missing mount, and unsearched subdirectories."""
-    from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
+    from hive_boot.secrets import fix_hints  # only a failure needs it
 
     context, may_lack_mount = builder.source_context, False
     searched = _searched(builder)
@@ -330,7 +335,7 @@ def _places(
 
 def _similar_names(builder: LoadResultBuilder, field: Field) -> tuple[str, ...]:
     """Return a sentence for each name that is similar to one that was looked for."""
-    from hive_boot.secrets import fix_hints  # noqa: PLC0415  (only a failure needs it)
+    from hive_boot.secrets import fix_hints  # only a failure needs it
 
     index, source_context = builder.field_index, builder.source_context
     sentences = []
@@ -470,12 +475,15 @@ _FIRST = frozenset("$<[{(%@#!`_'\"*?")
 """The other characters with which a placeholder or a reference begins, apart from white space."""
 
 
-_SEPARATORS = frozenset("-_. ")
+_SEPARATORS = "-_. "
 """The characters after a first word of one or two letters, which any other word may follow."""
 
 
-_TAILS = ("...", "…", "***", "xxxx", "_xxx", "\n")
-"""The ends of placeholders that begin in any way, in lower case, and of values with a newline."""
+_MARKERS = ("://", "...", "…", "***", "xxx", "\n")
+"""Parts of a URL, of the placeholders that begin in any way, and of values with a newline.
+
+The placeholders are those of :data:`_PLACEHOLDER` that end in dots, stars or x; in lower case.
+"""
 
 
 _LONGEST = 300
@@ -491,13 +499,25 @@ def are_unsuspicious(texts: Callable[[], list[Any]]) -> bool:
         joined = conceal("".join(texts()).lower())
     except TypeError:
         return False  # some values are bytes
+    # To find one character takes a hundredth of the time for several, and most are absent.
+    if any(each[0] in joined() and each in joined() for each in _MARKERS):
+        return False
+    heads = conceal({*map(itemgetter(slice(4)), texts())})
+    first = conceal({*map(itemgetter(slice(1)), heads())})
     return (
-        not any(part in joined() for part in ("://", *_TAILS))
-        and _FIRST.isdisjoint(map(itemgetter(0), filter(None, texts())))
-        and not any(map(str.isspace, map(itemgetter(slice(1)), texts())))
-        and _SEPARATORS.isdisjoint("".join(map(itemgetter(slice(1, 3)), texts())))
-        and _HEADS.isdisjoint(map(str.lower, map(itemgetter(slice(4)), texts())))
+        _FIRST.isdisjoint(first())
+        and not any(map(str.isspace, first()))
+        and not _have_separators(heads)
+        and _HEADS.isdisjoint(map(str.lower, heads()))
     )
+
+
+def _have_separators(heads: Callable[[], set[str]]) -> bool:
+    """Return whether the second or the third character of a text is a separator of words."""
+    joined = conceal("".join(heads()))
+    if not any(each in joined() for each in _SEPARATORS):
+        return False
+    return not {*_SEPARATORS}.isdisjoint("".join(map(itemgetter(slice(1, 3)), heads())))
 
 
 def content_problem(value: Secret | SecretBytes) -> ValueProblem | None:

@@ -5,16 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable  # noqa: TC003  (typing.get_type_hints() needs it)
-from typing import TYPE_CHECKING, ClassVar, Generic, Never, TypeVar, final
+from collections.abc import Callable, Mapping  # noqa: TC003  (typing.get_type_hints() needs it)
+from typing import ClassVar, Generic, Never, Self, TypeVar, final
 
 from hive_boot._records import Record
 from hive_boot.redaction import _OpaqueIterator
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Self
-
 
 Plain = TypeVar("Plain", str, bytes)
 
@@ -45,10 +40,10 @@ class _MisuseWarnings:
 
     def report(self, name: str, problem: str) -> None:
         """Warn once for each call site of the operation on a secret that calls this method."""
-        caller = sys._getframe(2)  # noqa: SLF001  (there is no public way to a frame)
+        caller = sys._getframe(2)
         if caller.f_globals.get("__name__", "").partition(".")[0] in _DISPLAYS:
             return
-        from hive_boot.redaction.registry import first_frame_outside  # noqa: PLC0415  (for mistakes only)
+        from hive_boot.redaction.registry import first_frame_outside  # for mistakes only
 
         site = first_frame_outside(caller)
         line = (site.f_code.co_filename, site.f_lineno)
@@ -100,12 +95,9 @@ class _Opaque(Generic[Plain]):
             TypeError: ``candidate`` is neither ``str`` nor ``bytes``.
         """
         if not isinstance(candidate, str | bytes):
-            message = (
-                f"{type(self).__name__}.matches() requires a str or bytes, "
-                f"not {type(candidate).__name__}"
-            )
+            owner, kind = type(self).__name__, type(candidate).__name__
             del candidate
-            raise TypeError(message)
+            raise TypeError(f"{owner}.matches() requires a str or bytes, not {kind}")
         given = _OpaqueIterator(candidate).__next__
         del candidate
         return _is_equal(self._open, given)
@@ -126,7 +118,7 @@ class _Opaque(Generic[Plain]):
 
     def __str__(self) -> str:
         if misuse_warnings.owners:
-            caller = sys._getframe(1)  # noqa: SLF001  (there is no public way to a frame)
+            caller = sys._getframe(1)
             package = caller.f_globals.get("__name__", "").partition(".")[0]
             if package in _CONVERTERS:
                 misuse_warnings.report(self._name, f"{package} received {self!r} as a text")
@@ -137,15 +129,13 @@ class _Opaque(Generic[Plain]):
             misuse_warnings.report(self._name, f"{self!r} is formatted into a text")
         return repr(self)
 
-    def __copy__(self) -> Self:
+    def __copy__(self, memo: object = None) -> Self:
         return self
 
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
+    __deepcopy__ = __copy__
 
     def __getstate__(self) -> Never:
-        message = f"{self!r} cannot be pickled: a pickle would contain the plain value"
-        raise TypeError(message)
+        raise TypeError(f"{self!r} cannot be pickled: a pickle would contain the plain value")
 
     def __reduce_ex__(self, protocol: object) -> Never:
         self.__getstate__()
@@ -245,7 +235,7 @@ def mask_secret(value: str) -> str:
 
 def _is_equal(first: Callable[[], str | bytes], second: Callable[[], str | bytes]) -> bool:
     """Return whether two functions return the same value, compared in constant time."""
-    from hmac import compare_digest  # noqa: PLC0415  (it loads OpenSSL)
+    from hmac import compare_digest  # it loads OpenSSL
 
     return compare_digest(_raw(first), _raw(second))
 

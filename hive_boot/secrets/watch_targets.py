@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from hive_boot.secrets.sources.directories import MAX_SUBDIRECTORIES, find_subdi
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.platform import SourceContext
@@ -154,6 +155,24 @@ class WatchSnapshot(Record):
         return os.path.isdir(path) if is_directory is None else is_directory
 
 
+class _Examination(Record):
+    """A snapshot, and the paths that it depends on.
+
+    Attributes:
+        snapshot: the snapshot.
+        directories: the directories of secrets.
+        files: the other files, and the bundles.
+        paths: the paths that are watched, or would be if they could.
+        entries: the paths that are links to them, or may become such links.
+    """
+
+    snapshot: WatchSnapshot
+    directories: Sequence[str]
+    files: Sequence[str]
+    paths: Sequence[str]
+    entries: Sequence[str]
+
+
 class WatchTargets:
     """Watch targets of the sources of one declaration.
 
@@ -171,6 +190,7 @@ class WatchTargets:
         self._by_file = frozenset(field_index.by_file.keys() | field_index.members.keys())
         self._nested = [name for name in self._by_file if "/" in name]
         self._names = self._by_file | {name.partition("/")[0] for name in self._nested}
+        self._last: tuple[_Examination | None, object] = None, None
 
     @property
     def is_empty(self) -> bool:
@@ -178,17 +198,55 @@ class WatchTargets:
         return not self._directories and not self._files
 
     def snapshot(self) -> WatchSnapshot:
-        """Return the current targets and signatures; an unreadable path counts as absent."""
+        """Return the current targets and signatures; an unreadable path counts as absent.
+
+        The targets are found again only if something that they depend on has changed. May be
+        called in several threads.
+        """
+        last, expected = self._last
+        state = None if last is None else self._state(last)
+        if last is not None and state is not None and state == expected:
+            return last.snapshot
+        now = self._examine()
+        # The state belongs to an examination if one before it and one after it are equal.
+        is_certain = now == last and state is not None and state[0] == now.snapshot.contents
+        self._last = now, state if is_certain else None
+        return now.snapshot
+
+    def _state(self, last: _Examination) -> tuple[object, ...]:
+        """Return the contents, and what differs if another examination has another result.
+
+        It takes few calls, because it runs every few seconds.
+        """
+        signatures = list(map(self._contents, last.directories))
+        contents = (*(each for each, _ in signatures), *map(_signature, last.files))
+        listings = [each for _, each in signatures]
+        roots = [_signature(path, attributes=_IDENTITY) for path in last.paths]
+        return (
+            contents,
+            listings,
+            roots,
+            list(map(_link, last.entries)),
+            hash(_read_table(MOUNT_TABLE)),
+        )
+
+    def _examine(self) -> _Examination:
         files = [*self._files, *filter(os.path.isfile, self._directories)]
         directories = [path for path in self._all_directories() if path not in files]
         resolved = {path: os.path.realpath(path) for path in files}
         pinned = find_mounted_files(self._declared(directories) | resolved)
-        watched = self._watched_paths(directories, files, pinned)
+        wanted = self._wanted_paths(directories, files, pinned)
+        watched = _watched_paths(wanted)
         roots = tuple((*key, path, names) for path, (key, names) in sorted(watched.items()))
-        contents = [*map(self._contents, directories), *map(_signature, files)]
+        contents = (*(self._contents(each)[0] for each in directories), *map(_signature, files))
         targets = {path: names for path, (_, names) in watched.items()}
         secret_directories = frozenset(map(os.path.realpath, directories)) & targets.keys()
-        return WatchSnapshot(targets, secret_directories, roots, tuple(contents), tuple(pinned))
+        snapshot = WatchSnapshot(targets, secret_directories, roots, contents, tuple(pinned))
+        paths = dict.fromkeys(path for path, _ in wanted)
+        entries = dict.fromkeys(
+            os.path.join(path, *names) for path, names in wanted if names and len(names) == 1
+        )
+        return _Examination(snapshot, directories, files, tuple(paths), tuple(entries))
 
     def _all_directories(self) -> Iterator[str]:
         for path in self._directories:
@@ -228,16 +286,10 @@ class WatchTargets:
         except OSError:
             return {}
 
-    def _watched_paths(
-        self,
-        directories: Collection[str],
-        files: Collection[str],
-        pinned: Collection[MountedFile],
-    ) -> dict[str, tuple[tuple[int, int], frozenset[str] | None]]:
-        """Return the inode and the names of interest of each path to watch; no inode twice.
-
-        The paths are those that events report.
-        """
+    def _wanted_paths(
+        self, directories: Collection[str], files: Collection[str], pinned: Collection[MountedFile]
+    ) -> list[tuple[str, frozenset[str] | None]]:
+        """Return the paths to watch, each with the names of interest; paths may be repeated."""
         wanted: list[tuple[str, frozenset[str] | None]] = []
         for directory in directories:
             wanted += [(directory, self._names), *_path_dependencies(directory)]
@@ -245,17 +297,7 @@ class WatchTargets:
                 wanted += self._file_dependencies(directory)
         for file in files:
             wanted += _path_dependencies(file)
-        wanted += [(pin.path, None) for pin in pinned]
-        inodes: dict[tuple[int, int], tuple[str, frozenset[str] | None]] = {}
-        for path, names in wanted:
-            key = _inode(path)
-            if key is None:
-                continue
-            # On macOS, events report the real path.
-            known, others = inodes.get(key) or (os.path.realpath(path), frozenset())
-            both = None if names is None or others is None else names | others
-            inodes[key] = (known, both)
-        return {path: (key, names) for key, (path, names) in inodes.items()}
+        return [*wanted, *((pin.path, None) for pin in pinned)]
 
     def _file_dependencies(self, directory: str) -> Iterator[tuple[str, frozenset[str] | None]]:
         """Yield the path dependencies of declared links and nested files in a directory.
@@ -270,16 +312,53 @@ class WatchTargets:
             if is_link is not False:
                 yield from _path_dependencies(path)
 
-    def _contents(self, directory: str) -> object:
-        """Return a signature that differs when a declared file may have changed."""
-        link = None
-        with suppress(OSError):
-            link = os.readlink(os.path.join(directory, _DATA))
-        base = directory if link is None else os.path.join(directory, link)
-        above = os.path.join(base, "")
-        files = [(name, _signature(above + name)) for name in sorted(self._declared_entries(base))]
-        below = [_signature(above + name) for name in self._nested]
-        return link, _signature(base)[:3], tuple(files), tuple(below)
+    def _contents(self, directory: str) -> tuple[object, object]:
+        """Return signatures of the declared files in a directory, and of the directory.
+
+        The first one differs when a declared file may have changed, and the second one when there
+        may be another subdirectory.
+        """
+        link = _link(os.path.join(directory, _DATA))
+        if isinstance(link, str):
+            # The kubelet writes a new directory for each change, so the files of this one stay.
+            return (link, _signature(os.path.join(directory, link))), None
+        status, listing, descriptor = _signature(directory), 0, None
+        files: dict[str, object] = {}
+        try:
+            descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            entries = os.listdir(descriptor)
+            listing = hash(tuple(entries))
+            names = [name for name in entries if name in self._by_file]
+            files = dict(zip(names, _signatures(names, descriptor), strict=True))
+        except PermissionError:
+            # It can be entered but not listed.
+            files = {name: _signature(os.path.join(directory, name)) for name in self._by_file}
+        except OSError:
+            pass
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+        below = [_signature(os.path.join(directory, name)) for name in self._nested]
+        return (status[:3], files, below), (status, listing)
+
+
+def _watched_paths(
+    wanted: Sequence[tuple[str, frozenset[str] | None]],
+) -> dict[str, tuple[tuple[int, int], frozenset[str] | None]]:
+    """Return the inode and the names of interest of each path to watch; no inode twice.
+
+    The paths are those that events report.
+    """
+    inodes: dict[tuple[int, int], tuple[str, frozenset[str] | None]] = {}
+    for path, names in wanted:
+        key = _inode(path)
+        if key is None:
+            continue
+        # On macOS, events report the real path.
+        known, others = inodes.get(key) or (os.path.realpath(path), frozenset())
+        both = None if names is None or others is None else names | others
+        inodes[key] = (known, both)
+    return {path: (key, names) for key, (path, names) in inodes.items()}
 
 
 def _path_dependencies(path: str) -> Iterator[tuple[str, frozenset[str]]]:
@@ -329,12 +408,36 @@ def _inode(path: str) -> tuple[int, int] | None:
 _METADATA = attrgetter("st_dev", "st_ino", "st_mode", "st_size", "st_mtime_ns", "st_ctime_ns")
 
 
-def _signature(path: str) -> tuple[object, ...]:
-    """Return metadata of a file that every write changes."""
+_IDENTITY = attrgetter("st_dev", "st_ino", "st_mode", "st_uid", "st_gid")
+
+
+def _signature(
+    path: str,
+    directory: int | None = None,
+    attributes: Callable[[os.stat_result], tuple[object, ...]] = _METADATA,
+) -> tuple[object, ...]:
+    """Return metadata of a file; by default, metadata that every write changes."""
     try:
-        return _METADATA(os.stat(path))
+        return attributes(os.stat(path, dir_fd=directory))
     except OSError as exc:
         return (exc.errno,)
+
+
+def _signatures(names: Collection[str], directory: int) -> list[tuple[object, ...]]:
+    """Return the signature of each name in a directory."""
+    try:
+        # There may be a thousand files: a loop in C.
+        return list(map(_METADATA, map(partial(os.stat, dir_fd=directory), names)))
+    except OSError:
+        return [_signature(name, directory) for name in names]
+
+
+def _link(path: str) -> str | int | None:
+    """Return the target of a link; the error number of a path that is not a link."""
+    try:
+        return os.readlink(path)
+    except OSError as exc:
+        return exc.errno
 
 
 def read_mounts(table: str = MOUNT_TABLE) -> list[Mount]:
@@ -345,12 +448,15 @@ def read_mounts(table: str = MOUNT_TABLE) -> list[Mount]:
     Args:
         table: the path of a mount table.
     """
-    try:
-        raw = read_regular_file(table)
-    except OSError:
-        return []
     # A path is bytes, which need not be UTF-8.
-    return parse_mounts(raw.decode("utf-8", "surrogateescape"))
+    return parse_mounts(_read_table(table).decode("utf-8", "surrogateescape"))
+
+
+def _read_table(table: str) -> bytes:
+    try:
+        return read_regular_file(table)
+    except OSError:
+        return b""
 
 
 def parse_mounts(text: str) -> list[Mount]:

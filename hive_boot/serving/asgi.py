@@ -91,7 +91,7 @@ class InFlightRequests:
 
     def describe(self) -> list[str]:
         """Return a line for each request in flight: method, path, and where it waits."""
-        from hive_boot.lifecycle.forced_exit import locate_coroutine  # noqa: PLC0415  (only a late request needs it)
+        from hive_boot.lifecycle.forced_exit import locate_coroutine  # only a late request needs it
 
         return [
             f"{name}  {locate_coroutine(work)}".rstrip() for name, work in self._blocks.values()

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.exceptions import DeclarationError
 from hive_boot.lifecycle.states import SERVING
 from hive_boot.redaction.registry import redact
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from hive_boot._timings import Timings
     from hive_boot.runtime.status import Status
 
 Scope = MutableMapping[str, Any]
@@ -77,7 +74,7 @@ class Response(Record):
     body: bytes
 
 
-def handle_request(  # noqa: PLR0913  (a request, the application, and its options)
+def handle_request(
     method: str,
     path: str,
     status: Status,
@@ -124,7 +121,7 @@ def handle_request(  # noqa: PLR0913  (a request, the application, and its optio
     return response.replace(body=b"") if method == "HEAD" else response
 
 
-def handle_asgi_request(scope: Scope, status: Status, **options: Any) -> Response:  # noqa: ANN401
+def handle_asgi_request(scope: Scope, status: Status, **options: Any) -> Response:
     """Return the response to a request with an ASGI scope; the options of :func:`handle_request`.
 
     A request whose path is the prefix and an endpoint gets the response of the endpoint.
@@ -197,7 +194,7 @@ def _readiness_lines(status: Status) -> Iterator[tuple[str, bool, str]]:
 
 
 def _status_page(path: str, status: Status, name: str, timings: Timings) -> Response:
-    from hive_boot.serving import status_page  # noqa: PLC0415  (only when the page is opened)
+    from hive_boot.serving import status_page  # only when the page is opened
 
     if path == "/boot.json":
         body = status_page.status_as_json(name, status, timings)
@@ -209,7 +206,7 @@ def _status_page(path: str, status: Status, name: str, timings: Timings) -> Resp
 
 def _metrics(status: Status, accept: str) -> Response:
     try:
-        from hive_boot.serving.metrics import expose  # noqa: PLC0415  (optional)
+        from hive_boot.serving.metrics import expose  # optional
 
         content_type, body = expose(status, accept)
     except ModuleNotFoundError as exc:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -92,10 +93,6 @@ class HypercornServer(Config):
 
     async def run_on(self, sock: socket.socket, backend: str) -> None:
         """Serve on a socket, until the shutdown has ended."""
-        if backend == "trio":
-            from hypercorn.trio import serve  # noqa: PLC0415  (depends on the backend)
-        else:
-            from hypercorn.asyncio import serve  # type: ignore[assignment]  # noqa: PLC0415
 
         async def wait() -> None:
             # hypercorn calls this function when it accepts connections.
@@ -109,7 +106,8 @@ class HypercornServer(Config):
         async with anyio.create_task_group() as group:
             if backend == "trio":
                 group.start_soon(_abort_connections_at_end, sock.getsockname())
-            await serve(self._app, self, shutdown_trigger=wait, mode="asgi")  # type: ignore[arg-type]
+            serve: Any = import_module(f"hypercorn.{backend}").serve
+            await serve(self._app, self, shutdown_trigger=wait, mode="asgi")
             group.cancel_scope.cancel()
 
     def begin_shutdown(self, seconds: float) -> None:
@@ -159,7 +157,7 @@ async def _abort_connections_at_end(address: object) -> None:
         _abort_connections(address)
 
 
-def _abort_connections(address: Any) -> None:  # noqa: ANN401  (host and port, or a path)
+def _abort_connections(address: Any) -> None:
     """Abort all connections that were accepted at an address."""
     # A connection has the address of one interface.
     is_any_host = isinstance(address, tuple) and address[0] in {"0.0.0.0", "::"}  # noqa: S104

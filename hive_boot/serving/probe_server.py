@@ -21,7 +21,7 @@ from urllib.parse import unquote
 import anyio
 from anyio.abc import SocketAttribute
 
-from hive_boot._timings import DEFAULTS
+from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.exceptions import DeclarationError, LifecycleError
 from hive_boot.serving.endpoints import Response, handle_asgi_request, make_response
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup, TaskStatus
 
-    from hive_boot._timings import Timings
     from hive_boot.runtime.status import Status
 
 with suppress(ModuleNotFoundError):  # serve_probes() reports that it is missing
@@ -50,22 +49,24 @@ MAX_DISCARDED = 64 * 1024
 _CHUNK = 4 * 1024
 
 
-async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
+async def serve_probes(
     status: Callable[[], Status],
     name: str,
     port: int,
     timings: Timings = DEFAULTS,
     *,
+    host: str | None = None,
     is_worker: bool = False,
     task_status: TaskStatus[int] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve all endpoints on all interfaces, until cancelled.
+    """Serve all endpoints until cancelled.
 
     Args:
         status: returns the status of the application.
         name: the name of the application.
         port: the port; 0 for any free port.
         timings: how long a connection may last.
+        host: the address to listen on. Default None: all interfaces.
         is_worker: whether the process may be one of several workers of another server. One worker
             has the port, and when it ends, another one takes the port over. Default False: a port
             that is in use is an error.
@@ -76,20 +77,20 @@ async def serve_probes(  # noqa: PLR0913  (the port, and functions of the run)
         LifecycleError: the port is in use or not allowed.
     """
     if find_spec("h11") is None:
-        message = (
+        raise DeclarationError(
             "probe_port requires h11, which is not installed. Fix: pip install 'hive_boot[probes]'"
         )
-        raise DeclarationError(message)
     is_waiting = False
     while True:
         try:
             multi_listener = await anyio.create_tcp_listener(
-                local_port=port, backlog=MAX_CONNECTIONS
+                local_host=host, local_port=port, backlog=MAX_CONNECTIONS
             )
             break
         except OSError as exc:
             if not is_waiting and not (is_worker and exc.errno == errno.EADDRINUSE):
-                message = f"Cannot listen on probe_port {port}: {exc.strerror or exc}."
+                where = "" if host is None else f" of {host}"
+                message = f"Cannot listen on probe_port {port}{where}: {exc.strerror or exc}."
                 # The message contains the reason: a chained traceback adds nothing.
                 raise LifecycleError(message) from None
         if not is_waiting:
@@ -144,11 +145,10 @@ class _Connections:
                 is_failing = False
 
     def _start_client(self, client: socket.socket, group: TaskGroup) -> None:
-        client.setblocking(False)  # noqa: FBT003  (its only argument)
+        client.settimeout(0)
         while len(self._open) >= MAX_CONNECTIONS:
             self._open.popleft().cancel()
-        deadline = anyio.current_time() + self._timings.probe_timeout
-        scope = anyio.CancelScope(deadline=deadline)
+        scope = anyio.CancelScope(deadline=anyio.current_time() + self._timings.probe_timeout)
         self._open.append(scope)
         group.start_soon(self._serve, client, scope)
 

@@ -8,7 +8,7 @@ import re
 import socket
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from math import inf
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from hive_boot._timings import DEFAULTS
-from hive_boot.exceptions import DeclarationError, LifecycleError
+from hive_boot._timings import DEFAULTS, Timings
+from hive_boot.exceptions import DeclarationError, LifecycleError, did_you_mean
 from hive_boot.lifecycle.tasks import log_event, unwrap_single
 from hive_boot.runtime.log_messages import fallback_handler
 from hive_boot.serving.asgi import (
@@ -28,19 +28,17 @@ from hive_boot.serving.asgi import (
     app_lifespan,
     no_lease,
 )
+from hive_boot.serving.endpoints import App, validate_asgi
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
     from ssl import SSLContext
 
     from anyio.abc import TaskStatus
 
-    from hive_boot._timings import Timings
     from hive_boot.lifecycle.states import State
     from hive_boot.runtime.run import Run
     from hive_boot.runtime.status import Status
     from hive_boot.secrets.platform import StrPath
-    from hive_boot.serving.endpoints import App
     from hive_boot.serving.hypercorn_server import HypercornServer
     from hive_boot.serving.uvicorn_server import UvicornServer
     from hive_boot.tls import LiveContext
@@ -107,14 +105,14 @@ def _bind_path(sock: socket.socket, path: str) -> None:
     """
     # BlockingIOError: a process listens, and its queue is full.
     with suppress(FileNotFoundError, BlockingIOError), socket.socket(socket.AF_UNIX) as client:
-        client.setblocking(False)  # noqa: FBT003  (its only argument)
+        client.settimeout(0)
         if stat.S_ISSOCK(os.lstat(path).st_mode):
             try:
                 client.connect(path)
             except ConnectionRefusedError:
-                os.unlink(path)  # noqa: PTH108  (as it was passed)
+                os.unlink(path)  # as it was passed
     sock.bind(path)
-    os.chmod(path, 0o666)  # noqa: PTH101, S103  (as uvicorn does)
+    os.chmod(path, 0o666)  # noqa: S103  (as uvicorn does)
 
 
 _RESERVED_OPTIONS = re.compile(
@@ -146,30 +144,24 @@ _TYPES: dict[str, Any] = {
 def _validate_options(name: str, options: object, known: Mapping[str, str]) -> dict[str, Any]:
     """Return the options as a new dictionary."""
     if not isinstance(options, Mapping):
-        message = "server_options= must be a mapping of names to values."
-        raise DeclarationError(message)
+        raise DeclarationError("server_options= must be a mapping of names to values.")
     for option, value in options.items():
         if _RESERVED_OPTIONS.fullmatch(str(option)):
-            message = (
+            raise DeclarationError(
                 f"server_options= cannot set {option!r}. Fix: use the arguments of serve() (host, "
                 "port, uds, fd, tls, backend) or of Bootstrap (shutdown_timeout)."
             )
-            raise DeclarationError(message)
         if option not in known:
-            from hive_boot.secrets.fix_hints import did_you_mean  # noqa: PLC0415  (only a failure needs it)
-
             allowed = [each for each in known if not _RESERVED_OPTIONS.fullmatch(each)]
             near = did_you_mean(str(option), allowed)
-            message = f"{name} has no option {option!r}.{near}"
-            raise DeclarationError(message)
+            raise DeclarationError(f"{name} has no option {option!r}.{near}")
         kinds = [each.partition("[")[0] for each in known[option].split(" | ")]
         may_be_none = re.search("None|Optional", known[option]) is not None
         is_unchecked = (value is not None or may_be_none) and not _TYPES.keys() >= {*kinds}
         if not (is_unchecked or any(isinstance(value, _TYPES.get(each, ())) for each in kinds)):
-            message = (
+            raise DeclarationError(
                 f"Invalid option {option!r} of {name}: expected {known[option]}, not {value!r}."
             )
-            raise DeclarationError(message)
     return dict(options)
 
 
@@ -196,11 +188,7 @@ class HttpServer:
     """
 
     def __init__(
-        self,
-        name: str,
-        backend: str,
-        timings: Timings = DEFAULTS,
-        options: Mapping[str, Any] | None = None,
+        self, name: str, backend: str, timings: Timings = DEFAULTS, options: object = None
     ) -> None:
         if name not in _BACKENDS:
             message = f"Invalid server {name!r}: expected {' or '.join(map(repr, _BACKENDS))}."
@@ -210,15 +198,14 @@ class HttpServer:
             message = f"{name} supports only {supported}, not the backend {backend}. Fix: "
             raise DeclarationError(message + "server='hypercorn'")
         if find_spec(name) is None:
-            message = f"{name} is not installed. Fix: pip install {name}"
-            raise DeclarationError(message)
+            raise DeclarationError(f"{name} is not installed. Fix: pip install {name}")
         self._engine_class: type[UvicornServer | HypercornServer]
         if name == "uvicorn":
-            from hive_boot.serving.uvicorn_server import UvicornServer  # noqa: PLC0415  (optional)
+            from hive_boot.serving.uvicorn_server import UvicornServer  # optional
 
             self._engine_class = UvicornServer
         else:
-            from hive_boot.serving.hypercorn_server import HypercornServer  # noqa: PLC0415  (same)
+            from hive_boot.serving.hypercorn_server import HypercornServer
 
             self._engine_class = HypercornServer
         known = {**self._engine_class.known_options, **_COMMON_OPTIONS}
@@ -357,7 +344,7 @@ class HttpService:
     tls: LiveContext | None = None
     _server: HttpServer
 
-    def __init__(  # noqa: PLR0913  (the address, and functions of the run)
+    def __init__(
         self,
         app: App,
         host: str,
@@ -381,7 +368,7 @@ class HttpService:
             status,
             lambda: self._values,
             phase=phase,
-            lease=lambda: self._lease(),  # noqa: PLW0108  (the run replaces it)
+            lease=lambda: self._lease(),  # the run replaces it
         )
         self._done = anyio.Event()
         self._accepting = anyio.Event()
@@ -397,8 +384,9 @@ class HttpService:
             options: as for :class:`HttpServer`.
 
         Raises:
-            DeclarationError: as for :class:`HttpServer`.
+            DeclarationError: as for :class:`HttpServer`; or the application is not one.
         """
+        validate_asgi(self._app)
         backend = "trio" if backend == "trio" else "asyncio"
         self._server = HttpServer(server, backend, self._timings, options)
         if (trusted := self._server.trusted_proxies) is not None:
@@ -414,7 +402,7 @@ class HttpService:
         """
         sock = bind(*self._address, uds=self._uds, fd=self._fd)
         path = self._uds
-        created = path and os.stat(path)  # noqa: PTH116  (as it was passed)
+        created = path and os.stat(path)  # as it was passed
         log_event(logging.INFO, "Listening on %s", self._url(sock))
         try:
             with fallback_handler(*self._server.access_loggers):
@@ -429,8 +417,8 @@ class HttpService:
             self._done.set()
             with suppress(OSError):
                 # Another process may have replaced the Unix socket.
-                if path and created and os.path.samestat(created, os.stat(path)):  # noqa: PTH116
-                    os.unlink(path)  # noqa: PTH108
+                if path and created and os.path.samestat(created, os.stat(path)):
+                    os.unlink(path)
 
     def _url(self, sock: socket.socket) -> str:
         """Return the address of a socket for the log."""
@@ -473,5 +461,4 @@ class HttpService:
             with anyio.move_on_after(left * 7 / 8, shield=True):
                 await self._done.wait()
         if run.runner.failure is None:
-            message = "The HTTP server ended before hive_boot stopped it."
-            raise LifecycleError(message)
+            raise LifecycleError("The HTTP server ended before hive_boot stopped it.")

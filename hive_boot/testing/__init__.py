@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     __all__: list[str]
 else:
     __all__ = ["MountedVolume", "override"]
-    __getattr__, __dir__ = _hive_boot._lazy_names(  # noqa: SLF001  (same library)
+    __getattr__, __dir__ = _hive_boot._lazy_names(
         __name__, {"MountedVolume": "_volume", "override": "_override"}
     )
 

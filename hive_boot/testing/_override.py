@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from hive_boot.bootstrap import Bootstrap
-from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError
+from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError, did_you_mean
 from hive_boot.lifecycle.states import SERVING
 from hive_boot.runtime.components import ResourceHandle
-from hive_boot.secrets.fix_hints import did_you_mean
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
-    from typing import Self
-
     from hive_boot.secrets.fields import Field
 
 
@@ -54,12 +51,11 @@ class override:  # noqa: N801  (used like a function)
         given: Any = boot, resources or {}
         if not isinstance(given[0], Bootstrap) or not isinstance(given[1], Mapping):
             del values
-            message = (
+            raise DeclarationError(
                 "Write override(boot, resources={pool: fake}, field=value): boot is a Bootstrap."
             )
-            raise DeclarationError(message)
         declaration = self._declaration = boot._declaration
-        fields: dict[str, Field] = declaration.declared._field_index.fields  # noqa: SLF001  (same library)
+        fields: dict[str, Field] = declaration.declared._field_index.fields
         if unknown := values.keys() - fields.keys():
             name = declaration.declared.__name__
             message = f"{name} has no field {', '.join(map(repr, sorted(unknown)))}."
@@ -93,8 +89,7 @@ class override:  # noqa: N801  (used like a function)
     def __enter__(self) -> Self:
         if self._is_ready:
             self._forbid_resources()
-            message = "The application is running. Write `async with override(…)`."
-            raise LifecycleError(message)
+            raise LifecycleError("The application is running. Write `async with override(…)`.")
         with self._install_overrides() as stack:
             if (loaded := self._boot._loaded) is not None:
                 stack.enter_context(loaded.read_again())
@@ -126,11 +121,10 @@ class override:  # noqa: N801  (used like a function)
     def _forbid_resources(self) -> None:
         """Raise if a resource of a running application is given."""
         if self._resources:
-            message = (
+            raise LifecycleError(
                 "The application is running, so its resources have started. Enter "
                 "override(…, resources=…) before it starts."
             )
-            raise LifecycleError(message)
 
     @property
     def _is_ready(self) -> bool:

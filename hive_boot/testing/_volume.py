@@ -270,8 +270,7 @@ def volume_content(files: Mapping[str, str | bytes]) -> dict[str, bytes]:
     for name, value in files.items():
         path = PurePosixPath(name)
         if not path.parts or path.is_absolute() or ".." in path.parts or path.parts[0][:2] == "..":
-            message = f"Invalid path {name!r}: the kubelet would refuse it."
-            raise ValueError(message)
+            raise ValueError(f"Invalid path {name!r}: the kubelet would refuse it.")
         content[str(path)] = value.encode() if isinstance(value, str) else value
     return content
 

@@ -79,7 +79,7 @@ def make(name: str, value: str | bytes | None = None) -> Canary:
 
 
 def _forms(value: str | bytes) -> Iterator[tuple[str, str]]:
-    """Give each text to look for, with what it is; no text twice."""
+    """Return each text to look for, with what it is; no text twice."""
     known = set()
     for what, part in _parts(value):
         for how, text in _spellings(part):
@@ -89,7 +89,7 @@ def _forms(value: str | bytes) -> Iterator[tuple[str, str]]:
 
 
 def _parts(value: str | bytes) -> Iterator[tuple[str, str | bytes]]:
-    """Give a value, and what of it gives it away alone."""
+    """Return a value, and what of it gives it away alone."""
     yield "the value", value
     text = value if isinstance(value, str) else value.decode("latin-1")
     for run in re.findall("[0-9a-f]{20}", text):
@@ -111,7 +111,7 @@ def _parts(value: str | bytes) -> Iterator[tuple[str, str | bytes]]:
 
 
 def _leaves(text: str) -> Iterator[str]:
-    """Give the strings of a JSON document that are secret."""
+    """Return the strings of a JSON document that are secret."""
     if not text.startswith("{"):
         return
 
@@ -154,7 +154,7 @@ def _spellings(part: str | bytes) -> Iterator[tuple[str, str]]:
 
 
 def _base64(raw: bytes, before: int) -> str:
-    """Give what two texts have in common that hold ``raw`` behind so many other bytes."""
+    """Return what two texts have in common that hold ``raw`` behind so many other bytes."""
     one, other = (
         b64encode(neighbour * before + raw + neighbour * 3).decode()
         for neighbour in (b"\0", b"\xff")
@@ -163,7 +163,7 @@ def _base64(raw: bytes, before: int) -> str:
     return max(common.split(), key=len)
 
 
-CANARIES = [make(each.name) for each in Canaries._field_index.all_fields]  # noqa: SLF001  (what is declared)
+CANARIES = [make(each.name) for each in Canaries._field_index.all_fields]
 """One for each declared secret."""
 
 ENVIRONMENT = {canary.name: canary.variable for canary in CANARIES}

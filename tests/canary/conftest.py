@@ -36,7 +36,7 @@ def logs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def program(logs: Path, tmp_path: Path) -> Program:
-    """Give what runs one of the programs to its end: its name, arguments, variables."""
+    """Return what runs one of the programs to its end: its name, arguments, variables."""
 
     def run_program(name: str, *arguments: str, **variables: str) -> "CompletedProcess[bytes]":
         return run(

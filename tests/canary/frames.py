@@ -9,7 +9,7 @@ OURS = f"{os.sep}hive_boot{os.sep}"
 
 
 def frames(exc: BaseException) -> Iterator[tuple[str, str]]:
-    """Give the variables of every frame of ours that an exception came through.
+    """Return the variables of every frame of ours that an exception came through.
 
     Only ours: a frame that has called ``reveal`` holds what it asked for, and no library
     can take it out of there. So the frames of users, of tests, and of other libraries
@@ -29,7 +29,7 @@ def frames(exc: BaseException) -> Iterator[tuple[str, str]]:
 
 
 def sections(report: str) -> Iterator[tuple[str, str]]:
-    """Give the parts of what ``pytest --showlocals`` wrote that are about frames of ours."""
+    """Return the parts of what ``pytest --showlocals`` wrote that are about frames of ours."""
     for section in re.split(r"^(?:_ )+_?$|^_{3,} .* _{3,}$", report, flags=re.MULTILINE):
         places = re.findall(r"^(\S+\.py):\d+: ", section, flags=re.MULTILINE)
         if places and OURS in f"{os.sep}{places[-1]}":

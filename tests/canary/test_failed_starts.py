@@ -42,7 +42,7 @@ BACKENDS = ["asyncio", "trio"]
 
 
 def without(*names: str) -> dict[str, str]:
-    """Give all variables but these."""
+    """Return all variables but these."""
     return {name: value for name, value in INJECTED.items() if name not in names}
 
 
@@ -123,7 +123,7 @@ def only_in_the_environment(place: Path) -> dict[str, str]:
 
 def default_in_production(_: Path) -> dict[str, str]:
     """Use the default of the declaration where it opens real doors."""
-    default = HiveSecrets._field_index.fields["jwt_secret"].dev_default  # noqa: SLF001  (what is declared)
+    default = HiveSecrets._field_index.fields["jwt_secret"].dev_default
     assert isinstance(default, str)
     return {**INJECTED, "JWT_SECRET": default}
 

@@ -43,7 +43,7 @@ from tests.canary.programs.declared import Canaries
 
 VALUE = ENVIRONMENT["JWT_SECRET"]
 
-FIELDS = tuple(Canaries._field_index.fields)  # noqa: SLF001  (what is declared)
+FIELDS = tuple(Canaries._field_index.fields)
 
 pytestmark = pytest.mark.anyio
 
@@ -255,7 +255,7 @@ def handling(handler: logging.Handler) -> Iterator[logging.Logger]:
 
 
 def messages() -> list[tuple[object, ...]]:
-    """Give the arguments of log calls that hold a value."""
+    """Return the arguments of log calls that hold a value."""
     return [
         (VALUE,),
         ("it is %s", VALUE),

@@ -19,7 +19,7 @@ from tests.examples.service import DEMO, Service, copy_example, started
 OF_HIVE = [
     canary
     for canary in CANARIES
-    if canary.name in {field.name for field in HiveSecrets._field_index.all_fields}  # noqa: SLF001  (what is declared)
+    if canary.name in {field.name for field in HiveSecrets._field_index.all_fields}
 ]
 """What the example declares; of others it knows nothing."""
 

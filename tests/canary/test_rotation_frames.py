@@ -49,7 +49,7 @@ FAULTS: dict[str, tuple[object, str]] = {
 
 
 def files(canaries: Iterable[Canary]) -> dict[str, bytes]:
-    """Give what a volume holds."""
+    """Return what a volume holds."""
     return {each.name.lower(): os.fsencode(each.variable) for each in canaries}
 
 
@@ -100,7 +100,7 @@ async def test_a_rebuild_that_fails(tmp_path: Path) -> None:
     volume = MountedVolume(tmp_path / "volume")
     volume.publish(files(CANARIES))
     boot = Bootstrap(Canaries, mode="kubernetes", secrets_dirs=volume.path)
-    fields = [*Canaries._field_index.fields]  # noqa: SLF001  (what is declared)
+    fields = [*Canaries._field_index.fields]
 
     @boot.resource(rebuild_on=fields)
     async def pool(secrets: Canaries) -> str:

@@ -69,7 +69,7 @@ TOLD = {
 
 
 def files(canaries: Iterable[Canary]) -> dict[str, bytes]:
-    """Give what a volume holds."""
+    """Return what a volume holds."""
     return {
         each.name.partition(" ")[0].lower(): (
             each.value if isinstance(each.value, bytes) else each.value.encode()

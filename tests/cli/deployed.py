@@ -10,11 +10,13 @@ class WorkerSecrets(SecretSet):
 
 
 worker = Bootstrap(WorkerSecrets, probe_port=9000)
+local = Bootstrap(WorkerSecrets, probe_port=9000, probe_host="127.0.0.1")
 quiet = Bootstrap(WorkerSecrets)
 served = Bootstrap(WorkerSecrets)
 
 
 @worker.main
+@local.main
 @quiet.main
 async def main() -> None:
     """Work."""

@@ -198,6 +198,7 @@ def test_an_invalid_argument_is_64(capsys: pytest.CaptureFixture[str]) -> None:
         ),
         ("served", ("--target", "compose"), "--serve"),
         ("quiet", ("--target", "kubernetes"), "probe_port"),
+        ("local", ("--target", "kubernetes"), "probe_host"),
     ]
     for app, more, data in cases:
         assert manifests(app, *more) == 64, more

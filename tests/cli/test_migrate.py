@@ -594,7 +594,7 @@ def others_in(env: Path) -> dict[str, Secret]:
     }
 
 
-OWN = [field.name for field in Keys._field_index.all_fields]  # noqa: SLF001  (ours)
+OWN = [field.name for field in Keys._field_index.all_fields]
 
 
 @settings(

@@ -24,7 +24,7 @@ def ask(url: str, path: str, *, key: str = "") -> tuple[int, str]:
 
 
 def answers(url: str, path: str, *, key: str = "") -> bool:
-    """Tell whether a request is answered, by 200."""
+    """Return whether a request is answered, by 200."""
     try:
         return ask(url, path, key=key)[0] == 200
     except (OSError, HTTPException):
@@ -32,7 +32,7 @@ def answers(url: str, path: str, *, key: str = "") -> bool:
 
 
 def is_refused(url: str) -> bool:
-    """Tell whether nobody listens any more."""
+    """Return whether nobody listens any more."""
     connection = _connection(url)
     try:
         connection.connect()

@@ -20,7 +20,7 @@ _PATIENCE = 600.0
 
 
 def base_tarball() -> Path:
-    """Give the archive of the file system; it is made when there is none.
+    """Return the archive of the file system; it is made when there is none.
 
     Raises:
         Missing: it cannot be made here.
@@ -72,7 +72,7 @@ def _release() -> str:
 
 
 def _mirror(release: str) -> str:
-    """Give the address that apt takes this release from."""
+    """Return the address that apt takes this release from."""
     asked = ["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)"]
     listed = subprocess.run(
         asked,

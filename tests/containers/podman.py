@@ -140,7 +140,7 @@ class Container:
         return self.inspect("State")["Running"] is True
 
     def inspect(self, part: str) -> dict[str, object]:
-        """Give what podman knows about a part of it: ``State``, ``Config``, …."""
+        """Return what podman knows about a part of it: ``State``, ``Config``, …."""
         found = json.loads(self.podman.do("inspect", self.name))[0][part]
         assert isinstance(found, dict)
         return found

@@ -29,7 +29,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """Give a port on which nobody listens at the moment."""
+    """Return a port on which nobody listens at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

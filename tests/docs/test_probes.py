@@ -87,6 +87,7 @@ def run(workplace: Path, interpreter: Interpreter) -> Callable[..., list[str]]:
 def test_every_block_is_tried() -> None:
     """Every block is covered by a test of this module."""
     blocks = {"app.py", "wrapped.py", "mounted.py", "worker.py", "orders.py", "registered.py"}
+    blocks |= {"exported.py"}
     assert PYTHON.keys() == blocks
     assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(blocks)
     assert len(YAML) == 2
@@ -182,12 +183,39 @@ def test_a_registry_of_one_s_own(run: Callable[..., list[str]]) -> None:
     assert run(program) == ["1.0"]
 
 
+def test_spans_and_metrics_go_to_opentelemetry(run: Callable[..., list[str]]) -> None:
+    """The application of the page exports its start and that it is ready."""
+    program = (
+        "import anyio\n"
+        "from opentelemetry import metrics, trace\n"
+        "from opentelemetry.sdk.metrics import MeterProvider\n"
+        "from opentelemetry.sdk.metrics.export import InMemoryMetricReader\n"
+        "from opentelemetry.sdk.trace import TracerProvider\n"
+        "from opentelemetry.sdk.trace.export import SimpleSpanProcessor\n"
+        "from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter\n"
+        "reader, exporter = InMemoryMetricReader(), InMemorySpanExporter()\n"
+        "metrics.set_meter_provider(MeterProvider(metric_readers=[reader]))\n"
+        "trace.set_tracer_provider(TracerProvider())\n"
+        "trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(exporter))\n"
+        "from exported import boot\n"
+        "async def main():\n"
+        "    async with boot.running():\n"
+        "        while not exporter.get_finished_spans():\n"
+        "            await anyio.sleep(0.01)\n"
+        "        print(exporter.get_finished_spans()[-1].name)\n"
+        "        print('hive_boot.ready' in reader.get_metrics_data().to_json())\n"
+        "anyio.run(main)\n"
+    )
+    assert run(program) == ["hive_boot.start", "True"]
+
+
 def test_the_names_are_right() -> None:
     """The page has exactly the existing paths, metrics with labels, and fields."""
     assert set(re.findall(r"^\| `(/[\w.]+)` \|", TEXT, re.MULTILINE)) == set(PATHS)
     shown = dict(re.findall(r"^\| `(hive_boot_\w+)(?:\{(\w+)\})?` \|", TEXT, re.MULTILINE))
     status = Status(
         hook_failures={"reconnect": 0},
+        service_restarts={"poll": 0},
         contributors=(ContributorStatus("broker"),),
         certificates={"TLS_CRT": 1.0},
     )

@@ -31,7 +31,7 @@ def test_the_comments_of_the_declaration_are_the_names() -> None:
     """Each field of the example is read under the name in its comment."""
     known: dict[str, Any] = {}
     exec(NAMES, known)  # noqa: S102  (the source is in the documentation)
-    fields = known["OrderSecrets"]._field_index.fields.values()  # noqa: SLF001  (what a load reads)
+    fields = known["OrderSecrets"]._field_index.fields.values()
     assert [field.name for field in fields] == re.findall(r"# ([A-Z_]+)$", NAMES, re.MULTILINE)
 
 

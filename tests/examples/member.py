@@ -36,7 +36,7 @@ def sign() -> str:
 
 
 def is_valid(token: str) -> bool:
-    """Tell whether a token was signed with any key that is accepted now."""
+    """Return whether a token was signed with any key that is accepted now."""
     for key in boot.accepted("jwt_secret"):
         try:
             jwt.decode(token, key.reveal(), algorithms=["HS256"])

@@ -27,7 +27,7 @@ HOW = ("hive_boot", "run", "-m", "examples.hive")
 
 
 def settings(home: Path) -> dict[str, str]:
-    """Give what the unit sets, with paths and a port that are ours."""
+    """Return what the unit sets, with paths and a port that are ours."""
     told = dict(re.findall(r"(?m)^Environment=(\w+)=(.*)$", UNIT))
     return {**told, "BIND_HOST": "127.0.0.1", "PORT": "0", "DATABASE_PATH": str(home / "hive.db")}
 
@@ -58,7 +58,7 @@ def notified(home: Path) -> Iterator[socket.socket]:
 
 
 def is_accepted(service: Service, key: str) -> bool:
-    """Tell whether the service takes an API key."""
+    """Return whether the service takes an API key."""
     answer = httpx2.get(f"{service.url}/inventory", headers={"X-API-Key": key})
     return answer.status_code == 200
 

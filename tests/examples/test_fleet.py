@@ -100,7 +100,7 @@ class Member:
         return answer.strip()
 
     def has_accepted(self, generation: int) -> bool:
-        """Tell whether it had accepted so many sets at the last lap."""
+        """Return whether it had accepted so many sets at the last lap."""
         return self.generation == generation
 
     def is_signed_with(self, key: str) -> bool:

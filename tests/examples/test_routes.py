@@ -1,6 +1,7 @@
 """The routes of HIVE, called as an ASGI application."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -72,6 +73,38 @@ async def test_a_token_from_the_login_says_who_carries_it() -> None:
     assert (answer.status_code, answer.json()) == (200, {"username": "demo"})
     claims = jwt.decode(token, FAKES["JWT_SECRET"], algorithms=["HS256"], issuer="hive")
     assert claims["exp"] - claims["iat"] == 15 * 60
+
+
+@pytest.mark.usefixtures("platform")
+async def test_a_browser_finds_the_status_page() -> None:
+    """The first page has links, and those of operators need the key as a password."""
+    async with hive() as client:
+        page = await client.get("/")
+        links = re.findall(r'href="([^"]+)"', page.text)
+        assert links == ["docs", "health", "internal/boot", "internal/metrics"]
+        for link in links:
+            answer = await client.get(f"/{link}")
+            assert answer.status_code == (401 if link.startswith("internal") else 200)
+            for password in ("fake-wrong-key", ""):
+                answer = await client.get(f"/{link}", auth=("any", password))
+                assert answer.status_code == (401 if link.startswith("internal") else 200)
+            answer = await client.get(f"/{link}", auth=("any", FAKES["HIVE_API_KEY"]))
+            assert answer.status_code == 200
+        answer = await client.get("/internal/boot")
+        assert answer.headers["www-authenticate"] == 'Basic realm="HIVE"'
+        found = await client.get("/internal/boot.json", auth=("any", FAKES["HIVE_API_KEY"]))
+        assert found.json()["state"] == "ready"
+
+
+@pytest.mark.usefixtures("platform")
+async def test_without_the_key_the_status_page_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No password is right when HIVE_API_KEY is not set."""
+    monkeypatch.delenv("HIVE_API_KEY")
+    monkeypatch.setenv("HIVE_BOOT_PROFILE", "development")
+    async with hive() as client:
+        for password in ("", "None"):
+            answer = await client.get("/internal/boot", auth=("any", password))
+            assert answer.status_code == 401
 
 
 @pytest.mark.usefixtures("platform")
@@ -201,7 +234,7 @@ def pod(platform: pytest.MonkeyPatch, mounted_volume: MountedVolume) -> MountedV
 
 
 async def inventory_of(client: AsyncClient) -> dict[str, dict[str, object]]:
-    """Give the inventory, by name."""
+    """Return the inventory, by name."""
     answer = await client.get("/inventory", headers={"X-API-Key": FAKES["HIVE_API_KEY"]})
     return {entry["name"]: entry for entry in answer.json()}
 

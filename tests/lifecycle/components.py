@@ -12,7 +12,7 @@ import anyio.abc
 
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import LifecycleError
-from hive_boot.lifecycle.instances import Resource
+from hive_boot.lifecycle.instances import Progress, Resource
 from hive_boot.lifecycle.resources import ResourceManager
 from hive_boot.lifecycle.states import Timeline
 
@@ -62,10 +62,12 @@ class Life:
     def __init__(self, *parts: Resource) -> None:
         self.timeline = Timeline()
         self.crashes: list[tuple[str, BaseException]] = []
-        self.parts = ResourceManager(
-            parts, self.timeline, lambda *crash: self.crashes.append(crash), self.timings
-        )
+        progress = Progress(self.timeline, self._record_crash, self.timings)
+        self.parts = ResourceManager(parts, progress)
         self.group: anyio.abc.TaskGroup
+
+    def _record_crash(self, name: str, failure: BaseException) -> None:
+        self.crashes.append((name, failure))
 
     @property
     def running(self) -> list[str]:
@@ -103,7 +105,7 @@ class Life:
             return await self.parts.stop(time.monotonic() + seconds)
 
     def outcomes(self, kind: str) -> dict[str, str]:
-        """Give what has become of the steps of a kind."""
+        """Return what has become of the steps of a kind."""
         return {step.name: step.outcome for step in self.timeline.steps if step.kind == kind}
 
 

@@ -334,7 +334,7 @@ def made_by(source: str, filename: str, **names: object) -> Coroutine[Any, Any, 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Callable[[str, str], str]:
-    """Give what writes a source to a file, and says where a part that it defines stands."""
+    """Return what writes a source to a file, and says where a part that it defines stands."""
 
     def write_and_ask(name: str, source: str) -> str:
         path = tmp_path / name

@@ -28,7 +28,7 @@ SHORT = 0.02
 
 @pytest.fixture
 def diary() -> Diary:
-    """Give an empty diary."""
+    """Return an empty diary."""
     return Diary()
 
 
@@ -44,12 +44,12 @@ class Clock:
     ahead = 0
 
     def monotonic(self) -> float:
-        """Give the time."""
+        """Return the time."""
         return time.monotonic() + self.ahead
 
 
 def raised_by(name: str, failure: BaseException) -> bool:
-    """Tell whether a failure names its part."""
+    """Return whether a failure names its part."""
     return len(failure.__notes__) == 1 and name in failure.__notes__[0]
 
 

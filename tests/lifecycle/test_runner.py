@@ -153,7 +153,7 @@ def service(
 
 
 def soon() -> float:
-    """Give a deadline that nothing misses."""
+    """Return a deadline that nothing misses."""
     return time.monotonic() + LONG
 
 

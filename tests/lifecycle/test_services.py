@@ -40,7 +40,7 @@ class Work:
 
     @property
     def outcomes(self) -> list[str]:
-        """Give what has become of each run, in order."""
+        """Return what has become of each run, in order."""
         return [step.outcome for step in self.timeline.steps]
 
     async def stop(self, seconds: float = LONG) -> list[str]:
@@ -92,7 +92,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pauses(caplog: pytest.LogCaptureFixture) -> list[float]:
-    """Give the pauses that were announced, in seconds."""
+    """Return the pauses that were announced, in seconds."""
     # A service that fails while it is being stopped announces no pause.
     told: list[Any] = [record.args for record in caplog.records]
     return [args[1] for args in told if len(args) == 2]

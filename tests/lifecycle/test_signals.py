@@ -45,13 +45,13 @@ class Target:
 
 
 def in_place() -> dict[int, object]:
-    """Give the handlers that are in place."""
+    """Return the handlers that are in place."""
     return {number: signal.getsignal(number) for number in EVERY}
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[dict[int, object]]:
-    """Give the handlers that are in place, and see that a test leaves them so."""
+    """Return the handlers that are in place, and see that a test leaves them so."""
     before = in_place()
     yield before
     assert in_place() == before
@@ -263,7 +263,7 @@ with SignalHandler() as latch:
 
 
 def last_word(before: str = "") -> str:
-    """Give what a process writes to stderr that is forced to end."""
+    """Return what a process writes to stderr that is forced to end."""
     child = run_child(FORCED.format(before=before))
     assert (child.returncode, child.stdout) == (-signal.SIGINT, "")
     return child.stderr

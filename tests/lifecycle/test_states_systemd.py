@@ -24,7 +24,7 @@ EVERYTHING: list[Callable[[SystemdNotifier], None]] = [
 
 @pytest.fixture
 def path(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Give a path that is short enough for a socket, and is named in the environment."""
+    """Return a path that is short enough for a socket, and is named in the environment."""
     with notify_path() as path:
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         yield path
@@ -32,7 +32,7 @@ def path(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def reader(path: str) -> Iterator[socket.socket]:
-    """Give the socket that is named in the environment."""
+    """Return the socket that is named in the environment."""
     with listening(path) as reader:
         yield reader
 
@@ -178,7 +178,7 @@ def test_a_status_shows_no_secret(reader: socket.socket) -> None:
         """A value of a test."""
 
         def reveal(self) -> str:
-            """Give it."""
+            """Return it."""
             return "fake-value-of-a-test"
 
     owner = object()

@@ -12,7 +12,7 @@ class Clock:
     now = 100.0
 
     def monotonic(self) -> float:
-        """Give the time."""
+        """Return the time."""
         self.now += 1
         return self.now
 

@@ -42,7 +42,7 @@ def test_several_failures_are_raised_as_a_group() -> None:
 
 
 async def a_cancellation() -> BaseException:
-    """Give what a cancelled task is told."""
+    """Return what a cancelled task is told."""
     told: list[BaseException] = []
     with anyio.CancelScope() as scope:
         scope.cancel()

@@ -21,7 +21,7 @@ PATIENCE = 20
 
 @pytest.fixture
 def gate(gate: threading.Event) -> Iterator[threading.Event]:
-    """Give what a thread can wait for; it is opened and the thread is gone when a test ends."""
+    """Return what a thread can wait for; it is opened and the thread is gone when a test ends."""
     yield gate
     gate.set()
     for thread in threads():

@@ -46,7 +46,7 @@ def deployment(
     boot: Bootstrap[Any, Any] | None = None,
     **changes: Any,  # noqa: ANN401  (what a Deployment has)
 ) -> Deployment:
-    """Give a deployment of a declaration, with what is said about it."""
+    """Return a deployment of a declaration, with what is said about it."""
     declaration = (boot or Bootstrap(declared))._declaration
     made = Deployment(
         declaration=declaration,
@@ -72,7 +72,7 @@ def deployment(
 
 
 def text_of(made: Deployment, path: str) -> str:
-    """Give a rendered file."""
+    """Return a rendered file."""
     (target,) = [
         target
         for target, files in TARGETS.items()
@@ -82,12 +82,12 @@ def text_of(made: Deployment, path: str) -> str:
 
 
 def read(made: Deployment, path: str) -> Any:  # noqa: ANN401  (what is in the file)
-    """Give what a rendered file of YAML says."""
+    """Return what a rendered file of YAML says."""
     return parsed(text_of(made, path))
 
 
 def parsed(text: str) -> Any:  # noqa: ANN401  (what is in the text)
-    """Give what a text of YAML says."""
+    """Return what a text of YAML says."""
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  (both are)
 
 

@@ -182,7 +182,7 @@ NAMING = (VALIDATE, "hadolint", "compose schema", "yamllint")
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Give a copy of the files of the repository."""
+    """Return a copy of the files of the repository."""
     copy = tmp_path / "repository"
     shutil.copytree(ROOT / "deploy", copy / "deploy")
     shutil.copy(ROOT / "docker-compose.yml", copy)
@@ -242,7 +242,7 @@ ODD = {"A": "$HOME ${E} $(F) $$", "B": '50% "of" a\\b', "C": "yes", "D": "\u00e9
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Path:
-    """Give what is rendered of odd names."""
+    """Return what is rendered of odd names."""
     deployment = deploy(Odd, env=ODD, copies=("a b",), writable=("/var/lib/shop",), name="hive")
     for path, text in render(deployment, TARGETS).items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,7 @@ def test_no_two_secrets_share_a_key() -> None:
         five: Secret = secret(file="...")
         six: Secret = secret(file="x" * 255)
 
-    keys = [item.key for item in items_of(Near._field_index.all_fields)]  # noqa: SLF001  (as the command does)
+    keys = [item.key for item in items_of(Near._field_index.all_fields)]
     assert keys == ["a-b", "a-b-2", "A-B-3", "c", "secret", "x" * 200]
 
 

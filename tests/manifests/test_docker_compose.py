@@ -13,7 +13,7 @@ DEVELOPMENT, PRODUCTION = "docker-compose.yml", "deploy/docker-compose.yml"
 
 
 def service(made: Deployment, path: str = PRODUCTION) -> dict[str, Any]:
-    """Give the one service of a file."""
+    """Return the one service of a file."""
     (found,) = read(made, path)["services"].values()
     assert isinstance(found, dict)
     return found

@@ -9,7 +9,7 @@ from tests.manifests.deployments import deployment as deploy
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Give what a builder does: an instruction and its words."""
+    """Return what a builder does: an instruction and its words."""
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     joined = re.sub(r" \\\n\s*", " ", "\n".join(lines))
     return [
@@ -18,7 +18,7 @@ def instructions(text: str) -> list[tuple[str, str]]:
 
 
 def runtime(text: str) -> list[tuple[str, str]]:
-    """Give those of the last stage."""
+    """Return those of the last stage."""
     found = instructions(text)
     last = max(at for at, (name, _) in enumerate(found) if name == "FROM")
     return found[last:]

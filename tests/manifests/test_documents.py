@@ -73,7 +73,7 @@ def test_a_command_in_a_comment_does_not_end_it() -> None:
 def test_the_example_of_hive_names_what_is_declared() -> None:
     """Its ``.env.example`` is written by hand, for people; no name in it means nothing."""
     text = (ROOT / "examples/hive/.env.example").read_text("utf-8")
-    declared = {field.name for field in HiveSecrets._field_index.all_fields}  # noqa: SLF001  (as a start does)
+    declared = {field.name for field in HiveSecrets._field_index.all_fields}
     settings = {name.upper() for name in Settings.model_fields}
     named = set(dotenv_values(stream=StringIO(text)))
     assert named <= declared | settings

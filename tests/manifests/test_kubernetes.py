@@ -20,27 +20,27 @@ from tests.support import ROOT
 
 
 def pod(made: Deployment) -> dict[str, Any]:
-    """Give what the Deployment says about its pods."""
+    """Return what the Deployment says about its pods."""
     spec: dict[str, Any] = read(made, "deploy/k8s/deployment.yaml")["spec"]["template"]["spec"]
     return spec
 
 
 def container(made: Deployment) -> dict[str, Any]:
-    """Give what it says about the one container."""
+    """Return what it says about the one container."""
     (found,) = pod(made)["containers"]
     assert isinstance(found, dict)
     return found
 
 
 def volume(made: Deployment) -> dict[str, Any]:
-    """Give the volume of the secrets."""
+    """Return the volume of the secrets."""
     (found,) = [each["secret"] for each in pod(made)["volumes"] if each["name"] == "secrets"]
     assert isinstance(found, dict)
     return found
 
 
 def variables(made: Deployment) -> dict[str, str]:
-    """Give the variables of the container, as the kubelet expands them."""
+    """Return the variables of the container, as the kubelet expands them."""
     return {
         each["name"]: re.sub(r"\$(\$|\(\w+\))", lambda match: match[1][:1], each["value"])
         for each in container(made)["env"]

@@ -36,7 +36,7 @@ VALUES = {
 
 
 def of(program: str) -> list[list[str]]:
-    """Give the commands of one program."""
+    """Return the commands of one program."""
     found = [command[1:] for command in COMMANDS if command[0] == program]
     assert found
     return found

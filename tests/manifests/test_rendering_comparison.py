@@ -11,12 +11,12 @@ EXAMPLE = ".env.example"
 
 
 def file(path: str, there: str | None, text: str) -> File:
-    """Give a file as it was found."""
+    """Return a file as it was found."""
     return File(path=path, text=text, existing=there)
 
 
 def filled(path: str, name: str, value: str) -> File:
-    """Give a rendered file in which somebody has put a value."""
+    """Return a rendered file in which somebody has put a value."""
     text = text_of(deploy(), path)
     pattern = {
         SECRET: f"(?m)^(  {name}: ).*$",

@@ -42,7 +42,7 @@ def compiled_templates() -> Iterator[None]:
 
 
 def declared(used_by: str, description: str, file: str) -> type[SecretSet]:
-    """Give a declaration with odd words in it."""
+    """Return a declaration with odd words in it."""
 
     class Odd(SecretSet):
         one: Secret = secret(used_by=used_by, description=description, file=file)

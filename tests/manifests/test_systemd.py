@@ -9,7 +9,7 @@ from tests.manifests.deployments import deployment as deploy
 
 
 def settings(made: Deployment) -> dict[str, list[str]]:
-    """Give what the unit says, by name."""
+    """Return what the unit says, by name."""
     found: dict[str, list[str]] = {}
     for line in text_of(made, "deploy/systemd/shop.service").splitlines():
         name, equals, value = line.partition("=")

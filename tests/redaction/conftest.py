@@ -31,7 +31,7 @@ def unwrapped() -> Iterator[None]:
 
 @pytest.fixture
 def closed(unwrapped: None) -> Iterator[Redaction]:  # noqa: ARG001  (it ends later)
-    """Give a redaction that the test opens itself."""
+    """Return a redaction that the test opens itself."""
     redaction = Redaction()
     yield redaction
     redaction.close()
@@ -46,11 +46,11 @@ def redaction(closed: Redaction) -> Redaction:
 
 @pytest.fixture
 def log() -> logging.Logger:
-    """Give a logger that nobody else has."""
+    """Return a logger that nobody else has."""
     return new_log()
 
 
 @pytest.fixture
 def stream() -> StringIO:
-    """Give what handlers write to."""
+    """Return what handlers write to."""
     return StringIO()

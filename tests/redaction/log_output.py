@@ -79,10 +79,10 @@ def start(redaction: Redaction) -> None:
 
 
 def written(path: Path) -> str:
-    """Give what stands in all files of a directory."""
+    """Return what stands in all files of a directory."""
     return "".join(each.read_text() for each in sorted(path.iterdir()))
 
 
 def shown(text: str, value: str | bytes) -> str:
-    """Give what a log shows of a text while a value is hidden."""
+    """Return what a log shows of a text while a value is hidden."""
     return Matcher(lambda: encoded_variants(value, MIN_LENGTH)).scrub(text)

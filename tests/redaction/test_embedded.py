@@ -297,7 +297,7 @@ documents = st.recursive(
 
 
 def leaves_of(document: object) -> list[str]:
-    """Give the texts in a document, but not the names of its members."""
+    """Return the texts in a document, but not the names of its members."""
     if isinstance(document, dict):
         return leaves_of(list(document.values()))
     if isinstance(document, list):

@@ -19,18 +19,18 @@ from tests.fixtures.cases import case
 
 
 def noise(name: str, size: int = 32) -> bytes:
-    """Give bytes that look random, for a name the same each time."""
+    """Return bytes that look random, for a name the same each time."""
     blocks = (sha256(f"fake {name} {number}".encode()).digest() for number in range(size // 32 + 1))
     return b"".join(blocks)[:size]
 
 
 def armour(word: str, label: str) -> str:
-    """Give a line of armour."""
+    """Return a line of armour."""
     return f"-----{word} {label}-----"
 
 
 def pem(label: str, name: str) -> str:
-    """Give a key as it is written to a file; what is in it is no key."""
+    """Return a key as it is written to a file; what is in it is no key."""
     body = wrap(b64encode(noise(name, 608)).decode(), 64)
     return "\n".join([armour("BEGIN", label), *body, armour("END", label), ""])
 
@@ -115,7 +115,7 @@ def pick(number: int, *things: str) -> str:
 
 
 def log_lines(count: int) -> Iterator[str]:
-    """Give lines as services write them: times, addresses, ids, hashes, JSON, words."""
+    """Return lines as services write them: times, addresses, ids, hashes, JSON, words."""
     begun = datetime(2026, 1, 1, tzinfo=UTC)
     for number in range(count):
         seed = noise(f"line {number}", 64)
@@ -143,7 +143,7 @@ def log_lines(count: int) -> Iterator[str]:
 
 
 def sources() -> Iterator[tuple[str, str]]:
-    """Give name and text of the modules of Python's own library, some megabytes."""
+    """Return name and text of the modules of Python's own library, some megabytes."""
     library = Path(sysconfig.get_path("stdlib"))
     for folder in ("", "asyncio", "concurrent", "email", "http", "json", "logging", "urllib"):
         for path in sorted((library / folder).glob("*.py")):

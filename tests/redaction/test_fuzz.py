@@ -46,7 +46,7 @@ WRITTEN: dict[str, Callable[[str], str]] = {
 
 
 def core(raw: bytes, offset: int, encode: Callable[[bytes], bytes]) -> str:
-    """Give the characters of base64 that are the same whatever stands around ``raw``."""
+    """Return the characters of base64 that are the same whatever stands around ``raw``."""
     around = [encode(filler * offset + raw + filler * 2).decode() for filler in (b"\x00", b"\xff")]
     first, last = -(-offset * 8 // 6), (offset + len(raw)) * 8 // 6
     assert around[0][first:last] == around[1][first:last]
@@ -76,57 +76,57 @@ class Held:
 
 
 def text_forms(text: str, name: str) -> dict[str, str]:
-    """Give every form of a text."""
+    """Return every form of a text."""
     raw = text.encode()
     forms = {f"{name}: {form}": write(text) for form, write in WRITTEN.items()}
     return forms | {f"{name}: {form}": encode(raw) for form, encode in ENCODED.items()}
 
 
 def held(secret: Secret | SecretBytes, texts: dict[str, str]) -> Held:
-    """Give a secret with what is long enough to be hidden."""
+    """Return a secret with what is long enough to be hidden."""
     known = {name: text for name, text in texts.items() if len(text.strip()) >= SHORTEST}
     return Held(secret=secret, texts=known)
 
 
 def a_text(text: str) -> Held:
-    """Give any text as a secret."""
+    """Return any text as a secret."""
     return held(Secret("A", text), text_forms(text, "text"))
 
 
 def a_url(password: str) -> Held:
-    """Give the address of a database."""
+    """Return the address of a database."""
     url = f"postgres://app:{quote(password, safe='')}@db.example:5432/app?sslmode=require"
     parts = text_forms(url, "URL") | text_forms(password, "password")
     return held(Secret("A", url), parts)
 
 
 def a_document(leaf: str) -> Held:
-    """Give the key of a service account."""
+    """Return the key of a service account."""
     document = json.dumps({"type": "service_account", "private_key": leaf, "keys": [{"key": leaf}]})
     return held(Secret("A", document), text_forms(document, "JSON") | text_forms(leaf, "leaf"))
 
 
 def a_key(lines: list[str]) -> Held:
-    """Give a key of several lines in their armour, each of which gives it away."""
+    """Return a key of several lines in their armour, each of which gives it away."""
     return some_lines(["-----BEGIN FAKE KEY-----", *lines, "-----END FAKE KEY-----"])
 
 
 def some_lines(lines: list[str]) -> Held:
-    """Give a text of several lines, each of which gives it away."""
+    """Return a text of several lines, each of which gives it away."""
     text = "\n".join(lines)
     each = {f"line {number}": it.strip() for number, it in enumerate(lines) if "-----" not in it}
     return held(Secret("A", text), text_forms(text, "lines") | each)
 
 
 def some_bytes(raw: bytes) -> Held:
-    """Give bytes that are no text."""
+    """Return bytes that are no text."""
     forms = {f"bytes: {form}": encode(raw) for form, encode in ENCODED.items()}
     forms["bytes: repr"] = repr(raw)[2:-1]
     return held(SecretBytes("A", raw), forms)
 
 
 def is_long(text: str) -> bool:
-    """Tell whether a value is long enough to be hidden."""
+    """Return whether a value is long enough to be hidden."""
     return len(text.strip()) >= SHORTEST
 
 
@@ -167,7 +167,7 @@ class Client:
 
 
 def chained(text: str) -> BaseException:
-    """Give an error that comes from another one, which comes from a third."""
+    """Return an error that comes from another one, which comes from a third."""
     exc = RuntimeError("refused")
     exc.__cause__ = ValueError("because")
     exc.__cause__.__context__ = KeyError(text)
@@ -175,7 +175,7 @@ def chained(text: str) -> BaseException:
 
 
 def noted(text: str) -> BaseException:
-    """Give an error with a note."""
+    """Return an error with a note."""
     exc = RuntimeError("refused")
     exc.add_note(text)
     return exc
@@ -237,7 +237,7 @@ class Odd(logging.Handler):
 
 
 def strings(it: object) -> Iterator[str]:
-    """Give every text in what a JSON document holds."""
+    """Return every text in what a JSON document holds."""
     if isinstance(it, str):
         yield it
     elif isinstance(it, dict | list):
@@ -261,7 +261,7 @@ class Listeners:
             self.log.addHandler(handler)
 
     def heard(self) -> str:
-        """Give everything, and what JSON says when it is read again."""
+        """Return everything, and what JSON says when it is read again."""
         self.memory.close()
         all_of_it = [stream.getvalue() for stream in self.streams.values()]
         for line in self.streams["JSON"].getvalue().splitlines():
@@ -289,7 +289,7 @@ def seen(heard: str, those: list[Held]) -> list[str]:
 
 
 def noise() -> str:
-    """Give what is heard of records that hold nothing: names of fields and of functions."""
+    """Return what is heard of records that hold nothing: names of fields and of functions."""
     listeners = Listeners()
     for say in PLACES.values():
         say(listeners.log, "")

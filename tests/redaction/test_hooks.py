@@ -43,7 +43,7 @@ _started: list[Redaction] = []
 
 
 def current() -> dict[str, object]:
-    """Give the functions as they are now."""
+    """Return the functions as they are now."""
     return {each: getattr(owner, name) for each, (owner, name) in FUNCTIONS.items()}
 
 
@@ -103,7 +103,7 @@ class Keeper(logging.Handler):
 
 @pytest.fixture
 def line() -> Iterator[Line]:
-    """Give a logger that nobody else has."""
+    """Return a logger that nobody else has."""
     one = Line()
     yield one
     registry.unregister(one)

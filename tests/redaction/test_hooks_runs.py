@@ -347,7 +347,7 @@ async def test_a_value_that_is_too_short_is_named(
 
 
 def child_sees() -> list[str]:
-    """Give the names of secrets that a child process inherits."""
+    """Return the names of secrets that a child process inherits."""
     source = "import os; print(*sorted(n for n in os.environ if 'JWT' in n or 'SENTRY' in n))"
     command = [sys.executable, "-c", source]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
@@ -569,7 +569,7 @@ class Rotated(SecretSet):
 
 
 def jwt(number: int) -> str:
-    """Give the value of a generation."""
+    """Return the value of a generation."""
     return f"fake-jwt-secret-{number:09}"
 
 
@@ -581,13 +581,13 @@ def publish(volume: MountedVolume, *numbers: int) -> None:
 
 @pytest.fixture
 def volume(tmp_path: Path) -> MountedVolume:
-    """Give a volume in which nothing is published yet."""
+    """Return a volume in which nothing is published yet."""
     return MountedVolume(tmp_path / "volume")
 
 
 @pytest.fixture
 def reloader(volume: MountedVolume, monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Rotated, None]:
-    """Give an application that takes up its changes when it is told to."""
+    """Return an application that takes up its changes when it is told to."""
     for name in ("JWT_SECRET", "JWT_SECRET_PREVIOUS"):
         monkeypatch.delenv(name)
     publish(volume, 1)
@@ -754,7 +754,7 @@ async def test_refused_values_push_out_none_that_is_in_use(
 
 
 def hidden_values() -> list[object]:
-    """Give what is hidden in this process."""
+    """Return what is hidden in this process."""
     return [value for _, values in registry._owned for value in values]  # noqa: SLF001  (what is measured)
 
 

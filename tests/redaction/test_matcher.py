@@ -35,7 +35,7 @@ PLAIN = set("abAZQX7e09.;-^|~z")
 
 
 def naive(needles: list[str], text: str) -> str:
-    """Give the text without the needles, by the shortest code that does it."""
+    """Return the text without the needles, by the shortest code that does it."""
     spans = sorted(
         (start, start + len(needle))
         for needle in needles

@@ -20,7 +20,7 @@ class Holder:
         self.value = value
 
     def method(self) -> object:
-        """Give the value."""
+        """Return the value."""
         return self.value
 
 

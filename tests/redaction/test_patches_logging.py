@@ -121,7 +121,7 @@ def test_what_a_filter_adds_is_scrubbed() -> None:
 
 
 def other(record: logging.LogRecord) -> logging.LogRecord:
-    """Give another record."""
+    """Return another record."""
     fresh = logging.makeLogRecord(record.__dict__)
     fresh.user = fresh.msg = VALUE
     return fresh
@@ -176,7 +176,7 @@ class Measuring(logging.Formatter):
     """A formatter that gives something else than text, for a handler that takes it."""
 
     def format(self, record: logging.LogRecord) -> Any:  # noqa: ANN401  (not what the base gives)
-        """Give a document."""
+        """Return a document."""
         return {"said": [record.getMessage()], "length": len(record.getMessage())}
 
 
@@ -244,7 +244,7 @@ class PassingOn(QueueHandler):
     """A queue's handler that puts the record into it as it is, which is a known recipe."""
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Give the record itself."""
+        """Return the record itself."""
         return record
 
 
@@ -475,7 +475,7 @@ class OwnFormat(logging.StreamHandler[StringIO]):
     """A handler that makes its lines itself."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give a line."""
+        """Return a line."""
         return f"own {record.getMessage()}"
 
 
@@ -664,7 +664,7 @@ class Signalled:
 
 
 def with_a_signal(value: Secret) -> Iterator[Secret]:
-    """Give a value, and let a signal arrive before."""
+    """Return a value, and let a signal arrive before."""
     signal.raise_signal(signal.SIGUSR1)
     yield value
 
@@ -737,7 +737,7 @@ def test_many_threads_log_while_runs_begin_and_end(redaction: Redaction) -> None
 
 
 def logging_to(handler: logging.Handler) -> logging.Logger:
-    """Give a logger with this handler alone."""
+    """Return a logger with this handler alone."""
     logger = logging.Logger("app")  # noqa: LOG001  (nobody else has it)
     logger.addHandler(handler)
     return logger

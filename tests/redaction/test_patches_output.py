@@ -35,7 +35,7 @@ def hooks_of_python(redaction: Redaction) -> None:
 
 
 def failed(text: str = VALUE) -> ValueError:
-    """Give an exception that was raised."""
+    """Return an exception that was raised."""
     with pytest.raises(ValueError, match=text) as caught:
         raise ValueError(text)
     return caught.value
@@ -58,7 +58,7 @@ def test_a_crash_is_shown_without_the_value(
 def thread_args(
     exc: BaseException | None, thread: threading.Thread | None
 ) -> threading.ExceptHookArgs:
-    """Give what a thread's hook gets."""
+    """Return what a thread's hook gets."""
     trace = None if exc is None else exc.__traceback__
     return threading.ExceptHookArgs((type(exc or ValueError()), exc, trace, thread))
 
@@ -91,7 +91,7 @@ def test_a_thread_that_exits_says_nothing(
 
 
 def unraisable(exc: BaseException | None, message: str | None = None, what: object = None) -> Any:  # noqa: ANN401  (what Python hands over cannot be made)
-    """Give what Python hands to the hook for what nobody can catch."""
+    """Return what Python hands to the hook for what nobody can catch."""
     return SimpleNamespace(
         exc_type=type(exc),
         exc_value=exc,

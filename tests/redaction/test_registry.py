@@ -22,7 +22,7 @@ OTHER = "fake-api-key-9876543210"
 
 @pytest.fixture
 def owners() -> Iterator[tuple[object, object]]:
-    """Give two that may hide something, and drop what they hid."""
+    """Return two that may hide something, and drop what they hid."""
     both = object(), object()
     yield both
     for each in both:

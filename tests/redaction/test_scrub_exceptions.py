@@ -38,7 +38,7 @@ class SilentError(ValueError):
 
 @pytest.fixture
 def matcher() -> Matcher:
-    """Give what knows the one value."""
+    """Return what knows the one value."""
     return Matcher(lambda: [VALUE])
 
 
@@ -50,7 +50,7 @@ def raised(exc: BaseException, cause: BaseException | None = None) -> BaseExcept
 
 
 def shown_by(exc: BaseException) -> str:
-    """Give what Python prints of an exception."""
+    """Return what Python prints of an exception."""
     return "".join(traceback.format_exception(exc))
 
 

@@ -105,7 +105,7 @@ def raised(exc: E, cause: BaseException | None = None, context: BaseException | 
 
 
 def failed(function: Callable[..., object], *arguments: object, **named: object) -> BaseException:
-    """Give what a call of somebody else's code raises."""
+    """Return what a call of somebody else's code raises."""
     with pytest.raises(Exception) as caught:  # noqa: PT011  (whatever it raises)
         function(*arguments, **named)
     return caught.value
@@ -324,7 +324,7 @@ def test_an_exception_is_replaced_by_one_of_its_kind(teller: Listener) -> None:
 
 
 def held(record: logging.LogRecord) -> dict[str, int]:
-    """Give the identity of everything that a record holds."""
+    """Return the identity of everything that a record holds."""
     return {name: id(it) for name, it in record.__dict__.items()}
 
 
@@ -374,7 +374,7 @@ def test_a_record_made_while_nothing_is_handled_is_left_as_it_is(matcher: Matche
 
 @pytest.fixture
 def matcher() -> Matcher:
-    """Give what finds the value now."""
+    """Return what finds the value now."""
     assert registry.matcher is not None
     return registry.matcher
 

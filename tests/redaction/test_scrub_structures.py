@@ -47,7 +47,7 @@ class Fields(dict[str, object]):
     """A dict that knows what to say of what is not in it, as those that servers log with."""
 
     def __missing__(self, name: str) -> str:
-        """Give what stands for a field that is not there."""
+        """Return what stands for a field that is not there."""
         return "-"
 
 

@@ -17,20 +17,20 @@ from tests.support import SETTLED
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """Give a directory in a file system like that of a Secret volume, where there is one."""
+    """Return a directory in a file system like that of a Secret volume, where there is one."""
     with in_memory(tmp_path) as place:
         yield place
 
 
 @pytest.fixture
 def volume(memory: Path) -> MountedVolume:
-    """Give a volume in memory, in which nothing is published yet."""
+    """Return a volume in memory, in which nothing is published yet."""
     return MountedVolume(memory / "volume")
 
 
 @pytest.fixture
 def directory(memory: Path) -> PlainDirectory:
-    """Give an empty directory in memory, for files that are written one by one."""
+    """Return an empty directory in memory, for files that are written one by one."""
     return PlainDirectory(memory / "directory")
 
 

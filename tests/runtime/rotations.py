@@ -26,7 +26,7 @@ class Service(SecretSet):
 
 
 def numbered(number: int, **more: str) -> dict[str, str]:
-    """Give the files of a generation, and ``more``."""
+    """Return the files of a generation, and ``more``."""
     return {
         "api_key": f"fake-api-key-{number:06}",
         "jwt_secret": f"fake-jwt-secret-{number:06}",
@@ -35,7 +35,7 @@ def numbered(number: int, **more: str) -> dict[str, str]:
 
 
 def number_of(value: Secret | SecretBytes | None) -> int:
-    """Give the generation that a value was written with; 0 where there is none."""
+    """Return the generation that a value was written with; 0 where there is none."""
     return 0 if value is None else int(value.reveal()[-6:])
 
 
@@ -114,7 +114,7 @@ class Log:
         ]
 
     def about(self, datum: str) -> list[str]:
-        """Give the levels of the records whose text has a name, a path or a number in it."""
+        """Return the levels of the records whose text has a name, a path or a number in it."""
         records = [each for each in self._caplog.records if datum in each.getMessage()]
         return [each.levelname for each in records]
 

@@ -96,6 +96,7 @@ def test_arguments_of_an_application() -> None:
         "shutdown_timeout": POSITIVE,
         "shutdown_delay": drain,
         "probe_port": ["8081", -1, 65536, 8081.0, True, False, "", []],
+        "probe_host": ["", 1, b"127.0.0.1", [], "127.0.0.1"],  # the last has no port
         "secrets_dirs": directories,
         "config": [3, work],
         "mode": ["kubernets"],
@@ -124,6 +125,7 @@ def test_good_arguments_are_taken() -> None:
         )
     for port in (None, 0, 1, 8081, 65535):
         Bootstrap(Needs, probe_port=port, shutdown_timeout=3600)
+    Bootstrap(Needs, probe_port=0, probe_host="::1")
 
 
 def test_arguments_of_decorators(boot: Bootstrap[Needs, Settings]) -> None:

@@ -103,7 +103,7 @@ BRIEF, LONG = "0.8", "20"
 
 
 def shutdown_timeout(how: str) -> str:
-    """Give the seconds that a stop may take."""
+    """Return the seconds that a stop may take."""
     return BRIEF if how is SWALLOW else LONG
 
 
@@ -842,7 +842,7 @@ def manager(path: Path) -> Iterator[socket.socket]:
 
 
 def told_to(ours: socket.socket) -> list[str]:
-    """Give what has been told until now, a datagram each, without the times."""
+    """Return what has been told until now, a datagram each, without the times."""
     ours.settimeout(0)
     told = []
     try:

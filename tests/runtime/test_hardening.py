@@ -195,7 +195,7 @@ class PartialError(Exception):
     """An error whose parts are not those of pydantic."""
 
     def errors(self, **_: object) -> list[dict[str, str]]:
-        """Give a part that does not say where it is."""
+        """Return a part that does not say where it is."""
         return [{"msg": "x"}]
 
 

@@ -97,7 +97,7 @@ def nobody_listens() -> Iterator[None]:
 
 @pytest.fixture
 def boot() -> Bootstrap[HiveSecrets, None]:
-    """Give an application in development."""
+    """Return an application in development."""
     return Bootstrap(HiveSecrets, mode="development", profile="development")
 
 
@@ -282,7 +282,7 @@ def assert_logged(caplog: pytest.LogCaptureFixture, *expected: tuple[str, str, s
 
 
 def facts(record: logging.LogRecord) -> tuple[list[str], int | None, str]:
-    """Give what a record says to programs, but for the time that it took."""
+    """Return what a record says to programs, but for the time that it took."""
     held = vars(record)
     assert isinstance(held["duration"], float)
     assert held["duration"] >= 0

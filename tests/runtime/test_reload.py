@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def boot(volume: MountedVolume) -> Bootstrap[Service, None]:
-    """Give an application that does not watch; its first generation is published."""
+    """Return an application that does not watch; its first generation is published."""
     volume.publish(numbered(1))
     return mounted(volume.path, Service, watch=False)
 

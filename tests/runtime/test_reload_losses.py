@@ -55,7 +55,7 @@ class Place:
 
     def load(self) -> LoadResult:
         """Load what there is now."""
-        return load(Service._field_index, self.source_context, policy=BRISK)  # noqa: SLF001  (ours)
+        return load(Service._field_index, self.source_context, policy=BRISK)
 
     def lost(self) -> list[tuple[str, str]]:
         """Name what is gone since then, by path and kind, each of them once."""

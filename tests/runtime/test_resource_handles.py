@@ -25,7 +25,7 @@ class AgentPool:
 
 @pytest.fixture
 def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs, Settings]:
-    """Give an application without parts."""
+    """Return an application without parts."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
     return application()
 
@@ -117,13 +117,13 @@ async def test_a_handle_has_the_function_for_tests(boot: Bootstrap[Needs, Settin
     """A part is tried without an application, by calling what was decorated."""
 
     async def agents(secrets: Needs) -> AsyncIterator[AgentPool]:
-        """Give the pool of the agents."""
+        """Return the pool of the agents."""
         yield AgentPool(secrets.jwt_secret.reveal())
 
     handle = boot.resource(agents)
     assert handle.fn is agents
     assert handle.name == "agents"
-    assert inspect.getdoc(handle) == "Give the pool of the agents."
+    assert inspect.getdoc(handle) == "Return the pool of the agents."
     values = [pool.key async for pool in handle.fn(await fake_secrets())]
     assert values == ["fake-key-0123456789"]
 

@@ -46,7 +46,7 @@ def values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def boot() -> Bootstrap[Needs, Settings]:
-    """Give an application without parts."""
+    """Return an application without parts."""
     return application()
 
 

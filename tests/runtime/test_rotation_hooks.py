@@ -21,7 +21,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def boot(volume: MountedVolume) -> Bootstrap[Service, None]:
-    """Give an application whose first generation is published."""
+    """Return an application whose first generation is published."""
     volume.publish(numbered(1))
     return mounted(volume.path, Service)
 

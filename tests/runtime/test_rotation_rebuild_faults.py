@@ -144,7 +144,7 @@ async def test_a_value_that_returns_ends_a_failed_activation(volume: MountedVolu
         await until(lambda: boot.status().degraded)
         await rotate(boot, volume, "one")
         await until(lambda: not boot.status().degraded)
-        count, store = len(refused), boot._store()  # noqa: SLF001
+        count, store = len(refused), boot._store()
         assert boot.status().secrets[0].due is None
         # Nothing is due before the end of accept_old_for.
         await until(lambda: store.next_due > time.monotonic() + 60)

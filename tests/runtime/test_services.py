@@ -34,7 +34,7 @@ def values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def boot() -> Bootstrap[Needs, Settings]:
-    """Give an application without services; what failed is started again soon."""
+    """Return an application without services; what failed is started again soon."""
     boot = application()
     set_timings(boot, service_restart_delay=0.02, max_service_restart_delay=0.05)
     return boot

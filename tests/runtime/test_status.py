@@ -20,7 +20,7 @@ from hive_boot import (
     secret,
 )
 from hive_boot.lifecycle.states import State
-from hive_boot.runtime.status import RotationStatus, SecretStatus, Status
+from hive_boot.runtime.status import HookStatus, RotationStatus, SecretStatus, Status
 from hive_boot.testing import MountedVolume
 from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import NEVER, set_timings
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def boot(volume: MountedVolume) -> Bootstrap[Service, None]:
-    """Give an application that takes up its changes when it is told to."""
+    """Return an application that takes up its changes when it is told to."""
     volume.publish(numbered(1))
     return mounted(volume.path, Service, watch=False)
 
@@ -45,7 +45,7 @@ async def refuse(boot: Bootstrap[Service, None], volume: MountedVolume) -> None:
 
 
 def of(status: Status, attribute: str) -> SecretStatus:
-    """Give the status of one secret."""
+    """Return the status of one secret."""
     return next(each for each in status.secrets if each.attribute == attribute)
 
 
@@ -292,6 +292,7 @@ async def test_a_pinned_file_is_named_and_a_stale_one_is_a_reason(memory: Path) 
     boot = mounted(path.parent, Pinned, timings, mode="docker")
     with file:
         async with boot.running():
+            await until(lambda: boot.status().pinned)
             assert boot.status().pinned == (str(path),)
             assert (boot.status().stale, boot.status().degraded) == ((), False)
             file.replace("fake-jwt-secret-000002")
@@ -435,7 +436,7 @@ async def test_the_timeline_has_every_step_of_the_life(boot: Bootstrap[Service, 
 
 
 def known(status: Status) -> dict[tuple[str, str], str]:
-    """Give what the timeline has, and what became of it."""
+    """Return what the timeline has, and what became of it."""
     return {(step.name, step.kind): step.outcome for step in status.timeline}
 
 
@@ -493,6 +494,61 @@ async def test_what_ended_it_is_named(boot: Bootstrap[Service, None]) -> None:
     assert boot.status().failed == ""
 
 
+async def test_the_restarts_of_each_service_are_counted(boot: Bootstrap[Service, None]) -> None:
+    """A service that has been started again says how often; the first start does not count."""
+    runs: list[None] = []
+
+    @boot.service
+    async def poll() -> None:
+        await checkpoint()
+        runs.append(None)
+        if len(runs) < 3:
+            raise ConnectionError
+        await anyio.sleep_forever()
+
+    @boot.service
+    async def steady() -> None:
+        await anyio.sleep_forever()
+
+    set_timings(boot, service_restart_delay=0.001, max_service_restart_delay=0.001)
+    async with boot.running():
+        first = boot.status()
+        await until(lambda: len(runs) == 3)
+        assert boot.status().service_restarts == {"poll": 2, "steady": 0}
+        assert first.service_restarts == {"poll": 0, "steady": 0}
+
+
+async def test_main_is_on_the_timeline(boot: Bootstrap[Service, None]) -> None:
+    """Main is a step from its call to its end, and its outcome is shown."""
+    seen: list[Status] = []
+
+    @boot.resource
+    async def last() -> AsyncIterator[None]:
+        yield
+        seen.append(boot.status())
+
+    @boot.main
+    async def main() -> None:
+        await checkpoint()
+        seen.append(boot.status())
+        if failures:
+            raise failures.pop()
+
+    def run() -> object:
+        with pytest.raises(SystemExit) as exited:
+            boot.run()
+        return exited.value.code
+
+    failures: list[Exception] = []
+    for status, outcome in ((0, "done"), (70, "failed")):
+        assert await anyio.to_thread.run_sync(run) == status
+        during, after = seen
+        seen.clear()
+        assert known(during)["main", "main"] == "running"
+        assert known(after)["main", "main"] == outcome
+        failures.append(ConnectionError())
+
+
 async def test_services_that_wait_are_named_with_the_other_reasons(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
@@ -529,6 +585,9 @@ async def test_rotations_are_remembered_and_counted(
         ]
         assert status.rotations_total == {"accepted": 1, "refused": 1}
         newest, oldest = status.rotations
+        assert newest.reason.startswith("API_KEY ")
+        assert "fake-short" not in newest.reason
+        assert oldest.reason == ""
         assert before <= oldest.at <= newest.at <= time.time()
         assert min(newest.duration, oldest.duration) > 0
         # The same refusal is one, and a look that finds nothing new is none.
@@ -558,11 +617,14 @@ async def test_the_failures_of_each_hook_are_counted(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
     """From the start on each hook has its number, and success does not take it back."""
-    answers = [ConnectionError(), ConnectionError(), None]
+    answers = [ConnectionError(numbered(2)["api_key"]), ConnectionError(), None]
+    mended = anyio.Event()
 
     @boot.on_rotate()
     async def reconnect(_: Change) -> None:
         await checkpoint()
+        if len(answers) < 3:
+            await mended.wait()
         if failure := answers.pop(0):
             raise failure
 
@@ -571,10 +633,20 @@ async def test_the_failures_of_each_hook_are_counted(
 
     async with boot.running():
         assert boot.status().hook_failures == {"reconnect": 0, "report": 0}
+        assert boot.status().hooks == (HookStatus(name="reconnect"), HookStatus(name="report"))
+        before = time.time()
         volume.publish(numbered(2))
         await boot.reload()
+        await until(lambda: boot.status().hooks[0].failures == 1)
+        (called, other), after = boot.status().hooks, time.time()
+        assert before <= called.at <= after
+        assert called.failure == "ConnectionError: ***"
+        assert other == HookStatus(name="report")
+        mended.set()
         await until(lambda: not answers and not boot.status().failing_hooks)
         assert boot.status().hook_failures == {"reconnect": 2, "report": 0}
+        assert (boot.status().hooks[0].failure, boot.status().hooks[0].failures) == ("", 2)
+        assert boot.status().hooks[0].at >= called.at
 
 
 async def test_while_it_loads_nothing_is_known_of_rotations(volume: MountedVolume) -> None:

@@ -9,8 +9,9 @@ import shutil
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -83,11 +84,11 @@ def look_at(
     environ: Mapping[str, str] | None = None,
     **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
 ) -> Callable[[], WatchSnapshot]:
-    """Give what looks at the secrets in ``directory``, or where else it is said."""
+    """Return what looks at the secrets in ``directory``, or where else it is said."""
     if not source_options:
         source_options = {"mode": "kubernetes", "secrets_dirs": str(directory)}
     source_context = situate(directory.parent, environ, **source_options)
-    return WatchTargets(Keys._field_index, source_context).snapshot  # noqa: SLF001  (as a start does)
+    return WatchTargets(Keys._field_index, source_context).snapshot
 
 
 class Reader:
@@ -177,7 +178,7 @@ def told(
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """Give a directory in a file system like that of a Secret volume, where there is one."""
+    """Return a directory in a file system like that of a Secret volume, where there is one."""
     with in_memory(tmp_path) as place:
         (place / "cwd").mkdir()
         yield place
@@ -185,13 +186,13 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(params=["memory", "disk"])
 def place(request: pytest.FixtureRequest, memory: Path, tmp_path: Path) -> Path:
-    """Give a directory in memory, where inodes are always new, and one on disk."""
+    """Return a directory in memory, where inodes are always new, and one on disk."""
     return memory if request.param == "memory" else tmp_path
 
 
 @pytest.fixture
 def volume(memory: Path) -> MountedVolume:
-    """Give a volume in memory that has the one key."""
+    """Return a volume in memory that has the one key."""
     volume = MountedVolume(memory / "volume")
     volume.publish({"api_key": "fake-0"})
     return volume
@@ -217,7 +218,7 @@ class Log:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Log:
-    """Give the log of watching."""
+    """Return the log of watching."""
     return Log(caplog)
 
 
@@ -255,7 +256,7 @@ def test_each_way_to_write_a_plain_file_is_told(memory: Path) -> None:
 
 
 def is_told_more_often(reader: Reader, ticks: int) -> bool:
-    """Tell whether an application was told again."""
+    """Return whether an application was told again."""
     return reader.ticks > ticks
 
 
@@ -309,12 +310,12 @@ def test_a_directory_renamed_away_and_replaced_is_told_of(place: Path) -> None:
 
 
 def a_link(memory: Path) -> tuple[Path, Path]:
-    """Give a root that is a link, and the link to switch."""
+    """Return a root that is a link, and the link to switch."""
     return memory / "root", memory / "root"
 
 
 def a_chain(memory: Path) -> tuple[Path, Path]:
-    """Give a root that is a link to a link, and the second one."""
+    """Return a root that is a link to a link, and the second one."""
     (memory / "one").mkdir()
     (memory / "one/root").symlink_to("../two/root")
     (memory / "two").mkdir()
@@ -322,7 +323,7 @@ def a_chain(memory: Path) -> tuple[Path, Path]:
 
 
 def in_the_middle(memory: Path) -> tuple[Path, Path]:
-    """Give a root whose way leads over a link, and the link."""
+    """Return a root whose way leads over a link, and the link."""
     return memory / "current/below", memory / "current"
 
 
@@ -360,7 +361,7 @@ def test_a_file_below_a_plain_directory_is_told_of(memory: Path, *, is_there: bo
     if is_there:
         directory.replace(name, "fake-0")
     source_context = situate(memory, mode="kubernetes", secrets_dirs=str(directory.path))
-    look = WatchTargets(Below._field_index, source_context).snapshot  # noqa: SLF001  (as a start does)
+    look = WatchTargets(Below._field_index, source_context).snapshot
     with told(directory.path / name, look, timings=EVENTS_ONLY) as reader:
         for number in range(3):
             directory.replace(name, f"fake-new-{number}")
@@ -544,7 +545,7 @@ class Looks:
         return self._look()
 
     def are_more_than(self, count: int) -> bool:
-        """Tell whether there were more."""
+        """Return whether there were more."""
         return self.count > count
 
 
@@ -579,7 +580,7 @@ class DeafEvents(WatchfilesEvents):
     """Events of which those that count are lost, as in a queue that is full."""
 
     def take(self) -> Changes:
-        """Give the paths of others."""
+        """Return the paths of others."""
         changes = super().take()
         paths = {path: kind for path, kind in changes.paths.items() if "api_key" not in path}
         return Changes(paths)
@@ -609,11 +610,12 @@ def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(memory: P
 # By a look.
 
 
-def test_a_change_without_an_event_is_found_by_a_look(volume: MountedVolume) -> None:
-    """A change inside a generation is noticed, and counted as missed where events were expected."""
-    assert volume.generation is not None
-    hidden = volume.generation / "api_key"
-    with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_RESYNC) as reader:
+def test_a_change_without_an_event_is_found_by_a_look(memory: Path) -> None:
+    """A write by another path is noticed, and counted as missed where events were expected."""
+    directory = PlainDirectory(memory / "secrets")
+    directory.replace("api_key", "fake-0")
+    hidden = directory.link_outside("api_key")
+    with told(directory.path / "api_key", look_at(directory.path), timings=QUICK_RESYNC) as reader:
         hidden.write_text("fake-1")
         reader.sees("fake-1")
         wait_until(lambda: bool(reader.watcher.missed_events) == (Kind.name != "poll"))
@@ -723,6 +725,22 @@ def test_nothing_is_told_while_nothing_happens(volume: MountedVolume) -> None:
         assert (reader.ticks, reader.watcher.missed_events) == (0, 0)
 
 
+@ONLY_INOTIFY
+def test_looks_that_see_nothing_new_wake_no_loop(volume: MountedVolume) -> None:
+    """A thread that lasts takes them; what it finds is told all the same."""
+    look = look_at(volume.path)
+    threads: Counter[threading.Thread] = Counter()
+
+    def count() -> WatchSnapshot:
+        threads[threading.current_thread()] += 1
+        return look()
+
+    with told(volume.path / "api_key", count, timings=QUICK_RESYNC) as reader:
+        wait_until(lambda: max(threads.values()) > 10)
+        with tmpfs(volume.path) if IMPOSSIBLE is None else nullcontext():
+            reader.sees(None if IMPOSSIBLE is None else "fake-0")
+
+
 # How a watch begins.
 
 
@@ -748,10 +766,12 @@ def test_what_happens_while_a_watch_begins_is_noticed(memory: Path) -> None:
         assert reader.mode == Kind.mode
 
 
-def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVolume) -> None:
+def test_what_happens_right_after_the_start_is_found_by_a_look(memory: Path) -> None:
     """The start goes on to its first read only when it is known what a look is compared with."""
-    assert volume.generation is not None
-    look = look_at(volume.path)
+    directory = PlainDirectory(memory / "secrets")
+    directory.replace("api_key", "fake-0")
+    hidden = directory.link_outside("api_key")
+    look = look_at(directory.path)
     looks = 0
 
     def look_slowly() -> WatchSnapshot:
@@ -761,8 +781,8 @@ def test_what_happens_right_after_the_start_is_found_by_a_look(volume: MountedVo
             time.sleep(0.1)
         return look()
 
-    with told(volume.path / "api_key", look_slowly, timings=QUICK_RESYNC) as reader:
-        (volume.generation / "api_key").write_text("fake-1")
+    with told(directory.path / "api_key", look_slowly, timings=QUICK_RESYNC) as reader:
+        hidden.write_text("fake-1")
         reader.sees("fake-1")
 
 
@@ -1049,13 +1069,14 @@ def test_while_a_look_fails_nothing_is_said_to_be_watched(volume: MountedVolume)
         reader.is_told_by("down")
 
 
+@pytest.mark.parametrize("before", [0, 5])
 def test_a_look_that_hangs_is_told_as_such(
-    volume: MountedVolume, caplog: pytest.LogCaptureFixture
+    before: int, volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A file system that does not answer is no reason to say that all is well; it is said once."""
     caplog.set_level(logging.INFO, "hive_boot")
     timings = {**QUICK_RESYNC, "watcher_silence_timeout": 0.1}
-    look = look_at(volume.path)
+    looks = Looks(look_at(volume.path))
     answers, waits = threading.Event(), threading.Event()
     answers.set()
 
@@ -1063,13 +1084,14 @@ def test_a_look_that_hangs_is_told_as_such(
         if not answers.is_set():
             waits.set()
             answers.wait(PATIENCE)
-        return look()
+        return looks()
 
     def logged() -> list[str]:
         return [each.levelname for each in caplog.records if "noticed" in each.getMessage()]
 
     with told(volume.path / "api_key", hang, timings=timings) as reader:
         assert reader.mode == Kind.mode
+        wait_until(lambda: looks.count >= before)
         answers.clear()
         assert waits.wait(PATIENCE)
         reader.is_told_by("down")

@@ -11,7 +11,7 @@ import pytest
 from hive_boot import Bootstrap, Secret, SecretSet, secret
 from hive_boot.testing import MountedVolume
 from tests.fixtures.timings import EVENTS_ONLY, QUICK_RESYNC
-from tests.fixtures.watching import KINDS, SELECT_EVENTS
+from tests.fixtures.watching import KINDS, SELECT_EVENTS, until_watched
 from tests.fixtures.writers import PlainDirectory
 from tests.runtime.rotations import be_impatient, mounted
 from tests.support import SETTLED, started_child, until
@@ -61,7 +61,7 @@ async def test_a_bundle_rotates_as_one_set(directory: PlainDirectory) -> None:
     directory.replace("bundle", as_exports(0))
     boot = mounted(directory.path / "bundle", Keys, EVENTS_ONLY)
     async with boot.running():
-        assert boot.status().watcher == "inotify"
+        await until_watched(boot)
         directory.replace("bundle", as_exports(1))
         await until(uses(boot, 1))
         directory.write_in_place("bundle", json.dumps(pair(2)))
@@ -172,11 +172,15 @@ boot._declaration.timings = Timings(
 
 async def main():
     async with boot.running():
-        pass  # what is imported now is not readable for every user
+        # What is imported now is not readable for every user.
+        while boot.status().watcher == "off":
+            await anyio.sleep(0.005)
     if os.getuid() == 0:
         os.setgid(65534)
         os.setuid(65534)
     async with boot.running() as secrets:
+        while boot.status().watcher == "off":
+            await anyio.sleep(0.005)
         print(boot.status().watcher, flush=True)
         seen = None
         while seen != "fake-key-end":

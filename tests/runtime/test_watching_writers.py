@@ -15,6 +15,7 @@ from hive_boot.exceptions import ProblemsError
 from hive_boot.runtime.watcher import Watcher
 from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import QUICK_RETRIES, set_timings
+from tests.fixtures.watching import until_watched
 from tests.fixtures.writers import PlainDirectory
 from tests.runtime.rotations import be_impatient
 from tests.support import SETTLED, until
@@ -115,6 +116,7 @@ async def test_half_of_a_file_is_not_used_while_its_writer_has_it_open(
     directory.replace(name, content_of(place, OLD))
     boot = watched(place, memory, monkeypatch)
     async with boot.running():
+        await until_watched(boot)
         with directory.partial_write(name, content_of(place, NEW)):
             await until(waits.more_than(20))
             assert uses(boot, OLD)()
@@ -133,6 +135,7 @@ async def test_half_of_a_mounted_file_is_not_used_while_its_writer_has_it_open(
     boot = watched("mounted", memory, monkeypatch)
     with PinnedFile(memory / "secrets/api_key", memory / "real/api_key"):
         async with boot.running():
+            await until_watched(boot)
             with directory.partial_write("api_key", NEW):
                 await until(waits.more_than(20))
                 assert uses(boot, OLD)()
@@ -213,6 +216,7 @@ async def test_a_silent_writer_is_not_waited_for(
     boot = watched("plain", memory, monkeypatch)
     set_timings(boot, writer_silence_timeout=0.3, full_read_interval=10_000.0)
     async with boot.running():
+        await until_watched(boot)
         with directory.partial_write("api_key", NEW * 2):
             await until(uses(boot, NEW))
         await until(uses(boot, NEW * 2))
@@ -227,6 +231,7 @@ async def test_a_file_that_is_replaced_does_not_wait_for_the_writer_of_the_old_o
     directory.replace("api_key", OLD)
     boot = watched("plain", memory, monkeypatch)
     async with boot.running():
+        await until_watched(boot)
         with directory.partial_write("api_key", "fake-never-used"):
             await until(waits.more_than(5))
             directory.replace("api_key", NEW)
@@ -261,6 +266,7 @@ async def test_a_demand_is_refused_while_a_file_is_written(
     boot = watched("plain", memory, monkeypatch)
     set_timings(boot, full_read_interval=10_000.0)
     async with boot.running():
+        await until_watched(boot)
         watcher = watcher_of(boot)
         assert watcher is not None
         with directory.partial_write("api_key", NEW):

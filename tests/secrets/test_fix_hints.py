@@ -417,7 +417,7 @@ def test_a_near_miss_that_does_not_count_is_not_named(tmp_path: Path) -> None:
 
     environ = {"HIVE_BOOT_MODE": "environment", "SSL_CERT_FILE": "/x", "FILE__SSL_CERT": "/x"}
     assert look(Certificate, tmp_path, environ).problems[0].details == ()
-    field = Certificate._field_index.by_attribute["ssl_cert"]  # noqa: SLF001  (private)
+    field = Certificate._field_index.by_attribute["ssl_cert"]
     assert near_misses(field, ["SSL_CERT_FILE"]) == []
     (tmp_path / "credentials").mkdir()
     fix = look(Certificate, tmp_path, {"CREDENTIALS_DIRECTORY": "/credentials"}).problems[0].fix

@@ -132,7 +132,7 @@ def test_a_plain_mixin_without_secrets_is_welcome() -> None:
 
         api_key: Secret
 
-    assert list(Mixed._field_index.fields) == ["api_key"]  # noqa: SLF001
+    assert list(Mixed._field_index.fields) == ["api_key"]
     assert Mixed(api_key=Secret("API_KEY", FAKE)).doubled() == 6000
 
 
@@ -160,7 +160,7 @@ class Diamond(Further, Strict):
 
 def test_a_diamond_follows_the_order_of_its_bases(tmp_path: Path) -> None:
     """A secret that one base made required stays so below another that only inherits it."""
-    fields = Diamond._field_index.fields  # noqa: SLF001
+    fields = Diamond._field_index.fields
     assert set(fields) == {"jwt", "api_key"}
     assert (fields["jwt"].required, fields["jwt"].min_length) == (True, 32)
 

@@ -69,7 +69,7 @@ def test_check_problems_have_locations_and_the_order_of_the_declaration(tmp_path
 
 def test_a_report_explains_kubectl_by_the_kind_of_the_fix(tmp_path: Path) -> None:
     """The text of a fix does not matter."""
-    builder = LoadResultBuilder(Keys._field_index, loaded(tmp_path).source_context, "Keys")  # noqa: SLF001  (as a load does)
+    builder = LoadResultBuilder(Keys._field_index, loaded(tmp_path).source_context, "Keys")
     result = builder.build()
     instruction = Problem(name="API_KEY", kind="missing", message="is missing", fix="kubectl x")
     command = instruction.replace(fix="create it", fix_kind="kubectl")

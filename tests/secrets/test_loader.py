@@ -28,7 +28,7 @@ class Two(SecretSet):
 
 
 def only_problem(loaded: LoadResult) -> Problem:
-    """Give the one problem of a load that found one."""
+    """Return the one problem of a load that found one."""
     assert len(loaded.problems) == 1, report_of(loaded)
     return loaded.problems[0]
 
@@ -44,7 +44,7 @@ def mounted(root: Path, files: Mapping[str, str | bytes]) -> dict[str, str]:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """Give a file in a directory that no mode looks into."""
+    """Return a file in a directory that no mode looks into."""
     path = tmp_path / "elsewhere/key"
     path.parent.mkdir()
     path.write_text(f"{FAKE}\n")
@@ -871,7 +871,7 @@ def loaded_with(
     declared: type[SecretSet] = Two,
 ) -> LoadResult:
     """Load with values that count more than any source."""
-    field_index = declared._field_index  # noqa: SLF001  (as a start does)
+    field_index = declared._field_index
     return load(field_index, situate(root, environ), policy=SETTLED, overrides=given)
 
 

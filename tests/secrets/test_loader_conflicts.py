@@ -218,7 +218,7 @@ def test_a_name_file_that_does_not_count_is_free() -> None:
         ssl_cert: Secret = secret(file_variable=False)
         ssl_cert_file: Secret
 
-    assert [*Both._field_index.by_file_variable] == ["SSL_CERT_FILE_FILE"]  # noqa: SLF001  (private)
+    assert [*Both._field_index.by_file_variable] == ["SSL_CERT_FILE_FILE"]
     with pytest.raises(DeclarationError, match="conflicts"):
         type("Collision", (SecretSet,), {"__annotations__": {"a": Secret, "a_file": Secret}})
 
@@ -229,7 +229,7 @@ def test_an_overridden_field_has_no_conflict(tmp_path: Path) -> None:
     (tmp_path / "named/token").write_bytes(b"\xff")
     source_context = situate(tmp_path, environ)
     given = {"token": Secret("TOKEN", "fake-given")}
-    loaded = load(Token._field_index, source_context, policy=SETTLED, overrides=given)  # noqa: SLF001  (private)
+    loaded = load(Token._field_index, source_context, policy=SETTLED, overrides=given)
     assert outcome(loaded) == ([], {"token": "fake-given"}, [])
 
 

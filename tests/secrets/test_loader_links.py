@@ -53,7 +53,7 @@ def test_two_old_sets_are_never_mixed(tmp_path: Path) -> None:
             environ = {name: path.format(link) for name, path in variables.items()}
             directories = [str(link / bundle) for bundle in bundles]
             host = HostEnvironment(environ, str(root), str(root), 4242, terminal="")
-            index = Pair._field_index  # noqa: SLF001  (internal to the package)
+            index = Pair._field_index
             context = detect(host, SourceOptions(secrets_dirs=directories), index)
             loaded = load(index, context, policy=ReadPolicy(wall=replace_once))
             assert values_of(loaded) == {"user": "fake-user-2", "password": "fake-pass-2"}
@@ -74,7 +74,7 @@ def test_a_link_that_changes_at_each_attempt_is_a_problem(tmp_path: Path) -> Non
 
     directories = [str(link / f"{name}.env") for name in ("user", "password", "user")]
     host = HostEnvironment({}, str(tmp_path), str(tmp_path), 4242, terminal="")
-    index = Pair._field_index  # noqa: SLF001  (internal to the package)
+    index = Pair._field_index
     context = detect(host, SourceOptions(secrets_dirs=directories), index)
     loaded = load(index, context, policy=ReadPolicy(wall=replace))
     assert ("unstable", True) in [

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def fields_of(declared: type[SecretSet]) -> dict[str, Field]:
     """Return the fields of a declaration, by attribute."""
-    return declared._field_index.fields  # noqa: SLF001  (what a load reads)
+    return declared._field_index.fields
 
 
 def declare(

@@ -26,7 +26,7 @@ class Orders(SecretSet, prefix="ORDERS_"):
 
 def names_of(declared: type[SecretSet]) -> dict[str, str]:
     """Return the name of each field, and of each ``previous=``, by attribute."""
-    fields = declared._field_index.all_fields  # noqa: SLF001  (what a load reads)
+    fields = declared._field_index.all_fields
     return {field.attribute: field.name for field in fields}
 
 

@@ -17,7 +17,7 @@ def changed(generation: int, **moves: str) -> Change:
 
 
 def moves_of(change: Change | None) -> dict[str, str]:
-    """Give what a change says of each field, as ``old>new``, in its order."""
+    """Return what a change says of each field, as ``old>new``, in its order."""
     assert change is not None
     assert change.old.keys() == change.new.keys() == set(change.names)
 

@@ -1,7 +1,9 @@
 """What is watched for a declaration, and what of it can be seen without reading."""
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ import pytest
 from hive_boot import Secret, SecretSet, secret
 from hive_boot.secrets.watch_targets import WatchTargets
 from hive_boot.testing import MountedVolume
-from tests.fixtures.bind_mounts import PinnedFile
+from tests.fixtures.bind_mounts import PinnedFile, bind, unbind
 from tests.fixtures.cases import case, empty_machines
+from tests.fixtures.watching import switch
 from tests.fixtures.writers import PlainDirectory
 from tests.support import as_ordinary_user, situate
 
@@ -32,18 +35,18 @@ def vantage(
     environ: Mapping[str, str] | None = None,
     **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
 ) -> WatchTargets:
-    """Give the vantage of a machine whose file system begins at ``root``."""
-    field_index = Keys._field_index  # noqa: SLF001  (as a start does)
+    """Return the vantage of a machine whose file system begins at ``root``."""
+    field_index = Keys._field_index
     return WatchTargets(field_index, situate(root, environ, **source_options))
 
 
 def over(directory: Path) -> WatchTargets:
-    """Give the vantage of an application whose secrets are in ``directory``."""
+    """Return the vantage of an application whose secrets are in ``directory``."""
     return vantage(directory.parent, mode="kubernetes", secrets_dirs=str(directory))
 
 
 def watched(seen: WatchTargets) -> dict[str, set[str] | None]:
-    """Give what is watched, by its real path, and the names of interest in it.
+    """Return what is watched, by its real path, and the names of interest in it.
 
     None stands for the names of the declared secrets, and whatever has two dots.
     """
@@ -62,7 +65,7 @@ def watched(seen: WatchTargets) -> dict[str, set[str] | None]:
 
 @pytest.fixture
 def volume(tmp_path: Path) -> MountedVolume:
-    """Give a volume that has the one key."""
+    """Return a volume that has the one key."""
     volume = MountedVolume(tmp_path / "mnt/volume")
     volume.publish({"api_key": "fake-key"})
     return volume
@@ -376,16 +379,79 @@ def test_a_swap_of_a_volume_is_seen(volume: MountedVolume) -> None:
     assert seen.snapshot().roots == before.roots
 
 
-def test_a_change_behind_the_link_is_seen(volume: MountedVolume) -> None:
-    """Nobody writes into the directory of a generation; if it is done, it is seen."""
+def test_of_a_generation_only_the_directory_is_looked_at(volume: MountedVolume) -> None:
+    """Its files are never written again, so there is no look at a thousand of them."""
     assert volume.generation is not None
     seen = over(volume.path)
     before = seen.snapshot()
     (volume.generation / "api_key").chmod(0o600)
+    assert seen.snapshot() == before
+    rename_over(volume.generation / "api_key")
     between = seen.snapshot()
     assert between.contents != before.contents
     volume.generation.chmod(0o711)
     assert seen.snapshot().contents != between.contents
+
+
+def test_a_look_that_knows_the_last_one_sees_as_much_as_the_first(tmp_path: Path) -> None:
+    """Whatever happens to the places, and however often there was a look before."""
+    for number in range(2):
+        MountedVolume(tmp_path / f"v{number}").publish({"api_key": "fake-key"})
+    directory, volume = PlainDirectory(tmp_path / "named"), MountedVolume(tmp_path / "volume")
+    directory.replace("tls/key.pem", "fake-key")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("v0")
+    (tmp_path / "chain").mkdir()
+    (tmp_path / "chain/link").symlink_to("../v1")
+    (tmp_path / "file").write_text("fake-key")
+    key, tls = directory.path / "api_key", directory.path / "tls"
+    MountedVolume(tmp_path / "above/in").publish({"api_key": "fake-key"})
+    names = ("named", "volume", "link", "bundle", "no/such", "above/in")
+    paths = [str(tmp_path / name) for name in names]
+
+    def replace_above() -> None:
+        (tmp_path / "above/in").rename(tmp_path / "in")
+        (tmp_path / "above").rename(tmp_path / "old-above")
+        (tmp_path / "above").mkdir()
+        (tmp_path / "in").rename(tmp_path / "above/in")
+
+    changes: list[Callable[[], object]] = [
+        partial(directory.replace, "api_key", "fake-1"),
+        key.unlink,
+        partial(key.symlink_to, tmp_path / "real/key"),
+        partial(PlainDirectory(tmp_path / "real").replace, "key", "fake-2"),
+        partial(switch, key, "../file"),
+        partial((tmp_path / "real").rename, tmp_path / "away"),
+        partial(volume.publish, {"api_key": "fake-3"}),
+        partial(volume.publish, {"api_key": "fake-4"}),
+        partial(volume.path.rename, tmp_path / "elsewhere"),
+        partial(volume.path.mkdir),
+        partial(switch, tmp_path / "link", "chain/link"),
+        # The same directory, by another chain of links, and in another directory above it.
+        partial(switch, tmp_path / "link", "v1"),
+        replace_above,
+        partial(shutil.rmtree, tmp_path / "v1"),
+        partial((tmp_path / "bundle").write_text, "API_KEY=fake-5"),
+        partial((tmp_path / "bundle").unlink),
+        partial((tmp_path / "bundle").mkdir),
+        partial((directory.path / "fresh").mkdir),
+        partial((directory.path / "fresh").rename, directory.path / "renamed"),
+        partial(shutil.rmtree, tls),
+        partial(tls.symlink_to, "renamed"),
+        partial((tmp_path / "no/such").mkdir, parents=True),
+        partial(directory.path.chmod, 0o711),
+        partial(directory.path.rename, tmp_path / "old"),
+    ]
+
+    environ = {"TLS_KEY_FILE": str(tmp_path / "file")}
+    options: dict[str, Any] = {"mode": "kubernetes", "secrets_dirs": paths}
+    seen = {looks: vantage(tmp_path, environ, **options) for looks in (1, 2, 3)}
+    for number, change in enumerate([lambda: None, *changes]):
+        change()
+        expected = vantage(tmp_path, environ, **options).snapshot()
+        for looks, each in seen.items():
+            with case((number, looks)):
+                assert [each.snapshot() for _ in range(looks)] == [expected] * looks
 
 
 def test_two_looks_at_the_same_are_equal(volume: MountedVolume) -> None:
@@ -437,6 +503,24 @@ def test_a_mounted_file_is_watched_itself(tmp_path: Path) -> None:
                 before = view.contents
                 pinned.write("fake-key")
                 assert seen.snapshot().contents != before
+
+
+@really
+def test_a_file_that_is_mounted_later_is_found(tmp_path: Path) -> None:
+    """Also by a look that knows the last one, and so is the end of the mount."""
+    directory = PlainDirectory(tmp_path / "secrets")
+    directory.replace("api_key", "fake-key")
+    seen = over(directory.path)
+    without = [seen.snapshot() for _ in range(3)]
+    # Over itself: no attribute of the file differs.
+    bind(directory.path / "api_key", directory.path / "api_key")
+    try:
+        found = [seen.snapshot() for _ in range(3)]
+        assert found == [over(directory.path).snapshot()] * 3
+        assert found[0].pinned
+    finally:
+        unbind(directory.path / "api_key")
+    assert [seen.snapshot() for _ in range(3)] == without
 
 
 @really

@@ -35,7 +35,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Give the path of a table that is yet to be written."""
+    """Return the path of a table that is yet to be written."""
     return tmp_path / "mountinfo"
 
 
@@ -47,7 +47,7 @@ def mounts() -> Iterator[ExitStack]:
 
 
 def found(table: Path, *paths: Path) -> list[MountedFile]:
-    """Give the mount points among ``paths``."""
+    """Return the mount points among ``paths``."""
     return find_mounted_files({str(path): str(path) for path in paths}, str(table))
 
 

@@ -27,7 +27,7 @@ class Keys(SecretSet):
 
 def snapshot(*paths: Path) -> WatchSnapshot:
     """Return what is watched for secrets at these paths."""
-    index = Keys._field_index  # noqa: SLF001  (as a start does)
+    index = Keys._field_index
     context = situate(paths[0].parent, mode="docker", secrets_dirs=paths)
     return WatchTargets(index, context).snapshot()
 

@@ -271,7 +271,7 @@ def _collect(pipe: IO[str], lines: list[str]) -> None:
 
 
 def asked(port: int, path: str = "/") -> int | None:
-    """Give the status that a new client is answered with; None when it is not."""
+    """Return the status that a new client is answered with; None when it is not."""
     try:
         client = Client(port)
     except OSError:

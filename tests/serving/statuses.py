@@ -5,7 +5,7 @@ from typing import Any
 
 from hive_boot.lifecycle.readiness import ContributorStatus
 from hive_boot.lifecycle.states import State, TimelineEntry
-from hive_boot.runtime.status import RotationStatus, SecretStatus, Status
+from hive_boot.runtime.status import HookStatus, RotationStatus, SecretStatus, Status
 
 NAMES = (
     "OPENAI_API_KEY",
@@ -108,6 +108,7 @@ def ready(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field)
         "last_change": now - 40,
         "watcher": "inotify",
         "hook_failures": {"reconnect": 0, "agents": 0},
+        "hooks": (HookStatus(name="reconnect", at=now - 40), HookStatus(name="agents")),
         "rotations": (
             RotationStatus(
                 at=now - 40, generation=4, verdict="accepted", names=("jwt_secret",), duration=0.021
@@ -118,6 +119,7 @@ def ready(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field)
                 verdict="refused",
                 names=("JWT_SECRET",),
                 duration=0.02,
+                reason="JWT_SECRET is 5 characters long, and 32 are required",
             ),
             RotationStatus(
                 at=now - 4000, generation=2, verdict="in-use", names=("sentry_dsn",), duration=3.0
@@ -146,6 +148,15 @@ def degraded(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field
         "stale": pinned[:1],
         "failing_hooks": ("reconnect",),
         "hook_failures": {"reconnect": 7, "agents": 0},
+        "hooks": (
+            HookStatus(
+                name="reconnect",
+                at=time.time() - 3,
+                failure="ConnectionError: refused",
+                failures=7,
+            ),
+            HookStatus(name="agents"),
+        ),
         "watcher": "poll",
         "certificates": {NAMES[3]: 1_700_600_000.0, NAMES[4]: 1_600_000_000.0},
     }
@@ -159,6 +170,7 @@ def unready(**more: Any) -> Status:  # noqa: ANN401  (any field)
         degraded=True,
         reasons=("the readiness contributor queue fails: TimeoutError",),
         services=("heartbeat", "poll", "warm_up"),
+        service_restarts={"heartbeat": 1, "poll": 3, "warm_up": 0},
         failing_services=("poll",),
         completed_services=("warm_up",),
         contributors=(

@@ -88,7 +88,7 @@ async def connected(port: int) -> AsyncIterator[Client]:
 
 
 async def refuses(port: int) -> bool:
-    """Tell whether nobody listens there."""
+    """Return whether nobody listens there."""
     try:
         async with await anyio.connect_tcp("127.0.0.1", port):
             return False

@@ -46,7 +46,7 @@ def server(anyio_backend_name: str) -> str:
 
 @pytest.fixture
 def serve(server: str, anyio_backend_name: str) -> Callable[[App], Any]:
-    """Give what serves an application while a block lasts, and gives its port."""
+    """Return what serves an application while a block lasts, and gives its port."""
 
     @asynccontextmanager
     async def serve(app: App) -> AsyncIterator[int]:

@@ -56,6 +56,7 @@ def test_every_metric_is_there_with_its_value() -> None:
         last_read=1_700_000_060.0,
         last_change=1_700_000_000.0,
         contributors=unready().contributors,
+        service_restarts={"heartbeat": 0, "poll": 3},
     )
     assert ours(samples(expose(status)[1].decode())) == {
         ("hive_boot_ready", ()): 1,
@@ -68,6 +69,8 @@ def test_every_metric_is_there_with_its_value() -> None:
         ("hive_boot_rotations_total", ("refused",)): 1,
         ("hive_boot_hook_failures_total", ("reconnect",)): 7,
         ("hive_boot_hook_failures_total", ("agents",)): 0,
+        ("hive_boot_service_restarts_total", ("heartbeat",)): 0,
+        ("hive_boot_service_restarts_total", ("poll",)): 3,
         ("hive_boot_certificate_expiry_timestamp_seconds", (NAMES[3],)): 1_700_600_000,
         ("hive_boot_certificate_expiry_timestamp_seconds", (NAMES[4],)): 1_600_000_000,
         ("hive_boot_readiness_passing", ("database",)): 1,
@@ -87,6 +90,7 @@ def test_the_metrics_are_worded() -> None:
         last_read=1_700_000_060.0,
         last_change=1_700_000_000.0,
         contributors=unready().contributors,
+        service_restarts={"heartbeat": 0, "poll": 3},
     )
     lines = expose(status)[1].decode().splitlines()
     assert_golden("metrics", "\n".join(line for line in lines if "hive_boot_" in line))

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -408,6 +409,22 @@ async def test_a_port_that_is_taken_is_named() -> None:
             await serve_probes(ready, "hive", port)
 
 
+@pytest.mark.both_backends
+async def test_a_host_is_the_only_address() -> None:
+    """With a host the port is open on its address alone; a bad host is in the error."""
+    serve = partial(serve_probes, ready, "hive")
+    async with anyio.create_task_group() as group:
+        port: int = await group.start(partial(serve, host="127.0.0.2"), 0)
+        async with await anyio.connect_tcp("127.0.0.2", port):
+            pass
+        with pytest.raises(OSError, match=r"refused|attempts failed"):
+            await anyio.connect_tcp("127.0.0.1", port)
+        group.cancel_scope.cancel()
+    for host in ("203.0.113.1", "not an address"):
+        with pytest.raises(LifecycleError, match=rf"probe_port 8081 of {host}: "):
+            await serve(8081, host=host)
+
+
 async def test_a_chosen_port_is_had_and_told(caplog: pytest.LogCaptureFixture) -> None:
     """The port that was asked for is the one, again and again."""
     caplog.set_level(logging.INFO, "hive_boot")
@@ -467,10 +484,10 @@ async def test_a_worker_that_waits_for_the_port_survives_any_failure(
     codes = iter([errno.EADDRINUSE, errno.EMFILE])
     listen = anyio.create_tcp_listener
 
-    async def refuse_twice(local_port: int, backlog: int) -> object:
+    async def refuse_twice(**options: Any) -> object:  # noqa: ANN401  (those of anyio)
         for code in codes:
             raise OSError(code, os.strerror(code))
-        return await listen(local_port=local_port, backlog=backlog)
+        return await listen(**options)
 
     monkeypatch.setattr(anyio, "create_tcp_listener", refuse_twice)
     timings = DEFAULTS.replace(probe_port_retry_delay=0.01)

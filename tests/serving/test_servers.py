@@ -58,13 +58,13 @@ def anyio_backend(case: str) -> Any:  # noqa: ANN401  (what anyio's plugin takes
 
 @pytest.fixture
 def server(case: str) -> HttpServer:
-    """Give a server that has not begun."""
+    """Return a server that has not begun."""
     return HttpServer(CASES[case][0], "trio" if "trio" in case else "asyncio")
 
 
 @pytest.fixture
 def hasty(case: str) -> HttpServer:
-    """Give a server that gives clients little time to hear that their requests were ended."""
+    """Return a server that gives clients little time to hear that their requests were ended."""
     backend = "trio" if "trio" in case else "asyncio"
     return HttpServer(CASES[case][0], backend, Timings(server_stop_timeout=0.1))
 

@@ -1,21 +1,27 @@
 """The status page without a browser: its static files, its headers, and the status as JSON."""
 
 import json
+import os
 import re
 import shutil
+import socket
 import subprocess
 import tomllib
 from dataclasses import fields, replace
 from html.parser import HTMLParser
+from importlib.metadata import version
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import hive_boot
 from hive_boot import Bootstrap, Secret, SecretSet
 from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.lifecycle.states import State, TimelineEntry
 from hive_boot.runtime.status import RotationStatus, SecretStatus, Status
+from hive_boot.serving import status_page
 from hive_boot.serving.endpoints import Response, handle_request
 from tests.serving.statuses import (
     crowded,
@@ -163,7 +169,8 @@ def test_every_address_is_relative() -> None:
         "health",
         "metrics",
     }
-    assert re.findall(r'fetch\("([^"]*)"', SCRIPT) == ["boot.json"]
+    assert re.findall(r"fetch\((\w+)", SCRIPT) == ["STATUS_URL"]
+    assert re.findall(r'new URL\("([^"]*)"', SCRIPT) == ["boot.json"]
     for each in addresses & {"boot.css", "boot.js", "boot.json", "health", "metrics"}:
         assert request(f"/{each}").status == 200
 
@@ -176,7 +183,7 @@ def test_the_document_is_labelled() -> None:
     assert "width=device-width, initial-scale=1" in PAGE.values("content")
     tags = [tag for tag, _ in PAGE.tags]
     assert tags.count("h1") == 1
-    assert tags.count("caption") == tags.count("table") == 2
+    assert tags.count("caption") == tags.count("table") == 3
     assert all(each.get("scope") == "col" for tag, each in PAGE.tags if tag == "th")
     roles = {"table", "rowgroup", "row", "columnheader", "status"}
     assert set(PAGE.values("role")) == roles
@@ -193,7 +200,7 @@ def test_the_script_fills_elements_that_exist() -> None:
         for table in re.findall(r'fillTable\("(\w+)"', SCRIPT)
     }
     assert len(named) >= 8
-    assert len(tables) == 8
+    assert len(tables) == 12
     assert named | tables <= set(PAGE.values("id"))
 
 
@@ -214,7 +221,7 @@ def test_the_json_has_every_field_of_the_status() -> None:
             each.passing for each in status.contributors
         ]
         names = {field.name for field in fields(Status)}
-        assert found.keys() == names | {"name", "time", "refresh_interval"}
+        assert found.keys() == names | {"name", "version", "process", "time", "refresh_interval"}
         assert found["name"] == "hive <hive>"
         assert found["state"] == status.state
         assert found["reasons"] == list(status.reasons)
@@ -229,6 +236,24 @@ def test_the_json_has_every_field_of_the_status() -> None:
     assert found["rotations"][0].keys() == {field.name for field in fields(RotationStatus)}
     assert found["timeline"][0].keys() == set(TimelineEntry.field_names)
     assert found["hook_failures"] == {"reconnect": 0, "agents": 0}
+
+
+def test_the_process_is_identified(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The version of the application's package, and where it runs."""
+    found = status_of(replace(ready(), package="prometheus_client"))
+    assert found["version"] == version("prometheus-client")
+    assert status_of(replace(ready(), package="not_installed"))["version"] == ""
+    assert status_of(Status())["version"] == ""
+    host = socket.gethostname()
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    known = {"host": host, "pod": "", "pid": os.getpid(), "hive_boot": hive_boot.__version__}
+    assert status_of(ready())["process"] == known
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert status_of(ready())["process"] == known | {"pod": host}
+    namespace = tmp_path / "namespace"
+    namespace.write_text("shop\n", encoding="utf-8")
+    monkeypatch.setattr(status_page, "_NAMESPACE", namespace)
+    assert status_of(ready())["process"] == known | {"pod": f"shop/{host}"}
 
 
 def test_the_script_reads_fields_that_exist() -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from selenium.webdriver.chrome.service import Service
 from hive_boot._timings import Timings
 from hive_boot.lifecycle.states import State, TimelineEntry
 from hive_boot.runtime.status import RotationStatus, Status
+from hive_boot.serving import status_page
 from hive_boot.serving.probe_server import serve_probes
 from hive_boot.serving.status_page import status_as_json
 from tests.fixtures.golden import assert_golden
@@ -329,6 +331,8 @@ def check_layout(browser: webdriver.Chrome, where: object, least: int = 50) -> N
 def test_the_text_of_the_page(browser: webdriver.Chrome, monkeypatch: pytest.MonkeyPatch) -> None:
     """The wording of the page during a start, and when everything is wrong."""
     monkeypatch.setattr("time.time", lambda: 1_700_000_000.0)
+    process = {"host": "hive-1", "pod": "shop/hive-1", "pid": 7, "hive_boot": "0.1.0"}
+    monkeypatch.setattr(status_page, "_describe_process", lambda: process)
     text = ""
     with hosted(refresh=2) as host:
         for status in (starting(), replace(degraded(), failed="agents", forked=True)):
@@ -408,12 +412,13 @@ def test_the_rows_of_secrets(host: Host, browser: webdriver.Chrome) -> None:
 
 
 def test_the_rows_of_rotations(host: Host, browser: webdriver.Chrome) -> None:
-    """Each of the last rotations has a row: when, its result, its secrets."""
+    """Each of the last rotations has a row: when, its result, its secrets, why it was refused."""
+    refused = ready().rotations[1]
     open_page(browser, host, ready())
     rows = rows_of(browser, "rotations-table")
     assert [row[1:] for row in rows] == [
         ["accepted", "jwt_secret", "4", "21 ms"],
-        ["refused", "JWT_SECRET", "candidate", "20 ms"],
+        ["refused", f"JWT_SECRET\n{refused.reason}", "candidate", "20 ms"],
         ["in-use", "sentry_dsn", "2", "3.0 s"],
     ]
     assert re.match(r"4\d s ago\n2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d UTC", rows[0][0])
@@ -426,6 +431,36 @@ def test_the_rows_of_rotations(host: Host, browser: webdriver.Chrome) -> None:
     assert text_of(browser, "#rotations-more").startswith("10 more ")
     assert len(rows_of(browser, "secrets-table")) == 500
     assert text_of(browser, "#secrets-more").startswith("500 more ")
+
+
+def test_the_rows_of_components(host: Host, browser: webdriver.Chrome) -> None:
+    """Each check, service, hook, readiness contributor and certificate has its last result."""
+    now = time.time()
+    certificates = {"TLS_CERT": now + 90 * 86400, "OLD_CERT": now - 60, "NEXT_CERT": now + 86400}
+    open_page(browser, host, unready(certificates=certificates))
+    rows = {row[0]: row[1:] for row in rows_of(browser, "components-table")}
+    expiry = [rows.pop(f"{name}\ncertificate") for name in certificates]
+    assert rows == {
+        "stripe_secret_key\ncheck": ["passed", "2 h 29 min ago", ""],
+        "heartbeat\nservice": ["running", "", "1 restart"],
+        "poll\nservice": ["failing", "", "3 restarts"],
+        "warm_up\nservice": ["returned", "", "0 restarts"],
+        "reconnect\nhook": ["succeeded", rows["reconnect\nhook"][1], ""],
+        "agents\nhook": ["not called", "", ""],
+        "database\nreadiness": ["passes", "1.0 s ago", "returned False"],
+        "queue\nreadiness": ["fails", "3.0 s ago", "TimeoutError"],
+        "cache\nreadiness": ["not passed yet", "", ""],
+    }
+    assert re.fullmatch(r"4\d s ago", rows["reconnect\nhook"][1])
+    assert [row[0] for row in expiry] == ["valid", "expired", "expires soon"]
+    assert all(row[2].startswith("expires 2") for row in expiry)
+    open_page(browser, host, degraded())
+    rows = {row[0]: row[1:] for row in rows_of(browser, "components-table")}
+    assert rows["reconnect\nhook"][0] == "failing"
+    assert rows["reconnect\nhook"][2] == "ConnectionError: refused; failed calls: 7"
+    open_page(browser, host, Status())
+    assert not is_visible(browser, "#components-table")
+    assert is_visible(browser, "#no-components")
 
 
 def test_a_name_is_never_markup(host: Host, browser: webdriver.Chrome) -> None:
@@ -592,7 +627,7 @@ def test_a_refresh_keeps_scroll_position_focus_and_selection(browser: webdriver.
         before: Any = browser.execute_script(place)
         assert before[0] > 1000
         assert before[1:] == ["boot.json", "PARTNER_50_API_KEY"]
-        host.status = degraded(200, reasons=())
+        host.status = degraded(200, reasons=(), certificates={})
         wait(lambda: browser.title == "ready, degraded: hive <hive>")
         requests = host.requests
         wait(lambda: host.requests > requests + 1)
@@ -619,6 +654,13 @@ def test_an_application_that_does_not_respond_is_reported(browser: webdriver.Chr
         host.status = ready()
         wait(lambda: browser.title == "ready: hive <hive>")
         assert text_of(browser, "#connection") == ""
+
+
+def test_an_address_with_a_password_is_enough(host: Host, browser: webdriver.Chrome) -> None:
+    """The page reads its status when a user and a password are in its address."""
+    host.status = ready()
+    browser.get(host.url.replace("http://", "http://any:fake-password@"))
+    wait(lambda: browser.title == "ready: hive <hive>")
 
 
 def test_a_server_error_is_reported(browser: webdriver.Chrome) -> None:

@@ -72,7 +72,7 @@ class Soaked(SecretSet):
 
 
 def tags_in(secrets: Soaked) -> dict[str, int | None]:
-    """Give the tag of each secret that is there; None for what is not whole."""
+    """Return the tag of each secret that is there; None for what is not whole."""
     found = {}
     for field in (*VOLUME, *PLAIN):
         value: Secret | SecretBytes | None = getattr(secrets, field)
@@ -83,7 +83,7 @@ def tags_in(secrets: Soaked) -> dict[str, int | None]:
 
 
 def is_torn(secrets: Soaked) -> bool:
-    """Tell whether a value is not whole, or what was written together is not together."""
+    """Return whether a value is not whole, or what was written together is not together."""
     tags = tags_in(secrets)
     together = {tag for field, tag in tags.items() if field in VOLUME and field != LATE}
     return None in tags.values() or len(together) != 1

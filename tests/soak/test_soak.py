@@ -20,7 +20,7 @@ GOOD = Account(
 
 
 def told(**facts: object) -> dict[str, Any]:
-    """Give what a good application tells, but for ``facts``."""
+    """Return what a good application tells, but for ``facts``."""
     return {**GOOD.told, **facts}
 
 

@@ -38,7 +38,7 @@ _WHOLE = re.compile(r"fake-([a-z_0-9]+)-(\d{8})-([0-9a-f]{32})")
 
 
 def make_tag(number: int, mood: int = GOOD) -> int:
-    """Give the tag of one set, or of one value."""
+    """Return the tag of one set, or of one value."""
     return mood * _MOOD + number
 
 
@@ -48,12 +48,12 @@ def mood_of(tag: int) -> int:
 
 
 def make_value(field: str, tag: int) -> str:
-    """Give a value that cannot be cut, nor taken for another's, without its being seen."""
+    """Return a value that cannot be cut, nor taken for another's, without its being seen."""
     return f"fake-{field}-{tag:08}-{_digest(field, f'{tag:08}')}"
 
 
 def tag_of(field: str, text: str) -> int | None:
-    """Give the tag of a value; None when it is not whole."""
+    """Return the tag of a value; None when it is not whole."""
     match = _WHOLE.fullmatch(text)
     if match is None or match[1] != field or match[3] != _digest(field, match[2]):
         return None
@@ -61,7 +61,7 @@ def tag_of(field: str, text: str) -> int | None:
 
 
 def make_set(tag: int, fields: Iterable[str] = VOLUME) -> dict[str, str | bytes]:
-    """Give what the volume holds, by file."""
+    """Return what the volume holds, by file."""
     return {FILES.get(field, field): make_value(field, tag) for field in fields}
 
 

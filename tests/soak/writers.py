@@ -74,7 +74,7 @@ class Writer:
         self.done[name.replace("_", " ")] += 1
 
     def new_tag(self, mood: int = GOOD) -> int:
-        """Give the next tag."""
+        """Return the next tag."""
         self._number += 1
         return make_tag(self._number, mood)
 

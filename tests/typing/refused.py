@@ -249,7 +249,7 @@ async def use_parts() -> None:
 
 
 def declare_life() -> None:
-    """Give what parts, services, checks and the stop do not take."""
+    """Return what parts, services, checks and the stop do not take."""
     boot.resource(timeout="3")  # type: ignore[call-overload]
     boot.resource(retry_on="OSError")  # type: ignore[call-overload]
     boot.resource(retry_on=KeyboardInterrupt)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hive_boot.secrets.platform import container_sign
+from hive_boot.secrets.platform import HostEnvironment, SourceContext, container_sign
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.secrets.load_result import LoadResult
-    from hive_boot.secrets.platform import HostEnvironment, SourceContext
 
 Severity = Literal["error", "warning", "note"]
 
@@ -123,4 +122,4 @@ def file_status(path: Path) -> os.stat_result | None:
 
 def is_file(path: Path) -> bool:
     """Return whether ``path`` is an accessible regular file."""
-    return os.path.isfile(path)  # noqa: PTH113  (Path.is_file() can raise)
+    return os.path.isfile(path)  # Path.is_file() can raise

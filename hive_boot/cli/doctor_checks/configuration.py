@@ -5,22 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks import Finding, is_file
+from hive_boot.cli.doctor_checks import DoctorContext, Finding, is_file
 from hive_boot.cli.terminal import pluralize
 from hive_boot.redaction import MIN_LENGTH
 from hive_boot.redaction.embedded import embedded_secrets, is_identifier
 from hive_boot.runtime.injection import fields_read
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.fix_hints import near_misses
-from hive_boot.secrets.load_result import location_text
+from hive_boot.secrets.load_result import WarningKind, location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES, platform_sign
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from hive_boot.cli.doctor_checks import DoctorContext
-    from hive_boot.secrets.load_result import WarningKind
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
 

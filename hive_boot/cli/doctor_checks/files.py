@@ -10,7 +10,7 @@ from errno import EMFILE
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks import Finding, file_status
+from hive_boot.cli.doctor_checks import DoctorContext, Finding, Severity, file_status
 from hive_boot.cli.git import git_failure, git_paths
 from hive_boot.cli.terminal import pluralize
 from hive_boot.runtime.file_events import NOT_FORCED, open_events
@@ -19,7 +19,6 @@ from hive_boot.secrets.watch_targets import MOUNT_TABLE, Mount, WatchTargets, re
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from hive_boot.cli.doctor_checks import DoctorContext, Severity
     from hive_boot.secrets.watch_targets import MountedFile
 
 _LIMITS = "/proc/sys/fs/inotify"

@@ -15,7 +15,7 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.doctor_checks import Finding
+from hive_boot.cli.doctor_checks import DoctorContext, Finding
 from hive_boot.cli.terminal import os_error_text
 from hive_boot.manifests.deployment import shutdown_steps
 from hive_boot.secrets.sources.files import read_regular_file
@@ -23,7 +23,6 @@ from hive_boot.secrets.sources.files import read_regular_file
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from hive_boot.cli.doctor_checks import DoctorContext
     from hive_boot.runtime.declarations import AppDeclaration
 
 _ROUNDED_TO = 5
@@ -151,7 +150,7 @@ def expand_manifests(paths: Iterable[Path]) -> list[Path]:
     """Return the given files, and the manifests below the given directories."""
     found: list[Path] = []
     for path in paths:
-        if os.path.isdir(path):  # noqa: PTH112  (Path.is_dir() can raise)
+        if os.path.isdir(path):  # Path.is_dir() can raise
             # Unlike Path.rglob() and Path.is_file(), os.walk() ignores what it may not enter.
             below = [Path(parent, name) for parent, _, names in os.walk(path) for name in names]
             found += sorted(file for file in below if file.suffix in _ENDINGS)

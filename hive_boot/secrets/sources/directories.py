@@ -223,7 +223,7 @@ def read_subdirectories(
 
 
 def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> DirectorySnapshot:
-    from hive_boot.secrets.sources.dotenv import add_members  # noqa: PLC0415  (few have a bundle)
+    from hive_boot.secrets.sources.dotenv import add_members  # few have a bundle
 
     file = read_paths([path], policy)
     snapshot = DirectorySnapshot(path)
@@ -410,8 +410,10 @@ def _read_once(path: str, field_index: FieldIndex, parent: str = "") -> Director
         _record_problem(snapshot, exc)
         return snapshot
     try:
-        names = os.listdir(root) if can_list else None
-        if _has_data_link(root) or any(name.startswith("..") for name in names or ()):
+        is_volume = _has_data_link(root)
+        names = os.listdir(root) if can_list and not is_volume else None
+        # A name contains no slash.
+        if is_volume or "/.." in "/".join(["", *(names or ())]):
             _read_volume(snapshot, root, field_index)
         else:
             _read_plain(snapshot, root, names, field_index)
@@ -480,7 +482,7 @@ def _read_names(
 
 def _read_members(batch: FileBatch, directory: int, field_index: FieldIndex) -> None:
     """Add the members of files that ``file="rds.json#password"`` names."""
-    from hive_boot.secrets.sources.dotenv import add_members  # noqa: PLC0415  (few have a bundle)
+    from hive_boot.secrets.sources.dotenv import add_members  # few have a bundle
 
     for file, targets in field_index.members.items():
         whole = {file: ("", file, True)}

@@ -173,7 +173,7 @@ def bindings(text: Callable[[], str]) -> Iterator[tuple[int, Callable[[], Bindin
     Only frames of the parser hold the text: each binding is wrapped before it is assigned. Line
     ends are converted to those of Unix, as in a file that is opened as text.
     """
-    from dotenv.parser import parse_stream  # noqa: PLC0415  (only development needs it)
+    from dotenv.parser import parse_stream  # only development needs it
 
     for opaque_binding in map(_OpaqueIterator, parse_stream(StringIO(text(), newline=None))):
         read: Callable[[], Binding] = opaque_binding.__next__
@@ -393,7 +393,7 @@ def add_members(
 
 def _json_members(batch: FileBatch, text: Value) -> Iterator[Callable[[], tuple[str, object]]]:
     """Yield name and value of each member; a number is its text, and a nested object a tuple."""
-    from json import loads  # noqa: PLC0415  (few have a bundle)
+    from json import loads  # few have a bundle
 
     try:
         members = _OpaqueIterator(

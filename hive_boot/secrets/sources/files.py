@@ -8,9 +8,11 @@ import stat
 import time
 from contextlib import suppress
 from errno import EACCES, EINVAL, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, ENXIO
+from itertools import repeat
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hive_boot.redaction import _OpaqueIterator
+from hive_boot.redaction import _OpaqueIterator, conceal
 from hive_boot.secrets.fields import ValueProblem
 from hive_boot.secrets.value import Secret, SecretBytes, complete_pem, value_of
 
@@ -102,6 +104,17 @@ BOM = b"\xef\xbb\xbf"
 _REGULAR = stat.S_IFREG
 
 
+_SMALL = 1 << 12
+"""Maximum size of a usual text file in bytes: these files are handled all together."""
+
+
+_NEXT = attrgetter("__next__")
+
+
+_UNUSUAL = frozenset(("", "-", "\r", "\n"))
+"""Last characters of a text that is empty, may be a PEM block, or has another line end."""
+
+
 def fix_of_file(problem: ValueProblem, path: str) -> str:
     """Return how to fix a file that contains several secrets, or a directory of secrets."""
     fix = "make {location} readable by the user of this process"
@@ -135,6 +148,7 @@ class FileBatch:
     Attributes:
         directory: the prefix that makes a location of a name.
         hits: the results of the files of each field, by attribute.
+        without_value: the attributes of the fields with a file that is empty or a directory.
         touched: the latest ctime of the files that were opened, on the wall clock. Every write,
             rename and chmod updates the ctime, and unlike the mtime it cannot be set.
         devices: the numbers of the file systems of these files, each with the location of a file.
@@ -150,7 +164,8 @@ class FileBatch:
     # Not a dataclass, whose generated code would delay each start.
     def __init__(self, directory: str = "") -> None:
         self.directory: str = directory
-        self.hits: dict[str, list[SourceHit]] = {}
+        self.hits: dict[str, tuple[SourceHit, ...]] = {}
+        self.without_value: set[str] = set()
         self.touched: float = 0.0
         self.devices: dict[int, str] = {}
         self.dangling_links: list[str] = []
@@ -181,9 +196,11 @@ class FileBatch:
             self.permission_denied |= outcome is UNREADABLE
             if outcome.kind == "broken-link":
                 self.dangling_links.append(name)
+            if outcome is EMPTY or outcome is A_DIRECTORY:
+                self.without_value.add(attribute)
         if outcome is not None:
             hit = SourceHit(outcome, "file", self.directory + name)
-            self.hits.setdefault(attribute, []).append(hit)
+            self.hits[attribute] = (*self.hits.get(attribute, ()), hit)
 
 
 def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
@@ -195,8 +212,8 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
 ) -> FileBatch:
     """Read every file among ``names`` that belongs to a field, and open no other file.
 
-    A load of many secrets spends nearly all of its time in this loop. It therefore handles the
-    usual file, ASCII text with or without one final newline, without calling functions.
+    A load of many secrets spends nearly all of its time in this loop, so it only reads. The usual
+    files become values all together, after it.
 
     Args:
         names: the names, relative to ``dir_fd``, or paths if that is None.
@@ -205,16 +222,18 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
         dir_fd: an open directory.
     """
     batch = FileBatch(directory)
-    hits, touched, device = batch.hits, 0.0, None
+    touched, device = 0.0, None
     open_file, fstat, read_bytes, close = os.open, os.fstat, os.read, os.close
+    # No local variable of this frame holds a content.
+    contents, usual = conceal(list[bytes]()), list[str]()
+    keep_content, keep_name = contents().append, usual.append
     for name in names:
         if (target := answers.get(name)) is None:
             continue
-        attribute, label, is_text = target
         try:
             fd = open_file(name, _FLAGS, dir_fd=dir_fd)
         except OSError as exc:
-            batch.add(name, attribute, _opening_problem(exc, name, dir_fd))
+            batch.add(name, target[0], _opening_problem(exc, name, dir_fd))
             continue
         try:
             status = fstat(fd)
@@ -224,43 +243,77 @@ def read_files(  # noqa: C901, PLR0912  (one loop: a call for each file is slow)
             if status.st_dev != device:
                 device = status.st_dev
                 batch.devices[device] = directory + name
-            if status.st_mode & 0o170000 != _REGULAR or size > LIMIT:
-                batch.add(name, attribute, _refused(status))
-                continue
-            # The content is wrapped at once, so that no local variable of this frame holds it. Two
-            # bytes more than the size are requested, to notice a file that grows.
-            usual = is_text
-            if usual:
-                try:
-                    read = _OpaqueIterator(
-                        read_bytes(fd, size + 2).decode("ascii").removesuffix("\n")
-                    ).__next__
-                    usual = (
-                        0 < len(read()) <= size and read()[-1] not in "\r-\n" and "\0" not in read()
-                    )
-                except UnicodeDecodeError:
-                    usual = False
-            if not usual:
-                outcome = value_of_content(_read_all(fd), label, is_text=is_text)
+            is_regular = status.st_mode & 0o170000 == _REGULAR
+            if is_regular and size <= _SMALL and target[2]:
+                # One byte more than the size is requested, to notice a file that grows.
+                keep_content(read_bytes(fd, size + 1))
+                if len(contents()[-1]) == size:
+                    keep_name(name)
+                    continue
+                del contents()[-1]
+            if is_regular and size <= LIMIT:
+                outcome = value_of_content(_read_all(fd), target[1], is_text=target[2])
+                batch.add(name, target[0], outcome)
+            else:
+                batch.add(name, target[0], _refused(status))
         except OSError as exc:
-            batch.add(name, attribute, reading_problem(exc))
-            continue
+            batch.add(name, target[0], reading_problem(exc))
         finally:
             # A network file system may report an error here; the content is already read.
             try:  # noqa: SIM105  (a call for each file is slow)
                 close(fd)
             except OSError:
                 pass
-        if usual:
-            # The same as value_of(Secret, label, read), without the call.
-            outcome = object.__new__(Secret)
-            outcome._name = label
-            outcome._open = read
-            hits.setdefault(attribute, []).append(SourceHit(outcome, "file", directory + name))
-        else:
-            batch.add(name, attribute, outcome)
     batch.touched = touched
+    if usual:
+        _add_texts(batch, usual, contents, answers)
     return batch
+
+
+def _add_texts(
+    batch: FileBatch,
+    names: list[str],
+    contents: Callable[[], list[bytes]],
+    answers: Mapping[str, FieldTarget],
+) -> None:
+    """Add the contents of text files, with as few calls as possible for the usual ones.
+
+    Args:
+        batch: the results.
+        names: the names of the files.
+        contents: returns their contents.
+        answers: the field of each name.
+    """
+    texts = _usual_texts(contents)
+    if texts is None:
+        half = len(names) // 2
+        if half:
+            # One unusual file must not make all others slow.
+            _add_texts(batch, names[:half], conceal(contents()[:half]), answers)
+            _add_texts(batch, names[half:], conceal(contents()[half:]), answers)
+            return
+        attribute, label, _ = answers[names[0]]
+        content = conceal(contents()[0])
+        batch.add(names[0], attribute, value_of_content(content, label, is_text=True))
+        return
+    hits, directory, new_hit = batch.hits, batch.directory, tuple.__new__
+    for name, read in zip(names, map(_NEXT, map(_OpaqueIterator, texts())), strict=True):
+        attribute, label, _ = answers[name]
+        # The same as value_of(Secret, label, read) and SourceHit(...), without the calls.
+        value = object.__new__(Secret)
+        value._name = label
+        value._open = read
+        hit = new_hit(SourceHit, (value, "file", directory + name))
+        hits[attribute] = (*hits[attribute], hit) if attribute in hits else (hit,)
+
+
+def _usual_texts(contents: Callable[[], list[bytes]]) -> Callable[[], list[str]] | None:
+    """Return contents as texts, if all are ASCII text with or without one final newline."""
+    joined = conceal(b"".join(contents()))
+    if not joined().isascii() or b"\0" in joined():
+        return None
+    texts = conceal([*map(str.removesuffix, map(bytes.decode, contents()), repeat("\n"))])
+    return texts if _UNUSUAL.isdisjoint(map(itemgetter(slice(-1, None)), texts())) else None
 
 
 def _is_utf_16(read: Callable[[], bytes]) -> bool:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
@@ -61,7 +65,7 @@ def read_file(path: str) -> tuple[bytes, str]:
 
 
 def status_as_json(name: str, status: Status, timings: Timings) -> str:
-    """Return the name, the current time, the refresh interval and every field of a status as JSON.
+    """Return every field of a status, the process, the time and the refresh interval as JSON.
 
     Args:
         name: the name of the application.
@@ -71,6 +75,8 @@ def status_as_json(name: str, status: Status, timings: Timings) -> str:
     interval = timings.page_refresh_interval
     content = {
         "name": name,
+        "version": _version_of(status.package),
+        "process": _to_json(_describe_process()),
         "time": time.time(),
         "refresh_interval": interval if status.state in _STARTING else _IDLE_FACTOR * interval,
         **_to_json(status),
@@ -78,7 +84,34 @@ def status_as_json(name: str, status: Status, timings: Timings) -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
-def _to_json(value: Any) -> Any:  # noqa: ANN401  (any field of a status)
+@cache
+def _version_of(package: str) -> str:
+    """Return the version of the distribution with the name of a package; empty if not installed."""
+    try:
+        return version(package)
+    except (PackageNotFoundError, ValueError):
+        return ""
+
+
+_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""File in each pod that has a service account token."""
+
+
+def _describe_process() -> dict[str, str | int]:
+    """Return what identifies this process; the pod is empty outside Kubernetes.
+
+    The host name of a pod without ``hostNetwork`` is its name:
+    https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/
+    """
+    host = os.uname().nodename
+    try:
+        pod = f"{_NAMESPACE.read_text('utf-8').strip()}/{host}"
+    except OSError:
+        pod = host if "KUBERNETES_SERVICE_HOST" in os.environ else ""
+    return {"host": host, "pod": pod, "pid": os.getpid(), "hive_boot": version("hive_boot")}
+
+
+def _to_json(value: Any) -> Any:
     """Return a value as JSON types. Strings are redacted, except field names and mapping keys."""
     if value is None or isinstance(value, int | float | State):
         return value

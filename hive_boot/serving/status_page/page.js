@@ -2,10 +2,15 @@
 // name that contains markup is shown as it is.
 "use strict";
 
-const MOST = { steps: 200, waitsFor: 5, secrets: 500, rotations: 50, reasons: 50, names: 10 };
+const MOST = { steps: 200, waitsFor: 5, components: 500, secrets: 500, rotations: 50, reasons: 50, names: 10 };
 
 const RETRY_INTERVAL = 2; // seconds, while the application does not respond
 const REQUEST_TIMEOUT = 10;
+
+// fetch() refuses a URL with a user and a password, which a page that was opened with them has.
+const STATUS_URL = new URL("boot.json", location.origin + location.pathname);
+
+const EXPIRES_SOON = 14 * 86400; // seconds
 
 const STARTING = ["armed", "loading", "starting"];
 const SERVING = ["ready", "reloading"];
@@ -238,6 +243,9 @@ function facts(status) {
     at ? [`${formatDuration(status.time - at)} ago`, formatTime(at)] : ["never", ""];
   return [
     ["Ready", status.ready ? "yes" : "no", ""],
+    ["Version", status.version || "unknown", ""],
+    ["Host", status.process.host, status.process.pod && `pod ${status.process.pod}`],
+    ["Process", String(status.process.pid), ""],
     ["Up for", formatDuration(status.uptime), ""],
     ["Generation", String(status.generation || "none yet"), ""],
     ["Last change", ...ago(status.last_change)],
@@ -245,15 +253,69 @@ function facts(status) {
     ["Watcher", status.watcher, WATCHERS[status.watcher] ?? ""],
     ["Mode", status.mode || "not detected", status.mode_reason],
     ["Profile", status.profile || "not detected", status.profile_reason],
-    ...status.contributors.map(({ name, passing, failure, age }) => [
-      `Readiness ${name}`,
-      passing ? "passes" : failure ? "fails" : "has not passed yet",
-      failure && `${failure}, ${formatDuration(age)} ago`,
-    ]),
   ].map(([label, value, detail]) =>
     element("div", {},
       element("dt", {}, ...breakable(label)),
       element("dd", {}, value, ...(detail ? [small(...breakable(detail))] : []))));
+}
+
+// Each component is [name, kind, colour, state, last result, details].
+
+function components(status) {
+  return [...checks(status), ...services(status), ...hooks(status), ...contributors(status),
+    ...certificates(status)];
+}
+
+function checks(status) {
+  const runs = status.timeline.filter((step) => step.kind === "check");
+  const latest = new Map(runs.map((step) => [step.name, step]));
+  return [...latest.values()].map(({ name, outcome, end }) =>
+    [name, "check", STEP_COLORS[outcome] ?? "", outcome === "done" ? "passed" : outcome,
+      end === null ? "" : `${formatDuration(status.uptime - end)} ago`, ""]);
+}
+
+function services(status) {
+  return status.services.map((name) => {
+    const restarts = status.service_restarts[name] ?? 0;
+    let state = ["busy", "not started"];
+    if (status.completed_services.includes(name)) state = ["", "returned"];
+    else if (status.failing_services.includes(name)) state = ["bad", "failing"];
+    else if (status.started) state = ["good", "running"];
+    return [name, "service", ...state, "", restarts === 1 ? "1 restart" : `${restarts} restarts`];
+  });
+}
+
+function hooks(status) {
+  return status.hooks.map(({ name, at, failure, failures }) => {
+    const state = failure ? ["bad", "failing"] : at ? ["good", "succeeded"] : ["", "not called"];
+    return [name, "hook", ...state, at ? `${formatDuration(status.time - at)} ago` : "",
+      [failure, failures && `failed calls: ${failures}`].filter(Boolean).join("; ")];
+  });
+}
+
+function contributors(status) {
+  return status.contributors.map(({ name, passing, failure, age }) => {
+    const state = passing ? ["good", "passes"] : failure ? ["bad", "fails"] : ["busy", "not passed yet"];
+    return [name, "readiness", ...state, age === null ? "" : `${formatDuration(age)} ago`, failure];
+  });
+}
+
+function certificates(status) {
+  return Object.entries(status.certificates).map(([name, at]) => {
+    const left = at - status.time;
+    const state = left < 0 ? ["bad", "expired"]
+      : left < EXPIRES_SOON ? ["warn", "expires soon"] : ["good", "valid"];
+    const distance = left < 0 ? `${formatDuration(-left)} ago` : `in ${formatDuration(left)}`;
+    return [name, "certificate", ...state, "", `expires ${formatTime(at)}, ${distance}`];
+  });
+}
+
+function componentRow([name, kind, color, state, result, details]) {
+  return tableRow(
+    [...breakable(name), small(kind)],
+    ["State", "plain", badge(color, state)],
+    ["Last result", "", ...(result ? [result] : [])],
+    ["Details", "wide plain", ...breakable(details)]);
 }
 
 function secretRow(secret, status) {
@@ -293,7 +355,8 @@ function rotationRow(rotation, status) {
   return tableRow(
     [`${formatDuration(status.time - rotation.at)} ago`, small(formatTime(rotation.at))],
     ["Result", "wide plain", badge(ROTATION_COLORS[rotation.verdict] ?? "", rotation.verdict)],
-    ["Secrets", "wide plain", ...spaced(names.map(code)), ...(more ? [` and ${more} more`] : [])],
+    ["Secrets", "wide plain", ...spaced(names.map(code)), ...(more ? [` and ${more} more`] : []),
+      ...(rotation.reason ? [small(...breakable(rotation.reason))] : [])],
     ["Generation", "", String(rotation.generation ?? "candidate")],
     ["Took", "", formatDuration(rotation.duration)]);
 }
@@ -327,10 +390,11 @@ function show(status) {
   fill("timeline", ...timelineCharts(status).map(chartSection));
   const present = status.secrets.filter((secret) => secret.present).length;
   fill("secrets-caption", `${present} of ${status.secrets.length} declared secrets are present.`);
+  fillTable("components", components(status), componentRow, status);
   fillTable("secrets", status.secrets, secretRow, status);
   fillTable("rotations", status.rotations, rotationRow, status);
   fill("time", `Status of ${formatTime(status.time)}, `
-    + `refreshed every ${status.refresh_interval} s.`);
+    + `refreshed every ${status.refresh_interval} s. hive_boot ${status.process.hive_boot}.`);
   fill("connection");
   setHidden("content", false);
 }
@@ -358,7 +422,7 @@ async function refresh() {
   let interval = RETRY_INTERVAL;
   try {
     const signal = AbortSignal.timeout(REQUEST_TIMEOUT * 1000);
-    const response = await fetch("boot.json", { cache: "no-store", signal });
+    const response = await fetch(STATUS_URL, { cache: "no-store", signal });
     if (!response.ok) throw new Error(`HTTP status ${response.status}`);
     const status = await response.json();
     show(status);

@@ -55,7 +55,7 @@ def fork_each(cases: list[Case], workers: int) -> Case | None:
 
 
 def enter(case: Case) -> None:
-    """Give this process the environment, the directory and the files of a case."""
+    """Return this process the environment, the directory and the files of a case."""
     place = Path(case["place"])
     for descriptor, name, flags in (
         (0, "stdin", os.O_RDONLY),

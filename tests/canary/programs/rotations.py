@@ -96,7 +96,7 @@ START = volume.content
 
 
 def following(number: int) -> dict[str, bytes]:
-    """Give what is published next."""
+    """Return what is published next."""
     directory = Path(os.environ["NEXT"], str(number))
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
@@ -380,7 +380,7 @@ async def be_refused(boot: Boot, how: str) -> None:
 
 
 def unlike(files: dict[str, bytes], name: str) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Give what can be wrong with a volume, with the values in it."""
+    """Return what can be wrong with a volume, with the values in it."""
     raw = files[name]
     without = {key: value for key, value in files.items() if key != name}
     yield "missing", without

@@ -279,7 +279,7 @@ PLACEMENTS: dict[str, Callable[[str], None]] = {
 
 
 def _texts(name: str) -> Iterator[str]:
-    """Give every text to log: of what escapes a text once more, only the plain ones."""
+    """Return every text to log: of what escapes a text once more, only the plain ones."""
     if name in {"argument", "extra", "stack", "failing", "mapping"}:
         yield plainly(boot.secrets)
     else:

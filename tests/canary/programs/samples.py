@@ -164,7 +164,7 @@ def is_changing(it: object) -> bool:
 
 @cache
 def idle_instructions(code: CodeType) -> frozenset[int]:
-    """Give the places of the instructions that change no variable: they only move what is there."""
+    """Return the places of the instructions that only move what is there."""
     return frozenset(each.offset for each in get_instructions(code) if each.opname in IDLE)
 
 
@@ -223,7 +223,7 @@ SOURCES: dict[str, tuple[Any, Callable[[dict[str, bytes]], None]]] = {
 
 
 def following(number: int) -> dict[str, bytes]:
-    """Give the values of one generation."""
+    """Return the values of one generation."""
     directory = Path(os.environ["NEXT"], str(number))
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}
 

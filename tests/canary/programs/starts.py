@@ -104,7 +104,7 @@ def false_check() -> Boot:
 
 
 def odd_check() -> Boot:
-    """Give the value itself for an answer."""
+    """Return the value itself for an answer."""
     return judged(lambda value: value)
 
 
@@ -160,7 +160,7 @@ def false_set_check() -> Boot:
 
 
 def _variables() -> str:
-    names = [field.name for field in Canaries._field_index.all_fields]  # noqa: SLF001  (what is declared)
+    names = [field.name for field in Canaries._field_index.all_fields]
     said = [os.environ[name] for name in names if name in os.environ]
     return " | ".join(everything(os.fsencode(text)) + everything_of_text(text) for text in said)
 

@@ -67,7 +67,7 @@ def everything(value: str | bytes) -> str:
 
 
 def revealed(secrets: SecretSet) -> Iterator[str | bytes]:
-    """Give the plain values of all secrets."""
+    """Return the plain values of all secrets."""
     values: dict[str, Any] = vars(secrets)
     for value in values.values():
         if isinstance(value, Secret | SecretBytes):
@@ -80,7 +80,7 @@ def all_of(secrets: SecretSet) -> str:
 
 
 def plainly(secrets: SecretSet) -> str:
-    """Give all secrets as they are, in one text: for what is written down once more."""
+    """Return all secrets as they are, in one text: for what is written down once more."""
     return " | ".join(os.fsdecode(value) for value in revealed(secrets))
 
 

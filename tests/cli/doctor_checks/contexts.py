@@ -37,7 +37,7 @@ def context_of(  # noqa: PLR0913  (each argument is needed by some test)
         environ=dict(environ or {}), root=str(root), cwd=str(root / "cwd"), pid=pid
     )
     declarations = boot._declaration
-    field_index = declared._field_index  # noqa: SLF001  (as the command does)
+    field_index = declared._field_index
     source_context = detect(host, declarations.source_options)
     return DoctorContext(
         declarations=declarations,

@@ -93,18 +93,18 @@ def read(
     policy: ReadPolicy = SETTLED,
 ) -> DirectorySnapshot:
     """Read what a declaration wants out of a directory."""
-    return read_directory(str(path), declared._field_index, policy)  # noqa: SLF001  (as a load does)
+    return read_directory(str(path), declared._field_index, policy)
 
 
 def values(reading: DirectorySnapshot) -> dict[str, str | bytes]:
-    """Give the plain values that were read well, and make sure that nothing else was found."""
+    """Return the plain values that were read well, and make sure that nothing else was found."""
     assert reading.problem is None
     assert other_hits(reading.batch) == {}
     return {name: value.reveal() for name, value in good_values(reading.batch).items()}
 
 
 def kinds(reading: DirectorySnapshot) -> dict[str, list[str]]:
-    """Give what was found of each field that is not read well."""
+    """Return what was found of each field that is not read well."""
     return {
         name: [hit.result.kind if isinstance(hit.result, ValueProblem) else "value" for hit in hits]
         for name, hits in other_hits(reading.batch).items()
@@ -121,13 +121,13 @@ def fill(directory: Path, files: Mapping[str, str] = ALL_OLD) -> Path:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Give a clock on which files that were just written are fresh."""
+    """Return a clock on which files that were just written are fresh."""
     return FakeClock()
 
 
 @pytest.fixture
 def kubelet(tmp_path: Path) -> MountedVolume:
-    """Give a volume with one generation in it."""
+    """Return a volume with one generation in it."""
     kubelet = MountedVolume(tmp_path / "volume")
     kubelet.publish(ALL_OLD)
     return kubelet
@@ -533,7 +533,7 @@ def test_a_plain_directory_that_is_fresh_is_read_twice(tmp_path: Path, clock: Fa
 
 
 def still(clock: FakeClock) -> ReadPolicy:
-    """Give a patience for which every file stays as fresh as it is now."""
+    """Return a patience for which every file stays as fresh as it is now."""
     now = clock.now
     return ReadPolicy(wall=lambda: now, monotonic=lambda: clock.now, sleep=clock.sleep)
 

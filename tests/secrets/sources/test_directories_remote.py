@@ -51,7 +51,7 @@ def clock() -> FakeClock:
 
 def read(path: Path, policy: ReadPolicy) -> DirectorySnapshot:
     """Read a directory or a bundle."""
-    return read_directory(str(path), Keys._field_index, policy)  # noqa: SLF001  (as a load does)
+    return read_directory(str(path), Keys._field_index, policy)
 
 
 def key_of(snapshot: DirectorySnapshot) -> str:
@@ -124,7 +124,7 @@ def test_each_way_to_name_a_remote_file_is_the_same(
         lambda: read_paths(files, policy),
         lambda: read_paths(files[:2], policy),
         lambda: read_paths(files[1:], policy),
-        lambda: read_subdirectories(below, Keys._field_index, policy),  # noqa: SLF001
+        lambda: read_subdirectories(below, Keys._field_index, policy),
         lambda: read(local, policy),
     ):
         clock.now += 3600
@@ -173,7 +173,7 @@ def test_the_credentials_of_systemd_are_read_once(tmp_path: Path, clock: FakeClo
     credentials.mkdir()
     (credentials / "api_key").write_text(WHOLE)
     environ = {"CREDENTIALS_DIRECTORY": "/credentials"}
-    field_index = Keys._field_index  # noqa: SLF001  (as a start does)
+    field_index = Keys._field_index
     for mode, named, slept in (("systemd", None, []), ("docker", str(credentials), [0.3])):
         source_context = situate(tmp_path, environ, mode=mode, secrets_dirs=named)
         clock.now = credentials.stat().st_ctime

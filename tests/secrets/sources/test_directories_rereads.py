@@ -40,7 +40,7 @@ class Reader:
 
     def read(self) -> str | None:
         """Return the first secret, and read again from now on."""
-        field_index = Keys._field_index  # noqa: SLF001  (as a load does)
+        field_index = Keys._field_index
         found = read_directory(str(self.path), field_index, self.policy).batch.result("a")
         self.policy = self.policy.replace(is_reread=True)
         return found.reveal() if isinstance(found, Secret) else None
@@ -114,5 +114,5 @@ def test_a_file_system_without_stable_inodes_is_refused_with_its_reason(
 
     reader = Reader(tmp_path / "plain")
     monkeypatch.setattr(os, "stat", stat_anew)
-    found = read_directory(str(reader.path), Keys._field_index, reader.policy)  # noqa: SLF001
+    found = read_directory(str(reader.path), Keys._field_index, reader.policy)
     assert found.problem is INODES

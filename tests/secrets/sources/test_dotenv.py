@@ -17,7 +17,7 @@ from tests.support import as_ordinary_user
 
 @pytest.fixture
 def env(tmp_path: Path) -> Path:
-    """Give the place of the file."""
+    """Return the place of the file."""
     return tmp_path / ".env"
 
 
@@ -28,7 +28,7 @@ def parse(path: Path, content: str | bytes, *wanted: str) -> DotenvFile:
 
 
 def values(result: DotenvFile) -> dict[str, str]:
-    """Give the plain values of a file that was read without a problem."""
+    """Return the plain values of a file that was read without a problem."""
     assert (result.problem, result.problems, result.value_problems) == (None, [], {})
     return {name: value.reveal() for name, value in result.values.items()}
 

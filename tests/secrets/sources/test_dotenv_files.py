@@ -61,7 +61,7 @@ EXCEPTIONS: dict[tuple[str, str], tuple[str | None, str]] = {
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give the process the same environment, because python-dotenv reads that of the process."""
+    """Return the process the same environment, because python-dotenv reads that of the process."""
     for name in list(os.environ):
         monkeypatch.delenv(name)
     for name, value in ENVIRONMENT.items():

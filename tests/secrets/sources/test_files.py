@@ -32,12 +32,12 @@ def read(path: Path | str, *, text: bool = True) -> FileBatch:
 
 
 def held(batch: FileBatch) -> list[ValueOrProblem]:
-    """Give what was found for TOKEN, good or not."""
+    """Return what was found for TOKEN, good or not."""
     return [hit.result for hit in batch.hits.get("token", [])]
 
 
 def value_of(path: Path | str, *, text: bool = True) -> str | bytes:
-    """Give the one value that a good file holds."""
+    """Return the one value that a good file holds."""
     batch = read(path, text=text)
     (value,) = held(batch)
     assert isinstance(value, Secret if text else SecretBytes)

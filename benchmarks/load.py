@@ -45,7 +45,7 @@ DOCUMENT = 50.0
 
 _ROUNDS = {8: 400, 100: 200, 1000: 100}
 _LINEAR_ROUNDS = 20
-_MISSING_ROUNDS = 8
+_MISSING_ROUNDS = 5
 _DOCUMENT_ROUNDS = 30
 _DOCUMENT_SIZE = 1_000_000
 _PEER_ROUNDS = {8: 20, 100: 10, 1000: 3}
@@ -79,8 +79,8 @@ def measure(base: Path) -> Table:
             "values (detect, load). start: the same, and the store's accept. linear: the time per",
             "file of 10,000 files, compared with 1,000. missing: the time per missing secret of",
             "1,000 that are missing beside 1,000 other files, compared with 100 beside 100.",
-            "a JSON document: a list of URLs with passwords; floor: os.open, os.read, os.close of",
-            "the file; start: also load and accept, with every password in it hidden.",
+            "a JSON document: a list of 9,289 URLs with passwords; floor: os.open, os.read,",
+            "os.close, json.loads; start: after it every password in the document is hidden.",
         ),
     )
     layouts = {
@@ -97,6 +97,7 @@ def measure(base: Path) -> Table:
         for layout in layouts[count]:
             _measure_layout(table, layout, names)
     for many, *few in zip(whole, *tenth, strict=True):
+        _check_values(_declare(_secrets(10_000)), many, _secrets(10_000))
         figures = _linear(few, many, 1000, _LINEAR_ROUNDS)
         table.add(f"{many.name}, linear", figures, "many", "few", LINEAR)
     _check_missing(beside_many)
@@ -236,8 +237,9 @@ def _start_hidden(declared: type[SecretSet], layout: _Layout) -> Redaction:
 
 def _read_document(path: str) -> None:
     fd = os.open(path, os.O_RDONLY)
-    os.read(fd, 1 << 20)
+    content = os.read(fd, 1 << 20)
     os.close(fd)
+    json.loads(content)
 
 
 def _check_hidden(declared: type[SecretSet], layout: _Layout, password: str) -> None:

@@ -61,6 +61,10 @@ async def hive_boot(
     boot._declaration.timings = Timings(event_interval=step / 1000)
     _state["reload"] = boot.reload
     async with boot.running() as secrets:
+        with anyio.fail_after(_TIMEOUT):
+            # The watcher starts when the application is ready.
+            while boot.status().watcher == "off":  # noqa: ASYNC110  (it sets no event)
+                await anyio.sleep(0.01)
         if boot.status().watcher != "inotify":
             message = "The kernel reports no changes on this machine."
             raise RuntimeError(message)

@@ -86,6 +86,7 @@ class Timings(Record):
             kubernetes mode: load balancers route requests to a stopping pod for a while.
         handler_check_delay: before the signal handlers are compared with those of hive_boot;
             doubled each time, up to ``resync_interval``.
+        late_import_delay: between READY and the imports that only a forced exit needs.
         forced_exit_delay: between the deadline of the shutdown and the forced exit.
         child_exit_timeout: for the end of the child processes in a forced exit, after SIGTERM and
             again after SIGKILL.
@@ -136,6 +137,7 @@ class Timings(Record):
     task_cancel_timeout: float = 5.0
     kubernetes_shutdown_delay: float = 5.0
     handler_check_delay: float = 0.1
+    late_import_delay: float = 0.1
     forced_exit_delay: float = 1.0
     child_exit_timeout: float = 0.5
     last_output_timeout: float = 0.5

@@ -18,7 +18,7 @@ from hive_boot.runtime.declarations import (
 )
 from hive_boot.runtime.injection import Injectables
 from hive_boot.secrets import global_access
-from hive_boot.secrets.platform import Mode, SourceOptions, StrPath, StrPaths
+from hive_boot.secrets.platform import SourceOptions
 from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
@@ -30,45 +30,46 @@ if TYPE_CHECKING:
 
     from hive_boot.lifecycle.services import RestartPolicy
     from hive_boot.runtime.components import CheckMoment, ResourceDecorator, Started
-    from hive_boot.runtime.load_pipeline import DryRunResult
-    from hive_boot.runtime.loaded import LoadedApplication
+    from hive_boot.runtime.loaded import DryRunResult, LoadedApplication
     from hive_boot.runtime.run import Listener, Run
     from hive_boot.runtime.status import Status
+    from hive_boot.secrets.platform import Mode, StrPath, StrPaths
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.store import Store
     from hive_boot.secrets.value import Change, Secret, SecretBytes
     from hive_boot.serving.endpoints import App
 
+    RequestLease: TypeAlias = AbstractContextManager[Callable[[], dict[str, Any]]]
     OnStop: TypeAlias = Callable[[], object] | None
     RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...]
     After: TypeAlias = "ResourceHandle[Any] | str | Sequence[ResourceHandle[Any] | str]"
 
-T = TypeVar("T")
+    T = TypeVar("T")
+    MainFunction = TypeVar("MainFunction", bound="Callable[..., Coroutine[Any, Any, int | None]]")
+    TaskFunction = TypeVar("TaskFunction", bound="Callable[..., Coroutine[Any, Any, object]]")
+    CheckFunction = TypeVar(
+        "CheckFunction", bound="Callable[..., Coroutine[Any, Any, bool | None]]"
+    )
+    HookFunction = TypeVar(
+        "HookFunction", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
+    )
+
+    class StopEvent(Protocol):
+        """Event that is set once, when a stop is requested."""
+
+        def is_set(self) -> bool:
+            """Return whether a stop was requested."""
+
+        async def wait(self) -> None:
+            """Wait until a stop is requested."""
+
+
 S = TypeVar("S", bound=SecretSet)
-
-
-class StopEvent(Protocol):
-    """Event that is set once, when a stop is requested."""
-
-    def is_set(self) -> bool:
-        """Return whether a stop was requested."""
-
-    async def wait(self) -> None:
-        """Wait until a stop is requested."""
-
 
 if TYPE_CHECKING:
     C = TypeVarWithDefault("C", default=None)
 else:
     C = TypeVar("C")
-
-
-MainFunction = TypeVar("MainFunction", bound="Callable[..., Coroutine[Any, Any, int | None]]")
-TaskFunction = TypeVar("TaskFunction", bound="Callable[..., Coroutine[Any, Any, object]]")
-CheckFunction = TypeVar("CheckFunction", bound="Callable[..., Coroutine[Any, Any, bool | None]]")
-HookFunction = TypeVar(
-    "HookFunction", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
-)
 
 
 class Bootstrap(Generic[S, C]):
@@ -527,7 +528,7 @@ class Bootstrap(Generic[S, C]):
             uds=uds,
             fd=fd,
             status=self.status,
-            phase=lambda: self._state,
+            phase=self._current_state,
             timings=self._declaration.timings,
         )
 
@@ -722,8 +723,8 @@ class Bootstrap(Generic[S, C]):
             app,
             self.lifespan,
             self.status,
-            phase=lambda: self._state,
-            lease=lambda: self._run.lease_for_request(),  # type: ignore[union-attr]
+            phase=self._current_state,
+            lease=self._lease_for_request,
         )
 
     @property
@@ -879,7 +880,7 @@ class Bootstrap(Generic[S, C]):
         Args:
             ask: whether the sources of ``sources=`` are asked. Default True.
         """
-        from hive_boot.runtime.load_pipeline import dry_run  # rarely called
+        from hive_boot.runtime.loaded import dry_run  # rarely called
 
         may_ask = None if Bootstrap._failed_load is self else ask
         return dry_run(self._declaration, self._injectables(), self, ask=may_ask)
@@ -901,7 +902,14 @@ class Bootstrap(Generic[S, C]):
 
     @property
     def _state(self) -> State:
-        return State.ARMED if self._run is None else self._run.state
+        return self._current_state()
+
+    def _current_state(self) -> State:
+        # Each request asks for this, and a property of a property would take longer.
+        return State.ARMED if self._run is None else self._run.states.state
+
+    def _lease_for_request(self) -> RequestLease | None:
+        return None if self._run is None else self._run.lease_for_request()
 
     def _resource_value(self, resource: str) -> object:
         if self._run is None:

@@ -6,43 +6,48 @@ an event at run time (:class:`LifecycleError`). Each class has its facts as attr
 formats its own message. No exception holds the value of a secret.
 """
 
+from __future__ import annotations
+
 import errno
 import sys
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from hive_boot._output import describe, escape_controls
 from hive_boot._records import Record
 
-ProblemKind = Literal[
-    "missing",
-    "empty",
-    "not-utf-8",
-    "nul",
-    "too-large",
-    "not-a-file",
-    "broken-link",
-    "unreadable",
-    "unstable",
-    "conflict",
-    "environment-only",
-    "dev-default",
-    "placeholder",
-    "reference",
-    "length",
-    "pattern",
-    "check",
-    "dotenv",
-    "bundle",
-    "directory",
-    "setting",
-    "config",
-    "rebuild",
-    "source",
-    "unavailable",
-]
-"""The kind of a problem, as a word that a program can compare."""
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Literal
+
+    ProblemKind = Literal[
+        "missing",
+        "empty",
+        "not-utf-8",
+        "nul",
+        "too-large",
+        "not-a-file",
+        "broken-link",
+        "unreadable",
+        "unstable",
+        "conflict",
+        "environment-only",
+        "dev-default",
+        "placeholder",
+        "reference",
+        "length",
+        "pattern",
+        "check",
+        "dotenv",
+        "bundle",
+        "directory",
+        "setting",
+        "config",
+        "rebuild",
+        "source",
+        "unavailable",
+    ]
+    """The kind of a problem, as a word that a program can compare."""
 
 FixKind: TypeAlias = 'Literal["instruction", "kubectl"]'
 """The kind of a fix: a sentence, or a kubectl command that reads the value from stdin."""

@@ -13,7 +13,7 @@ from hive_boot.secrets.value import Secret
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from hive_boot.runtime.load_pipeline import DryRunResult
+    from hive_boot.runtime.loaded import DryRunResult
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
 

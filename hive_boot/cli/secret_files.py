@@ -13,7 +13,7 @@ from hive_boot.cli.terminal import CommandError, UsageError, os_error_text
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import Field, FieldIndex, ValueProblem, constraint_violations
 from hive_boot.secrets.loader import load
-from hive_boot.secrets.platform import Mode, SourceContext
+from hive_boot.secrets.platform import SourceContext
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.secrets.sources.files import BOM, Value, ValueOrProblem, value_of_content
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from hive_boot.secrets.load_result import LoadResult
+    from hive_boot.secrets.platform import Mode
 
 _NO_WAITING = ReadPolicy(waits_for_writers=False, missing_timeout=0.0)
 """Read policy that waits neither for a writer nor for a file."""

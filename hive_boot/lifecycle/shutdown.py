@@ -261,23 +261,22 @@ class ExitWatchdog:
         self._only_at_exit = False
 
     def start(self) -> None:
-        """Start the two threads; called once.
+        """Start the threads; called once.
 
         Raises:
             RuntimeError: no thread can be started.
         """
-        # While Python joins threads at its exit, no thread can be started (since Python 3.12).
-        # The first thread then writes the message itself. If it hangs in that, the second thread,
-        # which was started in time, ends the process.
-        for work, name in ((self._wait, "deadline"), (self._hard_exit, "last deadline")):
-            self._threads.append(start_daemon_thread(work, f"hive_boot: {name}"))
+        self._threads.append(start_daemon_thread(self._wait, "hive_boot: deadline"))
 
     def set_deadline(self, deadline: float) -> None:
         """Set the deadline on the monotonic clock; may be called in a signal handler."""
         self._deadlines.put(deadline)
 
     def prepare(self) -> None:
-        """Import what the exit needs: at the deadline it may be impossible to open a file."""
+        """Import what the exit needs: at the deadline it may be impossible to open a file.
+
+        Its thread waits a moment: main begins, or ends at once.
+        """
         if self._threads:
             self._deadlines.put(math.inf)
         else:
@@ -312,20 +311,30 @@ class ExitWatchdog:
             threading.Event().wait()
 
     def _wait(self) -> None:
-        deadline = math.inf
-        with suppress(Empty):
-            while True:
-                left = min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
-                message = self._deadlines.get(timeout=left)
+        # While Python joins threads at its exit, no thread can be started (since Python 3.12).
+        # This thread then writes the message itself. If it hangs in that, a second thread, which
+        # was started in time, ends the process.
+        with suppress(RuntimeError):
+            second = start_daemon_thread(self._hard_exit, "hive_boot: last deadline")
+            self._threads.append(second)
+        deadline = imports_at = math.inf
+        while (now := time.monotonic()) < deadline:
+            if now >= imports_at:
+                imports_at = math.inf
+                # If it fails, the deadline stays: the second thread ends the process.
+                with suppress(Exception):
+                    _import_late()
+                continue
+            with suppress(Empty):
+                left = min(deadline, imports_at) - now
+                message = self._deadlines.get(timeout=min(left, threading.TIMEOUT_MAX))
                 if message is None:
                     self._decided.set()
                     return
                 if message < math.inf:
                     deadline = message
                 else:
-                    # If it fails, the deadline stays: the second thread ends the process.
-                    with suppress(Exception):
-                        _import_late()
+                    imports_at = time.monotonic() + self._timings.late_import_delay
         self._must_exit = not self._only_at_exit or is_exiting()
         self._decided.set()
         if self._must_exit:

@@ -17,6 +17,9 @@ T = TypeVar("T")
 MIN_LENGTH = 8
 """Minimum number of characters of a hidden value: shorter values may be common words."""
 
+MIN_LINE = 16
+"""Characters from which on one line of a value is hidden by itself."""
+
 
 class _OpaqueIterator(repeat):  # type: ignore[type-arg]  # (it takes no arguments)
     """Iterator that repeats one value; its ``repr`` hides the value, and it cannot be pickled."""

@@ -7,6 +7,7 @@ beside it, because encoders differ in what they leave alone. Escapes may be esca
 from __future__ import annotations
 
 import re
+from binascii import a2b_base64
 from functools import cache, lru_cache
 from string import hexdigits
 from typing import TYPE_CHECKING, TypeAlias
@@ -367,3 +368,15 @@ def is_inside_word(text: str, start: int, stop: int) -> bool:
         return True
     before = text[max(0, start - _ESCAPE_BEFORE) : start]
     return bool(re.search(f"{_LETTER}$", before)) and not re.search(_END_OF_ESCAPE, before)
+
+
+def base64_decoded(text: str) -> str:
+    """Return the text that base64 encodes, also in lines; the empty text for any other text."""
+    written = "".join(text.split()).rstrip("=").translate({45: 43, 95: 47})
+    if len(written) % 4 == 1:
+        return ""
+    try:
+        decoded = a2b_base64(written + "=" * (-len(written) % 4), strict_mode=True).decode()
+    except ValueError:
+        return ""
+    return decoded if "".join(decoded.split()).isprintable() else ""

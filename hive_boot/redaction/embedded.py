@@ -8,17 +8,14 @@ possessive, or has a maximum.
 from __future__ import annotations
 
 import re
-from binascii import a2b_base64
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.redaction import MIN_LENGTH
+from hive_boot.redaction import MIN_LENGTH, MIN_LINE
+from hive_boot.redaction.decoding import base64_decoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-MIN_LINE = 16
-"""Characters from which on one line of a value is hidden by itself."""
 
 _PEM_BOUNDARY = r"-{4,5} ?(BEGIN|END) [^-]*-{4,5}"
 """First or last line of a PEM or SSH2 key, the same for every key (RFC 7468, RFC 4716)."""
@@ -115,9 +112,6 @@ _REST_OF_PAIRS = r"(?:[A-Z][a-z]+ )?[\s;,&{}]*"
 _SEPARATOR = r"""[=>]|["']\s*+:|:(?:\s|$)"""
 """Separator in a pair and in a line; most texts of a document have none."""
 
-_STRUCTURE = frozenset('=>:@"{[,;|')
-"""Characters, beside blanks, of which every value with a secret inside has one; few keys have."""
-
 _LINE = r"""(?:(?:-|export)\s++)*+["']?([\w./@-]{1,80}+)["']?\s*+(?:=>?|:(?=\s|$))\s*+(.*)"""
 """Name and value in a line of a YAML, TOML, ini or ``.env`` file."""
 
@@ -184,9 +178,6 @@ class _Object(list[tuple[str, Any]]):
 
 def embedded_secrets(text: str) -> Iterator[str]:
     """Return the secrets inside a value, also as a server decodes them from a URL."""
-    has_blank = "%20" in text or text.split(maxsplit=1) != [text]
-    if not has_blank and _STRUCTURE.isdisjoint(text):
-        return
     for part in dict.fromkeys(_parts(text)):
         # A program may strip the white space at the ends of a password.
         stripped = part.strip()
@@ -248,18 +239,6 @@ def _unescaped_xml(text: str) -> set[str]:
     from html import unescape  # few values hold XML
 
     return {text, unescape(text)}
-
-
-def base64_decoded(text: str) -> str:
-    """Return the text that base64 encodes, also in lines; the empty text for any other text."""
-    written = "".join(text.split()).rstrip("=").translate({45: 43, 95: 47})
-    if len(written) % 4 == 1:
-        return ""
-    try:
-        decoded = a2b_base64(written + "=" * (-len(written) % 4), strict_mode=True).decode()
-    except ValueError:
-        return ""
-    return decoded if "".join(decoded.split()).isprintable() else ""
 
 
 def _base64_decoded(text: str) -> Iterator[str]:

@@ -10,12 +10,8 @@ from binascii import b2a_base64
 from string import hexdigits
 from typing import TYPE_CHECKING
 
-from hive_boot.redaction.embedded import (
-    MIN_LINE,
-    base64_decoded,
-    distinctive_lines,
-    embedded_secrets,
-)
+from hive_boot.redaction import MIN_LINE
+from hive_boot.redaction.decoding import base64_decoded
 from hive_boot.redaction.needles import Hex, Unescaped, Word
 
 if TYPE_CHECKING:
@@ -31,6 +27,10 @@ _LONG = 1 << 16
 
 _HEX = frozenset(hexdigits) | {"-"}
 """Characters of hex digits and of UUIDs: programs write them in either case."""
+
+
+_STRUCTURE = frozenset('=>:@"{[,;|')
+"""Characters, beside blanks, of which every value with a secret inside has one; few keys have."""
 
 
 _REPRLIB = 30
@@ -71,6 +71,13 @@ def encoded_variants(value: str | bytes, shortest: int = 1, *, has_parts: bool =
     for text in texts if isinstance(value, str) else texts | _decodings(value):
         found.update([each for each in _plain_variants(text) if len(each.strip()) >= shortest])
     for text in {each.strip() for each in texts} if has_parts else ():
+        if _STRUCTURE.isdisjoint(text) and "%20" not in text and text.split(maxsplit=1) == [text]:
+            continue
+        from hive_boot.redaction.embedded import (  # few values have any
+            distinctive_lines,
+            embedded_secrets,
+        )
+
         parts = set(embedded_secrets(text))
         for part in parts.union(distinctive_lines(text)):
             found.update([each for each in _plain_variants(part) if len(each.strip()) >= shortest])

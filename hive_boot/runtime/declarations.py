@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.sources.files import Value
 
-
-WorkT = TypeVar("WorkT", bound="Work")
+    WorkT = TypeVar("WorkT", bound="Work")
 
 
 def validate_seconds(name: str, value: object, *, allow_zero: bool = False) -> None:

@@ -13,19 +13,14 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from hive_boot._records import Record
 from hive_boot.exceptions import (
     InvalidSecretsError,
     Problem,
-    ProblemKind,
     ProblemsError,
     UnavailableError,
 )
 from hive_boot.lifecycle.signals import stop_requested
-from hive_boot.lifecycle.states import Timeline
-from hive_boot.redaction.hooks import Redaction
 from hive_boot.runtime import log_messages
-from hive_boot.runtime.injection import BoundCall, Injectables, InjectionContext
 from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, detect
@@ -38,16 +33,18 @@ if TYPE_CHECKING:
         Awaitable,
         Callable,
         Collection,
-        Coroutine,
         Iterable,
         Mapping,
         Sequence,
     )
 
+    from hive_boot.exceptions import ProblemKind
+    from hive_boot.lifecycle.states import Timeline
+    from hive_boot.redaction.hooks import Redaction
     from hive_boot.runtime.checks import CheckCall
     from hive_boot.runtime.components import CheckSpec
     from hive_boot.runtime.declarations import AppDeclaration
-    from hive_boot.runtime.injection import Rebuild
+    from hive_boot.runtime.injection import BoundCall, InjectionContext
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource
@@ -517,83 +514,3 @@ def _fields_to_check(
 def _missing(result: LoadResult) -> list[str]:
     """Return the names whose files may still be written."""
     return [problem.name for problem in result.problems if problem.kind in _WAITABLE_KINDS]
-
-
-class DryRunResult(Record):
-    """The result of a dry run.
-
-    Attributes:
-        load_result: the values, with every problem.
-        error: the error that a start would end with; None if a start would accept the set.
-        rebuilds: when each resource is rebuilt, by name.
-    """
-
-    load_result: LoadResult
-    error: ProblemsError | None
-    rebuilds: Mapping[str, Rebuild]
-
-
-def dry_run(
-    declaration: AppDeclaration, injectables: Injectables, boot: object, *, ask: bool | None
-) -> DryRunResult:
-    """Load and check everything once, as a start would, and start nothing.
-
-    The values stay hidden in logs and tracebacks until the process ends.
-
-    Args:
-        declaration: the declared application.
-        injectables: what its functions may ask for.
-        boot: the Bootstrap, for functions that ask for it.
-        ask: whether the sources of the application are asked. False: the checks that need a
-            whole set are left out. None: as load() does, which does not ask.
-
-    Raises:
-        DeclarationError: a parameter of a declared function cannot be filled, or resources
-            depend on each other in a cycle.
-        InvalidSecretsError: a variable that selects the mode or the profile is invalid.
-    """
-    bound = declaration.bind(injectables)
-    if declaration.main is not None:
-        declaration.bind_main(declaration.main, injectables)
-    redaction = Redaction(declaration.field_index.redacted_whole)
-    pipeline = LoadPipeline(declaration, bound.checks, Timeline(), redaction)
-
-    def injection_context(secrets: object, config: object) -> InjectionContext:
-        return InjectionContext({"boot": boot, "secrets": secrets, "config": config})
-
-    async def check(result: LoadResult) -> LoadResult:
-        began = time.monotonic()
-        deadline = began + declaration.startup_timeout
-        if ask is False:
-            others = tuple(each for each in result.problems if each.kind != "source")
-            result = result.replace(problems=others)
-        while ask and await pipeline.ask_sources(began, deadline=deadline):
-            result = pipeline.load(read_fifos=False)
-        return await pipeline.check(result, injection_context)
-
-    redaction.open()
-    try:
-        # The FIFOs are left to the service: this process would take their content away from it.
-        result = pipeline.load(read_fifos=False)
-        if pipeline.needs_event_loop(result):
-            import anyio  # only for what has to be awaited
-
-            result = anyio.run(check, result)
-        else:
-            result = _run_without_loop(check(result))
-    finally:
-        misuse_warnings.owners.discard(redaction)
-        redaction.close(linger=True)
-    error = pipeline.build_error(result.problems, result.report_notes) if result.problems else None
-    return DryRunResult(result, error, bound.rebuilds)
-
-
-def _run_without_loop(coroutine: Coroutine[Any, Any, LoadResult]) -> LoadResult:
-    """Return the result of a coroutine that awaits nothing, without importing anyio."""
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        result: LoadResult = done.value
-        return result
-    coroutine.close()
-    raise RuntimeError("a step of the load pipeline awaited something without a check")

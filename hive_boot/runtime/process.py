@@ -21,7 +21,7 @@ from hive_boot.redaction.registry import format_failure, format_location, redact
 from hive_boot.runtime import log_messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
     from hive_boot.lifecycle.signals import SignalHandler
@@ -116,7 +116,8 @@ class ProcessRunner:
             self._soon = tasks.threadsafe_scheduler()
             # Before main is called, the start is cancelled.
             block: tasks.CancellableBlock | None = None
-            handlers = tasks.BackgroundTask(self._keep_handlers, "hive_boot signal handlers")
+            keep_handlers = partial(self._keep_handlers, anyio.sleep)
+            handlers = tasks.BackgroundTask(keep_handlers, "hive_boot signal handlers")
 
             def cancel(seconds: float) -> None:
                 if block is None:
@@ -204,10 +205,8 @@ class ProcessRunner:
         run.shutdown.watch()
         self._signal_handler.attach(self)
 
-    async def _keep_handlers(self) -> None:
+    async def _keep_handlers(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Compare the signal handlers, often during a start: most libraries replace them then."""
-        from anyio import sleep  # no tool needs a loop
-
         backoff = Backoff(DEFAULTS.handler_check_delay, DEFAULTS.resync_interval)
         while True:
             self._signal_handler.reinstall_all()

@@ -62,10 +62,6 @@ S = TypeVar("S", bound=SecretSet)
 C = TypeVar("C")
 
 
-# Made once: creating it would take as long as the rest of a lease.
-_NO_LEASE: AbstractContextManager[Callable[[], dict[str, Any]]] = nullcontext(dict)
-
-
 class Run(Generic[S, C]):
     """One run of an application: everything that its start creates.
 
@@ -202,7 +198,6 @@ class Run(Generic[S, C]):
         if self._declaration.watch or self.pipeline.sources_due < math.inf:
             # While main waits: a main that ends at once needs none of its modules.
             self._later.start()
-        # Its thread imports while main begins.
         self.shutdown.prepare()
 
     async def _begin_starting(self, load_result: LoadResult) -> None:
@@ -356,14 +351,14 @@ class Run(Generic[S, C]):
         }
         return {**resources, "secrets": self.store.view, "config": self.store.config}
 
-    def lease_for_request(self) -> AbstractContextManager[Callable[[], dict[str, Any]]]:
-        """Return a block in which no instance is stopped that is in use.
+    def lease_for_request(self) -> AbstractContextManager[Callable[[], dict[str, Any]]] | None:
+        """Return a block in which no instance is stopped that is in use; None if none ever is.
 
         It yields a function that returns the values of the resources that can be rebuilt.
         """
-        manager, rebuilds = self.runner.resources, self.bound.rebuilds
-        if not rebuilds or manager is None:
-            return _NO_LEASE
+        rebuilds = self.bound.rebuilds
+        if not rebuilds or (manager := self.runner.resources) is None:
+            return None
         return manager.lease_all(rebuilds, holds=threading.get_ident() == self._thread_id)
 
     @property

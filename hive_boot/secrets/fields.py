@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from hive_boot._records import Record
-from hive_boot.exceptions import DeclarationError, ProblemKind
+from hive_boot.exceptions import DeclarationError
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Callable, Iterable
+    from typing import Literal
 
-Profile = Literal["development", "test", "staging", "production"]
+    from hive_boot.exceptions import ProblemKind
+
+    Profile = Literal["development", "test", "staging", "production"]
 
 
 PROFILES: dict[str, Profile] = {
@@ -232,6 +235,11 @@ class FieldIndex:
         self.redacted_whole: frozenset[str] = frozenset(
             [field.name for field in named if not field.redact_parts]
         )
+
+    @property
+    def file_names(self) -> list[str]:
+        """The names of all files that may contain a secret, or several."""
+        return [*self.by_file, *self.members]
 
 
 def _renamed(field: Field, suffix: str, name: str) -> Field:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._records import Record
-from hive_boot.exceptions import Problem, ProblemKind
+from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import is_searchable
 from hive_boot.secrets.fields import Field, FieldIndex, ValueProblem
 from hive_boot.secrets.platform import PLATFORM_ENTRIES, SourceContext
@@ -16,6 +16,7 @@ from hive_boot.secrets.sources.files import EMPTY, SourceHit, Value, ValueOrProb
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from hive_boot.exceptions import ProblemKind
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
     NoteKind = Literal[
@@ -29,23 +30,23 @@ if TYPE_CHECKING:
         "trailing-newline",
     ]
 
-WarningKind = Literal[
-    "short-value",
-    "environment-copy",
-    "overridden",
-    "placeholder",
-    "reference",
-    "example-value",
-    "dotenv-setting",
-    "dotenv-line",
-    "dotenv-repeated",
-    "dotenv-unread",
-    "development-default",
-    "empty",
-    "not-asked",
-    "alias",
-    "alias-differs",
-]
+    WarningKind = Literal[
+        "short-value",
+        "environment-copy",
+        "overridden",
+        "placeholder",
+        "reference",
+        "example-value",
+        "dotenv-setting",
+        "dotenv-line",
+        "dotenv-repeated",
+        "dotenv-unread",
+        "development-default",
+        "empty",
+        "not-asked",
+        "alias",
+        "alias-differs",
+    ]
 
 Origin = tuple[str, str]
 """Source of a value, as in :class:`SourceHit`, and its location."""

@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
 from hive_boot import secrets
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, Problem
 from hive_boot.redaction import conceal
-from hive_boot.secrets.fields import PROFILES, Field, FieldIndex, Profile, as_list, parse_profile
+from hive_boot.secrets.fields import PROFILES, Field, FieldIndex, as_list, parse_profile
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from typing import Literal, TypeAlias
+
+    from hive_boot.secrets.fields import Profile
     from hive_boot.secrets.sources.files import FifoReader
+
+    Mode = Literal["kubernetes", "systemd", "docker", "environment", "development"]
+    StrPath: TypeAlias = str | os.PathLike[str]
+    StrPaths: TypeAlias = StrPath | Sequence[StrPath]
 
 
 class Variables(dict[str, str]):
@@ -104,10 +111,7 @@ class HostEnvironment:
         return ""
 
 
-Mode = Literal["kubernetes", "systemd", "docker", "environment", "development"]
-
-
-MODES: tuple[Mode, ...] = get_args(Mode)
+MODES: tuple[Mode, ...] = ("kubernetes", "systemd", "docker", "environment", "development")
 
 
 _ENTRIES = (
@@ -167,12 +171,6 @@ _DESKTOP_UNIT = r"user@.+|app-.+(?:@.+|-\d+)\.service"
 
 https://systemd.io/DESKTOP_ENVIRONMENTS/
 """
-
-
-StrPath: TypeAlias = str | os.PathLike[str]
-
-
-StrPaths: TypeAlias = StrPath | Sequence[StrPath]
 
 
 _YES = frozenset({"1", "true", "yes", "on"})
@@ -374,19 +372,20 @@ class _Detection(Record):
 
     def _mode_by_usual_directory(self) -> tuple[Mode, str]:
         directory = self.host.path("/run/secrets")
-        names = [*self.declared.by_file, *self.declared.members]
         first = next(iter(self.declared.fields.values()), Field())
         try:
             with os.scandir(directory) as entries:
                 # A declared file is found sooner than many files are listed.
                 has_files = _has_file((directory,), first.candidates) or any(
-                    entry.name not in PLATFORM_ENTRIES or _has_file((directory, entry.path), names)
+                    entry.name not in PLATFORM_ENTRIES
+                    or _has_file((directory, entry.path), self.declared.file_names)
                     for entry in entries
                 )
         except FileNotFoundError:
             return "development", "no /run/secrets"
         except PermissionError:
             # Such as that of sops-nix: https://github.com/Mic92/sops-nix
+            names = self.declared.file_names
             if not any(_is_there(os.path.join(directory, name)) for name in names):
                 return "development", "/run/secrets cannot be listed, and has no declared secret"
             return "docker", "/run/secrets cannot be listed, and may contain a declared secret"

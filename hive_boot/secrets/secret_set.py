@@ -24,7 +24,6 @@ from hive_boot.secrets.fields import (
     PROFILES,
     Field,
     FieldIndex,
-    Profile,
     as_list,
     constraint_violations,
     file_name_candidates,
@@ -36,6 +35,8 @@ from hive_boot.secrets.value import Secret, SecretBytes, complete_pem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Self
+
+    from hive_boot.secrets.fields import Profile
 
 
 class _FieldSpec(dict[str, Any]):

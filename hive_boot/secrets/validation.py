@@ -490,6 +490,10 @@ _LONGEST = 300
 """The maximum length of a placeholder; the ciphertext of a reference may be longer."""
 
 
+_LONGEST_URL = 1 << 12
+"""The maximum length of a URL whose password is examined; a longer text is a document."""
+
+
 def are_unsuspicious(texts: Callable[[], list[Any]]) -> bool:
     """Return whether no text can be blank, a placeholder or a reference; False if in doubt.
 
@@ -533,7 +537,7 @@ def content_problem(value: Secret | SecretBytes) -> ValueProblem | None:
     if isinstance(value, Secret) and read().isspace():
         return BLANK
     parts = [read]
-    if "://" in read():
+    if len(read()) <= _LONGEST_URL and "://" in read():
         user = conceal(read().partition("://")[2].rpartition("@")[0])
         query = conceal(read().partition("password=")[2])
         passwords = conceal(user().partition(":")[2]), conceal(query().partition("&")[0])

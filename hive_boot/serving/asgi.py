@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager
+from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from hive_boot.runtime.status import Status
     from hive_boot.serving.endpoints import App, Message, Receive, Scope, Send
 
-    Lease = Callable[[], AbstractContextManager[Callable[[], dict[str, Any]]]]
+    Lease = Callable[[], AbstractContextManager[Callable[[], dict[str, Any]]] | None]
 
 
 _WEBSOCKET_OPEN = frozenset({"websocket.accept", "websocket.send"})
@@ -263,9 +264,12 @@ _TRY_AGAIN_LATER = 1013
 """WebSocket close code "try again later", registered with the IANA."""
 
 
-def no_lease() -> AbstractContextManager[Callable[[], dict[str, Any]]]:
+# The state of nearly every request, compared by identity: hashing a state takes longer.
+_READY = State.READY
+
+
+def no_lease() -> None:
     """Return the lease of a request to an application whose resources are never rebuilt."""
-    return nullcontext(dict)
 
 
 class ReadinessMiddleware:
@@ -282,8 +286,12 @@ class ReadinessMiddleware:
         phase: returns the state of the run; called for each request. Default: the state in
             ``status()``, which is slower.
         lease: returns a block for a request, which yields a function that returns the values of
-            resources; these continue until its end. Default: no resource is ever rebuilt.
+            resources; these continue until its end. None, the default, if no resource is ever
+            rebuilt.
     """
+
+    # Whether the server adds the values to each request by itself, and none is ever rebuilt.
+    _server_copies_state = False
 
     def __init__(
         self,
@@ -302,46 +310,76 @@ class ReadinessMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a probe, reject a request, or pass it to the application."""
-        is_http = scope["type"] == "http"
+        # Each call in this method takes a noticeable share of the time of a small request.
+        kind = scope["type"]
+        is_http = kind == "http"
         if is_http:
-            # This comparison is fast, and true for few requests that are not probes.
-            may_be_probe = scope["path"].endswith(PROBES) or "/readyz/" in scope["path"]
-            if may_be_probe and await answer_probe(scope, send, self._status):
-                return
-        phase = self._phase()
-        if not self._accepts_requests(phase):
-            text = "stopping" if phase in _ENDED_OR_ENDING else "starting"
-            await _reject(scope, receive, send, text)
-            return
-        if is_http and scope["http_version"].startswith("1"):
-            send = self._with_connection_close(send)
-        with self._lease() as rebuilt:
-            # A shallow copy of the state for each request: the ASGI specification requires it.
-            # Resources in it may be secret: no local variable may show them in a traceback.
-            await self._app(
-                {**scope, "state": {**scope.get("state", {}), **self._values(), **rebuilt()}},
-                receive,
-                send,
+            # Fast for most paths, and true for few requests that are not probes.
+            may_be_probe = "z" in (path := scope["path"]) and (
+                path.endswith(PROBES) or "/readyz/" in path
             )
+            if may_be_probe and await self._answer_probe(scope, send):
+                return
+        elif kind == "lifespan":
+            await self._run_lifespan(scope, receive, send)
+            return
+        if self._phase() is not _READY and await self._handle_unready(scope, receive, send):
+            return
+        if is_http and scope["http_version"] < "2":
+            send = partial(self._send_and_close, send)
+        if self._server_copies_state and "state" in scope:
+            await self._app(scope, receive, send)
+        elif (lease := self._lease()) is None:
+            await self._app(self._with_state(scope, {}), receive, send)
+        else:
+            with lease as rebuilt:
+                await self._app(self._with_state(scope, rebuilt()), receive, send)
+
+    def _with_state(self, scope: Scope, rebuilt: dict[str, Any]) -> Scope:
+        """Return the scope with a shallow copy of the state, which the ASGI specification requires.
+
+        https://asgi.readthedocs.io/en/latest/specs/lifespan.html#lifespan-state
+        """
+        # Resources in it may be secret: no local variable may show them in a traceback.
+        return {**scope, "state": {**scope.get("state", {}), **self._values(), **rebuilt}}
+
+    async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the lifespan of a server: hive_boot starts and stops the application itself."""
+        del scope
+        await complete_lifespan(receive, send)
+
+    async def _answer_probe(self, scope: Scope, send: Send) -> bool:
+        """Answer a probe of the application; return False for every other request."""
+        return await answer_probe(scope, send, self._status)
+
+    async def _handle_unready(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Reject a request, unless the application serves; return whether it was rejected."""
+        phase = self._phase()
+        if self._accepts_requests(phase):
+            return False
+        text = "stopping" if phase in _ENDED_OR_ENDING else "starting"
+        await _reject(scope, receive, send, text)
+        return True
 
     def _accepts_requests(self, phase: State) -> bool:
         # After a failed start the state is STOPPING too, and requests must be rejected.
         return phase in SERVING or (phase in _DRAINING_OR_STOPPING and self._status().started)
 
-    def _with_connection_close(self, send: Send) -> Send:
-        """Add ``Connection: close`` to responses that begin while the application stops.
+    def _send_and_close(self, send: Send, message: Message) -> Awaitable[None]:
+        """Add ``Connection: close`` to a response that begins while the application stops.
 
         HTTP/2 does not allow this header: https://www.rfc-editor.org/rfc/rfc9113#section-8.2.2
         """
-
-        def send_with_close(message: Message) -> Awaitable[None]:  # a coroutine would be slower
-            if message["type"] == "http.response.start" and self._phase() in _DRAINING_OR_STOPPING:
-                old = message.get("headers", ())
-                headers = [each for each in old if each[0].lower() != b"connection"]
-                message = {**message, "headers": [*headers, (b"connection", b"close")]}
-            return send(message)
-
-        return send_with_close
+        # Not a coroutine function, which would be slower.
+        if (
+            message["type"] == "http.response.start"
+            and (phase := self._phase()) is not _READY
+            and phase in _DRAINING_OR_STOPPING
+        ):
+            old = message.get("headers", ())
+            headers = [each for each in old if each[0].lower() != b"connection"]
+            message = {**message, "headers": [*headers, (b"connection", b"close")]}
+        return send(message)
 
 
 class ProxyHeadersMiddleware:
@@ -481,18 +519,24 @@ class LifespanMiddleware(ReadinessMiddleware):
         self._lifespan_state: dict[str, Any] = {}
         self._has_logged = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the lifespan, or pass a request to the application."""
-        if scope["type"] == "lifespan":
-            await self._run_lifespan(scope, receive, send)
-        elif self._phase() is not State.ARMED:
-            await super().__call__(scope, receive, send)
-        else:
-            if not self._has_logged:
-                self._has_logged = True
-                log_event(logging.ERROR, _LIFESPAN_FIX, _NO_LIFESPAN)
-            if not await answer_probe(scope, send, self._status):
-                await _reject(scope, receive, send, f"{_NO_LIFESPAN}.", is_temporary=False)
+    async def _answer_probe(self, scope: Scope, send: Send) -> bool:
+        self._has_lifespan()
+        return await super()._answer_probe(scope, send)
+
+    async def _handle_unready(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        if self._has_lifespan():
+            return await super()._handle_unready(scope, receive, send)
+        await _reject(scope, receive, send, f"{_NO_LIFESPAN}.", is_temporary=False)
+        return True
+
+    def _has_lifespan(self) -> bool:
+        """Return whether the lifespan has begun; log once how to run it if it has not."""
+        if self._phase() is not State.ARMED:
+            return True
+        if not self._has_logged:
+            self._has_logged = True
+            log_event(logging.ERROR, _LIFESPAN_FIX, _NO_LIFESPAN)
+        return False
 
     async def _run_lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -501,6 +545,7 @@ class LifespanMiddleware(ReadinessMiddleware):
         try:
             async with self._lifespan(self._app) as lifespan_state:
                 # A server that supports lifespan state copies this dictionary to each request.
+                self._server_copies_state = "state" in scope and self._lease() is None
                 self._lifespan_state = scope.get("state", {})
                 self._lifespan_state.update(lifespan_state)
                 async with app_lifespan(self._app, self._lifespan_state):
@@ -513,6 +558,7 @@ class LifespanMiddleware(ReadinessMiddleware):
             failure = exc
         finally:
             self._lifespan_state = {}
+            self._server_copies_state = False
         # Sent outside of the `except`: an exception in the server would get this failure, which
         # may contain values, as its context.
         if failure is None:

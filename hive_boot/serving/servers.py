@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from hive_boot.runtime.run import Run
     from hive_boot.runtime.status import Status
     from hive_boot.secrets.platform import StrPath
+    from hive_boot.serving.asgi import Lease
     from hive_boot.serving.hypercorn_server import HypercornServer
     from hive_boot.serving.uvicorn_server import UvicornServer
     from hive_boot.tls import LiveContext
@@ -362,7 +363,7 @@ class HttpService:
         self._fd = fd
         self._timings = timings
         self._values: dict[str, Any] = {}
-        self._lease = no_lease
+        self._lease: Lease = no_lease
         self._middleware: App = ReadinessMiddleware(
             app,
             status,

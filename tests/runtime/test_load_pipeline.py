@@ -59,7 +59,7 @@ async def test_a_start_waits_for_a_late_volume(
         async with boot.running() as secrets:
             assert (number_of(secrets.api_key), boot.status().generation) == (1, 1)
     assert states == ["loading"]
-    assert log.text.count("20 s") == 1
+    assert log.text.count("up to 20 s") == 1
     assert log.verdicts == []
 
 

@@ -4,17 +4,20 @@ import math
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hive_boot import Change, Secret, SecretBytes, SecretSet, secret
 from hive_boot.runtime.status import describe
-from hive_boot.secrets.fields import Profile
 from hive_boot.secrets.load_result import LoadResult
 from hive_boot.secrets.store import Store
 from tests.fixtures.cases import case, empty_machines
 from tests.fixtures.threads import readers
 from tests.support import look
 
-PROFILES: tuple[Profile, ...] = ("development", "test", "staging", "production")
+if TYPE_CHECKING:
+    from hive_boot.secrets.fields import Profile
+
+PROFILES: "tuple[Profile, ...]" = ("development", "test", "staging", "production")
 
 
 class Pair(SecretSet):

@@ -20,3 +20,13 @@ def test_it_is_known_again_as_text_and_as_bytes() -> None:
     assert content_problem(SecretBytes("A", placeholder("A").encode())) is PLACEHOLDER
     for value in (Secret("A", "fake-value"), SecretBytes("A", b"fake-value"), Secret("A", "")):
         assert content_problem(value) is None
+
+
+def test_the_password_of_a_url_is_examined_and_not_one_inside_a_document() -> None:
+    """A long text is not one URL: what is in it is the business of the program that reads it."""
+    url = "https://db.example.com/app?user=app&password=changeme&ssl=true"
+    problem = content_problem(Secret("A", url))
+
+    assert problem is not None
+    assert problem.kind == "placeholder"
+    assert content_problem(Secret("A", "\n".join([url] * 100))) is None

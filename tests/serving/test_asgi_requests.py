@@ -5,7 +5,8 @@ from typing import Any
 import anyio
 import pytest
 
-from hive_boot.serving.asgi import InFlightRequests
+from hive_boot.runtime.status import Status
+from hive_boot.serving.asgi import InFlightRequests, ReadinessMiddleware
 from hive_boot.serving.endpoints import Message, Receive, Scope, Send
 
 pytestmark = pytest.mark.anyio
@@ -61,6 +62,8 @@ async def test_the_lifespan_of_a_server_is_answered() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    scope: dict[str, Any] = {"type": "lifespan"}
-    await InFlightRequests(slow)(scope, receive, send)
-    assert [each["type"] for each in sent] == [f"{step}.complete" for step in steps]
+    for app in (InFlightRequests(slow), ReadinessMiddleware(slow, Status, dict)):
+        sent.clear()
+        scope: dict[str, Any] = {"type": "lifespan"}
+        await app(scope, receive, send)
+        assert [each["type"] for each in sent] == [f"{step}.complete" for step in steps]

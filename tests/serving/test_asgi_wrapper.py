@@ -145,6 +145,33 @@ async def test_the_application_has_what_it_needs(*, knows_state: bool) -> None:
     assert server.state == ({"secrets": "here", "pool": "open"} if knows_state else {})
 
 
+async def test_a_request_that_has_the_state_is_passed_on_as_it_is() -> None:
+    """A server copies the state to each request; another copy would only take time."""
+    boot, seen = Boot(), []
+
+    async def app(scope: Scope, _receive: Receive, send: Send) -> None:
+        seen.append(scope)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(_message: Message) -> None: ...
+
+    wrapped = LifespanMiddleware(app, boot.lifespan, boot.status)
+    server = Server(wrapped)
+    async with server.serving():
+        scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/"}
+        with_state = {**scope, "state": server.state.copy()}
+        await wrapped(with_state, receive, send)
+        await wrapped(scope, receive, send)
+    first, second = seen[1:]
+    assert first is with_state
+    assert second == {**scope, "state": {"secrets": "here"}}
+    assert "state" not in scope
+
+
 async def test_a_missing_lifespan_is_an_error_that_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -9,6 +9,7 @@ from hive_boot import Bootstrap
 from hive_boot._timings import Timings
 from hive_boot.testing import MountedVolume
 from hive_boot.tls import LiveContext, client_context, server_context
+from tests.fixtures.watching import until_watched
 from tests.runtime.rebuilds import count_reads
 from tests.support import until
 from tests.tls.pairs import FIELDS, Pairs, Tls, application, publish
@@ -69,6 +70,7 @@ async def test_a_warning_needs_no_connection(
     context = server_context(boot, **FIELDS)
     now = time.time
     async with boot.running():
+        await until_watched(boot)
         reads = count_reads(boot._run.reloader)  # type: ignore[union-attr]  # noqa: SLF001
         await until(lambda: len(reads) > 1)  # the first one is complete, with what follows it
         assert "expires" not in caplog.text

@@ -12,13 +12,14 @@ from hive_boot.redaction.embedded import embedded_secrets, is_identifier
 from hive_boot.runtime.injection import fields_read
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.fix_hints import near_misses
-from hive_boot.secrets.load_result import WarningKind, location_text
+from hive_boot.secrets.load_result import location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES, platform_sign
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from hive_boot.secrets.load_result import WarningKind
     from hive_boot.secrets.sources.directories import DirectorySnapshot
 
 

@@ -7,15 +7,18 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from hive_boot._timings import Backoff, Timings
-from hive_boot.exceptions import Problem, ProblemKind, unavailable_reason
+from hive_boot.exceptions import Problem, unavailable_reason
 from hive_boot.redaction import conceal
 from hive_boot.redaction.registry import line_of
 from hive_boot.secrets.fields import Field, ValueProblem
 from hive_boot.secrets.sources.files import NOT_UTF_8, ValueOrProblem, value_of_content
 from hive_boot.secrets.value import Secret
+
+if TYPE_CHECKING:
+    from hive_boot.exceptions import ProblemKind
 
 _SHOWN = 3
 """The number of names in a message about a source, which may be asked for a thousand."""

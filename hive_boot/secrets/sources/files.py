@@ -320,6 +320,8 @@ def _is_utf_16(read: Callable[[], bytes]) -> bool:
     """Return whether a content begins with a UTF-16 byte order mark, or every other byte is NUL."""
     if read().startswith((b"\xff\xfe", b"\xfe\xff")):
         return True
+    if b"\0" not in read():
+        return False
     even, odd = (not read()[start::2].strip(b"\0") for start in (0, 1))
     return bool(read()[3:]) and even != odd  # two characters or more
 

@@ -3,7 +3,6 @@
 import dataclasses
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 from hive_boot import Bootstrap, Change
 from hive_boot.cli.doctor_checks.configuration import (
@@ -12,19 +11,20 @@ from hive_boot.cli.doctor_checks.configuration import (
     platform_mismatch,
     resources_on_old_values,
 )
-from hive_boot.secrets.load_result import LoadWarning, WarningKind
+from hive_boot.runtime.log_messages import _WARNINGS
+from hive_boot.secrets.load_result import LoadWarning
 from tests.cli.doctor_checks.contexts import Needs, context_of, kinds, mounted, write
 
 
 def test_every_warning_of_the_load_has_a_severity_and_a_fix(machine: Path) -> None:
     """Also the kinds that a load does not report here."""
     context = mounted(machine)
-    every = [LoadWarning(kind, ("API_KEY", "OLD_KEY"), "/a/file") for kind in get_args(WarningKind)]
+    every = [LoadWarning(kind, ("API_KEY", "OLD_KEY"), "/a/file") for kind in _WARNINGS]
     warned = context.load_result.with_warnings(every)
 
     load_result = list(load_warnings(dataclasses.replace(context, load_result=warned)))
 
-    assert [finding.kind for finding in load_result] == list(get_args(WarningKind))
+    assert [finding.kind for finding in load_result] == list(_WARNINGS)
     for finding in load_result:
         is_note = finding.kind in {"development-default", "not-asked"}
         severity = "note" if is_note else "warning"

@@ -39,9 +39,11 @@ class Record(metaclass=_RecordType):
     def __init__(self, *args: object, **kwargs: object) -> None:
         kind = type(self)
         names = kind.field_names
-        values = {**kind.field_defaults, **dict(zip(names, args, strict=False)), **kwargs}
-        if len(args) > len(names) or values.keys() != set(names):
-            raise TypeError(f"the fields of {kind.__name__} are: {', '.join(names)}")
+        values = dict(zip(names, args, strict=False))
+        if kwargs or len(args) != len(names):
+            values = {**kind.field_defaults, **values, **kwargs}
+            if len(args) > len(names) or values.keys() != set(names):
+                raise TypeError(f"the fields of {kind.__name__} are: {', '.join(names)}")
         for field, value in values.items():
             object.__setattr__(self, field, value)
 

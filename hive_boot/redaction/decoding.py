@@ -373,6 +373,8 @@ def is_inside_word(text: str, start: int, stop: int) -> bool:
 def base64_decoded(text: str) -> str:
     """Return the text that base64 encodes, also in lines; the empty text for any other text."""
     written = "".join(text.split()).rstrip("=").translate({45: 43, 95: 47})
+    if len(written) % 4 == 1:
+        return ""
     try:
         decoded = a2b_base64(written + "=" * (-len(written) % 4), strict_mode=True).decode()
     except ValueError:

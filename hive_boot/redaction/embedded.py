@@ -538,9 +538,10 @@ def _unquoted(value: str) -> str:
 
 def distinctive_lines(text: str) -> Iterator[str]:
     """Return the lines that are hidden by themselves; none of a JSON document or a single line."""
-    lines = [line.strip() for line in text.splitlines()]
+    lines = text.splitlines()
     if len(lines) <= 1 or _members(text):
         return
+    lines = [line.strip() for line in lines]
     is_key = any(re.fullmatch(_PEM_BOUNDARY, line) for line in lines)
     settings = [re.fullmatch(_LINE, line) for line in lines]
     beside_secret = any(match and re.search(_SENSITIVE, match[1]) for match in settings)

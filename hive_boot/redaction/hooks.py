@@ -170,6 +170,9 @@ class Redaction:
 
     Args:
         whole: the names of the secrets whose parts are not hidden by themselves. Default: none.
+
+    Attributes:
+        surplus: the oldest values, of which more are hidden than have to stay hidden.
     """
 
     kept_until_exit: bool = False
@@ -179,6 +182,7 @@ class Redaction:
         self._whole = whole
         self._removed = conceal(dict[str, str]())
         self._hidden: dict[Revealable, None] = {}
+        self.surplus: Collection[Revealable] = ()
 
     def open(self) -> None:
         """Start redaction, and close the redactions that ``close(linger=True)`` left open."""
@@ -195,20 +199,34 @@ class Redaction:
     def hide(self, values: Iterable[Revealable], accepted: Iterable[Revealable] = ()) -> None:
         """Hide ``values`` too. Earlier values stay hidden, because a server may still accept them.
 
+        Those that need not stay hidden are in ``surplus`` afterwards.
+
         Args:
             values: the values that were read.
             accepted: the values that are accepted now, whatever was read.
         """
         added = dict.fromkeys(self._without_parts(values))
-        if added.keys() <= self._hidden.keys():
-            return
-        accepted = self._without_parts(accepted)
-        added |= dict.fromkeys(value for value in accepted if value in self._hidden)
-        old = _newest([value for value in self._hidden if value not in added])
-        # A start does not wait for a search that its log lines may never need.
-        at_once = bool(self._hidden) or _length(added) > _LAZY_LENGTH
-        self._hidden = dict.fromkeys([*old, *added])
-        self.register(self._hidden, at_once=at_once)
+        with registry.lock():
+            if added.keys() <= self._hidden.keys() and added.keys().isdisjoint(self.surplus):
+                return
+            accepted = self._without_parts(accepted)
+            added |= dict.fromkeys(value for value in accepted if value in self._hidden)
+            # To hash a value takes a call, which a copy of the dict does not need.
+            old = self._hidden.copy()
+            for value in added:
+                old.pop(value, None)
+            # A start does not wait for a search that its log lines may never need.
+            at_once = bool(self._hidden) or _length(added) > _LAZY_LENGTH
+            self._hidden, self.surplus = old | added, _oldest(old)
+            self.register(self._hidden, at_once=at_once)
+
+    def drop_surplus(self) -> None:
+        """Hide the values of ``surplus`` no longer, which takes a part of the time to hide them."""
+        with registry.lock():
+            for value in self.surplus:
+                self._hidden.pop(value, None)
+            self.surplus = ()
+            self.register(self._hidden)
 
     def _without_parts(self, values: Iterable[Revealable]) -> Iterable[Revealable]:
         """Return values, of which those of some names have no parts that are hidden."""
@@ -250,7 +268,7 @@ class Redaction:
         for name in self._removed():
             os.environ.setdefault(name, self._removed()[name])
         self._removed = conceal(dict[str, str]())
-        self._hidden = {}
+        self._hidden, self.surplus = {}, ()
         with registry.lock():
             self.kept_until_exit = linger
             if linger or self not in _open:
@@ -261,20 +279,21 @@ class Redaction:
                 _wrapped.popitem()[1].undo()
 
 
-def _newest(values: list[Revealable]) -> list[Revealable]:
-    """Return the newest values that stay hidden, in their order, and always the last ones.
+def _oldest(values: Collection[Revealable]) -> list[Revealable]:
+    """Return the oldest of the old values, which do not stay hidden; never the last ones.
 
     Long values and shorter ones are counted separately.
     """
-    newest: list[Revealable] = []
+    every = [*values]
+    oldest = every[:-_KEPT]
     lengths = {True: 0, False: 0}
-    for value in reversed(values[-_KEPT:]):
+    for value in reversed(every[-_KEPT:]):
         is_long = (length := len(value.reveal())) > _LONG
         is_first = not lengths[is_long]
         lengths[is_long] += length
-        if is_first or lengths[is_long] <= _KEPT_LENGTH:
-            newest.append(value)
-    return newest[::-1]
+        if not is_first and lengths[is_long] > _KEPT_LENGTH:
+            oldest.append(value)
+    return oldest
 
 
 def _length(values: Iterable[Revealable]) -> int:

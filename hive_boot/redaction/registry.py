@@ -38,7 +38,7 @@ _EXAMINED = 1 << 14
 _lock = threading.RLock()
 
 
-_owned: list[tuple[object, tuple[Revealable, ...]]] = []
+_owned: list[tuple[object, dict[Revealable, None]]] = []
 """Each owner with its hidden values."""
 
 
@@ -73,7 +73,7 @@ def register(owner: object, values: Iterable[Revealable], *, at_once: bool = Fal
     """
     with _lock:
         _owned[:] = [each for each in _owned if each[0] is not owner]
-        _owned.append((owner, tuple(values)))
+        _owned.append((owner, dict.fromkeys(values)))
         _replace_matcher(at_once=at_once)
 
 
@@ -86,14 +86,18 @@ def unregister(owner: object) -> None:
 
 def _replace_matcher(*, at_once: bool = False) -> None:
     """Replace the matcher; one that is built takes new values, and drops those that are gone."""
-    global matcher, plain_handlers, _values
+    global matcher, plain_handlers, _values  # noqa: PLW0603  (one for the process)
     from hive_boot.redaction.matcher import Matcher  # a declaration hides nothing
 
-    before, _values = _values, dict.fromkeys(value for _, owned in _owned for value in owned)
-    known, values = matcher, _values
-    gone = [value for value in before if value not in values]
+    known, before = matcher, _values
+    values: dict[Revealable, None] = {}
+    for _, owned in _owned:
+        values |= owned
+    _values = values
+    # Sets of dicts: the hash of a value takes a call, and a dict has it.
+    gone = set(before).difference(values)
     if values and known is not None and known.is_built:
-        added = [value for value in values if value not in before]
+        added = set(values).difference(before)
         known.update(added=_forms(added), removed=_forms(gone))
     else:
         new = Matcher(lambda: _forms(values)) if values else None
@@ -170,7 +174,8 @@ def redact(value: T) -> T:
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
     """Return a text with the given values replaced by ``***``, short values and words too."""
-    from hive_boot.redaction.matcher import Matcher, Word  # a declaration hides nothing
+    from hive_boot.redaction.matcher import Matcher  # a declaration hides nothing
+    from hive_boot.redaction.needles import Word  # a declaration hides nothing
     from hive_boot.redaction.variants import encoded_variants  # most starts log nothing
 
     forms = {form for value in values for form in encoded_variants(value)}

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_base64
-from reprlib import repr as cut
 from string import hexdigits
 from typing import TYPE_CHECKING
 
 from hive_boot.redaction import MIN_LINE
 from hive_boot.redaction.decoding import base64_decoded
-from hive_boot.redaction.matcher import Hex, Unescaped, Word
+from hive_boot.redaction.needles import Hex, Unescaped, Word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +49,10 @@ _WRAPPED = (64, 76)
 """Line lengths of wrapped base64 (RFC 7468, RFC 2045)."""
 
 
+_OFFSETS = ((0, 0), (1, 2), (2, 3))
+"""Bytes before a value in a group of three, and the characters of base64 that depend on them."""
+
+
 def encoded_variants(value: str | bytes, shortest: int = 1, *, has_parts: bool = True) -> set[str]:
     """Return the value, its embedded secrets, and the forms of both that the matcher needs.
 
@@ -58,13 +61,16 @@ def encoded_variants(value: str | bytes, shortest: int = 1, *, has_parts: bool =
         shortest: the minimum length of a form, without white space at its ends. Default 1.
         has_parts: whether secrets can be embedded in the value. Default True.
     """
-    if len(value.strip()) < shortest:
+    stripped = value.strip()
+    if len(stripped) < shortest:
         return set()
-    whole = {value.strip()} if len(value) > _LONG else {value, value.strip()}
-    found = {form for part in whole for form in _encodings(part)}
-    for text in _decodings(value):
-        found.update(_plain_variants(text))
-    for text in {each.strip() for each in _texts(value)} if has_parts else ():
+    found = {*_encodings(stripped)}
+    if stripped != value and len(value) <= _LONG:
+        found.update(_encodings(value))
+    texts = _texts(value)
+    for text in texts if isinstance(value, str) else texts | _decodings(value):
+        found.update([each for each in _plain_variants(text) if len(each.strip()) >= shortest])
+    for text in {each.strip() for each in texts} if has_parts else ():
         if _STRUCTURE.isdisjoint(text) and "%20" not in text and text.split(maxsplit=1) == [text]:
             continue
         from hive_boot.redaction.embedded import (  # few values have any
@@ -74,11 +80,11 @@ def encoded_variants(value: str | bytes, shortest: int = 1, *, has_parts: bool =
 
         parts = set(embedded_secrets(text))
         for part in parts.union(distinctive_lines(text)):
-            found.update(_plain_variants(part))
+            found.update([each for each in _plain_variants(part) if len(each.strip()) >= shortest])
         # A document of a megabyte may have ten thousand parts.
         for part in parts if len(value) <= _LONG else ():
             found.update(_encodings(part))
-    return {form for form in found if len(form.strip()) >= shortest}
+    return found
 
 
 def _texts(value: str | bytes) -> set[str]:
@@ -99,13 +105,11 @@ def _texts(value: str | bytes) -> set[str]:
     return found
 
 
-def _decodings(value: str | bytes) -> set[str]:
-    """Return the texts that a program may decode the value to."""
-    if isinstance(value, str):
-        return _texts(value)
+def _decodings(value: bytes) -> set[str]:
+    """Return the texts that a program may decode bytes to, beside UTF-8."""
     # Python decodes environment variables with surrogateescape (PEP 383).
     utf_8 = {value.decode("utf-8", errors) for errors in ("replace", "surrogateescape")}
-    return _texts(value) | utf_8 | {value.decode("latin-1")}
+    return utf_8 | {value.decode("latin-1")}
 
 
 def _plain_variants(text: str) -> Iterator[str]:
@@ -134,7 +138,8 @@ def _truncated_variants(text: str) -> Iterator[str]:
     """Return a long text as Python and pydantic shorten it."""
     if len(text) > _REPRLIB:
         # asyncio shows the arguments of a callback in this form.
-        yield cut(text)[1:-1]
+        written = repr(text[:13] + text[-14:])
+        yield f"{written[1:13]}...{written[-14:-1]}"
     written = repr(text)
     if len(written) > _PYDANTIC:
         # pydantic shows an invalid input in this form.
@@ -144,22 +149,23 @@ def _truncated_variants(text: str) -> Iterator[str]:
         yield written[1:_IN_C]
 
 
-def _encodings(value: str | bytes) -> Iterator[str]:
+def _encodings(value: str | bytes) -> list[str]:
     """Return a value in hex, and in base64 at each of the three offsets in a longer text."""
     raw = _bytes(value)
-    digits = raw.hex()
-    yield from (Hex(digits),) if len(raw) > 1 else (Unescaped(digits), Unescaped(digits.upper()))
-    for offset in range(3):
-        encoded = b2a_base64(bytes(offset) + raw, newline=False).decode()
+    size, digits = len(raw), raw.hex()
+    found: list[str] = [Hex(digits)] if size > 1 else [Unescaped(digits), Unescaped(digits.upper())]
+    whole = ""
+    for offset, cut in _OFFSETS:
+        encoded = b2a_base64(bytes(offset) + raw, newline=False).decode("ascii")
+        whole = whole or encoded
         # A character of base64 encodes 6 bits: those that also encode bits of a neighbour are cut.
-        core = encoded[(offset * 8 + 5) // 6 : (offset + len(raw)) * 8 // 6]
+        core = encoded[cut : (offset + size) * 8 // 6]
         if len(core) >= _MIN_BASE64:
-            yield core
-            yield core.replace("+", "-").replace("/", "_")
-    whole = b2a_base64(raw, newline=False).decode()
-    for width in _WRAPPED if len(raw) <= _LONG else ():
+            found += (core, core.replace("+", "-").replace("/", "_"))
+    for width in _WRAPPED if _WRAPPED[0] < len(whole) and size <= _LONG else ():
         lines = [whole[start : start + width] for start in range(0, len(whole), width)]
-        yield from (line.rstrip("=") for line in lines if len(line) >= MIN_LINE and len(lines) > 1)
+        found += [line.rstrip("=") for line in lines if len(line) >= MIN_LINE and len(lines) > 1]
+    return found
 
 
 def _bytes(value: str | bytes) -> bytes:

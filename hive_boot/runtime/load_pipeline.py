@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -347,6 +348,14 @@ class LoadPipeline:
         """
         self._redaction.hide(result.secret_values, accepted)
         return result.with_short_values()
+
+    async def drop_surplus(self) -> None:
+        """Hide no longer what need not stay hidden, after the swap, which does not wait for it."""
+        if self._redaction.surplus:
+            from hive_boot.lifecycle.tasks import run_in_daemon_thread  # it needs a loop
+
+            with suppress(RuntimeError):  # without a thread, they stay hidden until the next one
+                await run_in_daemon_thread(self._redaction.drop_surplus, "hive_boot redaction")
 
     def report_expiry(self) -> dict[str, float]:
         """Return when each TLS certificate in use expires, by name, and log those that are near."""

@@ -401,8 +401,7 @@ class Reloader:
         if self._on_demand:
             self._set_reload_state(State.RELOADING)
         self._requested = self._on_demand = False
-        started = time.perf_counter()
-        change, failure = None, None
+        started, change, failure = time.perf_counter(), None, None
         self._check_token = object()
         _running_check.set(self._check_token)
         try:
@@ -418,9 +417,11 @@ class Reloader:
             self._check_token = None
             self._set_reload_state(State.READY)
         for request in requests:
-            self._requests.remove(request)
             # Each caller gets a copy, because raising adds to the traceback.
             request.change, request.failure = change, copy(failure)
+        await self._pipeline.drop_surplus()
+        for request in requests:
+            self._requests.remove(request)
             request.done.set()
 
     async def _reload(self, started: float, *, on_demand: bool, now: bool) -> Change | None:
@@ -467,8 +468,7 @@ class Reloader:
         """Return whether the values that were rejected last time are the same."""
         if self._rejected is None:
             return False
-        changed = changed_fields(candidate, self._rejected)
-        return self._rejected_fields.isdisjoint(changed)
+        return self._rejected_fields.isdisjoint(changed_fields(candidate, self._rejected))
 
     async def _rebuild_and_commit(self, switch: PlannedSwitch) -> Change | None:
         """Rebuild what follows a switch, and then switch values, config and handles in one step.

@@ -57,7 +57,16 @@ class ValuePeriod(Record):
 
 
 _Periods = dict[str, tuple[ValuePeriod, ...]]
-"""The periods of each field that has changed, the oldest first, by attribute."""
+"""The periods of each field with a pending or an old value, the oldest first, by attribute.
+
+A field keeps the periods of its last change until the next one.
+"""
+
+_Beginnings = dict[str, tuple[int, float]]
+"""Number and time of the generation whose value is the only one of a field, by attribute.
+
+A rotation has one such pair for all of its fields.
+"""
 
 
 class PlannedSwitch(Record):
@@ -66,7 +75,8 @@ class PlannedSwitch(Record):
     Attributes:
         generation: the last accepted generation after the switch.
         moment: the time of the plan, on the monotonic clock.
-        periods: the periods of all values after the switch.
+        periods: the periods of all fields with several values after the switch.
+        beginnings: the beginnings of the other fields that have changed.
         values: the values in use after the switch.
         content: what the attributes of the live set are after the switch.
         change: the change of the values in use; None without one.
@@ -75,6 +85,7 @@ class PlannedSwitch(Record):
     generation: Generation
     moment: float
     periods: _Periods
+    beginnings: _Beginnings
     values: Mapping[str, Value]
     content: Mapping[str, Any]
     change: Change | None
@@ -104,7 +115,10 @@ def changed_fields(load_result: LoadResult, before: LoadResult) -> list[str]:
 
 def _is_same(one: Mapping[str, Value], other: Mapping[str, Value], attribute: str) -> bool:
     value, known = one.get(attribute), other.get(attribute)
-    return value is known or value == known
+    if value is known or value is None or known is None:
+        return value is known
+    # Both are from the sources of the application, so a comparison may end at a difference.
+    return type(value) is type(known) and value.reveal() == known.reveal()
 
 
 class Store(Generic[S]):
@@ -139,6 +153,7 @@ class Store(Generic[S]):
         self._first: Generation | None = None
         self._current: Mapping[str, Value] = {}
         self._last_activation = 0.0
+        self._beginnings: _Beginnings = {}
         # Only fields that have changed have periods. A tuple is replaced, never modified, because
         # other threads may iterate over it.
         self._periods: _Periods = {}
@@ -214,18 +229,25 @@ class Store(Generic[S]):
             first = Generation(1, load_result, moment, time.time())
             config = conceal(self._prepare(load_result.values))
             content = self._content(first, load_result.values, config)
-            return PlannedSwitch(first, moment, {}, load_result.values, content, None)
+            return PlannedSwitch(first, moment, {}, {}, load_result.values, content, None)
         generation = Generation(self.generation.number + 1, load_result, moment, time.time())
         changed = changed_fields(load_result, self.generation.load_result)
         all_periods = self._periods_at(moment, now=now)
+        beginnings, beginning = dict(self._beginnings), (generation.number, moment)
         for attribute in changed:
             field = load_result.field_index.by_attribute[attribute]
             since = moment + (0.0 if now else field.activate_after)
-            *before, last = all_periods.get(attribute) or (self.current_period(attribute),)
+            known = all_periods.get(attribute, ())
+            if len(known) <= 1 and since <= moment and not field.accept_old_for:
+                # The value before is neither used nor accepted any more.
+                all_periods.pop(attribute, None)
+                beginnings[attribute] = beginning
+                continue
+            *before, last = known or (self.current_period(attribute),)
             last = last.replace(until=since + field.accept_old_for)
             period = ValuePeriod(load_result.values.get(attribute), generation.number, since)
             all_periods[attribute] = (*before, last, period)
-        return self._plan(generation, moment, all_periods)
+        return self._plan(generation, moment, all_periods, beginnings)
 
     def plan_activation(self, *, now: bool = False) -> PlannedSwitch:
         """Plan to activate the values that are due, and to drop those no longer accepted.
@@ -237,7 +259,8 @@ class Store(Generic[S]):
             Exception: the config could not be prepared.
         """
         moment = self._clock()
-        return self._plan(self.generation, moment, self._periods_at(moment, now=now))
+        periods = self._periods_at(moment, now=now)
+        return self._plan(self.generation, moment, periods, self._beginnings)
 
     def commit(self, switch: PlannedSwitch, rebuilt: S | None = None) -> Change | None:
         """Use the values of a plan. Nothing else may be committed between both.
@@ -259,7 +282,7 @@ class Store(Generic[S]):
             self._first = switch.generation
         # A period that became due during a rebuild is later than the plan, and next_due has it.
         self._last_activation = switch.moment
-        self._periods = periods
+        self._periods, self._beginnings = periods, switch.beginnings
         self._current = switch.values
         for view in self._views:
             object.__setattr__(view, "__dict__", switch.content)
@@ -284,7 +307,8 @@ class Store(Generic[S]):
         periods = self._periods.get(attribute)
         if periods is None:
             first: Any = self._first
-            return ValuePeriod(first.load_result.values.get(attribute), first.number, first.since)
+            beginning = self._beginnings.get(attribute, (first.number, first.since))
+            return ValuePeriod(self._current.get(attribute), *beginning)
         return next((period for period in reversed(periods) if period.since <= moment), periods[0])
 
     def due(self, attribute: str) -> float | None:
@@ -342,23 +366,33 @@ class Store(Generic[S]):
             all_periods[attribute] = tuple(moved)
         return all_periods
 
-    def _plan(self, generation: Generation, moment: float, all_periods: _Periods) -> PlannedSwitch:
+    def _plan(
+        self,
+        generation: Generation,
+        moment: float,
+        all_periods: _Periods,
+        beginnings: _Beginnings,
+    ) -> PlannedSwitch:
         """Plan the values that are current at ``moment``, without the periods that are over."""
         current = dict(self._current)
         numbers: dict[str, int] = {}
+        if beginnings is not self._beginnings:
+            for attribute, (number, _) in beginnings.items():
+                if number == generation.number:
+                    _set(current, attribute, generation.load_result.values.get(attribute))
+                    numbers[attribute] = number
         for attribute, periods in all_periods.items():
-            at = max(number for number, period in enumerate(periods) if period.since <= moment)
-            now = periods[at]
-            later = {period.value for period in periods[at:]}
-            # A value that is current or pending again has a later period, which replaces this one.
-            ended = periods[:at]
-            old = [each for each in ended if each.until > moment and each.value not in later]
-            all_periods[attribute] = (*old, *periods[at:])
+            now, *others = periods
+            if others:
+                at = max(number for number, each in enumerate(periods) if each.since <= moment)
+                now = periods[at]
+                later = {period.value for period in periods[at:]}
+                # A value that is current or pending again has a later period, which replaces it.
+                ended = periods[:at]
+                old = [each for each in ended if each.until > moment and each.value not in later]
+                all_periods[attribute] = (*old, *periods[at:])
             numbers[attribute] = now.number
-            if now.value is None:
-                current.pop(attribute, None)
-            else:
-                current[attribute] = now.value
+            _set(current, attribute, now.value)
         before = self._current
         names = tuple(each for each in self._fields if not _is_same(before, current, each))
         change = None
@@ -369,7 +403,7 @@ class Store(Generic[S]):
         if names:
             replaced, new = ({name: each.get(name) for name in names} for each in (before, current))
             change = Change(names, replaced, new, max(numbers[name] for name in names))
-        return PlannedSwitch(generation, moment, all_periods, current, content, change)
+        return PlannedSwitch(generation, moment, all_periods, beginnings, current, content, change)
 
     def _content(
         self, generation: Generation, current: Mapping[str, Value], config: Callable[[], object]
@@ -385,6 +419,14 @@ class Store(Generic[S]):
         pinned = make_set(self.declared, current)
         kept = {"_generation": generation, "_config": config}
         return {**values, **kept, "_by_name": by_name, "_pinned": pinned}
+
+
+def _set(values: dict[str, Value], attribute: str, value: Value | None) -> None:
+    """Set the value of a field, or remove an absent one."""
+    if value is None:
+        values.pop(attribute, None)
+    else:
+        values[attribute] = value
 
 
 def _complete(declared: type[SecretSet], values: Mapping[str, Value]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from hive_boot import (
     secret,
 )
 from hive_boot.redaction import hooks, registry
+from hive_boot.redaction.matcher import Matcher
 from hive_boot.testing import MountedVolume
 from tests.fixtures.owned_processes import side_by_side
 from tests.runtime.rotations import be_impatient, mounted
@@ -698,6 +699,44 @@ async def test_as_many_old_values_as_are_promised_stay_hidden(
         assert redact(gone) == gone
         # Beside the five: the one in use, and the one that was while it was read.
         assert len(hidden_values()) == 7
+
+
+@pytest.mark.anyio
+async def test_new_values_are_in_use_before_the_oldest_are_dropped(
+    reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rotation does not wait until values that were rotated out long ago are dropped."""
+    in_use: list[str] = []
+    update = Matcher.update
+
+    def note(matcher: Matcher, *, added: Iterable[str], removed: Iterable[str]) -> None:
+        removed = [*removed]
+        if removed:
+            in_use.append(reloader.secrets.jwt_secret.reveal())
+        update(matcher, added=added, removed=removed)
+
+    monkeypatch.setattr(hooks, "_KEPT", 1)
+    monkeypatch.setattr(Matcher, "update", note)
+    async with reloader.running():
+        redact("the first line")
+        for number in range(2, 6):
+            publish(volume, number)
+            assert await reloader.reload()
+    assert in_use == [jwt(4), jwt(5)]
+
+
+def test_a_value_that_comes_back_before_it_is_dropped_stays_hidden(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A reload may read more than once, and only at its end are old values dropped."""
+    monkeypatch.setattr(hooks, "_KEPT", 1)
+    redaction = hooks.Redaction()
+    redaction.open()
+    for values in ((1,), (2,), (3,), (4,), (1, 4)):
+        redaction.hide([Secret("A", jwt(number)) for number in values])
+    redaction.drop_surplus()
+    assert redact([jwt(number) for number in range(1, 5)]) == ["***", jwt(2), "***", "***"]
+    redaction.close()
 
 
 @pytest.mark.anyio

@@ -1,15 +1,20 @@
 """Any of many needles is found, whatever it consists of, and nothing but those."""
 
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from hashlib import sha256
 from itertools import chain
 from threading import Barrier, Event, current_thread, main_thread
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction import conceal
-from hive_boot.redaction.matcher import MASK, Hex, Matcher
+from hive_boot.redaction.decoding import find_around
+from hive_boot.redaction.matcher import MASK, Matcher
+from hive_boot.redaction.needles import Hex
 from tests.fixtures.cases import case
 from tests.support import texts_within_reach
 
@@ -25,7 +30,7 @@ ALPHABETS = (
 """Few characters, so that needles overlap; special ones, so that none is taken for a pattern."""
 
 
-PLAIN = set("abAZQX7e09_.;-^|~z")
+PLAIN = set("abAZQX7e09.;-^|~z")
 """Characters of which no escape consists."""
 
 
@@ -196,6 +201,49 @@ def test_needles_that_are_alike_are_searched_for_once() -> None:
     searched = [index.first for _, index in matcher.build().searches]
     assert len(searched) == len(set(searched))
     assert [matcher.scrub(each) for each in needles[::250]] == [MASK] * 8
+
+
+def test_a_line_is_compared_with_few_of_many_needles_that_are_alike(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What thousands of values have in common makes no line slow; each of them is found."""
+    texts = [f"0000-fake-0123456789-{number:04}-0123456789" for number in range(3000)]
+    compared: list[str] = []
+
+    def note(text: str, place: int, needle: str, index: int) -> tuple[int, int, bool]:
+        compared.append(needle)
+        return find_around(text, place, needle, index)
+
+    matcher = Matcher(lambda: texts[:1000])
+    matcher.build()
+    for start in (1000, 2000):
+        added, removed = texts[start : start + 1000], texts[start - 1000 : start]
+        matcher.update(added=added, removed=removed)
+    monkeypatch.setattr("hive_boot.redaction.needles.find_around", note)
+
+    assert matcher.is_clean("0000-fake-0123456789-9999-0123456789")
+    assert len(compared) < 500
+    assert {matcher.scrub(each) for each in texts[2000:]} == {MASK}
+    assert {matcher.scrub(each) for each in texts[:2000]} != {MASK}
+
+
+def test_a_rotation_leaves_garbage_collection_nothing_to_examine() -> None:
+    """A thousand new needles are no thousand objects, which a collection would go through."""
+    texts = [sha256(b"fake %d" % number).hexdigest() for number in range(4000)]
+    matcher = Matcher(lambda: [*texts[:1000], *map(Hex, texts[1000:2000])])
+    matcher.build()
+    gc.collect()
+    before = len(gc.get_objects())
+
+    matcher.update(
+        added=[*texts[2000:3000], *map(Hex, texts[3000:])],
+        removed=[*texts[:1000], *map(Hex, texts[1000:2000])],
+    )
+
+    gc.collect()
+    assert len(gc.get_objects()) - before < 400
+    assert matcher.scrub(" ".join(texts[:2000])) == " ".join(texts[:2000])
+    assert matcher.scrub(" ".join(texts[2000:])) == " ".join([MASK] * 2000)
 
 
 def test_needles_need_have_no_character_in_common() -> None:

@@ -440,7 +440,7 @@ PROVIDED = [
     ),
     Mistake(
         "A misspelt mode",
-        command="HIVE_BOOT_MODE=kubernete python app.py 2>&1 | tail -2",
+        command="HIVE_BOOT_MODE=kubernetess python app.py 2>&1 | tail -2",
     ),
     Mistake(
         "A directory that does not exist",
@@ -584,7 +584,7 @@ TYPED = [
         """,
         "hive-boot check wrong:boot 2>&1 | tail -1",
     ),
-    Mistake("A misspelt command", command="hive-boot checkk app:boot"),
+    Mistake("A misspelt command", command="hive-boot docktor app:boot"),
     Mistake(
         "A new value for a file that does not exist",
         command="mkdir secrets; echo fake-key-9876543210 | hive-boot rotate API_KEY --to secrets",

@@ -1,0 +1,160 @@
+"""Builds the release in dist/, and tries it: `make dist`.
+
+The sdist and the wheel are built twice, from copies of the files that git knows, with the time of
+the last commit. Both builds must have the same bytes. The wheel is then installed into an empty
+environment of each Python from 3.11 to 3.14 that is installed, and runs the first example of the
+README outside the checkout. The bill of materials has what the wheel needs at run time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).parent.parent
+MINORS = ("3.11", "3.12", "3.13", "3.14")
+SHOWN = "ready with Secret('OPENAI_API_KEY', '***')\n"
+"""The output of the first example of the README."""
+
+
+def main() -> int:
+    """Build and try the release, and return the exit status."""
+    began = time.monotonic()
+    with TemporaryDirectory(prefix="hive_boot-") as name:
+        base = Path(name)
+        first, second = (build(base / number) for number in ("first", "second"))
+        if differing := sorted(
+            each for each in first | second if first.get(each) != second.get(each)
+        ):
+            return fail(f"two builds differ in {', '.join(differing)}")
+        print("Two builds are the same, byte for byte.")
+        wheel = next((base / "first" / "dist").glob("*.whl"))
+        pythons = {minor: find_python(minor) for minor in MINORS}
+        with ThreadPoolExecutor() as pool:
+            tried = list(
+                pool.map(
+                    lambda found: run_example(found[1], wheel, base / found[0]),
+                    [(minor, python) for minor, python in pythons.items() if python],
+                )
+            )
+        if not tried:
+            return fail("no Python from 3.11 to 3.14 was found")
+        print(f"The first example of the README runs from the wheel on {', '.join(tried)}.")
+        if absent := [minor for minor, python in pythons.items() if python is None]:
+            print(f"Not installed here, so not tried: {', '.join(absent)}.")
+        environment = next(base / minor for minor, python in pythons.items() if python)
+        bill = base / "first" / "dist" / f"{wheel.name.removesuffix('-py3-none-any.whl')}.cdx.json"
+        write_bill(environment, bill)
+        publish(base / "first" / "dist")
+    print(f"{time.monotonic() - began:.0f} s")
+    return 0
+
+
+def build(directory: Path) -> dict[str, bytes]:
+    """Build the sdist and, from it, the wheel in a new directory, and return both by name."""
+    source, output = directory / "source", directory / "dist"
+    listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
+    for file in filter(None, listed.split("\0")):
+        if (ROOT / file).is_file():
+            (source / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / file, source / file)
+    epoch = run("git", "log", "-1", "--format=%ct", cwd=ROOT).strip()
+    arguments = ("--no-isolation", "--outdir", str(output), str(source))
+    run(sys.executable, "-m", "build", *arguments, cwd=directory, SOURCE_DATE_EPOCH=epoch)
+    return {path.name: path.read_bytes() for path in output.iterdir()}
+
+
+def find_python(minor: str) -> str | None:
+    """Return the interpreter of a minor version: on PATH, otherwise the newest one of pyenv."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    installed = sorted(versions.glob(f"{minor}.*/bin/python"), key=lambda path: len(str(path)))
+    for name in (shutil.which(f"python{minor}"), *map(str, reversed(installed))):
+        if name is not None:
+            # A name may be a shim with nothing behind it.
+            source = 'import sys, venv; print("%d.%d" % sys.version_info[:2], sys.executable)'
+            done = subprocess.run([name, "-c", source], capture_output=True, text=True, check=False)
+            if done.stdout.startswith(f"{minor} "):
+                return done.stdout.split()[1]
+    return None
+
+
+def run_example(interpreter: str, wheel: Path, directory: Path) -> str:
+    """Run the first example of the README from the wheel, in a new environment.
+
+    Returns:
+        The version of the interpreter.
+
+    Raises:
+        RuntimeError: the output differs, or the package was imported from elsewhere.
+    """
+    run(interpreter, "-m", "venv", "--without-pip", str(directory), cwd=directory.parent)
+    python = str(directory / "bin" / "python")
+    install = ("-m", "pip", "--python", python, "install", "--quiet", str(wheel))
+    run(sys.executable, *install, cwd=directory)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    (example, *_) = re.findall(
+        r"^```python\n(# app\.py\n.*?)^```$", readme, re.DOTALL | re.MULTILINE
+    )
+    place = directory / "srv"
+    place.mkdir()
+    (place / "app.py").write_text(example, "utf-8")
+    values = {"OPENAI_API_KEY": "fake-openai-key", "JWT_SECRET": "fake" * 8}
+    shown = run(python, "app.py", cwd=place, HIVE_BOOT_MODE="environment", **values)
+    source = "import hive_boot, sys; print(sys.version.split()[0], hive_boot.__file__)"
+    version, path = run(python, "-c", source, cwd=place).split()
+    if shown != SHOWN or directory not in Path(path).parents:
+        message = f"Python {version}, hive_boot of {path}: {shown}"
+        raise RuntimeError(message)
+    return version
+
+
+def write_bill(environment: Path, path: Path) -> None:
+    """Write the bill of materials of an environment, in CycloneDX JSON."""
+    project = str(ROOT / "pyproject.toml")
+    options = ["--output-reproducible", "--mc-type", "library", "--pyproject", project]
+    options += ["--output-format", "JSON", "--output-file", str(path)]
+    python = str(environment / "bin" / "python")
+    run(sys.executable, "-m", "cyclonedx_py", "environment", *options, python, cwd=environment)
+
+
+def publish(built: Path) -> None:
+    """Copy the files of a directory into dist/, which then has nothing else."""
+    dist = ROOT / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    shutil.copytree(built, dist)
+    for path in sorted(dist.iterdir()):
+        print(f"  dist/{path.name}  {path.stat().st_size:,} bytes")
+
+
+def run(*command: str, cwd: Path, **variables: str) -> str:
+    """Run a command and return its output; its errors are shown, and a failure is raised."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        print(done.stdout, done.stderr, sep="", file=sys.stderr)
+        done.check_returncode()
+    return done.stdout
+
+
+def fail(reason: str) -> int:
+    """Print why the release is not complete, and return the exit status 1."""
+    print(f"make dist: {reason}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -25,7 +25,10 @@ ROOT = DOCS.parent
 
 PAGES = {
     "changelog": ROOT / "CHANGELOG.md",
+    "conduct": ROOT / "CODE_OF_CONDUCT.md",
+    "contributing": ROOT / "CONTRIBUTING.md",
     "deploying": ROOT / "deploy" / "README.md",
+    "reporting": ROOT / "SECURITY.md",
 }
 """Pages that show a file outside docs/, which is where a code host expects it."""
 

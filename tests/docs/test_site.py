@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -102,3 +103,11 @@ def test_the_api_has_every_public_name_once() -> None:
     assert set(found.values()) == {1}
     internal = {name.rpartition(".")[2] for name in found.keys() - public}
     assert internal == {"Collector", "ContributorStatus", "StopEvent", "TimelineEntry", "plugin"}
+
+
+def test_the_version_has_a_section_in_the_changelog() -> None:
+    """The newest section with a number is that of the version in pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    sections = re.findall(r"^## \[(.+)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+
+    assert sections[:2] == ["Unreleased", project["version"]]

@@ -52,6 +52,8 @@ python_use_unqualified_type_names = True
 
 html_theme = "furo"
 html_title = f"hive_boot {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_extra_path = ["llms.txt"]
 html_copy_source = False
 

@@ -1,7 +1,8 @@
 """Builds the release in dist/, and tries it: `make dist`.
 
 The sdist and the wheel are built twice, from copies of the files that git knows, with the time of
-the last commit. Both builds must have the same bytes. The wheel is then installed into an empty
+the last commit, and with another umask, time zone and hash seed. Both builds must have the same
+bytes. The wheel is then installed into an empty
 environment of each Python from 3.11 to 3.14 that is installed, and runs the first example of the
 README outside the checkout. The bill of materials has what the wheel needs at run time.
 """
@@ -17,6 +18,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).parent.parent
 MINORS = ("3.11", "3.12", "3.13", "3.14")
@@ -29,7 +34,8 @@ def main() -> int:
     began = time.monotonic()
     with TemporaryDirectory(prefix="hive_boot-") as name:
         base = Path(name)
-        first, second = (build(base / number) for number in ("first", "second"))
+        first = build(base / "first", umask=0o022)
+        second = build(base / "second", umask=0o077, TZ="Asia/Kolkata", PYTHONHASHSEED="1")
         if differing := sorted(
             each for each in first | second if first.get(each) != second.get(each)
         ):
@@ -57,17 +63,23 @@ def main() -> int:
     return 0
 
 
-def build(directory: Path) -> dict[str, bytes]:
-    """Build the sdist and, from it, the wheel in a new directory, and return both by name."""
+def build(directory: Path, umask: int, **variables: str) -> dict[str, bytes]:
+    """Build the sdist and, from it, the wheel in a new directory, and return both by name.
+
+    Args:
+        directory: the directory.
+        umask: the mask of the modes of files.
+        variables: environment variables.
+    """
     source, output = directory / "source", directory / "dist"
     listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     for file in filter(None, listed.split("\0")):
         if (ROOT / file).is_file():
             (source / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / file, source / file)
-    epoch = run("git", "log", "-1", "--format=%ct", cwd=ROOT).strip()
+    variables["SOURCE_DATE_EPOCH"] = run("git", "log", "-1", "--format=%ct", cwd=ROOT).strip()
     arguments = ("--no-isolation", "--outdir", str(output), str(source))
-    run(sys.executable, "-m", "build", *arguments, cwd=directory, SOURCE_DATE_EPOCH=epoch)
+    run(sys.executable, "-m", "build", *arguments, cwd=directory, umask=umask, variables=variables)
     return {path.name: path.read_bytes() for path in output.iterdir()}
 
 
@@ -106,7 +118,7 @@ def run_example(interpreter: str, wheel: Path, directory: Path) -> str:
     place.mkdir()
     (place / "app.py").write_text(example, "utf-8")
     values = {"OPENAI_API_KEY": "fake-openai-key", "JWT_SECRET": "fake" * 8}
-    shown = run(python, "app.py", cwd=place, HIVE_BOOT_MODE="environment", **values)
+    shown = run(python, "app.py", cwd=place, variables={"HIVE_BOOT_MODE": "environment", **values})
     source = "import hive_boot, sys; print(sys.version.split()[0], hive_boot.__file__)"
     version, path = run(python, "-c", source, cwd=place).split()
     if shown != SHOWN or directory not in Path(path).parents:
@@ -133,13 +145,16 @@ def publish(built: Path) -> None:
         print(f"  dist/{path.name}  {path.stat().st_size:,} bytes")
 
 
-def run(*command: str, cwd: Path, **variables: str) -> str:
+def run(
+    *command: str, cwd: Path, umask: int = -1, variables: Mapping[str, str] | None = None
+) -> str:
     """Run a command and return its output; its errors are shown, and a failure is raised."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     done = subprocess.run(
         command,
         cwd=cwd,
-        env={**environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **variables},
+        umask=umask,
+        env={**environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **(variables or {})},
         capture_output=True,
         text=True,
         check=False,

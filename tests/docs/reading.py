@@ -22,6 +22,7 @@ load_pipeline.HostEnvironment = partial(
 _TOOLS = {
     "python": '#!/bin/sh\nexec "{python}" "$@"\n',
     "hive-boot": '#!/bin/sh\nexec "{python}" -m hive_boot "$@"\n',
+    "uvicorn": '#!/bin/sh\nexec "{python}" -m uvicorn "$@"\n',
 }
 
 

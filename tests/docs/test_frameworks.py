@@ -4,12 +4,13 @@ import re
 
 from tests.docs.reading import blocks_of
 from tests.frameworks.programs import PAGE, PROGRAMS
+from tests.frameworks.test_celery import CELERY
 from tests.frameworks.test_frameworks import TABLE
 
 
 def test_every_block_is_tried() -> None:
     """Every block is a program that is run, or the module that the programs share."""
-    assert PROGRAMS.keys() - {"app.py"} == TABLE.keys()
+    assert PROGRAMS.keys() - {"app.py"} == {*TABLE, CELERY}
     assert len(blocks_of(PAGE)) == len(PROGRAMS)
 
 

@@ -24,6 +24,7 @@ class BotApi:
         answers: texts that the bot has sent.
         responds: whether calls of ``sendMessage`` return; cleared, they wait.
         calls: number of calls of ``sendMessage`` that have begun.
+        token: the token of the last call.
     """
 
     def __init__(self, address: str) -> None:
@@ -32,6 +33,7 @@ class BotApi:
         self.responds = Event()
         self.responds.set()
         self.calls = 0
+        self.token = ""
         self._changed = Condition()
         self._updates: list[dict[str, Any]] = []
         self._numbers = count(1)
@@ -99,6 +101,7 @@ def bot_api() -> Iterator[BotApi]:
 
         def do_POST(self) -> None:
             """Call the method that is the last part of the path."""
+            api.token = self.path.rpartition("/")[0].removeprefix("/bot")
             body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
             arguments = {name: values[-1] for name, values in parse_qs(body).items()}
             result = api.call(self.path.rpartition("/")[2], arguments)

@@ -84,10 +84,14 @@ class Program:
         """Allow every job to continue."""
         self._closed.unlink(missing_ok=True)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
     def terminate(self) -> None:
         """Send SIGTERM, and wait until the program has received it."""
         self._process.send_signal(signal.SIGTERM)
-        self.wait_for("hive_boot: Received SIGTERM")
+        self.wait_for("Received SIGTERM")
 
     def wait(self) -> int:
         """Return the exit status."""

@@ -27,9 +27,13 @@ SHORTEST_LIMIT = 15
 get = partial(outside.http, "GET")
 
 TABLE: dict[str, tuple[list[str], Callable[[], AbstractContextManager[Outside]]]] = {
+    "fastapi_app.py": (["fastapi"], get),
+    "starlette_app.py": (["starlette"], get),
+    "litestar_app.py": (["litestar"], get),
     "quart_app.py": (["quart"], get),
     "sanic_app.py": (["sanic"], get),
     "django_app.py": (["django"], get),
+    "flask_app.py": (["flask", "a2wsgi"], get),
     "aiohttp_app.py": (["aiohttp"], get),
     "grpc_app.py": (["grpc"], outside.grpc),
     "aiogram_bot.py": (["aiogram"], outside.telegram),

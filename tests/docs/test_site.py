@@ -21,7 +21,7 @@ LLMS = (DOCS / "llms.txt").read_text("utf-8")
 PAGES = sorted(
     path.relative_to(DOCS).with_suffix("").as_posix()
     for path in DOCS.rglob("*.md")
-    if path.name != "index.md"
+    if path != DOCS / "index.md"
 )
 """The pages of the site, except its first one."""
 

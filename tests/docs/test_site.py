@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import hive_boot
-from hive_boot import testing
+from hive_boot import Bootstrap, testing
 from hive_boot.tls import client_context, server_context
 from tests.support import ROOT
 
@@ -99,6 +99,9 @@ def test_the_api_has_every_public_name_once() -> None:
     public |= {f"hive_boot.testing.{name}" for name in testing.__all__}
     public |= {f"hive_boot.tls.{each.__name__}" for each in (server_context, client_context)}
 
+    methods = re.findall(r"^   \.\. auto(?:method|property):: (\w+)$", page, re.MULTILINE)
+
+    assert sorted(methods) == sorted(each for each in vars(Bootstrap) if not each.startswith("_"))
     assert public - found.keys() == set()
     assert set(found.values()) == {1}
     internal = {name.rpartition(".")[2] for name in found.keys() - public}

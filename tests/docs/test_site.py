@@ -114,3 +114,21 @@ def test_the_version_has_a_section_in_the_changelog() -> None:
     sections = re.findall(r"^## \[(.+)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
 
     assert sections[:2] == ["Unreleased", project["version"]]
+
+
+def test_the_tree_of_errors_is_that_of_the_classes() -> None:
+    """Each line has a class, below the nearest one that it derives from, and its exit status."""
+    page = (DOCS / "reference" / "api.md").read_text("utf-8")
+    found = re.findall(r"^((?:  )*)(\w+Error) +(\d\d)\b", page, re.MULTILINE)
+    above: dict[int, str] = {}
+    for indent, name, status in found:
+        error = getattr(hive_boot, name)
+        above[len(indent)] = name
+        assert error.exit_code == int(status)
+        shown = [each.__name__ for each in error.__mro__ if hasattr(hive_boot, each.__name__)]
+        parents = [above[level] for level in range(len(indent), -1, -2)]
+        assert shown == parents, name
+
+    assert {name for _, name, _ in found} == {
+        name for name in hive_boot.__all__ if name.endswith("Error")
+    }

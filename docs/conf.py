@@ -10,6 +10,7 @@ import re
 from importlib.metadata import version as version_of
 from os.path import relpath
 from pathlib import Path
+from sys import stdlib_module_names
 from typing import TYPE_CHECKING
 
 import hive_boot
@@ -107,20 +108,23 @@ def resolve_reference(
 ) -> Element | None:
     """Resolve a type that is documented under its module, and show others without a link.
 
-    The types of a signature include those of the standard library, variables and aliases. A
-    public name without a target is a warning.
+    The types of a signature include those of the standard library, variables and aliases. What a
+    docstring names by a role, and a public name anywhere, is a warning without a target.
     """
     if node.get("refdomain") != "py":
         return None
-    name = node["reftarget"].rpartition(".")[2]
+    target, page = node["reftarget"], node["refdoc"]
+    name = target.rpartition(".")[2]
     domain = env.domains.python_domain
     found = [key for key in domain.objects if key.rpartition(".")[2] == name]
     if len(found) == 1:
-        page = node["refdoc"]
         return domain.resolve_xref(
             env, page, app.builder, node["reftype"], found[0], node, contnode
         )
-    return None if name in hive_boot.__all__ else contnode
+    from docutils.nodes import literal  # noqa: PLC0415  (a test reads this file without it)
+
+    is_role = isinstance(contnode, literal) and target.partition(".")[0] not in stdlib_module_names
+    return None if is_role or name in hive_boot.__all__ else contnode
 
 
 def setup(app: Sphinx) -> None:

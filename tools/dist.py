@@ -9,13 +9,16 @@ README outside the checkout. The bill of materials has what the wheel needs at r
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -128,20 +131,32 @@ def run_example(interpreter: str, wheel: Path, directory: Path) -> str:
 
 
 def write_bill(environment: Path, path: Path) -> None:
-    """Write the bill of materials of an environment, in CycloneDX JSON."""
-    project = str(ROOT / "pyproject.toml")
-    options = ["--output-reproducible", "--mc-type", "library", "--pyproject", project]
+    """Write the bill of materials of an environment, in CycloneDX JSON.
+
+    Raises:
+        RuntimeError: a dependency of pyproject.toml is not in it.
+    """
+    project = ROOT / "pyproject.toml"
+    options = ["--output-reproducible", "--mc-type", "library", "--pyproject", str(project)]
     options += ["--output-format", "JSON", "--output-file", str(path)]
     python = str(environment / "bin" / "python")
     run(sys.executable, "-m", "cyclonedx_py", "environment", *options, python, cwd=environment)
+    listed = {each["name"] for each in json.loads(path.read_text("utf-8"))["components"]}
+    needed = tomllib.loads(project.read_text("utf-8"))["project"]["dependencies"]
+    if missing := {re.split("[^A-Za-z0-9-]", each)[0] for each in needed} - listed:
+        message = f"the bill of materials lacks {', '.join(sorted(missing))}"
+        raise RuntimeError(message)
 
 
 def publish(built: Path) -> None:
-    """Copy the files of a directory into dist/, which then has nothing else."""
+    """Copy the files of a directory into dist/, with their hashes; remove what was there."""
     dist = ROOT / "dist"
     shutil.rmtree(dist, ignore_errors=True)
     shutil.copytree(built, dist)
-    for path in sorted(dist.iterdir()):
+    files = sorted(dist.iterdir())
+    sums = [f"{sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+    (dist / "SHA256SUMS").write_text("".join(sums), "utf-8")
+    for path in files:
         print(f"  dist/{path.name}  {path.stat().st_size:,} bytes")
 
 

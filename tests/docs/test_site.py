@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import hive_boot
-from hive_boot import testing
+from hive_boot import Bootstrap, testing
 from hive_boot.tls import client_context, server_context
 from tests.support import ROOT
 
@@ -99,6 +99,9 @@ def test_the_api_has_every_public_name_once() -> None:
     public |= {f"hive_boot.testing.{name}" for name in testing.__all__}
     public |= {f"hive_boot.tls.{each.__name__}" for each in (server_context, client_context)}
 
+    methods = re.findall(r"^   \.\. auto(?:method|property):: (\w+)$", page, re.MULTILINE)
+
+    assert sorted(methods) == sorted(each for each in vars(Bootstrap) if not each.startswith("_"))
     assert public - found.keys() == set()
     assert set(found.values()) == {1}
     internal = {name.rpartition(".")[2] for name in found.keys() - public}
@@ -111,3 +114,21 @@ def test_the_version_has_a_section_in_the_changelog() -> None:
     sections = re.findall(r"^## \[(.+)\]", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
 
     assert sections[:2] == ["Unreleased", project["version"]]
+
+
+def test_the_tree_of_errors_is_that_of_the_classes() -> None:
+    """Each line has a class, below the nearest one that it derives from, and its exit status."""
+    page = (DOCS / "reference" / "api.md").read_text("utf-8")
+    found = re.findall(r"^((?:  )*)(\w+Error) +(\d\d)\b", page, re.MULTILINE)
+    above: dict[int, str] = {}
+    for indent, name, status in found:
+        error = getattr(hive_boot, name)
+        above[len(indent)] = name
+        assert error.exit_code == int(status)
+        shown = [each.__name__ for each in error.__mro__ if hasattr(hive_boot, each.__name__)]
+        parents = [above[level] for level in range(len(indent), -1, -2)]
+        assert shown == parents, name
+
+    assert {name for _, name, _ in found} == {
+        name for name in hive_boot.__all__ if name.endswith("Error")
+    }

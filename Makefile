@@ -66,7 +66,7 @@ test-containers: $(installed) ## run the tests in real containers: make test-con
 	@$(python) -m tests.containers
 	$(python) -m pytest -o faulthandler_timeout=400 tests/containers $(ARGS)
 
-# Without a redis-server on PATH the queues of arq, taskiq and FastStream are skipped.
+# Without a redis-server on PATH the queues of arq, Celery, taskiq and FastStream are skipped.
 test-frameworks: $(frameworks_installed) ## run the programs of docs/frameworks.md with their libraries
 	$(frameworks)/bin/python -m pytest -n $(workers) tests/frameworks $(ARGS)
 
@@ -75,7 +75,7 @@ test-restarts: $(installed) ## restart a service fifty times under load
 	$(python) -m pytest -o faulthandler_timeout=400 tests/restarts $(ARGS)
 
 # On the same servers, and with an SMTP server and an HTTPS server of the tests.
-test-recipes: $(installed) ## run docs/recipes.md through ten rotations each under load
+test-recipes: $(installed) ## run docs/recipes.md and the clients of docs/guides through rotations under load
 	$(python) -m pytest -n $(workers) tests/recipes $(ARGS)
 
 check: $(installed) ## check style, format, types, imports and spelling

@@ -1,23 +1,28 @@
-"""Terminal of a reader: a shell that types the commands of a page, also with jobs in background."""
+"""Terminal of a reader: a shell that types the commands of a page, also with jobs in background.
+
+``python -m tests.docs.terminal PAGE...`` writes the real output of its commands into a page.
+"""
 
 import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Timer
 from typing import NamedTuple
 
 from tests.docs.reading import make_laptop
 from tests.fixtures.ports import free_port
 
-_SECONDS = 120
+_SECONDS = 240
 """Timeout of a page, after which its shell and the jobs of the shell are killed."""
 
-OBSERVATION = 20.0
+OBSERVATION = 40.0
 """Seconds until a state must be the one that the page shows."""
 
 _OBSERVES = re.compile(r"(curl|grep|tail|hive-boot probe|ls)\b")
@@ -188,3 +193,20 @@ def walk_through(page: str, base: Path) -> Iterator[tuple[str, str]]:
                 path = place / block.file
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(screen.real(block.text), "utf-8")
+
+
+def main(arguments: list[str]) -> None:
+    """Write the output of the commands into pages, where it is not the same."""
+    for path in map(Path, arguments):
+        page = written = path.read_text("utf-8")
+        with TemporaryDirectory() as name:
+            for shown, real in walk_through(page, Path(name)):
+                if same(shown) != same(real):
+                    written = written.replace(
+                        f"```console\n{shown}```", f"```console\n{real}```", 1
+                    )
+        path.write_text(written, "utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

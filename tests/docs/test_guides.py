@@ -71,6 +71,14 @@ def kubernetes(file: Path, place: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+OVERLAYS = [
+    ("csi", ["csi"], "/run/secrets/hive"),
+    ("agent", None, "/vault/secrets"),
+    ("reloader", ["secret"], "/run/secrets/hive"),
+]
+"""The overlays: the type of the volume with the secrets, and the directory."""
+
+
 def overlay(file: Path, place: Path) -> None:
     """Apply an overlay to the rendered manifests of the repository, and check the result."""
     shutil.copytree(ROOT / "deploy", place / "deploy")
@@ -80,6 +88,18 @@ def overlay(file: Path, place: Path) -> None:
     result.parent.mkdir()
     result.write_text(done.stdout, "utf-8")
     kubernetes(result, place)
+    (pod,) = [
+        each["spec"]["template"]["spec"]
+        for each in yaml.safe_load_all(done.stdout)
+        if each["kind"] == "Deployment"
+    ]
+    volumes = {volume.pop("name"): list(volume) for volume in pod["volumes"]}
+    (container,) = pod["containers"]
+    assert {mount["name"] for mount in container["volumeMounts"]} == volumes.keys()
+    (directory,) = [
+        each["value"] for each in container["env"] if each["name"] == "HIVE_BOOT_SECRETS_DIR"
+    ]
+    assert (file.parent.name, volumes.get("secrets"), directory) in OVERLAYS
 
 
 def cloud_run(file: Path, place: Path) -> None:

@@ -29,6 +29,7 @@ PAGES = {
     "conduct": ROOT / "CODE_OF_CONDUCT.md",
     "contributing": ROOT / "CONTRIBUTING.md",
     "deploying": ROOT / "deploy" / "README.md",
+    "examples": ROOT / "examples" / "README.md",
     "reporting": ROOT / "SECURITY.md",
 }
 """Pages that show a file outside docs/, which is where a code host expects it."""

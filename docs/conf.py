@@ -85,7 +85,8 @@ def text_of_page(page: str) -> str:
         target = page_of_link(link, origin)
         if target is None:
             path = (origin.parent / link).resolve().relative_to(ROOT)
-            return text if text.strip("`") == str(path) else f"{text} (`{path}`)"
+            names = {path.name, str(path)}
+            return f"`{path}`" if text.strip("`") in names else f"{text} (`{path}`)"
         suffix = "" if Path(target).suffix else ".md"
         return f"[{text}]({relpath(target, Path(page).parent)}{suffix}{anchor or ''})"
 

@@ -397,7 +397,7 @@ STARTED = [
         from app import AppSecrets
         from hive_boot import Bootstrap
 
-        boot = Bootstrap(AppSecrets, startup_timeout=0.5)
+        boot = Bootstrap(AppSecrets, startup_timeout=2)
 
         @boot.resource
         async def database():

@@ -43,7 +43,8 @@ def test_the_help_texts_are_current(
             main([*command.split(), "--help"])
         heading = f"hive-boot {command}".strip()
         parts.append(f"## {heading}\n\n```text\n{capsys.readouterr().out.rstrip()}\n```")
-    assert_generated("docs/reference/cli.md", "commands", "\n\n".join(parts))
+    text = "\n\n".join(parts)
+    assert_generated("docs/reference/cli.md", "commands", text, ignore_spaces=True)
 
 
 def test_the_variables_of_platforms_are_current() -> None:

@@ -27,6 +27,7 @@ def test_the_numbers_are_right() -> None:
     assert f"up to\n   {policy.tries} times" in TEXT
     assert f"{policy.quiet_interval:g} s apart" in TEXT
     assert f"older than {policy.settled_age:g} s" in TEXT
+    assert f"for up to {policy.missing_timeout:g} s" in TEXT
     assert f"nothing for {DEFAULTS.writer_silence_timeout:g} s" in TEXT
 
 

@@ -25,12 +25,18 @@ tools_installed := $(venv)/.tools-installed
 # The libraries of docs/frameworks.md are many and large, and nothing else needs them.
 frameworks := $(venv)/frameworks
 frameworks_installed := $(venv)/.frameworks-installed
+# Sphinx is needed by `docs` only.
+docs := $(venv)/docs
+docs_installed := $(venv)/.docs-installed
+# What builds a release needs nothing else, and nothing else needs it.
+dist := $(venv)/dist
+dist_installed := $(venv)/.dist-installed
 pip_install := $(python) -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run demo test coverage test-containers test-frameworks test-restarts test-recipes check manifests bench bench-docs bench-smoke pictures soak format clean
+.PHONY: help install run demo test coverage test-containers test-frameworks test-restarts test-recipes check docs dist manifests bench bench-docs bench-smoke pictures soak format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
@@ -81,7 +87,16 @@ check: $(installed) ## check style, format, types, imports and spelling
 	$(python) -m ruff format --check .
 	$(python) -m mypy
 	$(venv)/bin/lint-imports
-	$(venv)/bin/codespell CHANGELOG.md README.md benchmarks deploy docs examples hive_boot
+	$(venv)/bin/codespell *.md benchmarks deploy docs examples hive_boot tools
+
+# A warning is an error, and so is a reference or a link without a target.
+docs: $(docs_installed) ## build the documentation site in build/docs
+	@$(docs)/bin/python -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet docs build/docs
+	@echo "The site is in build/docs/index.html"
+
+# Nothing is uploaded.
+dist: $(dist_installed) ## build the release in dist, twice, and try it on each Python
+	@$(dist)/bin/python -m tools.dist
 
 manifests: $(installed) ## render the files in deploy/ and beside it for the HIVE example
 	@$(venv)/bin/hive-boot manifests examples.hive.app:boot \
@@ -154,6 +169,19 @@ $(frameworks_installed): pyproject.toml $(made)
 	$(frameworks)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(frameworks)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --group frameworks --editable '.[servers]'
+	@touch $@
+
+$(docs_installed): pyproject.toml $(made)
+	$(python) -m venv --clear $(docs)
+	$(docs)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(docs)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --group docs --editable '.[metrics]'
+	@touch $@
+
+$(dist_installed): pyproject.toml $(made)
+	$(python) -m venv --clear $(dist)
+	$(dist)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(dist)/bin/python -m pip install --quiet --disable-pip-version-check --group dist
 	@touch $@
 
 # No prerequisites: a file that somebody has edited is never written over.

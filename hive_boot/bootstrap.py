@@ -764,7 +764,7 @@ class Bootstrap(Generic[S, C]):
 
     @property
     def stopping(self) -> StopEvent:
-        """Event that is set when a stop is requested: ``is_set()``, and ``await wait()``.
+        """Event that is set when a stop is requested, with ``is_set()`` and ``await wait()``.
 
         Under :meth:`run` and :meth:`serve` it is set at the first signal, inside another server
         when the lifespan ends, and in :meth:`running` at the end of the block. It stays set until

@@ -189,7 +189,7 @@ class UnavailableError(ProblemsError):
         general_hints: as of :class:`InvalidSecretsError`.
         kept: whether the last good set stays in use: True after a reload, False at a start.
 
-    .. versionadded:: 0.1.0
+    .. versionadded:: 0.2.0
     """
 
     exit_code = 75

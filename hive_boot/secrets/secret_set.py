@@ -405,7 +405,8 @@ class SecretSet:
                 known = f" Its fields: {', '.join(fields)}."
                 message = f"{owner} has no field {repr(name) if near else 'of this name'}."
                 message += near or known
-            raise AttributeError(message)
+            # Without name= and obj=, Python 3.12 and newer would add their own suggestion.
+            raise AttributeError(message, name="", obj=None)
 
     @property
     def current(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
+import traceback
 import types
 from typing import TYPE_CHECKING, Any, ClassVar, Optional, Union
 
@@ -596,3 +597,16 @@ def test_a_name_that_can_be_none_is_not_repeated() -> None:
                 undeclared_field(name)
 
             assert len(str(name)) < 2 or str(name) not in str(caught.value)
+
+
+@pytest.mark.core
+def test_a_similar_name_is_suggested_once() -> None:
+    """Python 3.12 and newer add a suggestion to an AttributeError, unless it names no attribute."""
+
+    class Keys(SecretSet):
+        api_key: Secret
+
+    with pytest.raises(AttributeError) as caught:
+        _ = Keys(api_key=Secret("API_KEY", "fake")).api_kay  # type: ignore[attr-defined]
+    text = "".join(traceback.format_exception_only(caught.value))
+    assert text == "AttributeError: Keys has no field 'api_kay'. Did you mean 'api_key'?\n"

@@ -39,7 +39,7 @@ class Source(Protocol):
     ``boot.reload()`` and by SIGHUP. It may have an attribute ``interval``, a positive number of
     seconds; then it is also asked that often while the application runs.
 
-    .. versionadded:: 0.1.0
+    .. versionadded:: 0.2.0
     """
 
     @property

@@ -1,0 +1,1 @@
+"""Programs for the maintainers, which are not part of the package."""

@@ -451,7 +451,8 @@ class RotationLog:
     def log_rejection(self, problems: Sequence[Problem], generation: int, seconds: float) -> None:
         """Log why a candidate was refused, and which generation stays in use."""
         names = list(dict.fromkeys(problem.name for problem in problems))
-        text, reason = "Rotation refused, generation %d stays in use: %s", _reasons(problems)
+        reason = _reasons(problems)
+        text = "Rotation refused, generation %d stays in use: %s"
         self._record("refused", names, None, seconds, text, generation, reason)
         self.latest[0]["reason"] = reason
 

@@ -550,8 +550,10 @@ async def watched() -> None:
         text = all_of(secrets)
         await until(lambda: boot.status().watcher == "inotify")
         with failing(watch_targets, "find_mounted_files", OddError(text)) as failures:
+            volume.publish(following(1))  # the targets are searched after a change only
             await until(lambda: failures)
             tell_status(boot.status())
+        await until(lambda: boot.status().generation == 2)
         await until(lambda: boot.status().watcher == "inotify")
         os.environ["WATCHFILES_FORCE_POLLING"] = text
         volume.path.rename(volume.path.with_name("away"))
@@ -562,8 +564,8 @@ async def watched() -> None:
         await until(lambda: boot.status().watcher == "inotify" and not boot.status().degraded)
         with failing(file_events.InotifyEvents, "wait", OSError(text)) as failures:
             await until(lambda: failures)
-        volume.publish(following(1))
-        await until(lambda: boot.status().generation > 1)
+        volume.publish(following(2))
+        await until(lambda: boot.status().generation == 3)
         await until(lambda: boot.status().watcher == "inotify")
         tell_threads()
     tell_threads()

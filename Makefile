@@ -175,7 +175,7 @@ $(docs_installed): pyproject.toml $(made)
 	$(python) -m venv --clear $(docs)
 	$(docs)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(docs)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --group docs --editable '.[metrics]'
+	  --group docs --editable '.[metrics,otel]'
 	@touch $@
 
 $(dist_installed): pyproject.toml $(made)

@@ -740,3 +740,12 @@ async def test_who_stops_still_has_its_secrets() -> None:
     async with boot.running():
         pass
     assert seen == [VALUE, object, 1]
+
+
+def test_nothing_stops_that_was_not_started() -> None:
+    """`stopping` and `stop` of an application that does not run raise, and name it."""
+    boot = Bootstrap(HiveSecrets, config=Settings, mode="environment")
+    with pytest.raises(LifecycleError, match="has not been started"):
+        _ = boot.stopping
+    with pytest.raises(LifecycleError, match=r"Bootstrap\(HiveSecrets\)"):
+        boot.stop("a test")

@@ -412,3 +412,13 @@ def test_it_is_printed_without_a_needle() -> None:
 
             assert needle not in shown
             assert "Zebra-" not in shown
+
+
+def test_few_clean_texts_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that logs ever different texts does not fill the memory with them."""
+    monkeypatch.setattr("hive_boot.redaction.matcher._KNOWN", 3)
+    matcher = Matcher(lambda: ["fake-key-0123456789"])
+    for number in range(10):
+        assert matcher.is_known_clean(f"request {number}")
+        assert len(matcher.known_clean) <= 3
+    assert not matcher.is_known_clean("fake-key-0123456789")

@@ -16,6 +16,7 @@ from hive_boot.secrets.platform import (
     HostEnvironment,
     SourceContext,
     SourceOptions,
+    Variables,
     detect,
 )
 from tests.fixtures.cases import case, empty_machines
@@ -583,3 +584,8 @@ def test_a_working_directory_that_was_removed_is_empty(tmp_path: Path) -> None:
         variables = {"HIVE_BOOT_MODE": mode, "HIVE_BOOT_SECRETS_DIR": str(tmp_path / "secrets")}
         done = run_child(program, cwd=gone, **variables)
         assert (done.returncode, done.stdout) == (0, expected), done.stderr
+
+
+def test_variables_are_shown_as_their_number() -> None:
+    """Environment variables in a traceback with locals show no value."""
+    assert repr(Variables({"TOKEN": "fake-token"})) == "Variables(1)"

@@ -10,12 +10,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.tables import UNITS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 """The document with the list."""
@@ -25,7 +21,7 @@ _LINE = re.compile(r"^- \*\*(\w+)\*\*(.*?)(?=^- |\Z)", re.MULTILINE | re.DOTALL)
 _ROW = re.compile(r"`([^`]+)` \(accepted up to (?:p99 ([\d.]+) (s|ms|µs)|([\d.]+))\)")
 
 
-def accepted_maxima(text: str) -> dict[str, Mapping[str, tuple[float, float]]]:
+def accepted_maxima(text: str) -> dict[str, dict[str, tuple[float, float]]]:
     """Return the accepted maxima by subject and label, as `Table.accept` expects them.
 
     Args:
@@ -33,10 +29,9 @@ def accepted_maxima(text: str) -> dict[str, Mapping[str, tuple[float, float]]]:
     """
     sizes = {unit: size for size, unit in UNITS["time"]}
     section = text.partition(_HEADING)[2].partition("\n## ")[0]
-    return {
-        subject: {
-            label: (float(ratio or 0), float(tail or 0) * sizes[unit or "s"])
-            for label, tail, unit, ratio in _ROW.findall(" ".join(line.split()))
-        }
-        for subject, line in _LINE.findall(section)
-    }
+    found: dict[str, dict[str, tuple[float, float]]] = {}
+    for subject, line in _LINE.findall(section):
+        for label, tail, unit, ratio in _ROW.findall(" ".join(line.split())):
+            maximum = float(ratio or 0), float(tail or 0) * sizes[unit or "s"]
+            found.setdefault(subject, {})[label] = maximum
+    return found

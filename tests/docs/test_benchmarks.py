@@ -76,6 +76,7 @@ LIST = """
   row` (accepted
   up to 1.25). A `SecretSet` has (accepted up to 3) a method.
 - **rotation**: `swap of 10` (accepted up to p99 20 ms), `without`. Values are hidden.
+- **access**: `another` (accepted up to 2). A subject may have several reasons.
 
 ## Access
 
@@ -150,7 +151,11 @@ def test_the_list_has_the_accepted_maxima() -> None:
     maxima = accepted_maxima(LIST)
 
     assert maxima == {
-        "access": {"secrets.name": (7.0, 0.0), "a, wrapped row": (1.25, 0.0)},
+        "access": {
+            "secrets.name": (7.0, 0.0),
+            "a, wrapped row": (1.25, 0.0),
+            "another": (2.0, 0.0),
+        },
         "rotation": {"swap of 10": (0.0, 0.02)},
     }
 

@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,8 @@ from tests.fixtures.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    Groups = Sequence[tuple[Sequence["Server | str"], dict[str, str]]]
 
 INTERVAL = 0.2
 """Scrape interval of the Prometheus of the tests in seconds."""
@@ -83,6 +85,15 @@ class Request:
     headers: dict[str, str]
 
 
+class _Silent(ThreadingHTTPServer):
+    """A server that does not report a client that has closed the connection."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """Ignore the error."""
+
+
 class Server:
     """An HTTP server on loopback.
 
@@ -107,6 +118,8 @@ class Server:
                 request = Request(path=self.path, headers=dict(self.headers.items()))
                 server.requests.append(request)
                 status, headers, body = server.answer(request)
+                # Otherwise a thread would answer on this connection after the end of the server.
+                self.close_connection = True
                 self.send_response(status)
                 for name, value in {"Content-Length": str(len(body)), **headers}.items():
                     self.send_header(name, value)
@@ -116,8 +129,7 @@ class Server:
             def log_message(self, *_: object) -> None:
                 """Log nothing."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Silent((host, port), Handler)
         self.host = host
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
@@ -190,13 +202,13 @@ class Prometheus:
         targets: the addresses that it scrapes, read again without a restart.
     """
 
-    def __init__(self, directory: Path, job: dict[str, Any] | None = None) -> None:
+    def __init__(self, directory: Path, groups: Groups, job: dict[str, Any] | None = None) -> None:
         directory.mkdir()
         self.directory = directory
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._targets = directory / "targets.json"
-        self.scrape([])
+        self.scrape_groups(groups)
         config = {
             "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
             "scrape_configs": [
@@ -239,10 +251,8 @@ class Prometheus:
         """Set the targets: servers or addresses, all with the same further labels."""
         self.scrape_groups([(servers, labels)])
 
-    def scrape_groups(
-        self, groups: Sequence[tuple[Sequence[Server | str], dict[str, str]]]
-    ) -> None:
-        """Set groups of targets, each with its labels."""
+    def scrape_groups(self, groups: Groups) -> None:
+        """Set groups of targets, each with its labels. Prometheus needs up to 5 s to follow."""
         content = [
             {
                 "targets": [each if isinstance(each, str) else each.address for each in servers],
@@ -283,11 +293,30 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-@contextmanager
-def prometheus_of(directory: Path, job: dict[str, Any] | None = None) -> Iterator[Prometheus]:
-    """Run a Prometheus; ``job`` changes the scrape configuration."""
-    made = Prometheus(directory, job)
-    try:
-        yield made
-    finally:
-        made.stop()
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
+    """Return a function that starts a Prometheus, and waits until it scrapes its targets.
+
+    Its arguments are servers, a change of the scrape configuration, and labels of the targets.
+    """
+    started: list[Prometheus] = []
+
+    def start(
+        servers: Sequence[Server | str] = (),
+        job: dict[str, Any] | None = None,
+        *,
+        groups: Groups | None = None,
+        up: int | None = None,
+        **labels: str,
+    ) -> Prometheus:
+        directory = tmp_path / f"prometheus-{len(started)}"
+        groups = [(servers, labels)] if groups is None else groups
+        made = Prometheus(directory, groups, job)
+        started.append(made)
+        number = sum(len(each) for each, _ in groups) if up is None else up
+        wait_until(lambda: len(made.query("up == 1")) >= number)
+        return made
+
+    yield start
+    for each in started:
+        each.stop()

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot.cli.fleet_judgement import (
@@ -507,8 +507,14 @@ STEPS = st.lists(
 ).map(lambda parts: [step for part in parts for step in part])
 
 
+ENDED_AFTER_USE = [*one_action(0, "use old", 0), *one_action(0, "stop", 4)]
+"""Steps after which the evidence of an old use does not exist any more."""
+
+
 @pytest.mark.parametrize("stage", STAGES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=300, deadline=None)
+@example(before=[], during=[*GOOD, *ENDED_AFTER_USE])
+@example(before=ENDED_AFTER_USE, during=[NOTHING] * 3)
 @given(before=STEPS, during=STEPS)
 def test_a_wait_never_says_yes_when_the_model_says_no(
     stage: Stage, before: list[Step], during: list[Step]

@@ -192,6 +192,7 @@ _WARNINGS: dict[WarningKind, str] = {
     "development-default": "Development defaults are in use: {names}",
     "empty": "{names} is empty in {location}, which counts as absent",
     "not-asked": "Only sources= can provide {names}, and they are not asked here",
+    "version": "The version {names} of the secrets is unknown: {location}",
     "alias": "{0} is read from its older name {1}: {location}",
     "alias-differs": "{0} has another value under its older name {1}, which is ignored: {location}",
 }

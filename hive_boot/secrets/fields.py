@@ -172,13 +172,20 @@ def file_name_candidates(name: str, file: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*stems, *(f"{stem}.txt" for stem in stems)]))
 
 
+VERSION = "<version>"
+"""The attribute under which a load finds the version of a set. It is not a field."""
+
+
 class FieldIndex:
     """Fields of a declaration, with the lookup tables of a load.
 
     Args:
         fields: the declared fields.
+        version: the key of the version of the set. Default: empty, for none.
 
     Attributes:
+        version: the key of the version of the set; empty for none.
+        version_variables: the variables, and the members of a bundle, that may contain the version.
         fields: the declared fields, by attribute.
         all_fields: the declared fields, and one more optional field for each ``previous=``, whose
             attribute ends in ``.previous``.
@@ -190,14 +197,16 @@ class FieldIndex:
         by_variable: the fields and aliases, by the environment variable that contains the value.
         by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path, except
             those with ``file_variable=False``.
-        by_file: the field of each file name.
+        by_file: the field of each file name, and the version.
         nested_paths: the file names that contain a subdirectory.
         members: for each file with members, such as ``rds.json`` of ``rds.json#password``, the
             fields by the names of their members, as in ``by_file``.
         redacted_whole: the names of the fields and aliases with ``redact_parts=False``.
     """
 
-    def __init__(self, fields: Iterable[Field]) -> None:
+    def __init__(self, fields: Iterable[Field], version: str = "") -> None:
+        self.version: str = version
+        self.version_variables: tuple[str, ...] = ()
         self.fields: dict[str, Field] = {field.attribute: field for field in fields}
         self.all_fields: list[Field] = list(chain(*map(_with_previous, self.fields.values())))
         self.aliases: dict[str, list[Field]] = {
@@ -217,6 +226,12 @@ class FieldIndex:
         self.by_file: dict[str, FieldTarget] = {
             name: each.target for each in reversed(named) for name in each.candidates
         }
+        if version:
+            # A variable of a shell has no hyphen: SECRETS_VERSION for secrets-version.
+            variable = version.upper().replace("-", "_").replace(".", "_")
+            self.version_variables = tuple(dict.fromkeys((version, variable)))
+            files = file_name_candidates(version, None)
+            self.by_file |= dict.fromkeys(files, (VERSION, version, True))
         self.nested_paths: list[str] = [name for name in self.by_file if "/" in name]
         self.members: dict[str, dict[str, FieldTarget]] = {}
         for name, target in self.by_file.items():

@@ -151,6 +151,7 @@ async def test_the_metrics_are_those_of_prometheus(
     assert names - found.keys() == {
         "hive_boot.hook_failures",
         "hive_boot.certificate_expiry_timestamp_seconds",
+        "hive_boot.secrets_info",
     }
     assert found["hive_boot.ready"] == {(): 1.0}
     assert found["hive_boot.readiness_passing"] == {("broker-***",): 1.0}

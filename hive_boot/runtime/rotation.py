@@ -105,10 +105,14 @@ class Rebuilder:
         return tuple(name for name, each in rebuilds if not each.fields.isdisjoint(changed))
 
     def effects(self, change: Change | None) -> dict[str, Sequence[str]]:
-        """Return which functions a change of the values in use concerns, by its effect on them."""
+        """Return the version after a change of the values in use, and the functions it concerns.
+
+        The functions are listed by the effect of the change on them.
+        """
         changed = set() if change is None else {*change.names}
         declared, rebuilt = self._store.declared, self.followers(change)
         return {
+            "version": log_messages.version_text(self._store.versions),
             "rebuilt": rebuilt,
             "hooks": [
                 work.display_name

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._records import Record
 from hive_boot.lifecycle.states import State, TimelineEntry
+from hive_boot.redaction.registry import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -105,6 +106,10 @@ class Status:
         profile: how strictly the declaration is validated; empty before it is detected.
         profile_reason: why this profile was selected.
         generation: the number of the set that was accepted last; 0 before the first.
+        secrets_version: the version of the set that was accepted last; empty if it is unknown, and
+            None if no version is declared, or before the start.
+        secrets_version_in_use: the version of the values in use, which differs while a value with
+            ``activate_after`` is pending.
         last_read: the last read of all sources without a problem, in seconds since the
             epoch; 0 before the first.
         last_change: when a set was accepted last, in seconds since the epoch; 0 before the
@@ -150,6 +155,8 @@ class Status:
     profile: str = ""
     profile_reason: str = ""
     generation: int = 0
+    secrets_version: str | None = None
+    secrets_version_in_use: str | None = None
     last_read: float = 0.0
     last_change: float = 0.0
     rejected: bool = False
@@ -182,19 +189,23 @@ class Measurement(Record):
     Attributes:
         name: the name, without a prefix.
         description: the text in which monitoring systems explain it.
-        values: the values by the value of the label; of a metric without a label one, for ``""``.
+        values: the values by the values of the labels; of a metric without a label one, for ``()``.
         kind: whether it counts, or can also fall.
-        label: the name of the label; empty without one.
+        labels: the names of the labels.
     """
 
     name: str
     description: str
-    values: Mapping[str, float]
+    values: Mapping[tuple[str, ...], float]
     kind: Literal["gauge", "counter"] = "gauge"
-    label: str = ""
+    labels: tuple[str, ...] = ()
 
 
 _WATCHERS = ("inotify", "poll", "down", "off")
+
+
+def _by_label(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:
+    return {(key,): value for key, value in values.items()}
 
 
 def measurements(status: Status) -> Iterator[Measurement]:
@@ -219,29 +230,45 @@ def measurements(status: Status) -> Iterator[Measurement]:
             len(status.pinned),
         ),
     ):
-        yield Measurement(name, text, {"": float(value)})
-    counts = dict.fromkeys(("accepted", "refused"), 0) | dict(status.rotations_total)
-    yield Measurement("rotations", "Rotations by result.", counts, "counter", "result")
-    text = "Failed calls of a rotation hook."
-    yield Measurement("hook_failures", text, status.hook_failures, "counter", "hook")
-    text = "Restarts of a service."
-    yield Measurement("service_restarts", text, status.service_restarts, "counter", "service")
-    name, text = (
-        "certificate_expiry_timestamp_seconds",
-        "When the certificate of a TLS context expires.",
-    )
-    yield Measurement(name, text, status.certificates, label="secret")
-    passing = {each.name: float(each.passing) for each in status.contributors}
-    text = "Whether a readiness contributor lets /readyz answer 200."
-    yield Measurement("readiness_passing", text, passing, label="contributor")
+        yield Measurement(name, text, {(): float(value)})
+    versions: dict[tuple[str, ...], float] = {}
+    if status.secrets_version is not None:
+        stages = ("accepted", status.secrets_version), ("current", status.secrets_version_in_use)
+        versions = {(version or "", stage): 1.0 for stage, version in stages}
+    text = "The version of the secrets, accepted and in use; empty if it is unknown."
+    yield Measurement("secrets_info", text, versions, labels=("version", "stage"))
     modes = {mode: float(mode == status.watcher) for mode in _WATCHERS}
-    text = "How changes are noticed: 1 for the current mode."
-    yield Measurement("watcher", text, modes, label="mode")
+    counts = dict.fromkeys(("accepted", "refused"), 0) | dict(status.rotations_total)
+    passing = {each.name: float(each.passing) for each in status.contributors}
+    for name, text, label, values in (
+        ("rotations", "Rotations by result.", "result", counts),
+        ("hook_failures", "Failed calls of a rotation hook.", "hook", status.hook_failures),
+        ("service_restarts", "Restarts of a service.", "service", status.service_restarts),
+    ):
+        yield Measurement(name, text, _by_label(values), "counter", (label,))
+    for name, text, label, gauges in (
+        (
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate of a TLS context expires.",
+            "secret",
+            status.certificates,
+        ),
+        (
+            "readiness_passing",
+            "Whether a readiness contributor lets /readyz answer 200.",
+            "contributor",
+            passing,
+        ),
+        ("watcher", "How changes are noticed: 1 for the current mode.", "mode", modes),
+    ):
+        yield Measurement(name, text, _by_label(gauges), labels=(label,))
 
 
 def build_status(run: Run[Any, Any]) -> Status:
     """Return the status of a run at this moment."""
     runner, store = run.runner, run.store
+    # Read before hooks and resources: those that follow these versions are then known.
+    accepted, in_use = map(_shown, store.versions or (None, None))
     contributors = () if runner.readiness is None else runner.readiness.status
     failing: tuple[str, ...] = ()
     completed, restarts = failing, {}
@@ -261,6 +288,8 @@ def build_status(run: Run[Any, Any]) -> Status:
         "uptime": run.states.timeline.elapsed,
         "degraded": bool(reasons),
         "reasons": reasons,
+        "secrets_version": accepted,
+        "secrets_version_in_use": in_use,
         "package": store.declared.__module__.partition(".")[0],
         "services": tuple(work.display_name for work, _ in run.bound.services),
         "service_restarts": restarts,
@@ -280,6 +309,11 @@ def build_status(run: Run[Any, Any]) -> Status:
             known["secrets"] = describe(store, context.profile)
             known |= _rotation(run)
     return Status(**known)
+
+
+def _shown(version: str | None) -> str | None:
+    """Return a version; empty if it contains a hidden value, such as a secret of an older set."""
+    return version if version is None or redact(version) == version else ""
 
 
 def _rotation(run: Run[Any, Any]) -> dict[str, Any]:

@@ -146,6 +146,11 @@ class LoadResult(Record):
         ]
         return self.with_warnings((LoadWarning("short-value", tuple(short)),) if short else ())
 
+    def with_unknown_version(self, reason: str) -> LoadResult:
+        """Return a copy without a version, with a warning that contains the reason."""
+        warning = LoadWarning("version", (self.field_index.version,), reason)
+        return self.replace(version="").with_warnings([warning])
+
     def with_problems(self, problems: Iterable[Problem]) -> LoadResult:
         """Return a copy with further problems at the end."""
         return self.replace(problems=(*self.problems, *problems))

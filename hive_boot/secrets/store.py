@@ -113,6 +113,10 @@ def changed_fields(load_result: LoadResult, before: LoadResult) -> list[str]:
     return [each for each in attributes if not _is_same(load_result.values, before.values, each)]
 
 
+def _are_same(one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
+    return one is other or all(_is_same(one, other, each) for each in {**one, **other})
+
+
 def _is_same(one: Mapping[str, Value], other: Mapping[str, Value], attribute: str) -> bool:
     value, known = one.get(attribute), other.get(attribute)
     if value is known or value is None or known is None:
@@ -133,6 +137,11 @@ class Store(Generic[S]):
             Default: a new one.
 
     A new live set has no values until the first generation is accepted.
+
+    Attributes:
+        versions: the version of the newest accepted set, and that of the values in use, which
+            differ while a value is pending; each is empty if it is unknown. None if the
+            declaration has no version.
     """
 
     def __init__(
@@ -157,6 +166,11 @@ class Store(Generic[S]):
         # Only fields that have changed have periods. A tuple is replaced, never modified, because
         # other threads may iterate over it.
         self._periods: _Periods = {}
+        self.versions: tuple[str, str] | None = ("", "") if declared._field_index.version else None
+        self._newest: Any = None
+        # The first set that was accepted with the latest version, and the values in use then.
+        self._identified: LoadResult | None = None
+        self._values_of_version: Mapping[str, Value] = {}
 
     @property
     def view(self) -> S:
@@ -208,11 +222,50 @@ class Store(Generic[S]):
 
     def accept(self, load_result: LoadResult, *, now: bool = False) -> Change | None:
         """Plan and commit in one step: see :meth:`plan_acceptance`."""
-        return self.commit(self.plan_acceptance(load_result, now=now))
+        change = self.commit(self.plan_acceptance(load_result, now=now))
+        self.update_versions()
+        return change
 
     def advance(self, *, now: bool = False) -> Change | None:
         """Plan and commit in one step: see :meth:`plan_activation`."""
-        return self.commit(self.plan_activation(now=now))
+        change = self.commit(self.plan_activation(now=now))
+        self.update_versions()
+        return change
+
+    def identify(self, load_result: LoadResult) -> LoadResult:
+        """Return a loaded set, without its version if other values were accepted under it before.
+
+        The values of the latest version are known again when they come back.
+        """
+        known, version = self._identified, load_result.version
+        if not version or known is None or known.version != version:
+            return load_result
+        if not changed_fields(load_result, known):
+            return load_result
+        reason = f"the values have changed under the version {version}"
+        return load_result.with_unknown_version(f"{reason}; write another one with each change")
+
+    def update_versions(self, newest: LoadResult | None = None) -> bool:
+        """Publish the versions, as the last step of a switch, and return whether they change.
+
+        A reader of a version then finds the values, instances and hooks that belong to it.
+
+        Args:
+            newest: the accepted values with another version. Default: the accepted set.
+        """
+        if self.versions is None:
+            return False
+        newest = self._newest = newest or self._newest
+        before, in_use = self.versions, self.versions[1]
+        if newest.version and newest.version != getattr(self._identified, "version", ""):
+            self._identified = newest
+        if _are_same(self._current, newest.values):
+            in_use = newest.version
+        elif not _are_same(self._current, self._values_of_version):
+            in_use = ""  # some of the values are those of an older set
+        self._values_of_version = self._current
+        self.versions = newest.version, in_use
+        return self.versions != before
 
     def plan_acceptance(self, load_result: LoadResult, *, now: bool = False) -> PlannedSwitch:
         """Plan to accept a loaded set, and to activate its fields without ``activate_after``.
@@ -280,6 +333,8 @@ class Store(Generic[S]):
             periods = self._moved(periods, last, switch.moment, self._clock())
         if self._first is None:
             self._first = switch.generation
+        if self._view.__dict__.get("_generation") is not switch.generation:
+            self._newest = switch.generation.load_result
         # A period that became due during a rebuild is later than the plan, and next_due has it.
         self._last_activation = switch.moment
         self._periods, self._beginnings = periods, switch.beginnings

@@ -230,6 +230,8 @@ def describe(status: Status) -> dict[str, Any]:
         "mode": status.mode,
         "profile": status.profile,
         "generation": status.generation,
+        "secrets_version": status.secrets_version,
+        "secrets_version_in_use": status.secrets_version_in_use,
         "certificates": dict(status.certificates),
         "uptime": round(status.uptime, 3),
     }

@@ -41,10 +41,9 @@ class Collector:
         """Return all metrics, including counters that are 0."""
         for each in measurements(self._status()):
             family = CounterMetricFamily if each.kind == "counter" else GaugeMetricFamily
-            labels = [each.label] if each.label else []
-            metric = family(f"hive_boot_{each.name}", each.description, labels=labels)
-            for key, value in each.values.items():
-                metric.add_metric([key] if each.label else [], value)
+            metric = family(f"hive_boot_{each.name}", each.description, labels=each.labels)
+            for labels, value in each.values.items():
+                metric.add_metric(labels, value)
             yield metric
 
 

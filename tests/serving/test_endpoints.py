@@ -87,6 +87,8 @@ def test_health_has_one_word_and_fields() -> None:
             "mode": status.mode,
             "profile": status.profile,
             "generation": status.generation,
+            "secrets_version": status.secrets_version,
+            "secrets_version_in_use": status.secrets_version_in_use,
             "certificates": status.certificates,
             "uptime": status.uptime,
         }

@@ -175,6 +175,7 @@ class Reloader:
         failing_sources: the failure of each source of the application that fails at present.
         last_read: when the sources were last read without a problem, on the wall clock; 0
             before.
+        rebuilder: makes new instances of resources, and knows which ones have an old value.
         hook_runner: calls the rotation hooks.
         watcher: the watcher; None without one, and before it is started.
         rotation_log: the latest rotations.
@@ -200,7 +201,7 @@ class Reloader:
         self._pipeline = pipeline
         self._watched = watched
         self._pinned: Collection[str] = ()
-        self._rebuilder = rebuilder
+        self.rebuilder: Rebuilder = rebuilder
         # A rotation and an activation, from the plan to the switch.
         self._lock = anyio.Lock(fast_acquire=True)
         self._timings = timings
@@ -476,7 +477,7 @@ class Reloader:
         Raises:
             ProblemsError: a new instance could not start; nothing has changed.
         """
-        rebuilt = await self._rebuilder.start(switch)
+        rebuilt = await self.rebuilder.start(switch)
         while rebuilt is None:
             # The stop of the run cancels this task, perhaps after a grace period.
             self._ended = True
@@ -485,7 +486,7 @@ class Reloader:
         if rebuilt.problems:
             raise self._pipeline.build_error(rebuilt.problems, set_in_use=True)
         change = self._store.commit(switch, rebuilt.view)
-        self._rebuilder.switch(rebuilt)
+        self.rebuilder.switch(rebuilt, change)
         if change is not None:
             self.hook_runner.notify(change)
         self._store.update_versions()
@@ -517,7 +518,7 @@ class Reloader:
         }
         seconds = time.perf_counter() - started
         names = [field.name for field in fields]
-        effects = self._rebuilder.effects(change)
+        effects = self.rebuilder.effects(change)
         self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting, effects)
         self._pipeline.log_warnings(candidate)
         return change
@@ -543,7 +544,7 @@ class Reloader:
             self.failed_activation = ()
             self._reset_backoff()
         if change is not None:
-            effects = self._rebuilder.effects(change)
+            effects = self.rebuilder.effects(change)
             self.rotation_log.log_activated(change, self._store.declared, effects)
         return change
 
@@ -555,7 +556,7 @@ class Reloader:
         self._postponed = self._store.postpone(self._backoff_for(problems).next_delay())
 
     def _backoff_for(self, problems: Sequence[Problem]) -> Backoff:
-        is_rebuild = any(problem.name in self._rebuilder.names for problem in problems)
+        is_rebuild = any(problem.name in self.rebuilder.names for problem in problems)
         return self._rebuild_backoff if is_rebuild else self._backoff
 
     def _record_success(self) -> None:
@@ -591,9 +592,8 @@ class Reloader:
         if not is_known:
             self._reset_backoff()
         self._rejected = candidate if may_change else None
-        self._rejected_fields = self._rebuilder.fields(problems) or frozenset(
-            candidate.field_index.by_attribute
-        )
+        every_field = frozenset(candidate.field_index.by_attribute)
+        self._rejected_fields = self.rebuilder.fields(problems) or every_field
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:
             self._retry_at = time.monotonic() + self._backoff_for(problems).next_delay()

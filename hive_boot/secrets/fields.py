@@ -194,6 +194,7 @@ class FieldIndex:
         by_attribute: ``all_fields``, by attribute.
         constrained: the fields of ``all_fields`` whose values validation compares with a length, a
             pattern or a development default.
+        replaceable: the declared fields that may have several accepted values, by attribute.
         by_variable: the fields and aliases, by the environment variable that contains the value.
         by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path, except
             those with ``file_variable=False``.
@@ -222,6 +223,11 @@ class FieldIndex:
             for each in self.all_fields
             if (each.dev_default, each.min_length, each.max_length, each.pattern) != (None,) * 4
         ]
+        self.replaceable: dict[str, Field] = {
+            each.attribute: each
+            for each in self.fields.values()
+            if each.activate_after or each.accept_old_for or each.previous
+        }
         # A file that belongs to a name and to an alias is assigned to the name.
         self.by_file: dict[str, FieldTarget] = {
             name: each.target for each in reversed(named) for name in each.candidates

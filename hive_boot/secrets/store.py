@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
 from hive_boot._records import Record
+from hive_boot.exceptions import MissingSecretError
 from hive_boot.redaction import conceal
 from hive_boot.secrets.secret_set import SecretSet
-from hive_boot.secrets.value import Change, Secret
+from hive_boot.secrets.value import Attempt, Change, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.files import Value
@@ -96,6 +100,50 @@ class PlannedSwitch(Record):
         return self.content["_config"]()
 
 
+class UseCounter:
+    """Counts the successful uses of values in this process, in any thread.
+
+    A forked child counts its own, beginning when it first adds or reads one.
+
+    Args:
+        attributes: the fields whose uses are counted.
+        clock: the monotonic clock, in seconds.
+
+    Attributes:
+        began: when counting began.
+        counts: by attribute, the uses of values that were ``current``, ``pending`` or ``old``.
+        last_old: the last use of an old value, by attribute; absent before the first.
+    """
+
+    def __init__(self, attributes: Iterable[str], clock: Callable[[], float]) -> None:
+        self._attributes = attributes
+        self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
+        self.began: float = self._clock()
+        # Reentrant, because a signal handler may use a value.
+        self._lock = threading.RLock()
+        self.counts: dict[str, dict[str, int]] = {
+            each: {"current": 0, "pending": 0, "old": 0} for each in self._attributes
+        }
+        self.last_old: dict[str, float] = {}
+        self._pid = os.getpid()
+
+    def begin_in_child(self) -> None:
+        """Begin again if this process was forked; a thread of the parent may hold the lock."""
+        if self._pid != os.getpid():
+            self._begin()
+
+    def add(self, attribute: str, stage: str) -> None:
+        """Count one use of a value that is ``current``, ``pending`` or ``old``."""
+        self.begin_in_child()
+        with self._lock:
+            self.counts[attribute][stage] += 1
+            if stage == "old":
+                self.last_old[attribute] = self._clock()
+
+
 _candidate: ContextVar[tuple[object, Any] | None] = ContextVar("hive_boot_candidate", default=None)
 """The store and the live set of the rebuild that has started the current task."""
 
@@ -168,6 +216,7 @@ class Store(Generic[S]):
         self._periods: _Periods = {}
         self.versions: tuple[str, str] | None = ("", "") if declared._field_index.version else None
         self._newest: Any = None
+        self.use_counter: UseCounter = UseCounter(declared._field_index.replaceable, clock)
         # The first set that was accepted with the latest version, and the values in use then.
         self._identified: LoadResult | None = None
         self._values_of_version: Mapping[str, Value] = {}
@@ -335,6 +384,7 @@ class Store(Generic[S]):
             self._first = switch.generation
         if self._view.__dict__.get("_generation") is not switch.generation:
             self._newest = switch.generation.load_result
+            self._count_matches(self._newest.values)
         # A period that became due during a rebuild is later than the plan, and next_due has it.
         self._last_activation = switch.moment
         self._periods, self._beginnings = periods, switch.beginnings
@@ -387,6 +437,49 @@ class Store(Generic[S]):
         in_use = self._view.__dict__[attribute]  # in a rebuild, the current one comes after it
         found = [current, in_use, *others, self._current.get(f"{attribute}.previous")]
         return tuple(dict.fromkeys(value for value in found if value is not None))
+
+    def attempts(self, attribute: str, rejected: Any) -> Iterator[Attempt]:
+        """Yield an attempt for each accepted value, until one has a result, and count its use.
+
+        Args:
+            attribute: the field.
+            rejected: the types of exceptions by which an attempt rejects its value.
+
+        Raises:
+            MissingSecretError: the secret is absent.
+        """
+        values = self.accepted(attribute)
+        if not values:
+            raise MissingSecretError(self._fields[attribute].name, "provide it, or do not verify")
+        for number, value in enumerate(values, 1):
+            attempt = Attempt(value, rejected, is_last=number == len(values))
+            yield attempt
+            if attempt.result is not False:
+                self.count_use(attribute, value)
+                return
+
+    def _count_matches(self, values: Mapping[str, Value]) -> None:
+        """Set up the values of a new set to count their matches."""
+        for attribute in self.use_counter.counts:
+            on_match = partial(self.count_use, attribute)
+            for value in (values.get(attribute), values.get(f"{attribute}.previous")):
+                if value is not None:
+                    value._on_match = on_match
+
+    def count_use(self, attribute: str, value: Value) -> None:
+        """Count a successful use of a value, in any thread."""
+        if attribute not in self.use_counter.counts:
+            return
+        stage, moment = "old", self._clock()
+        # In a rebuild, the new value is in use too.
+        if value in (self._current.get(attribute), self.view.__dict__[attribute]):
+            stage = "current"
+        elif any(
+            period.since > moment and period.value == value
+            for period in self._periods.get(attribute, ())
+        ):
+            stage = "pending"
+        self.use_counter.add(attribute, stage)
 
     def all_accepted_values(self) -> list[Value]:
         """Return the current, pending and old values of all fields."""

@@ -86,6 +86,8 @@ def test_health_has_one_word_and_fields() -> None:
             "state": status.state,
             "mode": status.mode,
             "profile": status.profile,
+            "process_id": status.process_id,
+            "worker": status.worker,
             "generation": status.generation,
             "secrets_version": status.secrets_version,
             "secrets_version_in_use": status.secrets_version_in_use,

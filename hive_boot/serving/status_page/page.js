@@ -245,7 +245,7 @@ function facts(status) {
     ["Ready", status.ready ? "yes" : "no", ""],
     ["Version", status.version || "unknown", ""],
     ["Host", status.process.host, status.process.pod && `pod ${status.process.pod}`],
-    ["Process", String(status.process.pid), ""],
+    ["Process", String(status.process.pid), status.process_id],
     ["Up for", formatDuration(status.uptime), ""],
     ["Generation", String(status.generation || "none yet"), ""],
     ...(status.secrets_version === null ? [] : [["Secrets version",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from hive_boot.exceptions import DeclarationError
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Iterable
     from typing import Literal
 
@@ -58,6 +58,15 @@ def is_name(name: object) -> bool:
         and name[:1] not in {".", "-"}
         and name.replace(".", "_").replace("-", "_").isidentifier()
     )
+
+
+VERSION_RULE = "1 to 64 letters, digits, '.', '_', ':' or '-'"
+"""Rule of :func:`is_version` in messages."""
+
+
+def is_version(text: str) -> bool:
+    """Return whether this text can be the version of a set."""
+    return re.fullmatch("[A-Za-z0-9._:-]{1,64}", text) is not None
 
 
 class ValueProblem(Record):
@@ -250,6 +259,20 @@ class FieldIndex:
         }
         self.redacted_whole: frozenset[str] = frozenset(
             [field.name for field in named if not field.redact_parts]
+        )
+
+    @property
+    def version_field(self) -> Field:
+        """The version as a field, for commands that write its file."""
+        name = self.version_variables[-1]
+        files = file_name_candidates(self.version, None)
+        return Field(
+            "version",
+            name,
+            required=True,
+            description="the version of all secrets, not secret itself; change it with each value",
+            file=files[0],
+            candidates=files,
         )
 
     @property

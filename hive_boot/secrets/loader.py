@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import Problem
 from hive_boot.redaction import _OpaqueIterator
-from hive_boot.secrets.fields import VERSION, Field, FieldIndex, ValueProblem
+from hive_boot.secrets.fields import (
+    VERSION,
+    VERSION_RULE,
+    Field,
+    FieldIndex,
+    ValueProblem,
+    is_version,
+)
 from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder, location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.directories import (
@@ -115,9 +121,6 @@ def _real_parents(field_index: FieldIndex, source_context: SourceContext) -> lis
     return [os.path.realpath(os.path.join(source_context.cwd, each)) for each in parents]
 
 
-_VERSION_FORM = re.compile("[A-Za-z0-9._:-]{1,64}")
-
-
 def _find_version(builder: LoadResultBuilder, found: Sequence[SourceHit]) -> None:
     """Set the version of the set, or warn why it is unknown.
 
@@ -170,8 +173,8 @@ def _version_problem(builder: LoadResultBuilder, found: ValueOrProblem) -> str:
     if isinstance(found, ValueProblem):
         return f"it {found.message}"
     text = str(found.reveal())
-    if not _VERSION_FORM.fullmatch(text):
-        return "it must be 1 to 64 letters, digits, '.', '_', ':' or '-'"
+    if not is_version(text):
+        return f"it must be {VERSION_RULE}"
     values = [*builder.values.values(), *builder.unused_values]
     plain = {SecretBytes: text.encode(), Secret: text}
     return (

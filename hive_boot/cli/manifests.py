@@ -22,7 +22,7 @@ from hive_boot.cli.terminal import (
     print_line,
     print_text,
 )
-from hive_boot.manifests.deployment import Deployment, items_of, name_of
+from hive_boot.manifests import Deployment, items_of, name_of
 from hive_boot.manifests.rendering import PROBED, TARGETS, File, TemplateError, compare, render
 
 if TYPE_CHECKING:

@@ -19,23 +19,21 @@ from typing import TYPE_CHECKING, Any, Literal
 from hive_boot._output import escape_controls
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.file_writing import DIRECTORY_MODE, TEMPORARY, FileTransaction
-from hive_boot.cli.git import (
+from hive_boot.cli.secret_files import (
     GitignoreChange,
     are_ignored,
-    find_repository,
-    git_failure,
-    plan_gitignore_change,
-    tracked_files,
-)
-from hive_boot.cli.secret_files import (
     encode_value,
     errors_reported,
+    find_repository,
+    git_failure,
     named_directory,
+    plan_gitignore_change,
     read_directory,
     read_env_files,
     read_target,
     refuse_links,
     rejections,
+    tracked_files,
     without_constraints,
 )
 from hive_boot.cli.terminal import (

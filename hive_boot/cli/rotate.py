@@ -16,20 +16,22 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hive_boot.cli.app_loader import load_application, working_directory
 from hive_boot.cli.file_writing import FileTransaction, signals_raised, write_in_place
-from hive_boot.cli.git import find_repository, git_failure, plan_gitignore_change
 from hive_boot.cli.secret_files import (
     SecretLocation,
     decode_value,
     encode_value,
     errors_reported,
+    find_repository,
+    git_failure,
     locate_secret,
+    plan_gitignore_change,
     read_directory,
     rejections,
     without_constraints,
 )
 from hive_boot.cli.terminal import CommandError, Parser, UsageError, print_json, print_line
 from hive_boot.exceptions import unavailable_reason
-from hive_boot.manifests.deployment import items_of
+from hive_boot.manifests import items_of
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import Field, ValueProblem, file_name_candidates, is_name
 from hive_boot.secrets.sources.files import LIMIT, Value, ValueOrProblem

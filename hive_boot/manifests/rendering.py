@@ -11,7 +11,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from hive_boot.manifests.deployment import USER, Deployment, one_line
+from hive_boot.manifests import USER, Deployment, one_line
 from hive_boot.secrets.sources.files import read_regular_file
 from hive_boot.secrets.validation import MARK
 

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeV
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction.registry import trim_traceback
-from hive_boot.runtime.components import ResourceHandle
 from hive_boot.runtime.declarations import (
     AppDeclaration,
     forbid_main_with_serve,
     forbid_unknown_options,
     validate_backend,
 )
-from hive_boot.runtime.injection import Injectables
+from hive_boot.runtime.injection import Injectables, ResourceHandle
 from hive_boot.secrets import global_access
 from hive_boot.secrets.platform import SourceOptions
 from hive_boot.secrets.secret_set import SecretSet
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.lifecycle.services import RestartPolicy
-    from hive_boot.runtime.components import CheckMoment, ResourceDecorator, Started
+    from hive_boot.runtime.injection import CheckMoment, ResourceDecorator, Started
     from hive_boot.runtime.loaded import DryRunResult, LoadedApplication
     from hive_boot.runtime.run import Listener, Run
     from hive_boot.runtime.status import Status

@@ -16,20 +16,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from hive_boot.cli.app_loader import load_application, working_directory
 from hive_boot.cli.file_writing import FileTransaction, signals_raised, write_in_place
-from hive_boot.cli.git import find_repository, git_failure, plan_gitignore_change
 from hive_boot.cli.secret_files import (
     SecretLocation,
     decode_value,
     encode_value,
     errors_reported,
+    find_repository,
+    git_failure,
     locate_secret,
+    plan_gitignore_change,
     read_directory,
     rejections,
     without_constraints,
 )
 from hive_boot.cli.terminal import CommandError, Parser, UsageError, print_json, print_line
 from hive_boot.exceptions import unavailable_reason
-from hive_boot.manifests.deployment import items_of
+from hive_boot.manifests import items_of
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import (
     VERSION_RULE,
@@ -352,7 +354,8 @@ def _print_report(facts: dict[str, Any]) -> None:
     if not facts["dry_run"]:
         if state == "rotated":
             print_line(
-                "Applications with watch=True load the value now, others at their next start."
+                "Applications with watch=True load the value now, or log why they refuse it; "
+                "others at their next start."
             )
         if backup := facts["backup"]:
             print_line(f"The old value is in {backup}. Delete it when it is no longer needed.")

@@ -39,8 +39,7 @@ if TYPE_CHECKING:
 
     from hive_boot._timings import Timings
     from hive_boot.exceptions import ProblemKind
-    from hive_boot.runtime.components import RotationHook
-    from hive_boot.runtime.injection import BoundCall, InjectionContext
+    from hive_boot.runtime.injection import BoundCall, InjectionContext, RotationHook
     from hive_boot.runtime.load_pipeline import LoadPipeline
     from hive_boot.runtime.rotation import Rebuilder
     from hive_boot.secrets.fields import FieldIndex

@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from hive_boot.exceptions import ProblemKind
     from hive_boot.lifecycle.resources import ResourceManager
     from hive_boot.lifecycle.runner import Runner
-    from hive_boot.runtime.components import BoundFunctions, RotationHook
-    from hive_boot.runtime.injection import BoundCall, InjectionContext
+    from hive_boot.runtime.injection import (
+        BoundCall,
+        BoundFunctions,
+        InjectionContext,
+        RotationHook,
+    )
     from hive_boot.secrets.secret_set import SecretSet
     from hive_boot.secrets.sources.files import Value
     from hive_boot.secrets.store import PlannedSwitch, Store

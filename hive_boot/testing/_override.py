@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hive_boot.bootstrap import Bootstrap
 from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError, did_you_mean
 from hive_boot.lifecycle.states import SERVING
-from hive_boot.runtime.components import ResourceHandle
+from hive_boot.runtime.injection import ResourceHandle
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:

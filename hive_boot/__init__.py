@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hive_boot.exceptions import UnavailableError as UnavailableError
     from hive_boot.lifecycle.states import State as State
     from hive_boot.redaction.registry import redact as redact
-    from hive_boot.runtime.components import ResourceHandle as ResourceHandle
+    from hive_boot.runtime.injection import ResourceHandle as ResourceHandle
     from hive_boot.runtime.status import RotationStatus as RotationStatus
     from hive_boot.runtime.status import SecretStatus as SecretStatus
     from hive_boot.runtime.status import Status as Status
@@ -53,7 +53,7 @@ else:
         "StartupError UnavailableError",
         "lifecycle.states": "State",
         "redaction.registry": "redact",
-        "runtime.components": "ResourceHandle",
+        "runtime.injection": "ResourceHandle",
         "runtime.status": "RotationStatus SecretStatus Status",
         "secrets.global_access": "get_secret has_secret require_secret",
         "secrets.secret_set": "SecretSet secret",

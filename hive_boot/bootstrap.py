@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeV
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction.registry import trim_traceback
-from hive_boot.runtime.components import ResourceHandle
 from hive_boot.runtime.declarations import (
     AppDeclaration,
     forbid_main_with_serve,
     forbid_unknown_options,
     validate_backend,
 )
-from hive_boot.runtime.injection import Injectables
+from hive_boot.runtime.injection import Injectables, ResourceHandle
 from hive_boot.secrets import global_access
 from hive_boot.secrets.platform import SourceOptions
 from hive_boot.secrets.secret_set import SecretSet
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.lifecycle.services import RestartPolicy
-    from hive_boot.runtime.components import CheckMoment, ResourceDecorator, Started
+    from hive_boot.runtime.injection import CheckMoment, ResourceDecorator, Started
     from hive_boot.runtime.loaded import DryRunResult, LoadedApplication
     from hive_boot.runtime.run import Listener, Run
     from hive_boot.runtime.status import Status
@@ -45,6 +44,7 @@ if TYPE_CHECKING:
     After: TypeAlias = "ResourceHandle[Any] | str | Sequence[ResourceHandle[Any] | str]"
 
     T = TypeVar("T")
+    AsyncAttempt: TypeAlias = Callable[[Any], Coroutine[Any, Any, T]]
     MainFunction = TypeVar("MainFunction", bound="Callable[..., Coroutine[Any, Any, int | None]]")
     TaskFunction = TypeVar("TaskFunction", bound="Callable[..., Coroutine[Any, Any, object]]")
     CheckFunction = TypeVar(
@@ -758,9 +758,40 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: no such field is declared.
             LifecycleError: the application is neither running nor loaded.
         """
-        if attribute not in self._declaration.field_index.fields:
-            (attribute,) = self._declaration.resolve_field_names([attribute])
-        return self._store().accepted(attribute)
+        return self._store().accepted(self._attribute_of(attribute))
+
+    def verify(self, attribute: str, attempt: Callable[[Any], T], *, rejected: RetryOn = ()) -> T:
+        """Call ``attempt`` with each value of :meth:`accepted`, until one is not rejected.
+
+        Which value succeeded (current, pending, old) is counted, to prove that a value is unused.
+
+        Args:
+            attribute: the attribute of the field, or its declared name.
+            attempt: not async; receives a Secret or SecretBytes, and rejects it by False.
+            rejected: exceptions that reject it, one type or a tuple. Any other one is raised.
+
+        Returns:
+            What the last call returned; False if all values were rejected by it.
+
+        Raises:
+            MissingSecretError: the secret is absent.
+            DeclarationError: no such field is declared.
+            LifecycleError: the application is neither running nor loaded.
+            Exception: the exception of the last call.
+        """
+        for each in self._store().attempts(self._attribute_of(attribute), rejected):
+            with each:
+                each.set_result(attempt(each.value))
+        return each.result  # type: ignore[no-any-return]
+
+    async def verify_async(
+        self, attribute: str, attempt: AsyncAttempt[T], *, rejected: RetryOn = ()
+    ) -> T:
+        """Call an async ``attempt``, otherwise as :meth:`verify`."""
+        for each in self._store().attempts(self._attribute_of(attribute), rejected):
+            with each:
+                each.result = await attempt(each.value)
+        return each.result  # type: ignore[no-any-return]
 
     @property
     def stopping(self) -> StopEvent:
@@ -892,12 +923,7 @@ class Bootstrap(Generic[S, C]):
             )
         raise SystemExit(run_process(*arguments, **options))
 
-    @property
-    def _state(self) -> State:
-        return self._current_state()
-
     def _current_state(self) -> State:
-        # Each request asks for this, and a property of a property would take longer.
         return State.ARMED if self._run is None else self._run.states.state
 
     def _lease_for_request(self) -> RequestLease | None:
@@ -925,6 +951,12 @@ class Bootstrap(Generic[S, C]):
         """Return the store of the run; before STARTING and after the end, that of :meth:`load`."""
         loaded, run = self._loaded_store, self._run
         return self._current().store if loaded is None or (run and run.store.is_filled) else loaded
+
+    def _attribute_of(self, name: str) -> str:
+        """Return the attribute of a field that is named by it, or by its declared name."""
+        if name not in self._declaration.field_index.fields:
+            (name,) = self._declaration.resolve_field_names([name])
+        return name
 
     def _current(self) -> Run[S, C]:
         """Return the run, from STARTING to its end; raise LifecycleError before and after."""

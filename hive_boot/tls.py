@@ -20,9 +20,8 @@ import anyio
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, LifecycleError, Problem
 from hive_boot.runtime import log_messages
-from hive_boot.runtime.components import CheckSpec
 from hive_boot.runtime.declarations import AppDeclaration
-from hive_boot.runtime.injection import BoundCall
+from hive_boot.runtime.injection import BoundCall, CheckSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -110,7 +110,7 @@ def _replace_matcher(*, at_once: bool = False) -> None:
 
 
 def _forms(values: Iterable[Revealable]) -> Iterator[str]:
-    from hive_boot.redaction.variants import encoded_variants  # most starts log nothing
+    from hive_boot.redaction.needles import encoded_variants  # most starts log nothing
 
     cache = _forms_of()
     for value in values:
@@ -175,8 +175,7 @@ def redact(value: T) -> T:
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
     """Return a text with the given values replaced by ``***``, short values and words too."""
     from hive_boot.redaction.matcher import Matcher  # a declaration hides nothing
-    from hive_boot.redaction.needles import Word  # a declaration hides nothing
-    from hive_boot.redaction.variants import encoded_variants  # most starts log nothing
+    from hive_boot.redaction.needles import Word, encoded_variants  # most starts log nothing
 
     forms = {form for value in values for form in encoded_variants(value)}
     return Matcher(lambda: (str(each) if type(each) is Word else each for each in forms)).scrub(

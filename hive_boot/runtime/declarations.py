@@ -5,28 +5,25 @@ from __future__ import annotations
 import math
 import re
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakSet
 
 from hive_boot.exceptions import DeclarationError, did_you_mean
-from hive_boot.runtime.components import (
+from hive_boot.runtime.injection import (
+    BoundCall,
     BoundFunctions,
     CheckSpec,
     ContributorSpec,
+    Injectables,
+    Rebuild,
     ResourceSpec,
     RotationHook,
     ServiceSpec,
-)
-from hive_boot.runtime.injection import (
-    BoundCall,
-    Injectables,
-    Rebuild,
     bind,
     display_name,
     kind_of,
     require,
     require_async,
-    start_order,
 )
 from hive_boot.secrets.secret_set import SecretSet
 
@@ -35,15 +32,24 @@ if TYPE_CHECKING:
 
     from hive_boot._timings import Timings
     from hive_boot.lifecycle.services import RestartPolicy
-    from hive_boot.runtime.components import CheckMoment, LiveCertificate
     from hive_boot.runtime.config import ConfigFactory
-    from hive_boot.runtime.injection import Work
+    from hive_boot.runtime.injection import CheckMoment, Work
     from hive_boot.secrets.fields import FieldIndex
     from hive_boot.secrets.platform import SourceOptions
     from hive_boot.secrets.sources.external import Source
     from hive_boot.secrets.sources.files import Value
 
     WorkT = TypeVar("WorkT", bound="Work")
+
+    class LiveCertificate(Protocol):
+        """TLS context whose certificate is a secret."""
+
+        @property
+        def check(self) -> tuple[BoundCall, CheckSpec]:
+            """The check of the certificate of a candidate."""
+
+        def report_expiry(self) -> Mapping[str, float]:
+            """Return when the certificate in use expires, by its name, and log that it is near."""
 
 
 def validate_seconds(name: str, value: object, *, allow_zero: bool = False) -> None:
@@ -72,6 +78,22 @@ def _exception_types(retry_on: object) -> tuple[type[Exception], ...]:
     are_valid = all(isinstance(each, type) and issubclass(each, Exception) for each in types)
     require(are_valid, "retry_on= must be a subclass of Exception, or a tuple of them.")
     return types
+
+
+def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the names of resources, each after its dependencies, which are given by name.
+
+    Raises:
+        DeclarationError: resources depend on each other in a cycle.
+    """
+    from graphlib import CycleError, TopologicalSorter  # many have no resources
+
+    try:
+        return list(TopologicalSorter(resources).static_order())
+    except CycleError as exc:
+        cycle = " → ".join(reversed(exc.args[1]))
+    message = f"Resources form a cycle: {cycle}. Fix: remove one of these dependencies."
+    raise DeclarationError(message)
 
 
 def validate_sources(sources: object) -> None:

@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from hive_boot.lifecycle.states import Timeline
     from hive_boot.redaction.hooks import Redaction
     from hive_boot.runtime.checks import CheckCall
-    from hive_boot.runtime.components import CheckSpec
     from hive_boot.runtime.declarations import AppDeclaration
-    from hive_boot.runtime.injection import BoundCall, InjectionContext
+    from hive_boot.runtime.injection import BoundCall, CheckSpec, InjectionContext
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadNote, LoadResult, LoadWarning
     from hive_boot.secrets.sources.external import CustomSource

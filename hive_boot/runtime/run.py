@@ -34,8 +34,7 @@ from hive_boot.lifecycle.tasks import (
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.registry import redact
 from hive_boot.runtime import log_messages
-from hive_boot.runtime.components import build_components
-from hive_boot.runtime.injection import InjectionContext
+from hive_boot.runtime.injection import InjectionContext, build_components
 from hive_boot.runtime.load_pipeline import LoadPipeline
 from hive_boot.secrets import global_access
 from hive_boot.secrets.secret_set import SecretSet
@@ -46,9 +45,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from hive_boot.runtime.components import BoundFunctions
     from hive_boot.runtime.declarations import AppDeclaration
-    from hive_boot.runtime.injection import Injectables
+    from hive_boot.runtime.injection import BoundFunctions, Injectables
     from hive_boot.runtime.reload import Reloader
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.value import Change
@@ -194,7 +192,7 @@ class Run(Generic[S, C]):
             raise runner.failure
         self.states.transition(State.READY)
         self._tasks_before = open_tasks()
-        log_messages.log_ready(self.states.timeline.elapsed)
+        log_messages.log_ready(self.states.timeline.elapsed, self.store.versions)
         if self._declaration.watch or self.pipeline.sources_due < math.inf:
             # While main waits: a main that ends at once needs none of its modules.
             self._later.start()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from hive_boot.bootstrap import Bootstrap
 from hive_boot.exceptions import DeclarationError, LifecycleError, ProblemsError, did_you_mean
 from hive_boot.lifecycle.states import SERVING
-from hive_boot.runtime.components import ResourceHandle
+from hive_boot.runtime.injection import ResourceHandle
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class override:  # noqa: N801  (used like a function)
 
     @property
     def _is_ready(self) -> bool:
-        return self._boot._state in SERVING
+        return self._boot._current_state() in SERVING
 
     def _install_overrides(self) -> ExitStack:
         """Add the values to the overrides, and return how to remove them."""

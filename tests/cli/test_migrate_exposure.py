@@ -57,7 +57,7 @@ def test_a_gitignore_that_is_not_a_file_is_refused(
     here: Path, migrated: Migrated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Git reads no link, although it leads to the line, and nothing is written through it."""
-    monkeypatch.setattr("hive_boot.cli.git.TIMEOUT", 0.5)  # git itself hangs at a FIFO
+    monkeypatch.setattr("hive_boot.cli.secret_files.GIT_TIMEOUT", 0.5)  # git itself hangs at a FIFO
     (here / "rules").write_text("/secrets/\n")
     path = here / ".gitignore"
     makes: list[Callable[[], object]] = [

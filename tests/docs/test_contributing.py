@@ -111,8 +111,11 @@ def test_every_hook_is_complete(name: str) -> None:
         assert {"id", "name", "entry", "language"} <= hook.keys()
         assert hook["language"] == "system"
         re.compile(hook.get("files", ""))
-        program = Path(hook["entry"].split()[0]).name
+        first, *arguments = hook["entry"].split()
+        program = Path(first).name
         assert (Path(sys.executable).with_name(program)).exists() or program == "hive-boot"
+        for path in (each for each in arguments if "/" in each):
+            assert (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize("hook", hooks(".pre-commit-hooks.yaml"), ids=lambda hook: hook["id"])

@@ -16,7 +16,7 @@ from hive_boot import LifecycleError, ShutdownTimeoutError, StartupError
 from hive_boot._timings import Timings
 from hive_boot.lifecycle import instances, resources
 from hive_boot.lifecycle.instances import Resource
-from hive_boot.runtime.injection import start_order
+from hive_boot.runtime.declarations import start_order
 from tests.lifecycle.components import LONG, Diary, Life, enduring, raising
 from tests.support import until
 

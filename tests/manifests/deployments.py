@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from hive_boot import Bootstrap, Secret, SecretBytes, SecretSet, secret
-from hive_boot.manifests.deployment import Deployment, items_of
+from hive_boot.manifests import Deployment, items_of
 from hive_boot.manifests.rendering import TARGETS, render
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
-from hive_boot.manifests.deployment import Deployment
+from hive_boot.manifests import Deployment
 from tests.manifests.deployments import Nothing, Optional, Renamed, ShopSecrets, read, text_of
 from tests.manifests.deployments import deployment as deploy
 

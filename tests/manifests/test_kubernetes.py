@@ -11,7 +11,7 @@ import yaml
 
 from hive_boot import Bootstrap
 from hive_boot.cli.main import main
-from hive_boot.manifests.deployment import Deployment
+from hive_boot.manifests import Deployment
 from hive_boot.secrets.validation import placeholder
 from hive_boot.testing import MountedVolume
 from tests.manifests.deployments import Nothing, Optional, Renamed, ShopSecrets, read, text_of

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, SecretSet, secret
-from hive_boot.manifests import rendering
-from hive_boot.manifests.deployment import Deployment, one_line
+from hive_boot.manifests import Deployment, one_line, rendering
 from hive_boot.manifests.rendering import comment, render, yaml_scalar
 from tests.manifests.deployments import deployment as deploy
 from tests.manifests.deployments import parsed

@@ -3,7 +3,7 @@
 import re
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
-from hive_boot.manifests.deployment import Deployment
+from hive_boot.manifests import Deployment
 from tests.manifests.deployments import Renamed, ShopSecrets, text_of
 from tests.manifests.deployments import deployment as deploy
 

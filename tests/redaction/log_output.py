@@ -9,7 +9,7 @@ from hive_boot import Secret
 from hive_boot.redaction import MIN_LENGTH
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.redaction.matcher import Matcher
-from hive_boot.redaction.variants import encoded_variants
+from hive_boot.redaction.needles import encoded_variants
 
 VALUE = "fake-value-0123456789"
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, redact
-from hive_boot.redaction import registry, variants
+from hive_boot.redaction import needles, registry
 from hive_boot.redaction.matcher import MASK
+from hive_boot.redaction.needles import encoded_variants
 from hive_boot.redaction.registry import scrub
-from hive_boot.redaction.variants import encoded_variants
 from tests.fixtures.cases import case
 from tests.support import run_child, texts_within_reach
 
@@ -85,7 +85,7 @@ def test_only_new_values_are_examined(
     registry.register(one, old)
     redact("the first line")
     matcher = registry.matcher
-    monkeypatch.setattr(variants, "encoded_variants", note)
+    monkeypatch.setattr(needles, "encoded_variants", note)
     registry.register(two, [Secret("B", TEXT), *old[:5]])
     registry.register(one, [*old, Secret("C", OTHER)])
     registry.unregister(two)

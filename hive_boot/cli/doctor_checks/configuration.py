@@ -192,6 +192,7 @@ _FIXES: Mapping[WarningKind, str] = {
     "development-default": "none needed for development: other profiles reject these values",
     "empty": "write the value into it, or remove it; a file can be empty while it is being written",
     "not-asked": "none needed if `hive-boot check` succeeds, which asks these sources",
+    "version": "write it last, with each change of a value, into the place of all values",
     "alias": "rename it where it is set",
     "alias-differs": "remove the older name where it is set",
 }

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from hive_boot.cli.doctor_checks import DoctorContext, Finding
 from hive_boot.cli.terminal import os_error_text
-from hive_boot.manifests.deployment import shutdown_steps
+from hive_boot.manifests import shutdown_steps
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:

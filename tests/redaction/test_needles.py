@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction.matcher import MASK
+from hive_boot.redaction.needles import encoded_variants
 from hive_boot.redaction.registry import scrub
-from hive_boot.redaction.variants import encoded_variants
 from tests.fixtures.cases import case
 from tests.redaction.log_output import shown
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.cli.git import find_repository, plan_gitignore_change, tracked_files
+from hive_boot.cli.secret_files import find_repository, plan_gitignore_change, tracked_files
 from hive_boot.cli.terminal import CommandError
 from tests.fixtures.git import git
 

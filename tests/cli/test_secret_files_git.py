@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hive_boot.cli import git
-from hive_boot.cli.git import git_paths
+from hive_boot.cli import secret_files
+from hive_boot.cli.secret_files import git_paths
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_git_that_cannot_answer_returns_none(
     assert git_paths(tmp_path, "ls-files", "-z") is None
     fake_git.write_text("\x7fELF")
     assert git_paths(tmp_path, "ls-files", "-z") is None
-    monkeypatch.setattr(git, "TIMEOUT", 0.05)
+    monkeypatch.setattr(secret_files, "GIT_TIMEOUT", 0.05)
     fake_git.write_text("#!/bin/sh\nexec sleep 60\n")
     assert git_paths(tmp_path, "ls-files", "-z") is None
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -1,7 +1,7 @@
 """What a deployment is called, and what it needs."""
 
 from hive_boot import Secret, SecretSet, secret
-from hive_boot.manifests.deployment import items_of, name_of
+from hive_boot.manifests import items_of, name_of
 from tests.manifests.deployments import Nothing, ShopSecrets, text_of
 from tests.manifests.deployments import deployment as deploy
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from hive_boot import DeclarationError
-from hive_boot.runtime.injection import start_order
+from hive_boot.runtime.declarations import start_order
 
 
 def test_each_part_comes_after_those_that_it_needs() -> None:

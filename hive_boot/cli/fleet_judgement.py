@@ -377,6 +377,17 @@ def stage_of(each: Observation) -> str:
     return "quiet" if kinds <= {"short-history"} else "current"
 
 
+def old_use_of(each: Observation) -> str:
+    """Return when an old value was used last, for a table."""
+    if not each.old_use_age:
+        return "-"
+    if not all(each.uses.get(name, 0) > 0 for name in each.old_use_age):
+        return "accepted, use unknown"
+    age = min(each.old_use_age.values())
+    never = each.uptime is not None and age >= each.uptime
+    return "none since the start" if never else f"{seconds(age)} ago"
+
+
 def seconds(number: float) -> str:
     """Return a duration as text: ``12 s``, ``5 min``, ``3 h``, ``2 d``."""
     if isnan(number):

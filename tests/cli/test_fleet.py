@@ -107,7 +107,7 @@ def test_a_program_gets_the_status_as_json(
     server = fleet.serve(Process(id="a1"))
     assert main(["fleet", "status", "--json", *targets(server)]) == 0
     (instance,) = json.loads(capsys.readouterr().out)["instances"]
-    assert instance["process"] == "a1"
+    assert instance["process_id"] == "a1"
     assert instance["stage"] == "quiet"
     assert instance["old_use_age"] == {"JWT_SECRET": 9000}
     assert instance["uses"] == {"JWT_SECRET": 7}
@@ -467,7 +467,7 @@ def test_labels_are_read_with_their_escapes(
     server = fleet.server(lambda _: (200, {}, text.encode()))
     assert main(["fleet", "status", "--json", *targets(server)]) == 0
     (instance,) = json.loads(capsys.readouterr().out)["instances"]
-    assert (instance["process"], instance["uptime"]) == ('a"}1\\', 7)
+    assert (instance["process_id"], instance["uptime"]) == ('a"}1\\', 7)
 
 
 def test_a_slow_response_ends_at_the_timeout(

@@ -10,7 +10,6 @@ import time
 from base64 import b64encode
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlsplit
 
 from hive_boot._output import is_terminal, write_stderr
 from hive_boot.cli.app_loader import load_application
@@ -18,8 +17,8 @@ from hive_boot.cli.fleet_evidence import (
     Client,
     PrometheusSource,
     Selector,
-    Source,
     TargetSource,
+    parse_url,
 )
 from hive_boot.cli.fleet_judgement import (
     QUIET_INTERVALS,
@@ -54,6 +53,8 @@ if TYPE_CHECKING:
 
     from hive_boot.cli.fleet_judgement import Stage
     from hive_boot.manifests import SecretItem
+
+    Source = TargetSource | PrometheusSource
 
 EXIT_UNAVAILABLE = 69
 EXIT_NOT_YET = 75
@@ -222,7 +223,7 @@ def make_source(arguments: Namespace, *, interval: float, expect: int | None = N
     authorization = "" if file is None else _read_credentials(file)
     option = "--target" if arguments.target else "--prometheus"
     given = dict.fromkeys(arguments.target or arguments.prometheus)
-    urls = [_parse_url(option, url) for url in given]
+    urls = [parse_url(option, url) for url in given]
     timeout = _TARGET_TIMEOUT if arguments.target else _PROMETHEUS_TIMEOUT
     client = Client(authorization=authorization, timeout=timeout)
     if arguments.target:
@@ -245,25 +246,6 @@ def _read_credentials(path: str) -> str:
     if not re.fullmatch("[ -~]+", text):
         raise UsageError(f"--credentials-file {path}: expected one line of ASCII text")
     return f"Basic {b64encode(text.encode()).decode()}" if ":" in text else f"Bearer {text}"
-
-
-def _parse_url(option: str, text: str) -> SplitResult:
-    """Return the parts of a URL.
-
-    Raises:
-        UsageError: it is not a URL of HTTP, or contains a user or a fragment.
-    """
-    try:
-        parts = urlsplit(text)
-        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_valid = False
-    if not is_valid or "@" in parts.netloc or parts.fragment or not re.fullmatch("[!-~]+", text):
-        raise UsageError(
-            f"{option} must be http://host:port/path or https://host:port/path, without a user: "
-            "credentials are read from --credentials-file"
-        )
-    return parts
 
 
 def _status(arguments: Namespace) -> int:

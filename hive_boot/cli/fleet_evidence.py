@@ -17,8 +17,8 @@ from datetime import datetime
 from http.client import HTTPException, HTTPResponse
 from io import BufferedReader, RawIOBase
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from urllib.parse import SplitResult, urlencode, urlsplit
 
 from hive_boot.cli.fleet_judgement import (
     EXPORTED,
@@ -36,24 +36,16 @@ from hive_boot.cli.terminal import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from urllib.parse import SplitResult
 
     from _typeshed import WriteableBuffer
 
     from hive_boot.cli.fleet_judgement import Series
 
 _METRICS = (
-    "accept_old_for_seconds",
-    "degraded",
-    "failed_hooks",
-    "pending_hooks",
-    "process_info",
-    "resources_on_old",
-    "secret_old_use_age_seconds",
-    "secret_uses_total",
-    "secrets_info",
-    "uptime_seconds",
+    "accept_old_for_seconds|degraded|failed_hooks|pending_hooks|process_info|resources_on_old|"
+    "secret_old_use_age_seconds|secret_uses_total|secrets_info|uptime_seconds"
 )
+"""The metrics that are evidence, without ``hive_boot_``, as an alternation."""
 
 _PROMETHEUS_LIMIT = 1 << 28
 """Limit of the bytes of a response of Prometheus."""
@@ -81,15 +73,23 @@ class Unanswered(Exception):  # noqa: N818  (the text of a straggler)
         self.status = status
 
 
-class Source(Protocol):
-    """A source of rounds."""
+def parse_url(option: str, text: str) -> SplitResult:
+    """Return the parts of a URL.
 
-    def ask(self, quiet_for: float | None) -> Round:
-        """Return the samples of this moment.
-
-        Args:
-            quiet_for: the quiet time in seconds, if what happened within it is needed.
-        """
+    Raises:
+        UsageError: it is not a URL of HTTP, or contains a user or a fragment.
+    """
+    try:
+        parts = urlsplit(text)
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid or "@" in parts.netloc or parts.fragment or not re.fullmatch("[!-~]+", text):
+        raise UsageError(
+            f"{option} must be http://host:port/path or https://host:port/path, without a user: "
+            "credentials are read from --credentials-file"
+        )
+    return parts
 
 
 class _DeadlineReader(RawIOBase):
@@ -223,7 +223,7 @@ def parse_metrics(text: str) -> list[Series]:
             value = float(match[3])
         except ValueError:
             raise Unanswered("its metrics are not in the text format of Prometheus") from None
-        if match[1] in _METRICS:
+        if match[1] in _METRICS.split("|"):
             labels = {key: _unescaped(value) for key, value in _LABEL.findall(match[2] or "")}
             found.append((match[1], labels, value))
     return found
@@ -249,7 +249,7 @@ class TargetSource:
         self._history = History()
 
     def ask(self, quiet_for: float | None) -> Round:
-        """Return the samples of this moment."""
+        """Return the samples of this moment; ``quiet_for`` is the quiet time, if it is needed."""
         stragglers: list[Straggler] = []
         with ThreadPoolExecutor(_THREADS) as threads:
             names: dict[str, tuple[SplitResult, str]] = {}
@@ -318,7 +318,7 @@ class Selector:
         r'\s*([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*("(?:[^"\\\n]|\\.)*")\s*(?:,|$)', re.ASCII
     )
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, option: str = "--selector") -> None:
         self.text = text.strip().removeprefix("{").removesuffix("}").strip().removesuffix(",")
         self._tests: list[tuple[str, Callable[[str], bool]]] = []
         position = 0
@@ -330,7 +330,7 @@ class Selector:
                 self._tests.append((match[1], _matcher(match[2], json.loads(match[3]))))
             except (ValueError, re.error):
                 raise UsageError(
-                    "--selector must be matchers of target labels as in PromQL, such as "
+                    f"{option} must be matchers of target labels as in PromQL, such as "
                     'job="hive",namespace=~"prod-.*"'
                 ) from None
             position = match.end()
@@ -370,7 +370,7 @@ class PrometheusSource:
         self._servers = [_Server(url, client, selector, may_be_shard=may_be_shard) for url in urls]
 
     def ask(self, quiet_for: float | None) -> Round:
-        """Return the newest samples of all servers."""
+        """Return the newest samples; ``quiet_for`` is the quiet time, if it is needed."""
         with ThreadPoolExecutor(_THREADS) as threads:
             rounds = list(threads.map(lambda server: server.ask(quiet_for), self._servers))
         observations = tuple(each for one in rounds for each in one.observations)
@@ -423,8 +423,7 @@ class _Server:
             if exc.status not in {404, 405, 501}:
                 raise
             message = "it has no targets endpoint, so an instance that is down is invisible"
-            straggler = self._straggler("no-targets-endpoint", message)
-            return Round(stragglers=(straggler,))
+            return Round(stragglers=(self._straggler("no-targets-endpoint", message),))
         samples = self._query(f"{self._metrics()}[{_milliseconds(2 * interval or 60)}]")
         ids = self._query(
             f"{self._process_info()}[{_milliseconds(_ID_INTERVALS * interval or 60)}]"
@@ -497,7 +496,7 @@ class _Server:
         elif quiet_for is not None and running < quiet_for:
             message = f"it has run for {running:.0f} s, and the quiet time is {quiet_for:g} s"
             yield self._straggler("short-history", message)
-        if self._first is not None and self._clock_was_set(now):
+        if self._clock_was_set(now):
             yield self._straggler("clock", "its clock was set, so the wait begins again")
         if not self._may_be_shard and self._is_shard():
             message = "it is one of several shards (its configuration has hashmod)"
@@ -505,9 +504,7 @@ class _Server:
             yield self._straggler("shard", message, fix)
 
     def _clock_was_set(self, now: float) -> bool:
-        if self._first is None:
-            return False
-        first, here = self._first
+        first, here = self._first or (now, monotonic())
         return abs((now - first) - (monotonic() - here)) > _CLOCK_STEP
 
     def _is_shard(self) -> bool:
@@ -536,7 +533,7 @@ class _Server:
 
     def _metrics(self) -> str:
         separator = "," if self._selector.text else ""
-        name = f'__name__=~"hive_boot_({"|".join(_METRICS)})"'
+        name = f'__name__=~"hive_boot_({_METRICS})"'
         return f"{{{name}{separator}{self._selector.text}}}"
 
     def _targets(self) -> list[Target]:

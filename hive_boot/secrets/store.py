@@ -470,15 +470,17 @@ class Store(Generic[S]):
         """Count a successful use of a value, in any thread."""
         if attribute not in self.use_counter.counts:
             return
-        stage, moment = "old", self._clock()
+        stage, current = "old", self._current.get(attribute)
         # In a rebuild, the new value is in use too.
-        if value in (self._current.get(attribute), self.view.__dict__[attribute]):
+        if value in (current, self.view.__dict__[attribute]):
             stage = "current"
-        elif any(
-            period.since > moment and period.value == value
-            for period in self._periods.get(attribute, ())
-        ):
-            stage = "pending"
+        else:
+            # Not by the clock: a value that is due may not be in use yet.
+            for period in reversed(self._periods.get(attribute, ())):
+                if period.value == current:
+                    break
+                if period.value == value:
+                    stage = "pending"
         self.use_counter.add(attribute, stage)
 
     def all_accepted_values(self) -> list[Value]:

@@ -576,3 +576,48 @@ def test_the_value_in_use_is_accepted_in_every_thread(tmp_path: Path) -> None:
             clock.now += 1
             store.advance(now=number % 11 == 0)
     assert seen == [{""}, {""}]
+
+
+class Slow(SecretSet):
+    """A key whose new value waits, and whose old one stays accepted."""
+
+    key: Secret = secret(activate_after=10, accept_old_for=100, previous="KEY_BEFORE")
+
+
+def test_uses_are_counted_by_what_is_in_use(tmp_path: Path) -> None:
+    """Not by the clock: a value that is due stays pending until it was activated."""
+    now = [0.0]
+    store = Store(Slow, clock=lambda: now[0])
+
+    def accept(key: str, **more: str) -> None:
+        environ = {"HIVE_BOOT_MODE": "environment", "KEY": key, **more}
+        store.accept(look(Slow, tmp_path, environ))
+
+    def uses() -> tuple[int, ...]:
+        return tuple(store.use_counter.counts["key"].values())
+
+    accept("fake-a")
+    first = store.view.key
+    now[0] = 5
+    accept("fake-b")
+    second = store.accepted("key")[1]
+    for moment, expected in ((5, (1, 1, 0)), (16, (2, 2, 0))):
+        now[0] = moment
+        assert first.matches("fake-a")
+        assert second.matches("fake-b")
+        assert uses() == expected
+    store.advance()
+    assert second.matches("fake-b")
+    assert uses() == (3, 2, 0)
+    assert store.use_counter.last_old == {}
+    now[0] = 50
+    assert first.matches("fake-a")
+    assert (uses(), store.use_counter.last_old) == ((3, 2, 1), {"key": 50})
+    accept("fake-c", KEY_BEFORE="fake-b")
+    accept("fake-b", KEY_BEFORE="fake-c")
+    assert second.matches("fake-b")
+    assert uses() == (4, 2, 1)
+    now[0] = 1000
+    for value in store.accepted("key"):
+        assert value.matches(value.reveal())
+    assert (uses(), store.use_counter.last_old) == ((5, 2, 2), {"key": 1000})

@@ -621,3 +621,47 @@ def test_uses_are_counted_by_what_is_in_use(tmp_path: Path) -> None:
     for value in store.accepted("key"):
         assert value.matches(value.reveal())
     assert (uses(), store.use_counter.last_old) == ((5, 2, 2), {"key": 1000})
+
+
+class Versioned(SecretSet, version="v"):
+    """A key whose new value waits, and one that does not."""
+
+    key: Secret = secret(activate_after=10)
+    other: Secret
+
+
+def test_the_version_in_use_is_that_of_the_set_whose_values_are(tmp_path: Path) -> None:
+    """Several sets may wait; values of two sets have no version."""
+    now = [0.0]
+    store = Store(Versioned, clock=lambda: now[0])
+
+    def accept(key: str, other: str, version: str) -> None:
+        environ = {"HIVE_BOOT_MODE": "environment", "KEY": key, "OTHER": other, "V": version}
+        store.accept(store.identify(look(Versioned, tmp_path, environ)))
+
+    assert store.versions == ("", "")
+    accept("fake-a", "fake-other", "v1")
+    assert store.versions == ("v1", "v1")
+    now[0] = 5
+    accept("fake-b", "fake-other", "v2")
+    now[0] = 8
+    accept("fake-c", "fake-other", "v3")
+    assert store.versions == ("v3", "v1")
+    for moment, version in ((14, "v1"), (16, "v2"), (17, "v2"), (19, "v3")):
+        now[0] = moment
+        store.advance()
+        assert store.versions == ("v3", version)
+    now[0] = 20
+    accept("fake-d", "fake-another", "v4")
+    assert store.versions == ("v4", "")
+    for number in range(40):
+        accept("fake-d", f"fake-{number}", f"v4.{number}")
+        assert store.versions == (f"v4.{number}", "")
+    now[0] = 31
+    store.advance()
+    assert store.versions == ("v4.39", "v4.39")
+    accept("fake-e", f"fake-{39}", "v4.39")
+    assert store.versions == ("", "v4.39")
+    now[0] = 42
+    store.advance()
+    assert store.versions == ("", "")

@@ -860,7 +860,8 @@ class Bootstrap(Generic[S, C]):
         """Return the status of the application at this moment, without any value."""
         from hive_boot.runtime.status import Status, build_status  # rarely called
 
-        return Status() if self._run is None else build_status(self._run)
+        run = self._run  # another thread may end it
+        return Status() if run is None else build_status(run)
 
     @asynccontextmanager
     async def _running(

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import Problem
-from hive_boot.redaction import _OpaqueIterator
+from hive_boot.redaction import MIN_LENGTH, _OpaqueIterator
 from hive_boot.secrets.fields import (
     VERSION,
     VERSION_RULE,
@@ -138,7 +138,8 @@ def _find_version(builder: LoadResultBuilder, found: Sequence[SourceHit]) -> Non
         hit, *others = covering
         reason = _version_problem(builder, hit.result)
         if any(each.result != hit.result for each in others):
-            reason = f"it differs in {', '.join(location_text(each.origin) for each in covering)}"
+            places = dict.fromkeys(location_text(each.origin) for each in covering)
+            reason = f"it has different values in {', '.join(places)}"
     elif found:
         names, place = min(zip(outside, [location_text(hit.origin) for hit in found], strict=True))
         shared = "one volume, directory, bundle or environment"
@@ -175,11 +176,15 @@ def _version_problem(builder: LoadResultBuilder, found: ValueOrProblem) -> str:
     text = str(found.reveal())
     if not is_version(text):
         return f"it must be {VERSION_RULE}"
-    values = [*builder.values.values(), *builder.unused_values]
-    plain = {SecretBytes: text.encode(), Secret: text}
-    return (
-        "it equals a secret" if any(each.reveal() == plain[type(each)] for each in values) else ""
-    )
+    plain: dict[type, Any] = {SecretBytes: text.encode(), Secret: text}
+    for value in (*builder.values.values(), *builder.unused_values):
+        version = plain[type(value)]
+        # A short value may be a part of any text.
+        if value.reveal() == version or (
+            len(value.reveal()) >= MIN_LENGTH and value.reveal() in version
+        ):
+            return "it contains a secret"
+    return ""
 
 
 _EXAMPLES = (".example", ".sample", ".template", ".dist")

@@ -100,6 +100,10 @@ class PlannedSwitch(Record):
         return self.content["_config"]()
 
 
+_MAX_RECENT = 16
+"""Maximum number of accepted sets that may still come into use, to know their versions."""
+
+
 class UseCounter:
     """Counts the successful uses of values in this process, in any thread.
 
@@ -217,9 +221,9 @@ class Store(Generic[S]):
         self.versions: tuple[str, str] | None = ("", "") if declared._field_index.version else None
         self._newest: Any = None
         self.use_counter: UseCounter = UseCounter(declared._field_index.replaceable, clock)
-        # The first set that was accepted with the latest version, and the values in use then.
+        # The first set that was accepted with the latest version; and the sets of `versions`.
         self._identified: LoadResult | None = None
-        self._values_of_version: Mapping[str, Value] = {}
+        self._recent: list[LoadResult] = []
 
     @property
     def view(self) -> S:
@@ -305,15 +309,16 @@ class Store(Generic[S]):
         if self.versions is None:
             return False
         newest = self._newest = newest or self._newest
-        before, in_use = self.versions, self.versions[1]
+        before = self.versions
         if newest.version and newest.version != getattr(self._identified, "version", ""):
             self._identified = newest
-        if _are_same(self._current, newest.values):
-            in_use = newest.version
-        elif not _are_same(self._current, self._values_of_version):
-            in_use = ""  # some of the values are those of an older set
-        self._values_of_version = self._current
-        self.versions = newest.version, in_use
+        # The set in use, and those after it. Without one, the values in use are of several sets.
+        recent = self._recent
+        if not recent or newest is not recent[-1]:
+            recent = [*recent, newest][-_MAX_RECENT:]
+        known = [at for at, each in enumerate(recent) if _are_same(self._current, each.values)]
+        self._recent = recent[known[-1] :] if known else recent
+        self.versions = newest.version, self._recent[0].version if known else ""
         return self.versions != before
 
     def plan_acceptance(self, load_result: LoadResult, *, now: bool = False) -> PlannedSwitch:
@@ -470,15 +475,17 @@ class Store(Generic[S]):
         """Count a successful use of a value, in any thread."""
         if attribute not in self.use_counter.counts:
             return
-        stage, moment = "old", self._clock()
+        stage, current = "old", self._current.get(attribute)
         # In a rebuild, the new value is in use too.
-        if value in (self._current.get(attribute), self.view.__dict__[attribute]):
+        if value in (current, self.view.__dict__[attribute]):
             stage = "current"
-        elif any(
-            period.since > moment and period.value == value
-            for period in self._periods.get(attribute, ())
-        ):
-            stage = "pending"
+        else:
+            # Not by the clock: a value that is due may not be in use yet.
+            for period in reversed(self._periods.get(attribute, ())):
+                if period.value == current:
+                    break
+                if period.value == value:
+                    stage = "pending"
         self.use_counter.add(attribute, stage)
 
     def all_accepted_values(self) -> list[Value]:

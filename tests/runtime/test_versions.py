@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hive_boot import Bootstrap, InvalidSecretsError, Secret, SecretSet, secret
 from hive_boot.testing import override
+from tests.fixtures.cases import case
 from tests.runtime.rotations import Heard, Log, mounted
 from tests.support import until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from hive_boot.testing import MountedVolume
 
 pytestmark = pytest.mark.anyio
@@ -154,13 +159,35 @@ async def test_a_version_that_changes_alone_is_no_rotation(
     assert log.verdicts == [("accepted", 2, ["JWT_SECRET", "API_KEY"])]
 
 
-async def test_a_watched_version_is_noticed_alone(volume: MountedVolume) -> None:
-    """In a volume, and in a directory whose files are written one by one."""
-    volume.publish(files(1))
-    boot = mounted(volume.path, Versioned)
-    async with boot.running():
-        volume.publish(files(1, "v2"))
-        await until(lambda: versions_of(boot) == ("v2", "v2"))
+async def test_a_watched_version_is_noticed_alone(volume: MountedVolume, tmp_path: Path) -> None:
+    """In a volume, in a directory, in a bundle and in ``.env``."""
+    directory, bundle, env_file = tmp_path / "plain", tmp_path / "bundle", tmp_path / ".env"
+    directory.mkdir()
+
+    def write_directory(version: str) -> None:
+        for name, content in files(1, version).items():
+            (directory / name).write_text(content)
+
+    def write_lines(path: Path, version: str) -> None:
+        found = {key.upper().replace("-", "_"): text for key, text in files(1, version).items()}
+        path.write_text("".join(f"{name}={text}\n" for name, text in found.items()))
+
+    places: dict[Any, Callable[[str], object]] = {
+        volume.path: lambda version: volume.publish(files(1, version)),
+        directory: write_directory,
+        bundle: partial(write_lines, bundle),
+        env_file: partial(write_lines, env_file),
+    }
+    for place, write in places.items():
+        with case(place.name):
+            write("v1")
+            options: dict[str, Any] = {"mode": "development"} if place is env_file else {}
+            boot = mounted(place, Versioned, env_file=env_file, **options)
+            async with boot.running():
+                assert versions_of(boot) == ("v1", "v1")
+                write("v2")
+                await until(lambda boot=boot: versions_of(boot) == ("v2", "v2"))  # type: ignore[misc]
+                assert boot.status().generation == 1
 
 
 async def test_pods_with_the_same_mount_have_the_same_version(volume: MountedVolume) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from hive_boot import DeclarationError, Secret, SecretBytes, SecretSet, secret
+from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case, empty_machines
 from tests.support import look, report_of
@@ -82,7 +84,7 @@ def test_a_text_that_is_not_a_version_is_unknown_and_not_shown(tmp_path: Path) -
             "{}",
             b"\xff\xfev\x001\x00",
         ),
-        *(ONE, f"{ONE}\n", "", "\n"),
+        *(ONE, f"{ONE}\n", f"v1.{ONE}", "", "\n"),
     )
     for content in wrong:
         with case(content):
@@ -115,11 +117,11 @@ def test_a_version_equal_to_any_value_that_was_read_is_unknown(tmp_path: Path) -
             assert not loaded.problems
             assert loaded.version == ""
             assert [each.location for each in loaded.warnings if each.kind == "version"] == [
-                "it equals a secret"
+                "it contains a secret"
             ]
     root = next(machines)
     environ = {"OLD_JWT": "4711", "JWT_SECRET": ONE, "SECRETS_VERSION": "4711"}
-    assert reason_of(look(Versioned, root, environ)) == "it equals a secret"
+    assert reason_of(look(Versioned, root, environ)) == "it contains a secret"
 
 
 def test_a_version_vouches_only_for_its_own_directory(tmp_path: Path) -> None:
@@ -180,6 +182,39 @@ def test_a_version_covers_a_whole_volume(tmp_path: Path) -> None:
     assert loaded.version == V1
 
 
+def test_a_version_and_its_values_are_of_one_snapshot(tmp_path: Path) -> None:
+    """While a kubelet replaces the volume, and in any thread."""
+    volume = MountedVolume(tmp_path / "named")
+    environ = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "HIVE_BOOT_SECRETS_DIR": str(volume.path)}
+
+    def publish(number: int) -> None:
+        text = f"{number:04}"
+        values = {"jwt_secret": f"fake-jwt-{text}", "db_password": f"fake-db-{text}"}
+        volume.publish({**values, "secrets-version": text})
+
+    publish(0)
+    is_over, found = threading.Event(), set[str]()
+
+    def rotate() -> None:
+        number = 0
+        while not is_over.is_set():
+            number += 1
+            publish(number)
+
+    writer = threading.Thread(target=rotate)
+    writer.start()
+    try:
+        while len(found) < 50:
+            loaded = look(Versioned, tmp_path, environ, policy=ReadPolicy(tries=10_000))
+            assert not loaded.problems, report_of(loaded)
+            numbers = {value.reveal()[-4:] for value in loaded.values.values()}
+            assert numbers == {loaded.version}
+            found.add(loaded.version)
+    finally:
+        is_over.set()
+        writer.join()
+
+
 def test_one_subdirectory_is_one_directory(tmp_path: Path) -> None:
     """A version in the subdirectory that has all values vouches for them; several cannot."""
     machines = empty_machines(tmp_path)
@@ -229,7 +264,7 @@ def test_a_variable_counts_only_if_all_values_are_variables(tmp_path: Path) -> N
     loaded = look(
         Versioned, next(machines), {**base, "SECRETS_VERSION": "a", "secrets-version": "b"}
     )
-    assert reason_of(loaded).startswith("it differs in ")
+    assert reason_of(loaded).startswith("it has different values in ")
 
     root = next(machines)
     (root / "cwd").mkdir(exist_ok=True)

@@ -250,7 +250,7 @@ function facts(status) {
     ["Generation", String(status.generation || "none yet"), ""],
     ...(status.secrets_version === null ? [] : [["Secrets version",
       status.secrets_version || "unknown", status.secrets_version === status.secrets_version_in_use
-        ? "" : `${status.secrets_version_in_use || "a mixture"} in use`]]),
+        ? "" : `${status.secrets_version_in_use || "unknown"} in use`]]),
     ["Last change", ...ago(status.last_change)],
     ["Last good read", ...ago(status.last_read)],
     ["Watcher", status.watcher, WATCHERS[status.watcher] ?? ""],

@@ -377,7 +377,9 @@ def test_a_job_that_waits_is_rendered_with_the_rest(capsys: pytest.CaptureFixtur
     options = ("--target", "kubernetes", *SERVED, "--fleet-wait", "http://prometheus:9090")
     assert manifests("versioned", *options, "--fleet-stage", "quiet", "--write") == 0
     text = Path("deploy/k8s/fleet-wait.yaml").read_text()
-    assert "--fleet-wait http://prometheus:9090 --fleet-stage quiet" in text.replace("\n#        ", "")
+    assert "--fleet-wait http://prometheus:9090 --fleet-stage quiet" in text.replace(
+        "\n#        ", ""
+    )
     (waiter,) = yaml.safe_load(text)["spec"]["template"]["spec"]["containers"]
     position = waiter["args"].index("--selector")
     assert waiter["args"][position + 1] == 'job="versioned"'

@@ -395,7 +395,7 @@ def seconds(number: float) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if number >= 2 * length:
             return f"{number / length:.3g} {unit}"
-    return f"{number:.3g} s"
+    return f"{round(number, 2):.3g} s"
 
 
 _OWN_LABELS = ("endpoint", "id", "secret", "stage", "value", "version", "worker")

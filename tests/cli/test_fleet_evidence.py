@@ -353,9 +353,11 @@ class Api:
         text = query["query"]
         if text == "time()":
             return {"resultType": "scalar", "result": [self.clock(), str(self.clock())]}
-        if "__name__" in text:
+        if "|secrets_info" in text:
             self.rounds += 1
-        newest = self.clock() if self.at is None else self.now + self.at
+        newest = float(query["time"]) if "time" in query else self.clock()
+        if self.at is not None:
+            newest = self.now + self.at
         result = []
         for line in self.process.metrics().splitlines():
             name, _, rest = line.partition("{")

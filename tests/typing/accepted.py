@@ -155,7 +155,9 @@ async def matches(key: SecretBytes) -> bool:
 async def verify() -> None:
     """Verify with each accepted value."""
     assert_type(boot.verify("jwt_secret", decode, rejected=ValueError), dict[str, str])
-    assert_type(boot.verify("jwt_secret", lambda key: key.matches("token"), rejected=(ValueError,)), Any)
+    assert_type(
+        boot.verify("jwt_secret", lambda key: key.matches("token"), rejected=(ValueError,)), Any
+    )
     assert_type(await boot.verify_async("jwt_secret", matches), bool)
     assert_type(boot.status().secrets_version, str | None)
     assert_type(boot.status().uses[0].old_use_age, float)

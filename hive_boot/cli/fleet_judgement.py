@@ -401,6 +401,14 @@ def seconds(number: float) -> str:
 _OWN_LABELS = ("endpoint", "id", "secret", "stage", "value", "version", "worker")
 """Labels of these metrics. A target label with such a name makes Prometheus rename ours."""
 
+_LABELS_OF = {
+    "hive_boot_process_info": "id worker endpoint",
+    "hive_boot_secrets_info": "version stage",
+    "hive_boot_secret_old_use_age_seconds": "secret",
+    "hive_boot_secret_uses_total": "secret value",
+    "hive_boot_accept_old_for_seconds": "secret",
+}
+
 EXPORTED = {f"exported_{name}": name for name in _OWN_LABELS}
 
 _NOT_OF_TARGET = frozenset({"__name__", *_OWN_LABELS, *EXPORTED})
@@ -470,18 +478,14 @@ class Matching:
         return found
 
     def _target_of(self, labels: Mapping[str, str]) -> int | None:
-        numbers = self._by_labels.get(_key(labels), [])
-        if len(numbers) == 1:
-            return numbers[0]
+        exported = _LABELS_OF.get(labels["__name__"], "").split()
         same = [
             number
-            for number in numbers
-            if all(
-                labels.get(name) == value
-                for name, value in self._targets[number].labels.items()
-                if name in _OWN_LABELS
-            )
+            for number in self._by_labels.get(_key(labels), [])
+            if _is_of_target(labels, self._targets[number].labels, exported)
         ]
+        if len(same) > 1:
+            same = [each for each in same if _is_of_target(labels, self._targets[each].labels, ())]
         if len(same) == 1:
             return same[0]
         if not same:
@@ -491,6 +495,20 @@ class Matching:
 
     def _problem(self, name: str, kind: str, message: str) -> None:
         self.problems[name, kind, message] = None
+
+
+def _is_of_target(
+    labels: Mapping[str, str], of_target: Mapping[str, str], exported: Collection[str]
+) -> bool:
+    """Return whether a series has the labels of a target that have a name of ours.
+
+    Those that the metric has too, ``exported``, may be ours, with ``honor_labels``.
+    """
+    return all(
+        labels.get(name) == value
+        for name, value in of_target.items()
+        if name in _OWN_LABELS and name not in exported
+    )
 
 
 def _key(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:

@@ -302,6 +302,16 @@ def test_targets_that_differ_in_one_of_our_labels_are_told_apart() -> None:
     assert not matching.problems
 
 
+def test_a_series_of_a_target_that_has_gone_is_not_of_another_one() -> None:
+    """Which differs only in a label that has a name of ours."""
+    matching = Matching(targets({"instance": "shop", "endpoint": "http"}))
+    _, found = matching.newest(
+        [series("pending_hooks", "0", 10, instance="shop", endpoint="probes")]
+    )
+    assert found == {}
+    assert [kind for _, kind, _ in matching.problems] == ["no-target"]
+
+
 def test_a_series_without_a_target_is_a_problem() -> None:
     """As in a federation, or if ``metric_relabel_configs`` changed a label."""
     matching = Matching(targets({"instance": "shop"}))

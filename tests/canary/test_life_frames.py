@@ -14,7 +14,7 @@ from hive_boot.serving.asgi import InFlightRequests, ReadinessMiddleware, app_li
 from tests.canary.canaries import ENVIRONMENT
 from tests.canary.programs import lives
 from tests.canary.programs.declared import Canaries
-from tests.canary.programs.lives import HANDLES, declare, holding
+from tests.canary.programs.lives import HANDLES, declare, declare_resources
 from tests.canary.programs.telling import plainly
 from tests.canary.test_frames import InjectedError, search
 
@@ -35,7 +35,13 @@ async def fail(_: str) -> None:
     raise InjectedError
 
 
-FAILING = ["part fails", "parts fail", "part hangs", "part crashes", "service crashes"]
+FAILING = [
+    "resource fails",
+    "resources fail",
+    "resource hangs",
+    "resource crashes",
+    "service crashes",
+]
 """Lives that cannot go on."""
 
 
@@ -60,7 +66,7 @@ async def test_stops_that_fail() -> None:
 async def test_a_part_that_does_not_run() -> None:
     """Who asks for a part that is not there finds nothing of the others in a frame."""
     boot = Bootstrap(Canaries)
-    holding(boot)
+    declare_resources(boot)
     handle: Any = HANDLES[0]
     with pytest.raises(LifecycleError) as caught:
         _ = handle.value
@@ -85,7 +91,7 @@ REQUEST = {"type": "http", "method": "GET", "path": "/", "http_version": "1.1", 
 async def test_a_served_application_that_fails() -> None:
     """Parts whose values are plain are given to requests and lifespans, and no frame shows them."""
     boot = Bootstrap(Canaries)
-    holding(boot)
+    declare_resources(boot)
 
     @boot.resource(rebuild_on="jwt_secret")
     async def rebuilt(secrets: Canaries) -> str:

@@ -12,10 +12,10 @@ from tests.canary.outputs import Outputs
 INJECTED = {"HIVE_BOOT_MODE": "environment", **ENVIRONMENT}
 
 TOLD = {
-    "part fails": (70, [" failing ", "OddError", "ValueError"]),
-    "parts fail": (70, [" failing ", " failing_too "]),
-    "part hangs": (70, ["0.2 s", "hanging", "anyio.sleep_forever()"]),
-    "part crashes": (70, ["crashing ", "OddError"]),
+    "resource fails": (70, [" failing ", "OddError", "ValueError"]),
+    "resources fail": (70, [" failing ", " failing_too "]),
+    "resource hangs": (70, ["0.2 s", "hanging", "anyio.sleep_forever()"]),
+    "resource crashes": (70, ["crashing ", "OddError"]),
     "service crashes": (70, ["crashing ", "OddError"]),
     "stops fail": (70, [" failing", " failing_too"]),
     "never ends": (70, ["hanging"]),
@@ -76,7 +76,7 @@ def check_served(case: Case, child: Child) -> None:
 
 def test_starts_under_a_server(tmp_path: Path) -> None:
     """A server that is told why a part did not start tells it, and no value."""
-    scenarios = ("part fails", "parts fail", "part hangs")
+    scenarios = ("resource fails", "resources fail", "resource hangs")
     cases = [
         Case(
             name=f"{scenario}, {how}",

@@ -36,15 +36,18 @@ CASES = {
     ],
     "test_failed_starts.py::test_starts_under_a_server": ["plain check under uvicorn"],
     "test_lives.py::test_lives[trio]": [
-        "part fails",
-        "parts fail",
-        "part crashes",
+        "resource fails",
+        "resources fail",
+        "resource crashes",
         "service crashes",
         "stops fail",
         "thread hangs",
         "asked again",
     ],
-    "test_lives.py::test_starts_under_a_server": ["parts fail, asgi", "part fails, lifespan"],
+    "test_lives.py::test_starts_under_a_server": [
+        "resources fail, asgi",
+        "resource fails, lifespan",
+    ],
 }
 """Cases of tests, in each of which only redaction keeps the process silent."""
 

@@ -1,4 +1,4 @@
-"""What a traceback with the variables of its frames shows of our own."""
+"""Frame variables of hive_boot in tracebacks."""
 
 import os
 import re
@@ -9,11 +9,11 @@ OURS = f"{os.sep}hive_boot{os.sep}"
 
 
 def frames(exc: BaseException) -> Iterator[tuple[str, str]]:
-    """Return the variables of every frame of ours that an exception came through.
+    """Yield the variables of every frame of hive_boot in the traceback of an exception.
 
-    Only ours: a frame that has called ``reveal`` holds what it asked for, and no library
-    can take it out of there. So the frames of users, of tests, and of other libraries
-    are left out.
+    The frame of a user's function that has called ``reveal`` contains the value, and no library can
+    prevent that. So the frames of users, of tests, and of other libraries are left out.
+
     """
     todo = [TracebackException.from_exception(exc, capture_locals=True)]
     while todo:
@@ -29,7 +29,7 @@ def frames(exc: BaseException) -> Iterator[tuple[str, str]]:
 
 
 def sections(report: str) -> Iterator[tuple[str, str]]:
-    """Return the parts of what ``pytest --showlocals`` wrote that are about frames of ours."""
+    """Yield the sections of a ``--showlocals`` report that are about frames of hive_boot."""
     for section in re.split(r"^(?:_ )+_?$|^_{3,} .* _{3,}$", report, flags=re.MULTILINE):
         places = re.findall(r"^(\S+\.py):\d+: ", section, flags=re.MULTILINE)
         if places and OURS in f"{os.sep}{places[-1]}":

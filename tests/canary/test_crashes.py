@@ -1,4 +1,4 @@
-"""Processes that crash leave tracebacks, and no value."""
+"""Processes that crash: their tracebacks contain no value."""
 
 from itertools import product
 from pathlib import Path
@@ -20,7 +20,7 @@ CODES = {
     "caller": 1,
     "own hooks": 1,
 }
-"""What is not 70."""
+"""Exit statuses other than 70."""
 
 
 def check_crash(case: Case, child: Child) -> None:

@@ -29,14 +29,14 @@ TELLING = [
     "settings function",
     "leaving settings",
 ]
-"""Scenarios in which the application shows values, and redaction takes them out."""
+"""Scenarios in which the application shows values, and redaction removes them."""
 
 SILENT = ["too short", "too long", "pattern", "false check", "odd check"]
-"""Scenarios in which only hive_boot speaks of the values."""
+"""Scenarios in which only hive_boot reports the values."""
 
 
 WAITED_FOR = ["grouped check", "hanging check", "sleeping check", "leaving check", "set check"]
-"""Scenarios in which the backend matters."""
+"""Scenarios that depend on the backend."""
 
 BACKENDS = ["asyncio", "trio"]
 

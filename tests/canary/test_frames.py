@@ -106,7 +106,7 @@ FAULTS: dict[str, tuple[object, str]] = {
     "store": (Store, "accept"),
     "register": (global_access, "register"),
 }
-"""What can be made to fail deep inside a start."""
+"""Functions deep inside a start that are made to fail."""
 
 REACHED = {
     "environment": "thread value findings fault judge secrecy store register",
@@ -114,7 +114,7 @@ REACHED = {
     "docker": "fstat read take judge",
     "development": "open fstat read dotenv value findings fault judge secrecy",
 }
-"""What of it a start comes to in each mode."""
+"""The functions that a start calls in each mode."""
 
 
 def provide(mode: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ WRONG: dict[str, Callable[[Canaries], object]] = {
     "require a value": lambda _: require_secret(VALUE),
     "has a value": lambda _: has_secret(VALUE),
 }
-"""Calls with what does not belong there."""
+"""Calls with wrong arguments."""
 
 
 @pytest.mark.usefixtures("injected")

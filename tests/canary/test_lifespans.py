@@ -1,4 +1,4 @@
-"""A crash around ``boot.lifespan`` is told by the server, without a value."""
+"""Crashes around ``boot.lifespan``, as the server logs them: without a value."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 
 
 def serve(server: str, stage: str, logs: Path) -> Outputs:
-    """Serve until the start crashes, or until the stop does; give what came out."""
+    """Run a server until the start or the stop crashes, and return its outputs."""
     told = {"LOG_DIR": str(logs), "STAGE": stage, "HIVE_BOOT_MODE": "environment"}
     written = []
     with interpreter().started(
@@ -59,7 +59,7 @@ def serve(server: str, stage: str, logs: Path) -> Outputs:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_lifespans_that_crash(server: str, tmp_path: Path) -> None:
-    """A server logs why it does not start, or did not end well, and no value."""
+    """A server logs why a start or a stop has failed, without a value."""
 
     def serve_stage(stage: str) -> Outputs:
         logs = tmp_path / stage

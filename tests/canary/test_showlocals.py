@@ -1,6 +1,7 @@
-"""``pytest --showlocals`` shows what is in the variables of our frames: no value.
+"""Output of ``pytest --showlocals``: the variables of hive_boot's frames contain no value.
 
-As in ``test_frames.py``, only frames of ours are searched.
+As in ``test_frames.py``, only frames of hive_boot are searched.
+
 """
 
 import os
@@ -18,7 +19,7 @@ from tests.support import FEW_PLUGINS, child_environment
 
 
 def test_pytest_that_shows_variables(tmp_path: Path) -> None:
-    """A test of a user's that fails in our frames shows no value of theirs."""
+    """A test that fails in a frame of hive_boot shows no value there."""
     child = subprocess.run(
         [
             sys.executable,

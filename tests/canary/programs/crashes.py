@@ -30,7 +30,7 @@ boot = Bootstrap(Canaries, shutdown_timeout=60)
 log = logging.getLogger("app")
 
 Main = Callable[[str, str], Coroutine[Any, Any, None]]
-"""Takes all secrets in every form, and for what is escaped once more, as they are."""
+"""A main that takes all secrets in every encoded form, and unencoded for what escapes them."""
 
 
 class OddError(Exception):
@@ -290,7 +290,7 @@ async def kept(text: str, _: str) -> None:
 KEPT: list[str] = []
 
 LEFT: list[object] = []
-"""What nobody cleans up."""
+"""Objects that live until the process exits."""
 
 
 async def own_hooks(_: str, raw: str) -> None:
@@ -353,7 +353,7 @@ SCENARIOS: dict[str, Main] = {
 ASYNCIO_ONLY = {"unawaited task", "loop that ends", "debugged loop", "own loop handler"}
 
 OUTSIDE: dict[str, Main] = {"plain": plain, "chained": chained, "group": group}
-"""What crashes inside ``boot.running``, whose caller tells of it."""
+"""Scenarios that crash inside ``boot.running``, whose caller logs the error."""
 
 
 def crash(scenario: str, backend: str) -> None:

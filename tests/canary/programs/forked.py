@@ -20,7 +20,7 @@ import anyio._backends._asyncio  # imported once, before the first fork
 import anyio._backends._trio  # noqa: F401  (as above)
 
 TIMEOUT = 60.0
-"""Seconds after which a case is killed."""
+"""Timeout of a case, in seconds."""
 
 Case = dict[str, Any]
 
@@ -55,7 +55,7 @@ def fork_each(cases: list[Case], workers: int) -> Case | None:
 
 
 def enter(case: Case) -> None:
-    """Return this process the environment, the directory and the files of a case."""
+    """Enter the environment, the directory and the files of a case."""
     place = Path(case["place"])
     for descriptor, name, flags in (
         (0, "stdin", os.O_RDONLY),

@@ -83,10 +83,10 @@ def declare_resources(boot: Boot) -> None:
 
 
 HANDLES: list[object] = []
-"""What the names of decorated parts stand for."""
+"""The handles of the declared resources."""
 
 
-# What fails
+# Failures
 
 
 def resource_fails(boot: Boot) -> None:
@@ -192,7 +192,7 @@ def forced(boot: Boot) -> None:
             signal.raise_signal(signal.SIGINT)
 
 
-# What is asked
+# Checks, output and probes
 
 
 def asked_again(boot: Boot) -> None:
@@ -307,10 +307,10 @@ MORE: dict[str, dict[str, Any]] = {
     "thread hangs": {"shutdown_timeout": 0.2},
     "probed": {"probe_port": 0},
 }
-"""What Bootstrap takes in a scenario."""
+"""Arguments of Bootstrap in some scenarios."""
 
 ENDLESS = {"resource crashes", "service crashes"}
-"""Those in which main goes on until the end."""
+"""Scenarios in which main runs until the end."""
 
 
 def declare(scenario: str) -> Boot:
@@ -332,7 +332,7 @@ def declare(scenario: str) -> Boot:
 @contextmanager
 def manager() -> Iterator[None]:
     """Simulate the socket of systemd, and write down the messages that the block has sent to it."""
-    # The path of a socket is short on every system, and that of a test is not.
+    # The path of a socket has a maximum length, which that of a test may exceed.
     os.chdir(log_dir())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
         ours.bind("notify")

@@ -39,7 +39,7 @@ Boot = Bootstrap[Any, Any]
 log = logging.getLogger("app")
 
 PATIENCE = 60
-"""Seconds after which what is waited for has failed."""
+"""Timeout of each wait, in seconds."""
 
 
 class Tracker(logging.Handler):
@@ -164,7 +164,7 @@ def declare(declared: type[SecretSet] = Canaries, **more: Any) -> Boot:  # noqa:
     return Bootstrap(declared, mode="kubernetes", secrets_dirs=volume.path, **more)
 
 
-# What is accepted
+# Accepted rotations
 
 
 async def accepted() -> None:
@@ -218,7 +218,7 @@ def _revealed(value: Secret | SecretBytes | None) -> str:
     return "nothing" if value is None else everything(value.reveal())
 
 
-# What is refused
+# Rejected rotations
 
 
 class Strict:
@@ -342,7 +342,7 @@ REFUSING: dict[str, Callable[[], Boot]] = {
     "set": set_check,
     "application": application_check,
 }
-"""Applications that refuse what is published next."""
+"""Applications that reject the next generation."""
 
 
 async def refused() -> None:
@@ -361,7 +361,7 @@ async def refused() -> None:
             assert not boot.status().degraded
             Strict.on = False
             if name == "hanging":
-                # It hangs on, and nothing is judged beside it.
+                # The check still hangs, and no other check runs meanwhile.
                 continue
             volume.publish(following(2))
             assert await boot.reload()
@@ -505,7 +505,7 @@ async def hooks() -> None:
         await until(lambda: not boot.status().degraded)
 
 
-# The watch
+# The watcher and failures of hive_boot
 
 
 @contextmanager

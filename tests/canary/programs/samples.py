@@ -36,10 +36,10 @@ from tests.canary.frames import OURS
 from tests.canary.programs.declared import Canaries
 
 HIDING = f"{OURS}redaction{os.sep}"
-"""Where the forms of a value are made that are looked for in logs: from the value itself."""
+"""Path of the modules that compute the encoded forms of a value from the value itself."""
 
 UNCHANGING = (NoneType, bool, int, float, str, bytes, FunctionType, BuiltinFunctionType)
-"""Types of variables that are shown once: what they hold stays the same."""
+"""Types of variables that are sampled once, because they are immutable."""
 
 IDLE = {
     "BUILD_LIST",
@@ -219,7 +219,7 @@ SOURCES: dict[str, tuple[Any, Callable[[dict[str, bytes]], None]]] = {
     "variables": ("environment", set_variables),
     "dotenv": ("development", write_dotenv),
 }
-"""The ways to provide values, each with the mode that takes them."""
+"""Ways to provide values, each with the mode that reads them."""
 
 
 def following(number: int) -> dict[str, bytes]:

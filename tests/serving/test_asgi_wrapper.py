@@ -40,7 +40,7 @@ class Boot:
 
     @asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[dict[str, Any]]:
-        """Be ready while the block runs."""
+        """Hold the state READY while the block runs."""
         if self._failure is not None:
             raise self._failure
         self.told.append("secrets")

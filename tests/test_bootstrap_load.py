@@ -688,7 +688,7 @@ def test_tools_that_need_the_declaration_get_it(broken: Path) -> None:
 
 
 def test_other_failures_at_import_are_78_too(broken: Path) -> None:
-    """``loaded()`` and ``require_secret`` in a module fail with 78 as well."""
+    """``loaded()`` and ``require_secret`` in a module also fail with 78."""
     head = BROKEN.partition("secrets = boot.load()")[0]
     invalid_setting = (
         "import os\nfrom hive_boot import get_secret\nos.environ['HIVE_BOOT_PROFILE'] = 'nonsense'"
@@ -737,7 +737,7 @@ def test_blocks_of_two_threads_end_when_the_last_one_ends(caplog: pytest.LogCapt
 
 @pytest.mark.usefixtures("injected")
 def test_a_block_in_config_does_not_undo_the_load_around_it() -> None:
-    """The factory of the settings may enter a block of its own."""
+    """The factory of the settings may enter its own block."""
 
     def make() -> str:
         with boot.loaded() as secrets:

@@ -1,8 +1,8 @@
 """Canary suite: values that must not appear in any output, and the search for them.
 
-Every declared secret has a canary, created anew for each run (:mod:`.canaries`). The
-programs in ``programs/`` mishandle it as applications do by accident, each in a process of its
-own; the tests collect the output of such a process, and search it for every canary in every
+Every declared secret has a canary, a new one for each run (:mod:`.canaries`). The
+programs in ``programs/`` mishandle it as applications do by accident, each in its own
+process; the tests collect the output of such a process, and search it for every canary in every
 encoded form.
 
 To cover a new output (a page, a command, the log record of a hook):

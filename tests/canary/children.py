@@ -55,7 +55,7 @@ def make_place(parent: Path, number: int) -> Path:
 
 
 def run_cases(program: str, cases: Sequence[Case], *, workers: int = 2) -> list[Child]:
-    """Run each case in a process of its own, forked from one interpreter.
+    """Run each case in its own process, forked from one interpreter.
 
     Args:
         program: the name of a module in ``programs``.

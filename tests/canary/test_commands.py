@@ -31,7 +31,7 @@ def command(
     mode: str = "development",
     variables: Mapping[str, str] = MappingProxyType({}),
 ) -> "CompletedProcess[bytes]":
-    """Run a command in a process of its own."""
+    """Run a command in a separate process."""
     return run(
         [executable, "-m", "hive_boot", *typed],
         env={**child_environment(HIVE_BOOT_MODE=mode, HIVE_BOOT_PROFILE="test"), **variables},

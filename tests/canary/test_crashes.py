@@ -38,7 +38,7 @@ def test_crashes(anyio_backend: str, tmp_path: Path) -> None:
     """Wherever something crashes, what Python, the loop or the caller shows has no value in it.
 
     What is ``inside`` crashes in a block of ``boot.running``, and its caller logs it when the
-    application is over. What asyncio says about tasks and callbacks that nobody awaits is shown
+    application is over. The report of asyncio about tasks that are never awaited is shown
     with and without logging.
     """
     on_asyncio = anyio_backend == "asyncio"

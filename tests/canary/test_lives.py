@@ -1,4 +1,4 @@
-"""Runs that go wrong: their output says what has happened, and contains no value."""
+"""Runs that go wrong: their output names the failure, and contains no value."""
 
 from itertools import product
 from pathlib import Path

@@ -21,7 +21,7 @@ OF_HIVE = [
     for canary in CANARIES
     if canary.name in {field.name for field in HiveSecrets._field_index.all_fields}
 ]
-"""What the example declares; of others it knows nothing."""
+"""The canaries of the secrets that the example declares."""
 
 INJECTED = {"HIVE_BOOT_MODE": "environment", **ENVIRONMENT}
 HIVE = ("examples.hive",)

@@ -21,7 +21,7 @@ _PLACES_OF_PACKAGES = (
     *("cert", "client-cert", "constraint", "default-timeout", "extra-index-url", "find-links"),
     *("index-url", "no-index", "proxy", "retries", "timeout", "trusted-host"),
 )
-"""What pip may be told on a machine so that it finds packages."""
+"""Settings of pip that are needed to find packages."""
 
 _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -68,7 +68,7 @@ def _bases(dockerfile: str) -> list[str]:
 
 
 def _mounts_of_pip(place: Path) -> list[str]:
-    """Return the mounts that give pip in the build this machine's package index; none is kept."""
+    """Return the mounts that give pip in the build the package index of this machine."""
     told = _configuration_of_pip()
     if _AUTHORITIES.exists():
         told.setdefault("cert", str(_AUTHORITIES))

@@ -15,7 +15,7 @@ _PATIENCE = 60.0
 """Seconds after which something that is waited for has failed."""
 
 _LIFE = "300"
-"""Seconds after which a container is killed, also when nobody is left to do so."""
+"""Seconds after which podman kills a container, even if the tests have ended."""
 
 _CONFIGURATION = """\
 [containers]
@@ -30,7 +30,7 @@ network_backend = "netavark"
 """
 
 PORT = 3000
-"""Where HIVE listens in its container."""
+"""The port of HIVE in its container."""
 
 
 class Podman:
@@ -48,7 +48,7 @@ class Podman:
         kept = {"driver": "overlay", "graphroot": place / "store", "runroot": place / "run"}
         lines = [f'{name} = "{value}"' for name, value in kept.items()]
         (place / "storage.conf").write_text("\n".join(["[storage]", *lines, ""]))
-        # Whoever runs the tests may have an engine elsewhere.
+        # The user of the tests may have configured a remote engine.
         inherited = {name: it for name, it in os.environ.items() if name[:9] != "CONTAINER"}
         self._environ = {
             **inherited,

@@ -18,7 +18,7 @@ EXAMPLE_VALUES = ("fake-openai-api-key", "fake-hive-api-key", "fake-jwt-secret",
 
 
 def write_env(home: Path) -> None:
-    """Create the .env as ``make run`` does when there is none."""
+    """Create the .env as ``make run`` does."""
     hive = home / "examples" / "hive"
     shutil.copy(hive / ".env.example", hive / ".env")
 

@@ -31,7 +31,7 @@ async def swallow():
 asyncio.run(swallow())
 """,
 }
-"""What can hold a process."""
+"""Statements that block a process."""
 
 HELD = """
 import asyncio, atexit, ctypes, logging, os, sys, threading, time
@@ -158,7 +158,7 @@ for stream in ({streams}):
     except BlockingIOError:
         os.set_blocking(stream.fileno(), True)
 """
-"""A pipe that nobody reads, filled to its end."""
+"""Statements that fill pipes without a reader."""
 
 
 @pytest.mark.parametrize("streams", ["sys.stdout,", "sys.stderr,", "sys.stdout, sys.stderr"])

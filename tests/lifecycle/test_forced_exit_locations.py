@@ -28,7 +28,7 @@ from tests.support import until
 pytestmark = pytest.mark.both_backends
 
 HERE = str(Path(*Path(__file__).parts[-2:]))
-"""How this file is named, seen from elsewhere: by its directory and itself."""
+"""The name of this file outside of the working directory, with its parent directory."""
 
 Work = Coroutine[Any, Any, object] | AsyncGenerator[object, None]
 

@@ -787,7 +787,7 @@ async def test_a_resource_that_yields_twice_fails_to_stop(diary: Diary) -> None:
         await life.start()
         assert life.resources.value("api") == 1
         failures = await life.stop()
-        # Before 3.12 nobody closes it.
+        # Python 3.11 does not close the generator.
         await generators[0].aclose()
     assert kinds_of(failures) == [LifecycleError]
     assert raised_by("api", failures[0])

@@ -416,7 +416,7 @@ async def test_a_listener_is_open_until_the_end() -> None:
 
 
 async def test_a_listener_that_does_not_open_says_why() -> None:
-    """If a listener cannot start, the caller gets its error; it is no failure of the run."""
+    """If a listener cannot start, the caller gets its error, and the run has not failed."""
     failure = OSError("address in use")
 
     async def listener(*, task_status: Status) -> None:  # noqa: ARG001  (it never gets so far)

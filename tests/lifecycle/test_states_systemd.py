@@ -38,7 +38,7 @@ def reader(path: str) -> Iterator[socket.socket]:
 
 
 def test_every_message_is_a_datagram_of_its_own(reader: socket.socket) -> None:
-    """Each message is a datagram of its own, in order."""
+    """Each message is a separate datagram, in order."""
     notify = SystemdNotifier()
     notify.send("", "Starting")
     notify.send("READY=1", "8 secrets")
@@ -172,7 +172,7 @@ def test_a_status_is_one_line_that_systemd_takes(reader: socket.socket) -> None:
 
 
 def test_a_status_shows_no_secret(reader: socket.socket) -> None:
-    """A status, which `systemctl status` shows to everybody, is redacted."""
+    """A status, which `systemctl status` shows to all users, is redacted."""
 
     class Sealed:
         """A value of a test."""

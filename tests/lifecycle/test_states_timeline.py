@@ -52,7 +52,7 @@ def test_the_first_end_counts() -> None:
     assert timeline.steps == (TimelineEntry("pool", "resource", 1.0, 2.0, "overdue"),)
 
 
-def test_a_wait_is_no_resource_of_the_work() -> None:
+def test_the_wait_for_others_does_not_count_as_work() -> None:
     """A step that waited for others begins when they are ready, and names them."""
     timeline = Timeline()
     number = timeline.begin("api", "resource", waits_for=("pool",))
@@ -77,7 +77,7 @@ def test_steps_stand_in_the_order_of_their_beginning() -> None:
 
 
 def test_a_service_that_fails_for_years_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the last runs of services are kept, and every other step."""
+    """The timeline contains only the last runs of services, but every other step."""
     monkeypatch.setattr(states_module, "_MAX_REPEATED_STEPS", 3)
     timeline = Timeline()
     phase = timeline.begin("ready", "phase")

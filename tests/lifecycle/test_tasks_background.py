@@ -443,7 +443,7 @@ def test_work_that_somebody_else_cancels_is_named(caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.anyio
 async def test_the_work_sees_the_context_that_it_was_given() -> None:
-    """With a context of its own the task does not have the variables of a request.
+    """With its own context the task does not have the variables of a request.
 
     Most programs set no variable before their start, so an empty context is tested too.
 

@@ -288,7 +288,7 @@ async def test_a_result_that_has_arrived_is_not_lost() -> None:
 async def test_with_an_unknown_anyio_a_block_is_cancelled_without_delay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What anyio does not publish may change: then shields do not delay a cancellation."""
+    """Private names of anyio may change: then shields do not delay a cancellation."""
     monkeypatch.delattr("anyio._backends._asyncio._task_states", raising=True)
     with CancellableBlock() as body:
         body.cancel()

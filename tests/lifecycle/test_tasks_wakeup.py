@@ -36,7 +36,7 @@ def threads() -> list[threading.Thread]:
 
 @pytest.mark.anyio
 async def test_the_result_of_the_thread_comes_back() -> None:
-    """The result of the function is returned; the function has run in a named thread of its own."""
+    """The result of the function is returned; it has run in its own, named thread."""
     ran = await run_in_daemon_thread(threading.current_thread, NAME)
     assert ran.name == NAME
     assert ran is not threading.current_thread()

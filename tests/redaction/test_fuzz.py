@@ -250,7 +250,7 @@ class Listeners:
     """A logger with handlers of several kinds, and everything that they have written."""
 
     def __init__(self) -> None:
-        self.log = logging.Logger("app")  # noqa: LOG001  (one that nobody else has)
+        self.log = logging.Logger("app")  # noqa: LOG001  (no other code uses it)
         self.streams = {each: StringIO() for each in ("a line", "many fields", "memory", "JSON")}
         self.queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
         self.teller = Teller()

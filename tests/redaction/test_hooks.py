@@ -72,7 +72,7 @@ class Line:
     """A logger with one handler."""
 
     def __init__(self) -> None:
-        self.log = logging.Logger("app")  # noqa: LOG001  (one that nobody else has)
+        self.log = logging.Logger("app")  # noqa: LOG001  (no other code uses it)
 
     def says(self, *values: str) -> str:
         """Log the values, and return the written line."""
@@ -523,7 +523,7 @@ def test_where_nothing_is_left_to_hide_everything_is_handed_on(
 ) -> None:
     """A redaction without values changes nothing when another one has ended."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    log = logging.Logger("app")  # noqa: LOG001  (nobody else has it)
+    log = logging.Logger("app")  # noqa: LOG001  (no other code uses it)
     log.addHandler(logging.StreamHandler(StringIO()))
     first, second = Redaction(), Redaction()
     first.open()

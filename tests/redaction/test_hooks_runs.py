@@ -369,7 +369,7 @@ async def test_children_inherit_no_secret(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.anyio
 async def test_what_was_set_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that is set during the run is kept."""
+    """A variable that is set during the run is not changed at its end."""
     async with Bootstrap(HiveSecrets, unset_env=True).running():
         monkeypatch.setenv("JWT_SECRET", "fake-value-of-somebody")
     assert os.environ["JWT_SECRET"] == "fake-value-of-somebody"
@@ -775,7 +775,7 @@ async def test_a_thousand_old_values_stay_hidden(
 async def test_long_old_values_stay_hidden_up_to_a_length(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The total length of old values is limited; the newest one is always kept."""
+    """The total length of old values is limited; the newest one always stays hidden."""
     assert len(jwt(1)) == 25
     for limit, kept in ((100, 4), (99, 3), (10, 1)):
         monkeypatch.setattr(hooks, "_KEPT_LENGTH", limit)
@@ -794,7 +794,7 @@ async def test_long_old_values_stay_hidden_up_to_a_length(
 async def test_one_large_old_value_pushes_out_no_other(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
-    """A large old value does not displace a small one; the newest is kept."""
+    """A large old value does not displace a small one; the newest stays hidden."""
     assert hooks._KEPT_LENGTH == 64 * 1024  # noqa: SLF001  (what is promised)
     long = ["".join(f"fake-{letter}{number:07}" for number in range(6_000)) for letter in "ab"]
     async with reloader.running():

@@ -39,7 +39,7 @@ def test_a_child_logger_is_heard_by_its_parents_handler(
 ) -> None:
     """The handler of a parent logger redacts the records of its children."""
     log.addHandler(logging.StreamHandler(stream))
-    child = logging.Logger("app.child")  # noqa: LOG001  (as above)
+    child = logging.Logger("app.child")  # noqa: LOG001  (no other code uses it)
     child.parent = log
 
     child.error("it is %s", VALUE)
@@ -205,7 +205,7 @@ def test_a_formatter_may_give_something_else_than_text() -> None:
 
 @pytest.mark.usefixtures("redaction")
 def test_uvicorns_access_log_keeps_its_shape(log: logging.Logger, stream: StringIO) -> None:
-    """The access log's formatter needs five arguments, the last a number: they are kept."""
+    """The access log's formatter still gets five arguments, the last one a number."""
     writer, teller = logging.StreamHandler(stream), Teller()
     writer.setFormatter(
         AccessFormatter('%(client_addr)s "%(request_line)s" %(status_code)s', use_colors=False)
@@ -738,7 +738,7 @@ def test_many_threads_log_while_runs_begin_and_end(redaction: Redaction) -> None
 
 def logging_to(handler: logging.Handler) -> logging.Logger:
     """Return a logger with this handler alone."""
-    logger = logging.Logger("app")  # noqa: LOG001  (nobody else has it)
+    logger = logging.Logger("app")  # noqa: LOG001  (no other code uses it)
     logger.addHandler(handler)
     return logger
 

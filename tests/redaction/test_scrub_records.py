@@ -30,7 +30,7 @@ class Listener:
     """A logger with one handler, and its output."""
 
     def __init__(self, kind: str) -> None:
-        self.log = logging.Logger("app")  # noqa: LOG001  (one that nobody else has)
+        self.log = logging.Logger("app")  # noqa: LOG001  (no other code uses it)
         self.teller = Teller()
         self.stream = StringIO()
         handler = logging.StreamHandler(self.stream)
@@ -222,9 +222,9 @@ def test_a_traceback_tells_no_value() -> None:
 
 UNSAID: dict[str, Callable[[], BaseException]] = {
     "bytes that are no text": lambda: failed((VALUE.encode() + b"\xff").decode, "utf-8"),
-    "text that is no ASCII": lambda: failed(f"{VALUE}\u00e4".encode, "ascii"),
+    "text that is not ASCII": lambda: failed(f"{VALUE}\u00e4".encode, "ascii"),
     "a line of Python": lambda: failed(ast.literal_eval, f"{VALUE} is"),
-    "text that is no JSON": lambda: failed(json.loads, VALUE),
+    "text that is not JSON": lambda: failed(json.loads, VALUE),
 }
 
 
@@ -279,7 +279,7 @@ def test_a_program_keeps_its_own_objects(teller: Listener) -> None:
 
 
 def test_arguments_keep_their_shape(teller: Listener) -> None:
-    """The number and the types of the arguments are kept."""
+    """The arguments have the same number and types as before."""
     teller.log.error("%s %s %d %s", VALUE, 1.5, 200, [VALUE])
     teller.log.error("%(key)s %(count)d", {"key": VALUE, "count": 3})
 

@@ -130,7 +130,7 @@ def test_good_arguments_are_taken() -> None:
 
 def test_arguments_of_decorators(boot: Bootstrap[Needs, Settings]) -> None:
     """Wrong arguments are rejected before the function is decorated."""
-    positive = POSITIVE[1:]  # None is no time of its own
+    positive = POSITIVE[1:]  # None means the default
     assert_each_refused(lambda value: boot.resource(timeout=value), positive, "timeout=")
     assert_each_refused(lambda value: boot.check("jwt_secret", timeout=value), positive, "timeout=")
     assert_each_refused(lambda value: boot.on_rotate(timeout=value), POSITIVE, "timeout=")

@@ -388,7 +388,7 @@ async def test_a_refused_set_is_not_judged_at_every_event(
         volume.publish(numbered(2))
         await until(lambda: boot.status().degraded)
         assert len(reads) == 2
-        # A key that nobody declares brings an event, and the same set.
+        # An undeclared key causes an event, but the set is the same.
         volume.publish(numbered(2, unknown="fake-unknown"))
         await until(lambda: len(reads) == 3)
         volume.publish(numbered(3))
@@ -659,7 +659,7 @@ async def test_a_failure_of_our_own_is_not_silent(
 async def test_a_rotation_that_somebody_else_cancels_is_told_of(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If other code cancels the reload task, the status and the log say that reloads have ended."""
+    """If other code cancels the reload task, the status and the log report that."""
     log = Log(caplog)
     for started in (False, True):
         volume.publish(numbered(1))

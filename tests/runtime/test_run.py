@@ -169,7 +169,7 @@ def test_a_run_whose_loop_is_gone_is_in_nobodys_way(
     lost = boot.running()
     loop = asyncio.new_event_loop()
     loop.run_until_complete(lost.__aenter__())
-    # The rotation has begun, and is cancelled as asyncio.run would; nobody stops the run.
+    # The reload task has begun, and is cancelled as by asyncio.run; the run is not stopped.
     loop.run_until_complete(asyncio.sleep(0.01))
     for task in asyncio.all_tasks(loop):
         task.cancel()
@@ -194,7 +194,7 @@ def test_a_run_whose_loop_is_gone_is_in_nobodys_way(
             assert get_secret("API_KEY") == "fake-key-2"
 
     asyncio.run(again())
-    # Whoever comes back to the lost one ends that, and nothing else.
+    # A late exit of the lost run does not stop the new one.
     asyncio.run(stop_late())
 
 
@@ -258,7 +258,7 @@ async def test_a_server_in_kubernetes_drains(
 async def test_an_application_without_doors_answers_nowhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An application without listeners runs as well."""
+    """An application does not need a listener."""
     monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
     monkeypatch.setenv("JWT_SECRET", VALUE)
     application: Bootstrap[HiveSecrets, None] = Bootstrap(HiveSecrets, mode="environment")

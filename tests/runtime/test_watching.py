@@ -356,7 +356,7 @@ async def test_a_compose_secret_rotates_in_place_and_goes_stale(memory: Path, lo
 async def test_a_subpath_is_warned_of_at_the_start(
     mode: str, memory: Path, mounts: ExitStack, log: Log
 ) -> None:
-    """The kubelet never updates a subPath: with ``watch=True`` a warning says so."""
+    """The kubelet never updates a subPath: with ``watch=True`` there is a warning."""
     pod = memory / "pods/6f1c"
     volume = MountedVolume(pod / "volumes/kubernetes.io~secret/app")
     mounts.enter_context(tmpfs(volume.path))
@@ -563,7 +563,7 @@ async def main() -> None:
     allow(before)
     await until(lambda: boot.status().watcher == "inotify")
     await rotate()
-    # There is room no more just when the watch has to begin anew.
+    # There is no watch left when the watcher has to start again.
     allow("0")
     volume.path.rename(f"{volume.path}-away")
     volume.path.mkdir()
@@ -623,7 +623,7 @@ async def test_who_forces_polling_gets_it(
 async def test_where_nothing_can_change_nothing_is_watched(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Variables alone are not watched; with ``watch=True`` a log record says so."""
+    """Variables alone are not watched; with ``watch=True`` that is logged."""
     monkeypatch.setenv("API_KEY", "fake-key-0")
     boot = Bootstrap(Keys, mode="environment", watch=True)
     async with boot.running():

@@ -222,7 +222,7 @@ def test_name_file_of_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_value_in_name_file_is_not_printed(tmp_path: Path) -> None:
-    """If NAME_FILE contains the value itself, the report says so without showing it."""
+    """If NAME_FILE contains the value itself, the report explains that without showing it."""
     value_cases: list[str] = [
         FAKE,
         f"/{FAKE}",
@@ -435,7 +435,7 @@ def test_a_default_stands_in_for_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_other_profiles_refuse_defaults(tmp_path: Path) -> None:
-    """In other profiles a default is not used, and the problem says so."""
+    """In other profiles a default is not used, and the problem names the profile."""
     machines = empty_machines(tmp_path)
     for profile in ("test", "staging", "production"):
         with case(profile):
@@ -691,7 +691,7 @@ def test_several_named_directories(tmp_path: Path) -> None:
 
 
 def test_a_named_directory_that_is_absent(tmp_path: Path) -> None:
-    """A directory that is named and does not exist is a problem, which says who named it."""
+    """A directory that is named and does not exist is a problem that names the setting."""
     machines = empty_machines(tmp_path)
     for by in ("HIVE_BOOT_SECRETS_DIR", "secrets_dirs="):
         with case(by):
@@ -885,7 +885,7 @@ def everywhere(root: Path, mode: str) -> dict[str, str]:
 
 
 def test_what_is_given_counts_more_than_any_source(tmp_path: Path) -> None:
-    """An override is used in every mode, and the origin says so."""
+    """An override is used in every mode, and is named as the origin."""
     machines = empty_machines(tmp_path)
     for mode in MODES:
         with case(mode):

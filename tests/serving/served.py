@@ -1,4 +1,4 @@
-"""Served applications, each in a process of its own, and their clients."""
+"""Served applications, each in its own process, and their clients."""
 
 import os
 import re
@@ -27,14 +27,14 @@ SERVERS = {
 """The servers that ``boot.serve`` knows, on each loop that they run on."""
 
 each_server = pytest.mark.parametrize(("server", "backend"), SERVERS.values(), ids=SERVERS)
-"""Where servers differ: what they do with sockets, connections and requests."""
+"""Servers and backends that differ in their sockets, connections and requests."""
 
 _TWO = ("uvicorn", "hypercorn on trio")
 
 both_servers = pytest.mark.parametrize(
     ("server", "backend"), [SERVERS[name] for name in _TWO], ids=_TWO
 )
-"""Where they differ only in what they are built on."""
+"""Servers and backends that differ only in their event loop."""
 
 HEAD = """
 import os, sys
@@ -54,14 +54,14 @@ sleep = anyio.sleep
 
 
 async def at(gate):
-    '''Wait until there is a file of this name.'''
+    '''Wait until a file with this name exists.'''
     print("at", gate)
     while not os.path.exists(gate):
         await sleep(0.005)
 
 
 async def pass_time(seconds):
-    '''Let a drain of 77 seconds be over when somebody says so.'''
+    '''Sleep; instead of a shutdown delay of 77 seconds, wait for a file.'''
     await (at("drained") if seconds == 77 else sleep(seconds))
 
 
@@ -87,9 +87,9 @@ async def app(scope, receive, send):
         await at(scope["path"][1:])
     await answer(send, b"served")
 """
-"""What the sources have in common."""
+"""The common head of the programs."""
 
-PARTS = """
+RESOURCES = """
 @boot.resource
 async def base():
     print("base starts")

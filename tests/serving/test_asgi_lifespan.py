@@ -140,7 +140,7 @@ async def test_a_crash_while_serving_ends_the_block(make: Callable[[Lifespan], A
             group.start_soon(work)
             yield
 
-    # A framework says that its stop has failed, although nobody has asked it to stop.
+    # A framework may report a failed stop without having been stopped.
     with pytest.raises(Stubborn):
         await serve_until(crash, make(lifespan))
 
@@ -184,7 +184,7 @@ async def test_the_scope_is_a_lifespan() -> None:
 async def test_an_application_that_refuses_the_scope_is_served_without_a_lifespan(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An application that only handles requests is served, and a log record says so."""
+    """An application that only handles requests is served, which is logged."""
 
     async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
         raise ValueError(scope["type"])

@@ -45,14 +45,14 @@ async def test_a_request_that_comes_too_late_is_refused() -> None:
 
 
 async def test_a_websocket_that_comes_too_late_is_closed() -> None:
-    """The close code says that the service restarts."""
+    """The close code means that the service restarts."""
     assert await answer_late({"type": "websocket", "path": "/"}) == [
         {"type": "websocket.close", "code": 1012}
     ]
 
 
 async def test_the_lifespan_of_a_server_is_answered() -> None:
-    """A server that insists on a lifespan gets one, although the application is already started."""
+    """A server that requires a lifespan gets one, although the application has started."""
     steps = ["lifespan.startup", "lifespan.shutdown"]
     sent: list[Message] = []
 

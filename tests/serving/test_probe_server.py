@@ -119,7 +119,7 @@ async def test_every_endpoint_is_answered_and_the_connection_closed() -> None:
 
 
 async def test_right_and_wrong_requests() -> None:
-    """Valid requests are answered; invalid ones get an error status, and the server goes on."""
+    """Valid requests are answered; invalid ones get an error status, and the server continues."""
     for request, status in (
         (b"HEAD /readyz HTTP/1.1\r\nHost: worker\r\n\r\n", 200),
         (b"GET /readyz HTTP/1.0\r\n\r\n", 200),
@@ -310,7 +310,7 @@ async def test_a_process_without_descriptors_is_survived(
                 client.connect(("127.0.0.1", port))
                 client.sendall(GET % b"/livez")
                 await until(lambda: warnings(caplog))
-                for _ in range(50):  # time for some more attempts, which are not told of
+                for _ in range(50):  # time for further attempts, which are not logged
                     await anyio.lowlevel.checkpoint()
             answered = await anyio.to_thread.run_sync(client.recv, 4096)
         assert answered.startswith(b"HTTP/1.1 200")
@@ -345,7 +345,7 @@ async def test_a_failure_of_ours_ends_nothing(caplog: pytest.LogCaptureFixture) 
 async def test_a_fault_of_ours_ends_nothing_either(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a response cannot be written, one connection is closed, and the server goes on."""
+    """If a response cannot be written, one connection is closed, and the server continues."""
     async with served() as port:
         monkeypatch.setattr(
             probe_server, "handle_asgi_request", lambda *_, **__: make_response(999, "")
@@ -439,7 +439,7 @@ async def test_a_chosen_port_is_had_and_told(caplog: pytest.LogCaptureFixture) -
 
 
 async def test_without_h11_the_declaration_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The declaration of a probe port without h11 fails, and the error says what to install."""
+    """The declaration of a probe port without h11 fails, and the error names the package."""
     monkeypatch.setitem(sys.modules, "h11", None)
     with pytest.raises(DeclarationError, match=r"hive_boot\[probes\]"):
         await serve_probes(ready, "hive", 0)

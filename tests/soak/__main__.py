@@ -1,7 +1,7 @@
 """Soak test, ``python -m tests.soak``: correct and faulty writers, and an application under load.
 
 It is a test, not a benchmark: nothing may go wrong, however long it runs. It prints a
-report, and its exit status is 1 if the report contains a fault.
+report, and its exit status is 1 if the report contains a problem.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from tests.soak.writers import PlainWriter, VolumeWriter, wait_for
 
 ROOT = Path(__file__).parent.parent.parent
 
-_TMPFS = "/dev/shm"  # noqa: S108  (only a directory of our own is made in it)
+_TMPFS = "/dev/shm"  # noqa: S108  (only a temporary directory is created in it)
 
 _CLIENTS = 8
 _GOOD = 60.0
@@ -38,7 +38,7 @@ _STORM = 90
 """Rotations after which what stays hidden because it was in use has reached its limit."""
 
 _SHORT = 0.5
-"""Minutes below which a soak does not warm up, so that its growth says nothing."""
+"""Minutes below which a soak has no warm-up, so that growth is not reported."""
 
 _ENDING = 15.0
 

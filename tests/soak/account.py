@@ -1,4 +1,4 @@
-"""Report of a soak: its counts and its faults."""
+"""Report of a soak: its counts and its problems."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ class Account:
         before: its use of resources after the warm-up.
         after: the same at the end.
         status: its exit status; None if it had to be killed.
-        is_warm: whether there was a warm-up; without one, growth is not a fault.
+        is_warm: whether there was a warm-up; without one, growth is not a problem.
     """
 
     done: Counter[str] = field(default_factory=Counter)
@@ -43,7 +43,7 @@ class Account:
     is_warm: bool = True
 
     def faults(self) -> list[str]:
-        """Return a description of each fault."""
+        """Return a description of each problem."""
         return [*self._faults_of_service(), *self._faults_of_rotation(), *self._growth()]
 
     def _faults_of_service(self) -> Iterator[str]:

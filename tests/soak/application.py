@@ -171,7 +171,7 @@ class Application:
         threading.Thread(target=self._sample, args=(secrets,), daemon=True).start()
         async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
             port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610  (no Django)
-            print(port, flush=True)  # noqa: T201  (whoever has started it waits for this)
+            print(port, flush=True)  # noqa: T201  (the parent process reads it)
             await listener.serve(self._serve)
 
     def _sample(self, secrets: Soaked) -> None:
@@ -233,7 +233,7 @@ def _memory() -> dict[str, int]:
     # Python keeps the last 512 expressions, and each rotation makes some.
     re.purge()
     gc.collect()
-    # What was freed and is kept for later would hide what was not freed.
+    # Memory that is freed, but not returned to the system, would hide a leak.
     ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return {"objects": sys.getallocatedblocks(), "memory": pages * os.sysconf("SC_PAGE_SIZE")}

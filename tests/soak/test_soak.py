@@ -1,4 +1,4 @@
-"""The soak itself: the result of a short one, and the detection of each fault."""
+"""The soak itself: the result of a short one, and the detection of each problem."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ GOOD = Account(
 
 
 def told(**facts: object) -> dict[str, Any]:
-    """Return the observations of an application without a fault, updated by ``facts``."""
+    """Return the observations of an application without a problem, updated by ``facts``."""
     return {**GOOD.told, **facts}
 
 
@@ -43,11 +43,11 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"after": {**OCCUPIED, "objects": 102_000}}, "growth of objects: from 100000 to 102000"),
     ({"after": {**OCCUPIED, "memory": 50 << 20}}, "growth of memory: from 40.0 MiB to 50.0 MiB"),
 ]
-"""Results with one fault each, and its description."""
+"""Results with one problem each, and its description."""
 
 
 def test_a_short_soak_ends_well() -> None:
-    """The report of a short soak on asyncio has no fault; ``make soak`` runs longer ones."""
+    """The report of a short soak on asyncio has no problem; ``make soak`` runs longer ones."""
     options = ["--minutes", "0.03", "--seed", "of the tests"]
     ended = run_python("-m", "tests.soak", *options, seconds=100)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -56,19 +56,19 @@ def test_a_short_soak_ends_well() -> None:
 
 
 def test_an_account_without_a_fault_has_none() -> None:
-    """Results without a fault are reported as such."""
+    """Results without a problem are reported as such."""
     assert GOOD.faults() == []
     assert "All is as it should be." in GOOD.text()
 
 
 def test_a_short_soak_may_grow() -> None:
-    """Without a warm-up, growth of memory is not a fault."""
+    """Without a warm-up, growth of memory is not a problem."""
     after = {**OCCUPIED, "objects": 200_000, "memory": 80 << 20}
     assert replace(GOOD, after=after, is_warm=False).faults() == []
 
 
 def test_every_fault_is_told() -> None:
-    """Each single fault is reported by name."""
+    """Each single problem is reported by name."""
     for change, fault in FAULTS:
         account = replace(GOOD, **change)
         assert account.faults() == [fault]

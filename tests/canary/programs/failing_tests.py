@@ -1,6 +1,6 @@
 """Tests as users write them; each of them fails in a frame of hive_boot.
 
-They are run with ``pytest --showlocals``, in a process of their own.
+They are run with ``pytest --showlocals``, in a separate process.
 """
 
 import os

@@ -2,7 +2,7 @@
 
 ``python -m tests.canary.programs.forked PROGRAM WORKERS`` reads the cases as JSON from stdin and
 prints the exit status of each. The module of the program is imported once. Each case calls its
-``main`` in a forked process of its own and ends as a process does: an exception leaves this
+``main`` in its own forked process and ends as a process does: an exception leaves this
 module, the interpreter shows it and runs what is registered for its end.
 """
 

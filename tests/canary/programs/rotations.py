@@ -52,7 +52,7 @@ class Tracker(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, and the variables of its exception."""
-        # The error says itself what it is; its repr escapes once more what is in its text.
+        # The exception is written separately: its repr would escape its text again.
         self.write(json.dumps({**vars(record), "exc_info": None}, default=str))
         if record.exc_info and record.exc_info[1]:
             self.tell(record.exc_info[1])

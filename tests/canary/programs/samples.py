@@ -125,7 +125,7 @@ class Samples:
     def _enter(self, frame: FrameType, _event: str, _arg: object) -> Trace | None:
         path = frame.f_code.co_filename
         # Its volumes are written by the tests. The making of forms has very many steps, so
-        # of those only the lines of the last file are looked at.
+        # of those only the lines of the last file are sampled.
         if OURS not in path or f"{OURS}testing{os.sep}" in path:
             return None
         is_hiding = HIDING in path and not path.endswith("hooks.py")
@@ -295,7 +295,7 @@ async def main(sources: str) -> None:
         assert has_secret("JWT_SECRET")
         assert require_secret("JWT_SECRET") == get_secret("JWT_SECRET")
         assert bool(await boot.reload(now=True)) is rotates
-        while rotates and not changes:  # noqa: ASYNC110  (a hook is told of it soon)
+        while rotates and not changes:  # noqa: ASYNC110  (the hook is called soon)
             await anyio.sleep(0.01)
         async with client.use() as value:
             assert value == client.value == get_secret("PASSPHRASE")

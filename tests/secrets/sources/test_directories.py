@@ -591,7 +591,7 @@ def test_a_restless_directory_is_given_up(tmp_path: Path, clock: FakeClock) -> N
 def test_files_that_are_named_one_by_one_are_waited_for_too(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    """The file of a NAME_FILE variable is read again after a pause as well."""
+    """The file of a NAME_FILE variable is also read again after a pause."""
     file = fill(tmp_path, {"a": "fake"}) / "a"
     clock.steps = [lambda: file.write_text("fake-1")]
     reading = read_paths([str(file)], still(clock))
@@ -659,7 +659,7 @@ def storm(write: Callable[[int], object]) -> Iterator[None]:
             number += 1
             try:
                 write(number)
-            except BaseException as exc:  # noqa: BLE001  (told to the test)
+            except BaseException as exc:  # noqa: BLE001  (the test fails with it)
                 failed.append(exc)
                 return
 

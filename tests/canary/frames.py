@@ -1,11 +1,11 @@
 """Frame variables of hive_boot in tracebacks."""
 
-import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from traceback import TracebackException
 
-OURS = f"{os.sep}hive_boot{os.sep}"
+from tests.fixtures.package import OURS
 
 
 def frames(exc: BaseException) -> Iterator[tuple[str, str]]:
@@ -19,8 +19,8 @@ def frames(exc: BaseException) -> Iterator[tuple[str, str]]:
     while todo:
         part = todo.pop()
         for frame in part.stack:
-            if OURS in frame.filename:
-                where = f"{frame.name} in {frame.filename.rpartition(OURS)[2]}"
+            if frame.filename.startswith(OURS):
+                where = f"{frame.name} in {frame.filename.removeprefix(OURS)}"
                 yield (
                     where,
                     "\n".join(f"{name} = {it}" for name, it in (frame.locals or {}).items()),
@@ -32,5 +32,5 @@ def sections(report: str) -> Iterator[tuple[str, str]]:
     """Yield the sections of a ``--showlocals`` report that are about frames of hive_boot."""
     for section in re.split(r"^(?:_ )+_?$|^_{3,} .* _{3,}$", report, flags=re.MULTILINE):
         places = re.findall(r"^(\S+\.py):\d+: ", section, flags=re.MULTILINE)
-        if places and OURS in f"{os.sep}{places[-1]}":
-            yield places[-1], section
+        if places and (path := str(Path.cwd() / places[-1])).startswith(OURS):
+            yield path.removeprefix(OURS), section

@@ -15,6 +15,7 @@ from tests.canary.canaries import ENVIRONMENT
 from tests.canary.frames import sections
 from tests.canary.outputs import Outputs
 from tests.canary.programs import failing_tests
+from tests.fixtures.package import OURS
 from tests.support import FEW_PLUGINS, child_environment
 
 
@@ -49,10 +50,8 @@ def test_pytest_that_shows_variables(tmp_path: Path) -> None:
     outputs = Outputs()
     found = set()
     for where, section in sections(report):
-        found.add(where.rpartition("hive_boot/")[2])
+        found.add(where)
         outputs.add(where, section)
-    expected = {
-        str(module.__file__).rpartition("hive_boot/")[2] for module in (global_access, value)
-    }
+    expected = {str(module.__file__).removeprefix(OURS) for module in (global_access, value)}
     assert expected <= found, report
     outputs.assert_silent()

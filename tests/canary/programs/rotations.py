@@ -29,9 +29,10 @@ from hive_boot.runtime.status import Status
 from hive_boot.secrets import watch_targets
 from hive_boot.secrets.store import Store
 from hive_boot.testing import MountedVolume
-from tests.canary.frames import OURS, frames
+from tests.canary.frames import frames
 from tests.canary.programs.declared import Canaries
 from tests.canary.programs.telling import all_of, everything, log_to_files, plainly
+from tests.fixtures.package import OURS
 from tests.fixtures.timings import set_timings
 
 Boot = Bootstrap[Any, Any]
@@ -532,7 +533,7 @@ def tell_threads() -> None:
     for number, top in sys._current_frames().items():
         frame = top
         while frame:
-            if OURS in frame.f_code.co_filename:
+            if frame.f_code.co_filename.startswith(OURS):
                 tracker.write(f"{number} {frame.f_code.co_qualname}: {frame.f_locals}")
             frame = frame.f_back  # type: ignore[assignment]
 

@@ -32,8 +32,8 @@ from hive_boot import (
 )
 from hive_boot.secrets import global_access
 from hive_boot.secrets.global_access import StandaloneStore
-from tests.canary.frames import OURS
 from tests.canary.programs.declared import Canaries
+from tests.fixtures.package import OURS
 
 HIDING = f"{OURS}redaction{os.sep}"
 """Path of the modules that compute the encoded forms of a value from the value itself."""
@@ -126,14 +126,14 @@ class Samples:
         path = frame.f_code.co_filename
         # Its volumes are written by the tests. The making of forms has very many steps, so
         # of those only the lines of the last file are sampled.
-        if OURS not in path or f"{OURS}testing{os.sep}" in path:
+        if not path.startswith(OURS) or path.startswith(f"{OURS}testing{os.sep}"):
             return None
-        is_hiding = HIDING in path and not path.endswith("hooks.py")
+        is_hiding = path.startswith(HIDING) and not path.endswith("hooks.py")
         if is_hiding and not path.endswith("needles.py"):
             return None
         frame.f_trace_opcodes = not is_hiding
         frame.f_trace_lines = is_hiding  # a line begins with an instruction
-        where = f"{frame.f_code.co_qualname} in {path.rpartition(OURS)[2]}"
+        where = f"{frame.f_code.co_qualname} in {path.removeprefix(OURS)}"
         self.functions.add(where)
         texts = self.found["hiding.txt" if is_hiding else "ours.txt"]
         known: dict[str, object] = {}

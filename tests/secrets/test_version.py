@@ -306,6 +306,8 @@ def test_a_version_is_never_a_value_or_a_near_name(tmp_path: Path) -> None:
     loaded = look(Close, tmp_path, {"HIVE_BOOT_SECRETS_DIR": f"{tmp_path}/named"})
     (problem,) = loaded.problems
     assert (problem.kind, problem.details) == ("missing", ())
+    (problem,) = look(Close, tmp_path, {"SECRET_VERSION": V1}).problems
+    assert (problem.kind, problem.details) == ("missing", ())
 
 
 def test_the_key_of_a_version_provides_nothing_else() -> None:

@@ -79,7 +79,8 @@ def near_names(context: DoctorContext) -> Iterator[Finding]:
     """
     result, sources = context.load_result, context.sources
     index = result.field_index
-    variables = result.names - index.by_variable.keys() - index.by_file_variable.keys()
+    declared = {*index.by_variable, *index.by_file_variable, *index.version_variables}
+    variables = result.names - declared
     for field in index.all_fields:
         if field.attribute in result.values or field.required_for(sources.profile):
             continue

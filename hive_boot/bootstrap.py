@@ -79,8 +79,9 @@ class Bootstrap(Generic[S, C]):
     Args:
         secrets: the declared :class:`SecretSet`.
         config: creates the settings: a pydantic-settings class, or any callable that is not async.
-            It is called once for each run. If it has a parameter for the secrets, it is called
-            again before each switch to new values, in the event loop, and its failure refuses the
+            It is called once for each run; a run after :meth:`load` takes the settings over, if
+            the secrets are the same. If it has a parameter for the secrets, it is called again
+            before each switch to new values, in the event loop, and its failure refuses the
             rotation. An error that it raises at a start is reported together with the problems of
             the secrets. Functions receive the settings by the type of the class, or by the return
             annotation of a function. Default: no settings.
@@ -848,7 +849,7 @@ class Bootstrap(Generic[S, C]):
         if self._run is not None:
             raise IllegalTransitionError(self._run.state, "start", self._run.how_to_share)
         more.setdefault("listeners", self._listeners())
-        more["view"] = None if self._loaded_store is None else self._loaded_store.view
+        more["loaded"] = self._loaded_store
         injectables = self._injectables()
         run = self._run = Run(self._declaration, injectables, self, self._handles, **more)
         self._stopping = run.shutdown.stopping

@@ -30,7 +30,7 @@ from hive_boot import (
 )
 from hive_boot.redaction import hooks
 from hive_boot.secrets import global_access
-from hive_boot.testing import MountedVolume
+from hive_boot.testing import MountedVolume, override
 from tests.fixtures.cases import case
 from tests.support import child_environment, everything_told, run_child
 
@@ -318,6 +318,51 @@ async def test_a_run_takes_the_object_over(mounted: MountedVolume) -> None:
                 assert [each.reveal() for each in boot.accepted("jwt_secret")] == [second, first]
             assert held.jwt_secret.reveal() == get_secret("JWT_SECRET") == second
             assert [each.reveal() for each in boot.accepted("jwt_secret")] == [second, first]
+
+
+@pytest.mark.anyio
+async def test_a_run_takes_the_settings_over(mounted: MountedVolume) -> None:
+    """What a module holds is what functions of the run receive, while the secrets are the same."""
+    boot: Bootstrap[Hive, Settings] = Bootstrap(Hive, config=Settings)
+    received: list[Settings] = []
+
+    @boot.resource
+    async def pool(settings: Settings) -> None:
+        received.append(settings)
+
+    with unloading(boot):
+        boot.load()
+        held = boot.config
+        async with boot.running():
+            assert boot.config is held is received.pop()
+            mounted.publish({"jwt_secret": OTHER})
+            await boot.reload()
+            assert boot.config is held
+        async with boot.running():
+            assert boot.config is held is received.pop()
+        with override(boot, sentry_dsn=None):
+            assert boot.config is held
+        with override(boot, jwt_secret=FAKE):
+            assert boot.config is not held
+        assert boot.config is held
+
+
+@pytest.mark.anyio
+async def test_settings_that_contain_a_secret_are_created_again(mounted: MountedVolume) -> None:
+    """A run that finds other secrets than load() calls the factory again."""
+    by_parameter = Bootstrap(Hive, config=lambda secrets: [secrets.jwt_secret.reveal()])
+    by_name = Bootstrap(Hive, config=lambda: [get_secret("JWT_SECRET")])
+    for boot in (by_parameter, by_name):
+        with unloading(boot):
+            mounted.publish({"jwt_secret": FAKE})
+            boot.load()
+            held = boot.config
+            async with boot.running():
+                assert boot.config is held
+            mounted.publish({"jwt_secret": OTHER})
+            async with boot.running():
+                assert boot.config is not held
+                assert boot is by_name or boot.config == [OTHER]
 
 
 @pytest.mark.anyio

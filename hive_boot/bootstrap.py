@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.lifecycle.services import RestartPolicy
+    from hive_boot.runtime.config import SecretProperty
     from hive_boot.runtime.injection import CheckMoment, ResourceDecorator, Started
     from hive_boot.runtime.loaded import DryRunResult, LoadedApplication
     from hive_boot.runtime.run import Listener, Run
@@ -678,7 +679,13 @@ class Bootstrap(Generic[S, C]):
                     if not self._loaded.holders:
                         self._unload(keep_redacting=has_failed)
 
-    def as_property(self, attribute: str) -> property:
+    @overload
+    def as_property(self, attribute: str) -> property: ...
+    @overload
+    def as_property(
+        self, attribute: str, converter: Callable[[str], T] | Callable[[bytes], T]
+    ) -> SecretProperty[T]: ...
+    def as_property(self, attribute: str, converter: Any = None) -> Any:
         """Return a property that reveals the current value of a secret, or None if it is absent.
 
         For a pydantic-settings class: ``SECRET_KEY = boot.as_property("secret_key")``, without an
@@ -686,17 +693,16 @@ class Bootstrap(Generic[S, C]):
 
         Args:
             attribute: the attribute of the field, or its declared name.
+            converter: called with the plain value at each access, such as ``SecretStr``; its
+                result is the value of the property. Default: the plain value.
 
         Raises:
-            DeclarationError: no such field is declared.
+            DeclarationError: no such field is declared, or ``converter`` is not callable.
         """
+        from hive_boot.runtime.config import SecretProperty  # few declare one
+
         (attribute,) = self._declaration.resolve_field_names([attribute])
-
-        def reveal(_: object) -> str | bytes | None:
-            value: Secret | SecretBytes | None = getattr(self._store().view, attribute)
-            return None if value is None else value.reveal()
-
-        return property(reveal)
+        return SecretProperty(self, attribute, converter)
 
     def asgi(self, app: App) -> App:
         """Return an ASGI application wrapped in the outermost layer, for any server.

@@ -1,4 +1,4 @@
-"""The synchronous way in: load(), loaded() and as_property()."""
+"""The synchronous way in: load() and loaded()."""
 
 import logging
 import os
@@ -13,7 +13,6 @@ from typing import Any
 
 import anyio
 import pytest
-from pydantic import computed_field
 from pydantic_settings import BaseSettings
 
 from hive_boot import (
@@ -547,53 +546,6 @@ def test_a_block_that_cannot_begin_exits_as_a_start_does(
     assert "1. JWT_SECRET" in report
     assert "2. Settings.workers" in report
     assert "Traceback" not in report
-
-
-# Properties
-
-
-@pytest.mark.anyio
-async def test_a_settings_class_reveals_the_current_value(mounted: MountedVolume) -> None:
-    """A pydantic-settings object of a module follows the run; dumps of it have no value."""
-    boot = Bootstrap(Hive)
-
-    class ModuleSettings(BaseSettings):
-        """Settings of an application that was not built around hive_boot."""
-
-        workers: int = 1
-        SECRET_KEY = boot.as_property("jwt_secret")
-        TLS_KEY = boot.as_property("tls_key")
-        SENTRY_DSN = boot.as_property("sentry_dsn")
-
-        @computed_field  # type: ignore[prop-decorator]
-        @property
-        def key_length(self) -> int:
-            """Length of the key, which other settings may depend on."""
-            return len(self.SECRET_KEY)
-
-    settings = ModuleSettings()
-    with pytest.raises(LifecycleError):
-        _ = settings.SECRET_KEY
-    mounted.publish({"jwt_secret": FAKE, "tls_key": "fake-key-0123456789"})
-    with unloading(boot):
-        boot.load()
-        assert (settings.SECRET_KEY, settings.TLS_KEY) == (FAKE, b"fake-key-0123456789")
-        assert settings.SENTRY_DSN is None
-        assert settings.model_dump() == {"workers": 1, "key_length": len(FAKE)}
-        assert FAKE not in repr(settings)
-        with pytest.raises(AttributeError):
-            settings.SECRET_KEY = OTHER
-        async with boot.running():
-            mounted.publish({"jwt_secret": OTHER})
-            await boot.reload()
-            assert settings.SECRET_KEY == OTHER
-            assert settings.key_length == len(OTHER)
-
-
-def test_a_property_is_of_a_declared_field() -> None:
-    """A misspelling is an error where it is written."""
-    with pytest.raises(DeclarationError, match="jwt_secrt"):
-        Bootstrap(Hive).as_property("jwt_secrt")
 
 
 # A failure at import

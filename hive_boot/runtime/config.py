@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+from contextlib import suppress
 from functools import wraps
 from operator import itemgetter
 from types import UnionType
@@ -290,5 +292,23 @@ def _locate(model: object, location: Sequence[object]) -> tuple[list[str], str]:
         models, is_tag = _models(field.annotation), field.discriminator is not None
     if not variables:
         return names, "correct the environment variables that the settings are read from"
-    spelled = map(str if config.get("case_sensitive") else str.upper, variables)
-    return names, f"set the environment variable {' or '.join(spelled)}"
+    return names, _how_to_set(variables, config)
+
+
+def _how_to_set(variables: Sequence[str], config: Mapping[str, Any]) -> str:
+    """Return the fix: the file of ``env_file=`` that sets a variable, or the environment."""
+    from hive_boot.secrets.sources.files import read_regular_file  # only a failure needs it
+
+    is_exact, files = config.get("case_sensitive"), config.get("env_file") or ()
+    spelled = variables if is_exact else [each.upper() for each in variables]
+    flags = re.MULTILINE if is_exact else re.MULTILINE | re.IGNORECASE
+    line = re.compile(
+        rf"^[ \t]*(?:export[ \t]+)?({'|'.join(map(re.escape, spelled))})[ \t]*=", flags
+    )
+    if not any(line.match(f"{name}=") for name in os.environ):
+        for file in reversed([files] if isinstance(files, str | os.PathLike) else [*files]):
+            path = os.path.abspath(os.path.expanduser(file))
+            with suppress(OSError):
+                if found := line.search(read_regular_file(path).decode("utf-8", "replace")):
+                    return f"change {found[1]}=... in {path}"
+    return f"set the environment variable {' or '.join(spelled)}"

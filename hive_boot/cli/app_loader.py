@@ -90,7 +90,7 @@ def import_module(module: str) -> ModuleType:
         if Bootstrap._inspection_only and not isinstance(exc, BootError):
             message += (
                 "\nFix: correct the module. This command needs only the declaration: if that is in "
-                "a module of its own, name this one instead, such as config:boot."
+                "a separate module, name this one instead, such as config:boot."
             )
     raise DeclarationError(message)
 

@@ -1,4 +1,4 @@
-"""The property by which a settings class shows a secret: boot.as_property()."""
+"""Secrets as properties of a settings class: ``boot.as_property()``."""
 
 import inspect
 from pathlib import Path
@@ -24,7 +24,7 @@ OTHER = "fake-other-secret-9876543210-9876543210"
 
 
 class Hive(SecretSet):
-    """What the tests declare."""
+    """The secrets of the tests."""
 
     jwt_secret: Secret = secret(min_length=12)
     tls_key: SecretBytes | None
@@ -40,11 +40,11 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MountedVolume:
 
 @pytest.mark.anyio
 async def test_a_settings_class_reveals_the_current_value(mounted: MountedVolume) -> None:
-    """A pydantic-settings object of a module follows the run; dumps of it have no value."""
+    """A pydantic-settings object of a module follows the run, and its dumps contain no value."""
     boot = Bootstrap(Hive)
 
     class ModuleSettings(BaseSettings):
-        """Settings of an application that was not built around hive_boot."""
+        """Settings of an application that was written without hive_boot."""
 
         workers: int = 1
         SECRET_KEY = boot.as_property("jwt_secret")
@@ -54,7 +54,7 @@ async def test_a_settings_class_reveals_the_current_value(mounted: MountedVolume
         @computed_field  # type: ignore[prop-decorator]
         @property
         def key_length(self) -> int:
-            """Length of the key, which other settings may depend on."""
+            """The length of the key."""
             return len(self.SECRET_KEY)
 
     settings = ModuleSettings()
@@ -140,7 +140,7 @@ def test_settings_refuse_a_value_for_a_secret() -> None:
 
 
 def test_a_property_is_of_a_declared_field() -> None:
-    """A misspelling is an error where it is written."""
+    """A misspelt field name is an error at the call."""
     with pytest.raises(DeclarationError, match="jwt_secrt"):
         Bootstrap(Hive).as_property("jwt_secrt")
     with pytest.raises(DeclarationError, match="expects a callable"):

@@ -690,6 +690,7 @@ class Bootstrap(Generic[S, C]):
 
         For a pydantic-settings class: ``SECRET_KEY = boot.as_property("secret_key")``, without an
         annotation. It raises LifecycleError while the application is neither running nor loaded.
+        A pydantic class raises TypeError for a value that is passed for it.
 
         Args:
             attribute: the attribute of the field, or its declared name.

@@ -284,7 +284,7 @@ async def main():
 UNUSED_MAIN = """
 boot = Bootstrap(Needs)
 
-@boot.service(grace_period=0.01)
+@boot.service(grace_period=30)
 async def consumer():
     await boot.stopping.wait()
     print("consumer ends")

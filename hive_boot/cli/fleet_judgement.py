@@ -22,10 +22,7 @@ STAGES: tuple[Stage, ...] = ("accepted", "current", "quiet")
 """The stages of a version, in their order; each includes those before it."""
 
 MIN_SAMPLES = 3
-"""Samples in a row that must show the same process behind a target.
-
-A load balancer in front of two processes shows one of them, then the other.
-"""
+"""Samples in a row that must show one process: a load balancer shows one, then another."""
 
 MAX_INTERVALS = 2
 """Age of the newest sample of a target, in scrape intervals, from which it is stale."""
@@ -365,6 +362,8 @@ def longest_acceptance(latest: Round, secrets: Collection[str]) -> float | None:
 
 def stage_of(each: Observation) -> str:
     """Return the stage that one instance has reached, for a table."""
+    if each.worker and each.endpoint != "probe":
+        return "any worker"
     if each.accepted is None:
         return "no version"
     if not each.accepted or not each.current:

@@ -214,6 +214,8 @@ def test_the_stage_of_one_instance() -> None:
         ({"failed_hooks": 1}, "accepted"),
         ({"accepted": ""}, "unknown"),
         ({"accepted": None}, "no version"),
+        ({"worker": True}, "any worker"),
+        ({"worker": True, "endpoint": "probe"}, "quiet"),
     ):
         assert stage_of(replace(PROVED, **changes)) == stage, changes
 

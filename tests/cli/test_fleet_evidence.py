@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -19,11 +21,17 @@ from tests.cli.fleets import (
     Process,
     Prometheus,
     Request,
+    fetch,
     fleet,
     metrics_of,
     prometheus,
     wait_until,
 )
+from tests.fixtures.ports import free_port
+from tests.support import child_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 assert fleet, prometheus  # fixtures
 
@@ -287,6 +295,50 @@ def test_the_table_has_the_targets_of_a_prometheus(
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == f"{good.address} v2 quiet 2.5 h ago 0/0 no 2.78 h".split()
     assert lines[2].startswith(f"  {down.address}: its last scrape has failed: ")
+
+
+_APPLICATION = """
+import anyio
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+
+class Shop(SecretSet, version="secrets-version"):
+    client_key: Secret = secret(accept_old_for=600)
+
+boot = Bootstrap(Shop, watch=True, probe_port={port}, probe_host="127.0.0.1")
+
+@boot.main
+async def main() -> None:
+    while True:
+        boot.verify("client_key", lambda key: key.reveal().startswith("fake"))
+        await anyio.sleep(0.05)
+
+boot.run()
+"""
+
+
+def test_an_application_is_proved_through_its_rotation(
+    tmp_path: Path, prometheus: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The metrics are those of hive_boot itself."""
+    secrets, port = tmp_path / "secrets", free_port()
+    secrets.mkdir(mode=0o700)
+    for name, text in (("client_key", "fake-client-key-1"), ("secrets-version", "v1")):
+        (secrets / name).write_text(text, "utf-8")
+    variables = child_environment(HIVE_BOOT_SECRETS_DIR=str(secrets))
+    source = _APPLICATION.format(port=port)
+    with subprocess.Popen([sys.executable, "-c", source], env=variables) as process:
+        try:
+            wait_until(lambda: fetch(f"http://127.0.0.1:{port}/readyz") is not None)
+            server = prometheus([f"127.0.0.1:{port}"])
+            arguments = ["--prometheus", server.url, "--expect", "1"]
+            expect_stragglers(capsys, {(f"127.0.0.1:{port}", "not-accepted")}, *arguments)
+            (secrets / "client_key").write_text("fake-client-key-2", "utf-8")
+            (secrets / "secrets-version").write_text("v2", "utf-8")
+            assert wait(capsys, *arguments, *FAST)[0] == 0
+            quiet = ["--stage", "quiet", "--quiet-for", "2"]
+            assert wait(capsys, *arguments, *FAST, *quiet)[0] == 0
+        finally:
+            process.terminate()
 
 
 # An API of Prometheus, for what is rare in a real one.

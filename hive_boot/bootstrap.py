@@ -773,9 +773,7 @@ class Bootstrap(Generic[S, C]):
 
         Raises:
             MissingSecretError: the secret is absent.
-            DeclarationError: no such field is declared.
-            LifecycleError: the application is neither running nor loaded.
-            Exception: the exception of the last call.
+            Exception: the exception of the last call; those of :meth:`accepted`.
         """
         attribute = self._attribute_of(attribute)
         for each in self._store().attempts(attribute, rejected):
@@ -860,8 +858,7 @@ class Bootstrap(Generic[S, C]):
         """Return the status of the application at this moment, without any value."""
         from hive_boot.runtime.status import Status, build_status  # rarely called
 
-        run = self._run  # another thread may end it
-        return Status() if run is None else build_status(run)
+        return Status() if (run := self._run) is None else build_status(run)
 
     @asynccontextmanager
     async def _running(
@@ -954,7 +951,7 @@ class Bootstrap(Generic[S, C]):
         return self._current().store if loaded is None or (run and run.store.is_filled) else loaded
 
     def _attribute_of(self, name: str) -> str:
-        """Return the attribute of a field that is named by it, or by its declared name."""
+        """Return the attribute of a field, which is named by it or by its declared name."""
         if name not in self._declaration.field_index.fields:
             (name,) = self._declaration.resolve_field_names([name])
         return name

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from hive_boot._output import write_stderr
 from hive_boot.exceptions import BootError
 from hive_boot.redaction import MIN_LENGTH, conceal
+from hive_boot.redaction.matcher import Matcher, encoded_variants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
-
-    from hive_boot.redaction.matcher import Matcher
 
     class Revealable(Protocol):
         """An object whose plain value only ``reveal()`` returns."""
@@ -87,8 +86,6 @@ def unregister(owner: object) -> None:
 def _replace_matcher(*, at_once: bool = False) -> None:
     """Replace the matcher; one that is built takes new values, and drops those that are gone."""
     global matcher, plain_handlers, _values  # noqa: PLW0603  (one for the process)
-    from hive_boot.redaction.matcher import Matcher  # a declaration hides nothing
-
     known, before = matcher, _values
     values: dict[Revealable, None] = {}
     for _, owned in _owned:
@@ -110,8 +107,6 @@ def _replace_matcher(*, at_once: bool = False) -> None:
 
 
 def _forms(values: Iterable[Revealable]) -> Iterator[str]:
-    from hive_boot.redaction.needles import encoded_variants  # most starts log nothing
-
     cache = _forms_of()
     for value in values:
         forms = cache.get(value)
@@ -174,8 +169,7 @@ def redact(value: T) -> T:
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
     """Return a text with the given values replaced by ``***``, short values and words too."""
-    from hive_boot.redaction.matcher import Matcher  # a declaration hides nothing
-    from hive_boot.redaction.needles import Word, encoded_variants  # most starts log nothing
+    from hive_boot.redaction.decoding import Word  # most starts examine no text
 
     forms = {form for value in values for form in encoded_variants(value)}
     return Matcher(lambda: (str(each) if type(each) is Word else each for each in forms)).scrub(

@@ -129,7 +129,7 @@ class Samples:
         if OURS not in path or f"{OURS}testing{os.sep}" in path:
             return None
         is_hiding = HIDING in path and not path.endswith("hooks.py")
-        if is_hiding and not path.endswith("needles.py"):
+        if is_hiding and not path.endswith(("decoding.py", "matcher.py")):
             return None
         frame.f_trace_opcodes = not is_hiding
         frame.f_trace_lines = is_hiding  # a line begins with an instruction

@@ -57,6 +57,10 @@ PLAIN_HANDLERS: set[type[logging.Handler]] = {logging.StreamHandler, logging.Fil
 """Classes of log handlers that write the formatted text and use nothing else of a record."""
 
 
+OWN_HANDLERS: set[type[Any]] = set()
+"""Classes of log handlers of hive_boot; ``shows_no_value(record)`` finds harmless records."""
+
+
 plain_handlers: set[int] = set()
 """The ids of handlers of these classes that have no other methods, as far as they are known."""
 
@@ -115,6 +119,20 @@ def _forms(values: Iterable[Revealable]) -> Iterator[str]:
             found = encoded_variants(value.reveal(), MIN_LENGTH, has_parts=has_parts)
             forms = cache[value] = tuple(found)
         yield from forms
+
+
+def has_plain_value(text: str) -> bool:
+    """Return whether a text has a hidden value as it is, without preparing the search."""
+    as_kind: dict[type, Any] = {str: text, bytes: text.encode("latin-1", "replace")}
+    # No variable holds the values, because a traceback can show local variables.
+    return any(each.reveal().strip() in as_kind[type(each.reveal())] for each in list(_values))
+
+
+def handlers_of(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+    """Yield the handlers that a logger passes its records to: its own and those of its parents."""
+    while logger is not None:
+        yield from logger.handlers
+        logger = logger.parent if logger.propagate else None
 
 
 def is_searchable(text: str | bytes, *, has_parts: bool = True) -> bool:

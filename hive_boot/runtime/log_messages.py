@@ -66,11 +66,11 @@ class _StaysEnabled:
             self._is_disabled = value
 
 
+# Subclasses, because an application may have called logging.setLoggerClass().
+_kinds = {each: type("Logger", (_StaysEnabled, each), {}) for each in {*map(type, _OWN_LOGGERS)}}
 for _logger in _OWN_LOGGERS:
     _logger.addFilter(_escape_arguments)
-    # A subclass, because an application may have called logging.setLoggerClass().
-    _kind: Any = type("Logger", (_StaysEnabled, type(_logger)), {})
-    _logger.__class__ = _kind
+    _logger.__class__ = _kinds[type(_logger)]
 
 
 class _Formatter(logging.Formatter):

@@ -368,13 +368,16 @@ class SecretSet:
         if given != "" and not is_name(given):
             raise DeclarationError(f"{cls.__name__} has an invalid prefix=: expected {NAME_RULE}")
         inherited: dict[str, Field] = {}
-        for base in reversed(cls.__mro__[1:]):
+        # Without the class itself, and object, which comes last.
+        for base in reversed(cls.__mro__[1:-1]):
             if issubclass(base, SecretSet):
                 inherited |= vars(base)["_own"].fields
             else:
                 reject_secrets_in_mixin(base)
         cls._own = FieldIndex(collect_fields(cls, prefix).values())
-        cls._field_index = FieldIndex((inherited | cls._own.fields).values())
+        cls._field_index = cls._own
+        if inherited:
+            cls._field_index = FieldIndex((inherited | cls._own.fields).values())
         _validate_source_names(cls, cls._field_index)
         check = getattr(cls, "check", None)
         if check is not None:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
+def serve_command(app: str) -> str:
+    """Return a command that serves an application without a main; its ASGI app is not known."""
+    return f"hive-boot run {app} --serve package.module:web --host 0.0.0.0"
+
+
 def load_application(app: str, *, to_run: bool = False) -> Bootstrap[Any, Any]:
     """Import an application. The working directory is on the path, as with ``python -m``.
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.app_loader import load_application
+from hive_boot.cli.app_loader import load_application, serve_command
 from hive_boot.cli.file_writing import FileTransaction
 from hive_boot.cli.secret_files import errors_reported, named_directory, refuse_links
 from hive_boot.cli.terminal import (
@@ -18,6 +18,7 @@ from hive_boot.cli.terminal import (
     Parser,
     UsageError,
     os_error_text,
+    print_error,
     print_json,
     print_line,
     print_text,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8000
 """The port of a service without ``--port``."""
+
+_INSTALLED = (".txt", ".in", ".whl", ".zip", ".gz")
+"""Ends of the names of files that pip reads."""
 
 _CPU = "100m:1"
 _MEMORY = "128Mi:512Mi"
@@ -123,6 +127,11 @@ def run(arguments: Namespace) -> int:
         CommandError: a file would be lost, cannot be read or written, or a template cannot be used.
     """
     rendered = _render(arguments)
+    if "compose" in arguments.target and _lacks_project(arguments.install):
+        print_error(
+            "warning: the image is built with `pip install .`, and this directory has no "
+            "pyproject.toml. For a single file use --copy, --context and --install"
+        )
     directory = arguments.write if arguments.check is None else arguments.check
     if directory is None:
         _print(rendered, json=arguments.json)
@@ -200,6 +209,8 @@ def _print_result(root: Path, files: Sequence[File], *, is_check: bool, json: bo
             print_line(Cell(f"{file.state:<11}", _WRITTEN[file.state]), f"{root / file.path}")
     if status:
         print_line(f"{len(differing)} of {len(files)} differ; to write them, use --write")
+        if all(file.differs_in_header for file in differing):
+            print_line("Only the command in their first lines differs: use its options here too")
     elif is_check:
         print_line(f"All {len(files)} files match the declaration.")
     return status
@@ -278,10 +289,10 @@ def _probe_problems(arguments: Namespace, declaration: AppDeclaration) -> Iterat
     """Yield why the probes of the platform would not reach the application."""
     app = arguments.app
     if declaration.main is None and arguments.command is None:
-        yield (
-            f"{app} has no main, so a server must run it: use --command "
-            f"'hive-boot run {app} --serve package.module:web --host 0.0.0.0'"
-        )
+        yield (f"{app} has no main, so a server must run it: use --command '{serve_command(app)}'")
+    words = shlex.split(_command(arguments))
+    if words[:2] == ["hive-boot", "run"] and "--serve" in words and "--host" not in words:
+        yield "without --host, --serve listens on 127.0.0.1 alone: add --host 0.0.0.0 to --command"
     if declaration.main and not declaration.probe_port and arguments.port is None:
         yield (
             f"{app} answers no probe: declare Bootstrap(probe_port=…), or use --port for the port "
@@ -321,11 +332,38 @@ def _path_problems(arguments: Namespace) -> Iterator[str]:
             yield f"a path of the build must be relative and below the repository; {path!r} is not"
         if parts[0] == "secrets" or parts[:2] == ["deploy", "secrets"]:
             yield f"{path} holds the secrets, which do not belong in an image"
+    if "compose" in arguments.target:
+        yield from _install_problems(arguments)
     for path in (each.rstrip("/") for each in arguments.writable):
         if not re.fullmatch(r"(/(?!\.\.?(/|$))[\w.-]+)+", path, re.ASCII):
             yield f"--writable must be an absolute path of letters, digits and ._-; {path!r} is not"
         if path in {"/tmp", "/run"} or f"{path}/".startswith("/run/secrets/"):  # noqa: S108  (in a container)
             yield f"--writable {path} is mounted already: /tmp is writable, the secrets are not"
+
+
+def _install_problems(arguments: Namespace) -> Iterator[str]:
+    """Yield the files of ``--install`` that the build of the image would not have."""
+    included = tuple(each.strip("/") for each in (*arguments.context, *arguments.copy))
+    for word in _words(arguments.install):
+        path = word.rpartition("=")[2].removeprefix("./")
+        if path.endswith(_INSTALLED) and "://" not in path:
+            top = path.partition("/")[0]
+            if not any(f"{path}/".startswith(f"{each}/") for each in included):
+                yield f"--install: {path} is not in the build of the image: add --context {top}"
+
+
+def _lacks_project(install: str) -> bool:
+    """Return whether pip would install this directory, which is not a project."""
+    is_project = any(Path(name).exists() for name in ("pyproject.toml", "setup.py"))
+    return "." in _words(install) and not is_project
+
+
+def _words(command: str) -> list[str]:
+    """Return the words of a command; none if a quote is not closed, which pip reports."""
+    try:
+        return shlex.split(command)
+    except ValueError:
+        return []
 
 
 def _command(arguments: Namespace) -> str:

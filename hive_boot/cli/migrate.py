@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._output import escape_controls
-from hive_boot.cli.app_loader import load_application
+from hive_boot.cli.app_loader import load_application, serve_command
 from hive_boot.cli.file_writing import DIRECTORY_MODE, TEMPORARY, FileTransaction
 from hive_boot.cli.secret_files import (
     GitignoreChange,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
+    from hive_boot.runtime.declarations import AppDeclaration
     from hive_boot.secrets.fields import Field, FieldIndex
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.secret_set import SecretSet
@@ -395,7 +396,7 @@ def run(arguments: Namespace) -> int:
     if arguments.json:
         print_json(report_facts(plan, dry_run=arguments.dry_run))
     else:
-        print_report(plan, arguments.app, dry_run=arguments.dry_run)
+        print_report(plan, arguments.app, declaration, dry_run=arguments.dry_run)
     return 0
 
 
@@ -479,7 +480,9 @@ def report_facts(plan: MigrationPlan, *, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
+def print_report(
+    plan: MigrationPlan, app: str, declaration: AppDeclaration, *, dry_run: bool
+) -> None:
     """Print the changes and the next steps, without values."""
     heading = "Dry run, nothing was written. Planned changes:" if dry_run else "Done:"
     print_line(Cell(heading, "bold"))
@@ -514,14 +517,18 @@ def print_report(plan: MigrationPlan, app: str, *, dry_run: bool) -> None:
     print_line("  A secrets directory selects the profile production. On a development machine,")
     print_line("  put HIVE_BOOT_PROFILE=development before the command.")
     print_line("- render the files for Compose, with hive_boot[deploy] installed:")
-    print_line(f"    hive-boot manifests {app} --target compose --write")
+    server = "" if declaration.main else f" --command '{serve_command(app)}'"
+    print_line(f"    hive-boot manifests {app} --target compose --write{server}")
     print_line("- change a secret later, in place:")
     print_line(f"    hive-boot rotate NAME --to {directory}")
 
 
 def _changes(plan: MigrationPlan) -> Iterator[str]:
     if any(each.state == "new" for each in plan.secrets):
-        yield f"new files have mode 0444, which containers need; keep {plan.shown} at mode 0700"
+        yield (
+            "new files have mode 0444, which containers need; keep the directory "
+            f"{plan.shown} at mode 0700"
+        )
     if plan.restricts_permissions:
         yield f"the permissions of other users on {plan.shown} are removed"
     if change := plan.gitignore_change:

@@ -300,7 +300,8 @@ def _print_report(facts: dict[str, Any]) -> None:
         print_line(f"{name} was {state}: {file}")
         if state == "rotated":
             print_line(
-                "Applications with watch=True load the value now, others at their next start."
+                "Applications with watch=True load the value now, or log why they refuse it; "
+                "others at their next start."
             )
         if backup := facts["backup"]:
             print_line(f"The old value is in {backup}. Delete it when it is no longer needed.")

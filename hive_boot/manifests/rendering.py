@@ -167,6 +167,9 @@ def _header(deployment: Deployment, target: str) -> str:
     return f"{first}\n{comment_command(words)}"
 
 
+_HEADER = re.compile(rf"(?m)^.*{RENDERED}.*\n(?:# {{5,}}.*\n?)+")
+"""The first lines of a file, with the command that renders it."""
+
 SECRET_FILES = frozenset({"deploy/k8s/secret.yaml", ".env.example"})
 """Files in which a user may have written values, although they are not meant for values."""
 
@@ -198,6 +201,13 @@ class File:
         if self.existing is None:
             return "new"
         return "unchanged" if self.existing == self.text else "changed"
+
+    @property
+    def differs_in_header(self) -> bool:
+        """Return whether the existing file differs only in the command that renders it."""
+        existing = self.existing or ""
+        is_same = _HEADER.sub("", existing, count=1) == _HEADER.sub("", self.text, count=1)
+        return is_same and self.state == "changed"
 
     @property
     def overwrite_blocker(self) -> str:

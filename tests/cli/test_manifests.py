@@ -13,7 +13,7 @@ from hive_boot.cli.main import main
 from tests.fixtures.trees import contents
 from tests.support import ROOT, as_ordinary_user
 
-SERVE = "hive-boot run tests.cli.deployed:served --serve x:web"
+SERVE = "hive-boot run tests.cli.deployed:served --serve x:web --host 0.0.0.0"
 SERVED = ("--command", f"{SERVE} --host 0.0.0.0")
 
 
@@ -117,6 +117,32 @@ def test_a_check_names_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
     assert contents(Path.cwd()) == before
 
 
+def test_a_check_with_other_options_names_the_header(capsys: pytest.CaptureFixture[str]) -> None:
+    """Options of the image are in the first lines of the other files, and nowhere else."""
+    target = ("worker", "--target", "kubernetes")
+    assert manifests(*target, "--copy", "app.py", "--write") == 0
+    capsys.readouterr()
+    assert manifests(*target, "--check") == 1
+    assert "first lines" in capsys.readouterr().out
+    assert manifests(*target, "--replicas", "3", "--check") == 1
+    assert "first lines" not in capsys.readouterr().out
+
+
+def test_an_image_of_no_project_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+    """``pip install .`` would fail; other targets install nothing, other options name a file."""
+    single = ("--copy", "app.py", "--context", "vendor", "--install", "vendor/a-1.0.whl h11")
+    for options, is_warned in (
+        (("--target", "compose"), True),
+        (("--target", "kubernetes"), False),
+        (("--target", "compose", *single), False),
+    ):
+        assert manifests("worker", *options) == 0
+        assert ("pyproject.toml" in capsys.readouterr().err) is is_warned, options
+    Path("pyproject.toml").touch()
+    assert manifests("worker", "--target", "compose") == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_a_file_that_is_not_ours_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1, and none of the others is written either."""
     Path("docker-compose.yml").write_text("services: {}\n")
@@ -197,6 +223,15 @@ def test_an_invalid_argument_is_64(capsys: pytest.CaptureFixture[str]) -> None:
             )
         ),
         ("served", ("--target", "compose"), "--serve"),
+        ("served", ("--target", "compose", "--command", "hive-boot run a:b --serve x:w"), "--host"),
+        *(
+            ("worker", ("--target", "compose", "--install", install), "--context requirements")
+            for install in (
+                ". -r requirements.txt",
+                ". --requirement=./requirements/base.in",
+                "requirements/a-1.0-py3-none-any.whl",
+            )
+        ),
         ("quiet", ("--target", "kubernetes"), "probe_port"),
         ("local", ("--target", "kubernetes"), "probe_host"),
     ]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeVar as TypeVarWithDefault
 
     from hive_boot.lifecycle.services import RestartPolicy
+    from hive_boot.runtime.config import SecretProperty
     from hive_boot.runtime.injection import CheckMoment, ResourceDecorator, Started
     from hive_boot.runtime.loaded import DryRunResult, LoadedApplication
     from hive_boot.runtime.run import Listener, Run
@@ -79,8 +80,9 @@ class Bootstrap(Generic[S, C]):
     Args:
         secrets: the declared :class:`SecretSet`.
         config: creates the settings: a pydantic-settings class, or any callable that is not async.
-            It is called once for each run. If it has a parameter for the secrets, it is called
-            again before each switch to new values, in the event loop, and its failure refuses the
+            It is called once for each run; a run after :meth:`load` takes the settings over, if
+            the secrets are the same. If it has a parameter for the secrets, it is called again
+            before each switch to new values, in the event loop, and its failure refuses the
             rotation. An error that it raises at a start is reported together with the problems of
             the secrets. Functions receive the settings by the type of the class, or by the return
             annotation of a function. Default: no settings.
@@ -677,25 +679,31 @@ class Bootstrap(Generic[S, C]):
                     if not self._loaded.holders:
                         self._unload(keep_redacting=has_failed)
 
-    def as_property(self, attribute: str) -> property:
+    @overload
+    def as_property(self, attribute: str) -> property: ...
+    @overload
+    def as_property(
+        self, attribute: str, converter: Callable[[str], T] | Callable[[bytes], T]
+    ) -> SecretProperty[T]: ...
+    def as_property(self, attribute: str, converter: Any = None) -> Any:
         """Return a property that reveals the current value of a secret, or None if it is absent.
 
         For a pydantic-settings class: ``SECRET_KEY = boot.as_property("secret_key")``, without an
         annotation. It raises LifecycleError while the application is neither running nor loaded.
+        A pydantic class raises TypeError for a value that is passed for it.
 
         Args:
             attribute: the attribute of the field, or its declared name.
+            converter: called with the plain value at each access, such as ``SecretStr``; its
+                result is the value of the property. Default: the plain value.
 
         Raises:
-            DeclarationError: no such field is declared.
+            DeclarationError: no such field is declared, or ``converter`` is not callable.
         """
+        from hive_boot.runtime.config import SecretProperty  # few declare one
+
         (attribute,) = self._declaration.resolve_field_names([attribute])
-
-        def reveal(_: object) -> str | bytes | None:
-            value: Secret | SecretBytes | None = getattr(self._store().view, attribute)
-            return None if value is None else value.reveal()
-
-        return property(reveal)
+        return SecretProperty(self, attribute, converter)
 
     def asgi(self, app: App) -> App:
         """Return an ASGI application wrapped in the outermost layer, for any server.
@@ -848,7 +856,7 @@ class Bootstrap(Generic[S, C]):
         if self._run is not None:
             raise IllegalTransitionError(self._run.state, "start", self._run.how_to_share)
         more.setdefault("listeners", self._listeners())
-        more["view"] = None if self._loaded_store is None else self._loaded_store.view
+        more["loaded"] = self._loaded_store
         injectables = self._injectables()
         run = self._run = Run(self._declaration, injectables, self, self._handles, **more)
         self._stopping = run.shutdown.stopping

@@ -264,7 +264,10 @@ def redacted_report(exc: BaseException) -> traceback.TracebackException:
 
 
 _CALLERS = frozenset(
-    {"anyio", "asyncio", "contextlib", "fastapi", "hive_boot", "outcome", "starlette", "trio"}
+    {
+        *("anyio", "asyncio", "contextlib", "fastapi", "hive_boot", "importlib", "outcome"),
+        *("starlette", "trio"),
+    }
 )
 """Packages that call an application; their frames before its own explain nothing."""
 
@@ -355,7 +358,7 @@ def _application_frames(exc: BaseException) -> traceback.StackSummary:
 def _count_callers(files: Iterable[str]) -> int:
     """Return the number of frames, given by their files, before the first one of no caller."""
     callers = [getattr(sys.modules.get(name), "__file__", None) for name in _CALLERS]
-    paths = tuple(file.removesuffix("__init__.py") for file in callers if file)
+    paths = ("<frozen importlib", *(file.removesuffix("__init__.py") for file in callers if file))
     return sum(1 for _ in takewhile(lambda file: file.startswith(paths), files))
 
 

@@ -229,8 +229,8 @@ _NOTES: dict[NoteKind, str] = {
     "injects variables. For development set HIVE_BOOT_PROFILE=development.",
     "unknown-app-env": "{locations} is not development, test, staging or production, so the "
     "profile is production. HIVE_BOOT_PROFILE selects another one.",
-    "env-file": "env_file= names {locations}, which is read in development mode only. A mode that "
-    "reads mounted files reads it too if secrets_dirs= or HIVE_BOOT_SECRETS_DIR names it.",
+    "env-file": "{locations} of env_file= is not read: only development mode reads it. To read it "
+    "here, name it in secrets_dirs= or HIVE_BOOT_SECRETS_DIR.",
     "subdirectories": "Some subdirectories were not searched, because they cannot be read or there "
     "are more than 1,000: {locations}.",
     "trailing-newline": "These values end with a newline, of which a file loses only one: {names}.",

@@ -389,7 +389,8 @@ BLANK = ValueProblem("empty", "contains only white space")
 
 
 _MEANT = "; if it is the real value, declare secret(allow_placeholder=True)"
-_IS_PLACEHOLDER = ValueProblem("placeholder", f"is a placeholder{_MEANT}")
+_KINDS = "a common word, digits in order, or a pattern to replace"
+_IS_PLACEHOLDER = ValueProblem("placeholder", f"is a placeholder ({_KINDS}){_MEANT}")
 _IS_REFERENCE = ValueProblem("reference", f"is an unresolved reference{_MEANT}")
 PLACEHOLDER_PROBLEMS = {_IS_PLACEHOLDER, _IS_REFERENCE}
 """The problems that ``allow_placeholder=True`` permits."""

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Annotated, Any, Literal, NoReturn, Self, assert_type
 
 from fastapi import Depends, FastAPI
+from pydantic import SecretStr
 
 from hive_boot import (
     Bootstrap,
@@ -112,6 +113,21 @@ async def configured_main(
     assert_type(boot.secrets, HiveSecrets)
     assert_type(boot.config, Settings)
     return config.port if boot.secrets is secrets else 1
+
+
+class HiddenSettings:
+    """Settings that show secrets in a type of another library."""
+
+    key = boot.as_property("jwt_secret", SecretStr)
+    keystore = boot.as_property("keystore", len)
+    plain = boot.as_property("jwt_secret")
+
+
+def hidden(settings: HiddenSettings) -> None:
+    """Use the properties."""
+    assert_type(settings.key, SecretStr | Any)
+    assert_type(settings.keystore, int | Any)
+    assert_type(settings.plain, Any)
 
 
 def make_settings(port: int = 3000) -> Settings:

@@ -245,6 +245,9 @@ def read_without_a_run(
         key = boot.as_property("jwt_secret").fget
         assert key is not None
         assert key(None) == get_secret("JWT_SECRET") == secrets.jwt_secret.reveal()
+        length = boot.as_property("jwt_secret", len).fget
+        assert length is not None
+        assert length(None) == len(secrets.jwt_secret.reveal())
         assert boot.accepted("jwt_secret")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, TypeVar, overload
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar as TypeVarWithDefault
 
-    from hive_boot.lifecycle.services import RestartPolicy
+    from hive_boot.lifecycle.services import RestartPolicy, StopEvent
     from hive_boot.runtime.config import SecretProperty
     from hive_boot.runtime.injection import CheckMoment, ResourceDecorator, Started
     from hive_boot.runtime.loaded import DryRunResult, LoadedApplication
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     After: TypeAlias = "ResourceHandle[Any] | str | Sequence[ResourceHandle[Any] | str]"
 
     T = TypeVar("T")
+    AsyncAttempt: TypeAlias = Callable[[Any], Coroutine[Any, Any, T]]
     MainFunction = TypeVar("MainFunction", bound="Callable[..., Coroutine[Any, Any, int | None]]")
     TaskFunction = TypeVar("TaskFunction", bound="Callable[..., Coroutine[Any, Any, object]]")
     CheckFunction = TypeVar(
@@ -53,15 +54,6 @@ if TYPE_CHECKING:
     HookFunction = TypeVar(
         "HookFunction", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
     )
-
-    class StopEvent(Protocol):
-        """Event that is set once, when a stop is requested."""
-
-        def is_set(self) -> bool:
-            """Return whether a stop was requested."""
-
-        async def wait(self) -> None:
-            """Wait until a stop is requested."""
 
 
 S = TypeVar("S", bound=SecretSet)
@@ -99,8 +91,8 @@ class Bootstrap(Generic[S, C]):
             directories do not contain. Default False.
         unset_env: whether the variables of the declared secrets are removed from
             ``os.environ`` when the first set is accepted, so that child processes do not
-            inherit them. They are restored when the run ends.
-            ``/proc/<pid>/environ`` keeps the initial environment. Default False.
+            inherit them. They are restored when the run ends. Default False.
+            ``/proc/<pid>/environ`` keeps the initial environment.
         sources: objects such as :class:`hive_boot.Source`, for example a client of a secrets
             manager. They are asked in this order, for the names that no file and no variable
             provides. Default: none.
@@ -113,15 +105,13 @@ class Bootstrap(Generic[S, C]):
             directories, because a sidecar has not written them yet. Default 0.
         startup_timeout: seconds for the sources of ``sources=``, all checks and resources of a
             start together, and for all checks of a rotation together. Default 30.
-        shutdown_delay: seconds between the first signal and the stop, in which the
-            application continues to serve and is not ready. Default: 5 under ``serve`` in
-            kubernetes mode, otherwise 0.
+        shutdown_delay: seconds between the first signal and the stop, in which the application
+            serves and is not ready. Default: 5 under ``serve`` in kubernetes mode, otherwise 0.
         shutdown_timeout: seconds for the whole stop, after the shutdown delay and the grace
             periods. Default 8, because Docker kills after 10.
         finish_tasks: seconds in which asyncio tasks that main, services and requests have started
             may end, after main and services and before resources stop; under :meth:`run` and
-            :meth:`serve`.
-            Default 0: they are cancelled when the event loop ends.
+            :meth:`serve`. Default 0: they are cancelled when the event loop ends.
 
     Raises:
         DeclarationError: ``secrets`` is not a SecretSet, ``config`` is not callable,
@@ -765,9 +755,43 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: no such field is declared.
             LifecycleError: the application is neither running nor loaded.
         """
-        if attribute not in self._declaration.field_index.fields:
-            (attribute,) = self._declaration.resolve_field_names([attribute])
+        attribute = self._attribute_of(attribute)
         return self._store().accepted(attribute)
+
+    def verify(self, attribute: str, attempt: Callable[[Any], T], *, rejected: RetryOn = ()) -> T:
+        """Call ``attempt`` with each value of :meth:`accepted`, until one is not rejected.
+
+        Which value succeeded (current, pending, old) is counted, to prove that a value is unused.
+
+        Args:
+            attribute: the attribute of the field, or its declared name.
+            attempt: not async; receives a Secret or SecretBytes, and rejects it by False.
+            rejected: exceptions that reject it, one type or a tuple. Any other one is raised.
+
+        Returns:
+            What the last call returned; False if all values were rejected by it.
+
+        Raises:
+            MissingSecretError: the secret is absent.
+            DeclarationError: no such field is declared.
+            LifecycleError: the application is neither running nor loaded.
+            Exception: the exception of the last call.
+        """
+        attribute = self._attribute_of(attribute)
+        for each in self._store().attempts(attribute, rejected):
+            with each:
+                each.set_result(attempt(each.value))
+        return each.result  # type: ignore[no-any-return]
+
+    async def verify_async(
+        self, attribute: str, attempt: AsyncAttempt[T], *, rejected: RetryOn = ()
+    ) -> T:
+        """Call an async ``attempt``, otherwise as :meth:`verify`."""
+        attribute = self._attribute_of(attribute)
+        for each in self._store().attempts(attribute, rejected):
+            with each:
+                each.result = await attempt(each.value)
+        return each.result  # type: ignore[no-any-return]
 
     @property
     def stopping(self) -> StopEvent:
@@ -836,7 +860,8 @@ class Bootstrap(Generic[S, C]):
         """Return the status of the application at this moment, without any value."""
         from hive_boot.runtime.status import Status, build_status  # rarely called
 
-        return Status() if self._run is None else build_status(self._run)
+        run = self._run  # another thread may end it
+        return Status() if run is None else build_status(run)
 
     @asynccontextmanager
     async def _running(
@@ -899,12 +924,7 @@ class Bootstrap(Generic[S, C]):
             )
         raise SystemExit(run_process(*arguments, **options))
 
-    @property
-    def _state(self) -> State:
-        return self._current_state()
-
     def _current_state(self) -> State:
-        # Each request asks for this, and a property of a property would take longer.
         return State.ARMED if self._run is None else self._run.states.state
 
     def _lease_for_request(self) -> RequestLease | None:
@@ -932,6 +952,12 @@ class Bootstrap(Generic[S, C]):
         """Return the store of the run; before STARTING and after the end, that of :meth:`load`."""
         loaded, run = self._loaded_store, self._run
         return self._current().store if loaded is None or (run and run.store.is_filled) else loaded
+
+    def _attribute_of(self, name: str) -> str:
+        """Return the attribute of a field that is named by it, or by its declared name."""
+        if name not in self._declaration.field_index.fields:
+            (name,) = self._declaration.resolve_field_names([name])
+        return name
 
     def _current(self) -> Run[S, C]:
         """Return the run, from STARTING to its end; raise LifecycleError before and after."""

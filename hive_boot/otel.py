@@ -79,12 +79,12 @@ def _observe(
 ) -> Iterator[metrics.Observation]:
     """Yield the values of one metric; a redacted label may stand for several."""
     (found,) = [each for each in measurements(status()) if each.name == name]
-    values: dict[str, float] = {}
-    for key, value in found.values.items():
-        shown = redact(key)
+    values: dict[tuple[str, ...], float] = {}
+    for labels, value in found.values.items():
+        shown = tuple(map(redact, labels))
         values[shown] = values.get(shown, 0.0) + value
-    for key, value in values.items():
-        yield metrics.Observation(value, {found.label: key} if found.label else {})
+    for labels, value in values.items():
+        yield metrics.Observation(value, dict(zip(found.labels, labels, strict=True)))
 
 
 class _SpanExporter:

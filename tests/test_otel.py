@@ -151,6 +151,10 @@ async def test_the_metrics_are_those_of_prometheus(
     assert names - found.keys() == {
         "hive_boot.hook_failures",
         "hive_boot.certificate_expiry_timestamp_seconds",
+        "hive_boot.secrets_info",
+        "hive_boot.secret_old_use_age_seconds",
+        "hive_boot.accept_old_for_seconds",
+        "hive_boot.secret_uses",
     }
     assert found["hive_boot.ready"] == {(): 1.0}
     assert found["hive_boot.readiness_passing"] == {("broker-***",): 1.0}

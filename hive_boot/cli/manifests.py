@@ -223,12 +223,13 @@ def build_deployment(arguments: Namespace) -> Deployment:
         UsageError: an argument is invalid or missing.
     """
     declaration = load_application(arguments.app)._declaration
+    index = declaration.field_index
     name = arguments.name or name_of(declaration.declared)
     for problem in _problems(arguments, declaration, name):
         raise UsageError(problem)
     return Deployment(
         declaration=declaration,
-        items=items_of(declaration.field_index.all_fields),
+        items=items_of([*index.all_fields, *([index.version_field] if index.version else [])]),
         name=name,
         port=arguments.port or (DEFAULT_PORT if declaration.main is None else None),
         image=arguments.image or f"{name}:1",

@@ -12,7 +12,7 @@ import warnings
 from datetime import UTC, datetime
 from getpass import GetPassWarning, getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from hive_boot.cli.app_loader import load_application, working_directory
 from hive_boot.cli.file_writing import FileTransaction, signals_raised, write_in_place
@@ -33,9 +33,18 @@ from hive_boot.cli.terminal import CommandError, Parser, UsageError, print_json,
 from hive_boot.exceptions import DeclarationError, unavailable_reason
 from hive_boot.manifests import items_of
 from hive_boot.secrets import fix_hints
-from hive_boot.secrets.fields import Field, ValueProblem, file_name_candidates, is_name
+from hive_boot.secrets.fields import (
+    VERSION_RULE,
+    Field,
+    FieldIndex,
+    ValueProblem,
+    file_name_candidates,
+    is_name,
+    is_version,
+)
 from hive_boot.secrets.sources.files import LIMIT, Value, ValueOrProblem
 from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
+from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -108,7 +117,8 @@ def parser() -> Parser:
         "rotate",
         "Overwrite the file of a secret in place, so that a container with a bind mount\n"
         "of the file sees the new value. The value is read from stdin or from a prompt,\n"
-        "never from an argument. One final newline is removed, except for SecretBytes.",
+        "never from an argument. One final newline is removed, except for SecretBytes.\n"
+        "If the declaration of APP has a version, its file is written last.",
         example="hive-boot rotate JWT_SECRET --to secrets/\n"
         "openssl rand -hex 32 | hive-boot rotate JWT_SECRET --app app:boot",
     )
@@ -129,6 +139,11 @@ def parser() -> Parser:
         metavar="SECRET",
         help="print the command that changes the value in a Kubernetes Secret; write nothing",
     )
+    parser.add_argument(
+        "--set-version",
+        metavar="TEXT",
+        help="the new version of the secrets, if the declaration has one (default: the time)",
+    )
     parser.add_json()
     return parser
 
@@ -144,8 +159,10 @@ def run(arguments: Namespace) -> int:
     if arguments.more:
         raise UsageError(_USAGE)
     field, declared = _field(arguments.name, arguments.app)
+    version = _new_version(declared, arguments.set_version)
     if arguments.kubernetes is not None:
-        return _print_kubectl(field, arguments.kubernetes, declared, json=arguments.json)
+        name = arguments.kubernetes
+        return _print_kubectl(field, name, declared, version, json=arguments.json)
     working_directory()  # raises if it was removed
     directory = Path(arguments.to)
     with errors_reported(directory):
@@ -157,12 +174,21 @@ def run(arguments: Namespace) -> int:
             now = datetime.now(UTC)
             backup = location.path.with_name(f"{location.path.name}.{now:%Y%m%dT%H%M%SZ}.bak")
         notes = _exposure_notes(location, backup)
+        version_location = version and locate_secret(version.field, directory, create=True)
     value = read_new_value(field)
     notes += _check_value(field, value, declared=declared is not None)
+    if version and value == version.value:
+        raise CommandError(f"{field.name} was not changed: it must not equal the version")
     with errors_reported(location.shown, "Nothing was changed: "):
         is_unchanged = _current_value(field, location.directory) == value
         if not (is_unchanged or arguments.dry_run):
             _write(field, location, value, backup)
+    if is_unchanged and arguments.set_version is None:
+        version = None
+    if version and version_location and not arguments.dry_run:
+        prefix = "" if is_unchanged else f"{field.name} was rotated, but its version is missing: "
+        with errors_reported(version_location.shown, prefix):
+            _write(version.field, version_location, version.value, None)
     state = "created" if location.status is None else "rotated"
     if is_unchanged:
         state, backup = "unchanged", None
@@ -172,6 +198,7 @@ def run(arguments: Namespace) -> int:
         "state": state,
         "dry_run": arguments.dry_run,
         "backup": str(location.shown.with_name(backup.name)) if backup else None,
+        "version": version.value.reveal() if version else None,
         "notes": notes,
     }
     if arguments.json:
@@ -201,6 +228,30 @@ def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
     if bundle := fields[name].bundle:
         raise UsageError(f"{name} is a member of {bundle}, and rotate does not write members.")
     return fields[name], declared
+
+
+class _Version(NamedTuple):
+    """The new version of a set, and the field that its file is written as."""
+
+    field: Field
+    value: Secret
+
+
+def _new_version(declared: type[SecretSet] | None, given: str | None) -> _Version | None:
+    """Return the new version: the given one, or the time; None if no version is declared.
+
+    Raises:
+        UsageError: no version is declared and one is given, or it is invalid.
+    """
+    index = declared._field_index if declared else FieldIndex(())
+    if given is not None and not index.version:
+        needed = "a declaration with version=" if declared else "--app APP"
+        raise UsageError(f"--set-version requires {needed}.")
+    if given is not None and not is_version(given):
+        raise UsageError(f"--set-version must be {VERSION_RULE}.")
+    # With microseconds, because a version must never identify two sets.
+    text = given or f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    return _Version(index.version_field, Secret(index.version, text)) if index.version else None
 
 
 def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
@@ -302,6 +353,9 @@ def _print_report(facts: dict[str, Any]) -> None:
         print_line(f"Dry run, nothing was written. {name} would be {state}: {file}")
     else:
         print_line(f"{name} was {state}: {file}")
+    if facts["version"] and not facts["dry_run"]:
+        print_line(f"The version of the secrets is {facts['version']} now.")
+    if not facts["dry_run"]:
         if state == "rotated":
             print_line(
                 "Applications with watch=True load the value now, or log why they refuse it; "
@@ -313,7 +367,14 @@ def _print_report(facts: dict[str, Any]) -> None:
         print_line(f"Note: {note}")
 
 
-def _print_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *, json: bool) -> int:
+def _print_kubectl(
+    field: Field,
+    name: str,
+    declared: type[SecretSet] | None,
+    version: _Version | None,
+    *,
+    json: bool,
+) -> int:
     """Print the kubectl command. It reads stdin, so that the value is not in the shell history."""
     name = name or fix_hints.object_name(declared.__name__ if declared else "")
     if not _OBJECT_NAME.fullmatch(name):
@@ -321,9 +382,13 @@ def _print_kubectl(field: Field, name: str, declared: type[SecretSet] | None, *,
         raise UsageError(message)
     fields = declared._field_index.all_fields if declared else [field]
     key = next((item.key for item in items_of(fields) if item.name == field.name), field.file_name)
-    command = fix_hints.kubectl(key, name)
+    text = version.value.reveal() if version else None
+    # One command sets both, because a pod must never see one of them alone.
+    literals = {version.field.file_name: str(text)} if version else {}
+    command = fix_hints.kubectl(key, name, literals)
     if json:
-        print_json({"name": field.name, "command": command, "reads": "stdin"})
+        facts = {"name": field.name, "command": command, "reads": "stdin", "version": text}
+        print_json(facts)
     else:
         print_line("# The command reads the value from stdin. Paste the value and press Ctrl-D.")
         print_line(command)

@@ -74,6 +74,11 @@ class ResourceManager:
         """The number of resources that have not started yet."""
         return sum(not state.started.is_set() for state in self._all.values())
 
+    @property
+    def old_instances(self) -> list[str]:
+        """The resource of each instance that was replaced and has not stopped."""
+        return [state.resource.name for state in [*self._instances] if state.is_old]
+
     def value(self, name: str) -> object:
         """Return the value of a running resource.
 

@@ -214,6 +214,7 @@ _WARNINGS: dict[WarningKind, str] = {
     "development-default": "Development defaults are in use: {names}",
     "empty": "{names} is empty in {location}, which counts as absent",
     "not-asked": "Only sources= can provide {names}, and they are not asked here",
+    "version": "The version {names} of the secrets is unknown: {location}",
     "alias": "{0} is read from its older name {1}: {location}",
     "alias-differs": "{0} has another value under its older name {1}, which is ignored: {location}",
 }
@@ -297,9 +298,28 @@ _WITH_A_NUMBER = (_READY, _STOPPED)
 """Texts with a number, which are logged without preparing the search for values."""
 
 
-def log_ready(seconds: float) -> None:
-    """Log that the application is ready."""
-    _log(logging.INFO, _READY, seconds)
+def version_text(versions: tuple[str, str] | None) -> list[str]:
+    """Return the version of the secrets as text; nothing if the declaration has no version.
+
+    Args:
+        versions: those of the newest set and of the values in use, which a pending value separates.
+    """
+    shown = list(dict.fromkeys(each or "unknown" for each in versions or ()))
+    return [f"{shown[0]} ({shown[1]} in use)"] if len(shown) > 1 else shown
+
+
+def log_ready(seconds: float, versions: tuple[str, str] | None) -> None:
+    """Log that the application is ready, and the version of its secrets."""
+    text = _READY
+    if versions is not None:
+        text = "Ready after %.2f s, with the secrets version %s"
+    _log(logging.INFO, text, seconds, *version_text(versions))
+
+
+def log_version(versions: tuple[str, str] | None) -> None:
+    """Log that the version of the secrets has changed, and the values have not."""
+    text = "The secrets version is %s; the values are the same"
+    _log_rotation(logging.INFO, text, *version_text(versions))
 
 
 def log_stop_requested(reason: str) -> None:

@@ -124,6 +124,7 @@ class ReloadReader:
             load_result = self._pipeline.read(during_run=True, fifo_reader=fifo_reader)
         finally:
             self._reading = False
+        load_result = self._store.identify(load_result)
         before = self._store.generation.load_result
         load_result = load_result.with_problems(find_lost_sources(load_result, before))
         if load_result.problems or changed_fields(load_result, before):
@@ -173,6 +174,7 @@ class Reloader:
         failing_sources: the failure of each source of the application that fails at present.
         last_read: when the sources were last read without a problem, on the wall clock; 0
             before.
+        rebuilder: makes new instances of resources, and knows which ones have an old value.
         hook_runner: calls the rotation hooks.
         watcher: the watcher; None without one, and before it is started.
         rotation_log: the latest rotations.
@@ -198,7 +200,7 @@ class Reloader:
         self._pipeline = pipeline
         self._watched = watched
         self._pinned: Collection[str] = ()
-        self._rebuilder = rebuilder
+        self.rebuilder: Rebuilder = rebuilder
         # A rotation and an activation, from the plan to the switch.
         self._lock = anyio.Lock(fast_acquire=True)
         self._timings = timings
@@ -209,7 +211,7 @@ class Reloader:
         self._schedule_soon = threadsafe_scheduler()
         self._wakeup = anyio.Event()
         self._accepted = anyio.Event()
-        self._requested = self._on_demand = False
+        self._requested = self._on_demand = self._ended = False
         self._check_token: object = None
         self._requests: list[_Request] = []
         self._backoff = Backoff(timings.reload_retry_delay, timings.max_reload_retry_delay)
@@ -224,7 +226,6 @@ class Reloader:
         self._rejected_fields: frozenset[str] = frozenset()
         self._problems: Sequence[Problem] = ()
         self._crash: tuple[object, ...] = ()
-        self._ended = False
         self._postponed: Sequence[str] = ()
         self.failed_activation: Sequence[Problem] = ()
         self.rejection: Rejection | None = None
@@ -324,14 +325,12 @@ class Reloader:
             LifecycleError: the application stops; or a check, a source or a rebuild calls this.
         """
         if self._store.is_rebuilding:
-            message = "a rebuild cannot reload, because the reload waits for it"
-            raise LifecycleError(message)
+            raise LifecycleError("a rebuild cannot reload, because the reload waits for it")
         if self._check_token is not None and _running_check.get() is self._check_token:
             message = "a check or a source cannot reload, because the reload waits for it"
             raise LifecycleError(message)
         if self._host.has_ended:
-            message = "secrets are no longer rotated; the log contains the reason"
-            raise LifecycleError(message)
+            raise LifecycleError("secrets are no longer rotated; the log contains the reason")
         if self._ended:
             raise _stopped()
         request = _Request(now=now)
@@ -440,7 +439,7 @@ class Reloader:
         changed = changed_fields(candidate, self._store.generation.load_result)
         if not candidate.problems:
             if not changed:
-                return await self._keep(now=now)
+                return await self._keep(candidate, now=now)
             if self._is_rejected(candidate) and not (is_retry or on_demand):
                 return None
         self._set_reload_state(State.RELOADING)
@@ -452,8 +451,11 @@ class Reloader:
             raise self._reject(candidate, started)
         return await self._swap(candidate, changed, started, now=now)
 
-    async def _keep(self, *, now: bool) -> Change | None:
+    async def _keep(self, candidate: LoadResult, *, now: bool) -> Change | None:
         """Keep the accepted set, because the sources contain the same values."""
+        if self._store.update_versions(candidate):
+            log_messages.log_version(self._store.versions)
+            self._pipeline.log_warnings(candidate)
         if self.rejection is not None:
             log_messages.log_recovered(self._store.generation.number)
         self._record_success()
@@ -465,9 +467,8 @@ class Reloader:
 
     def _is_rejected(self, candidate: LoadResult) -> bool:
         """Return whether the values that were rejected last time are the same."""
-        if self._rejected is None:
-            return False
-        return self._rejected_fields.isdisjoint(changed_fields(candidate, self._rejected))
+        known = self._rejected
+        return known is not None and not self._rejected_fields & {*changed_fields(candidate, known)}
 
     async def _rebuild_and_commit(self, switch: PlannedSwitch) -> Change | None:
         """Rebuild what follows a switch, and then switch values, config and handles in one step.
@@ -475,7 +476,7 @@ class Reloader:
         Raises:
             ProblemsError: a new instance could not start; nothing has changed.
         """
-        rebuilt = await self._rebuilder.start(switch)
+        rebuilt = await self.rebuilder.start(switch)
         while rebuilt is None:
             # The stop of the run cancels this task, perhaps after a grace period.
             self._ended = True
@@ -484,7 +485,10 @@ class Reloader:
         if rebuilt.problems:
             raise self._pipeline.build_error(rebuilt.problems, set_in_use=True)
         change = self._store.commit(switch, rebuilt.view)
-        self._rebuilder.switch(rebuilt)
+        self.rebuilder.switch(rebuilt, change)
+        if change is not None:
+            self.hook_runner.notify(change)
+        self._store.update_versions()
         return change
 
     async def _swap(
@@ -513,11 +517,9 @@ class Reloader:
         }
         seconds = time.perf_counter() - started
         names = [field.name for field in fields]
-        effects = self._rebuilder.effects(change)
+        effects = self.rebuilder.effects(change)
         self.rotation_log.log_accepted(names, store.generation.number, seconds, waiting, effects)
         self._pipeline.log_warnings(candidate)
-        if change is not None:
-            self.hook_runner.notify(change)
         return change
 
     def _reject_crash(self, exc: Exception, started: float) -> ProblemsError:
@@ -541,9 +543,8 @@ class Reloader:
             self.failed_activation = ()
             self._reset_backoff()
         if change is not None:
-            effects = self._rebuilder.effects(change)
+            effects = self.rebuilder.effects(change)
             self.rotation_log.log_activated(change, self._store.declared, effects)
-            self.hook_runner.notify(change)
         return change
 
     def _postpone_activation(self, problems: Sequence[Problem]) -> None:
@@ -554,7 +555,7 @@ class Reloader:
         self._postponed = self._store.postpone(self._backoff_for(problems).next_delay())
 
     def _backoff_for(self, problems: Sequence[Problem]) -> Backoff:
-        is_rebuild = any(problem.name in self._rebuilder.names for problem in problems)
+        is_rebuild = any(problem.name in self.rebuilder.names for problem in problems)
         return self._rebuild_backoff if is_rebuild else self._backoff
 
     def _record_success(self) -> None:
@@ -590,9 +591,8 @@ class Reloader:
         if not is_known:
             self._reset_backoff()
         self._rejected = candidate if may_change else None
-        self._rejected_fields = self._rebuilder.fields(problems) or frozenset(
-            candidate.field_index.by_attribute
-        )
+        every_field = frozenset(candidate.field_index.by_attribute)
+        self._rejected_fields = self.rebuilder.fields(problems) or every_field
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:
             self._retry_at = time.monotonic() + self._backoff_for(problems).next_delay()

@@ -89,6 +89,32 @@ class Rebuilder:
         self._injection_context = injection_context
         self._startup_timeout = startup_timeout
         self._stop_timeout = stop_timeout
+        # The value that a resource has read, by its name and the field, while another is in use.
+        self._kept: dict[tuple[str, str], Value | None] = {}
+
+    @property
+    def on_old_value(self) -> list[str]:
+        """The resource of each instance that was replaced and has not stopped, or not replaced.
+
+        Not replaced are those whose code has read a value that is not in use any more, unless
+        they follow its changes, or a hook is declared for it: the hook may update the resource.
+        """
+        manager = self._runner.resources
+        old = [] if manager is None else manager.old_instances
+        return [*old, *dict.fromkeys(name for name, _ in self._kept)]
+
+    def _record_kept(self, change: Change) -> None:
+        """Record which resources keep a value that a change of the values in use replaces."""
+        hooks = [hook.names for _, hook in self._bound.hooks]
+        declared, hooked = self._store.declared, frozenset[str]().union(*hooks)
+        rebuilt = self.followers(change)
+        kept = {key: value for key, value in self._kept.items() if key[0] not in rebuilt}
+        for name, (_, spec) in self._bound.resources.items() if all(hooks) else ():
+            for attribute in fields_read(spec.work, declared).intersection(change.names) - hooked:
+                first = kept.setdefault((name, attribute), change.old[attribute])
+                if name in rebuilt or first == change.new[attribute]:
+                    del kept[name, attribute]
+        self._kept = kept
 
     @property
     def names(self) -> Collection[str]:
@@ -109,10 +135,14 @@ class Rebuilder:
         return tuple(name for name, each in rebuilds if not each.fields.isdisjoint(changed))
 
     def effects(self, change: Change | None) -> dict[str, Sequence[str]]:
-        """Return which functions a change of the values in use concerns, by its effect on them."""
+        """Return the version after a change of the values in use, and the functions it concerns.
+
+        The functions are listed by the effect of the change on them.
+        """
         changed = set() if change is None else {*change.names}
         declared, rebuilt = self._store.declared, self.followers(change)
         return {
+            "version": log_messages.version_text(self._store.versions),
             "rebuilt": rebuilt,
             "hooks": [
                 work.display_name
@@ -190,8 +220,10 @@ class Rebuilder:
         kind: ProblemKind = "unavailable" if reason else "rebuild"
         return Problem(name, kind, f"could not be rebuilt: {redact(text)}")
 
-    def switch(self, rebuilt: Rebuilt) -> None:
+    def switch(self, rebuilt: Rebuilt, change: Change | None) -> None:
         """Use the new instances, and restart the services that have taken an old one."""
+        if change is not None:
+            self._record_kept(change)
         manager, names = self._runner.resources, rebuilt.names
         if manager is None or not names:
             return
@@ -210,6 +242,7 @@ class _HookState:
     Attributes:
         change: the change that the hook has not handled yet; None without one.
         retry_at: when it is called again, on the monotonic clock.
+        is_called: whether a call runs, or has ended and is not recorded yet.
         done: set at the end of the latest call.
         failure: the failure of that call; None if it has succeeded. While the call runs, the text
             that applies if it is cancelled.
@@ -225,6 +258,7 @@ class _HookState:
         self.change: Change | None = None
         self.backoff = Backoff(timings.hook_retry_delay, timings.max_hook_retry_delay)
         self.retry_at = 0.0
+        self.is_called = False
         self.done = anyio.Event()
         self.done.set()
         self.failure: BaseException | str | None = None
@@ -270,6 +304,19 @@ class HookRunner:
         self._wakeup = anyio.Event()
 
     @property
+    def pending(self) -> tuple[str, ...]:
+        """The hooks that are called now, or wait for the first call after a change.
+
+        One that waits for another call after a failure is failing. A reader of this property and
+        then of :attr:`failing` finds each hook that has not succeeded.
+        """
+        return tuple(
+            state.work.display_name
+            for state in self._hooks
+            if state.is_called or (state.change is not None and not state.failing)
+        )
+
+    @property
     def failing(self) -> tuple[str, ...]:
         """The hooks whose last call has failed."""
         return tuple(state.work.display_name for state in self._hooks if state.failing)
@@ -313,6 +360,7 @@ class HookRunner:
 
     async def _call(self, state: _HookState, change: Change, group: TaskGroup) -> None:
         """Call a hook once, and record how the call ends, or that it does not."""
+        state.is_called = True
         state.change = None
         state.done = anyio.Event()
         state.failure = "cancelled before its end"
@@ -328,6 +376,7 @@ class HookRunner:
                 still = "" if state.done.is_set() else "; it was cancelled and still runs"
                 state.failure = f"exceeded its timeout of {state.hook.timeout:g} s{still}"
         self._record_outcome(state, change)
+        state.is_called = False
 
     async def _run(self, state: _HookState, change: Change, scope: anyio.CancelScope) -> None:
         async def work() -> None:

@@ -194,7 +194,7 @@ class Run(Generic[S, C]):
             raise runner.failure
         self.states.transition(State.READY)
         self._tasks_before = open_tasks()
-        log_messages.log_ready(self.states.timeline.elapsed)
+        log_messages.log_ready(self.states.timeline.elapsed, self.store.versions)
         if self._declaration.watch or self.pipeline.sources_due < math.inf:
             # While main waits: a main that ends at once needs none of its modules.
             self._later.start()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import os
+import sys
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._records import Record
 from hive_boot.lifecycle.states import State, TimelineEntry
+from hive_boot.redaction.registry import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,6 +64,30 @@ class HookStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UseStatus:
+    """The successful uses of the values of one secret that may have several, in this process.
+
+    They are counted by ``boot.verify``, ``boot.verify_async``, and ``.matches`` of an accepted
+    value.
+
+    Attributes:
+        name: the environment name.
+        accept_old_for: seconds for which a replaced value stays accepted, as declared.
+        current: the uses of the value in use.
+        pending: the uses of a newer value.
+        old: the uses of a replaced value, and of that of ``previous=``.
+        old_use_age: seconds since the last use of an old value; before the first, the uptime.
+    """
+
+    name: str
+    accept_old_for: float
+    current: int
+    pending: int
+    old: int
+    old_use_age: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SecretStatus:
     """Status of one declared secret, without its value.
 
@@ -97,7 +126,10 @@ class Status:
         ready: whether ``/readyz`` answers 200: the application serves, and every readiness
             contributor is passing.
         started: whether it has been ready.
-        uptime: seconds since the start began; 0 when it is not running.
+        uptime: seconds since the start began; 0 when it is not running. In a forked child, since
+            it first shows its status or uses a value.
+        process_id: a random text that identifies the process; empty when it is not running.
+        worker: whether the process may be one of several workers that share a port.
         degraded: whether the application serves although there is a problem.
         reasons: the problems; empty when it is not degraded.
         mode: the mode, which selects the sources; empty before it is detected.
@@ -105,6 +137,10 @@ class Status:
         profile: how strictly the declaration is validated; empty before it is detected.
         profile_reason: why this profile was selected.
         generation: the number of the set that was accepted last; 0 before the first.
+        secrets_version: the version of the set that was accepted last; empty if it is unknown, and
+            None if no version is declared, or before the start.
+        secrets_version_in_use: the version of the values in use, which differs while a value with
+            ``activate_after`` is pending.
         last_read: the last read of all sources without a problem, in seconds since the
             epoch; 0 before the first.
         last_change: when a set was accepted last, in seconds since the epoch; 0 before the
@@ -120,6 +156,7 @@ class Status:
         stale: the pinned files that were replaced on the host; only a restart shows the new
             file.
         hooks: the last call of every rotation hook.
+        pending_hooks: the hooks that are called now, or wait for their first call after a change.
         failing_hooks: the hooks that have not succeeded yet.
         hook_failures: the number of failures of each hook, by its name.
         rotations: the latest rotations, the newest first.
@@ -135,6 +172,9 @@ class Status:
         timeline: every step of the run, with its start, its end and its outcome.
         forked: whether this process was forked from the process that started the
             application: it keeps its secrets and watches nothing.
+        resources_on_old: the resource of each instance that has an old value: it was replaced and
+            has not stopped, its rebuild has failed, or it has read the value and does not follow.
+        uses: the uses of each secret with ``activate_after``, ``accept_old_for`` or ``previous``.
         secrets: every declared secret; empty before the first accepted set.
         package: the package that contains the declaration; empty when it is not running.
     """
@@ -143,6 +183,8 @@ class Status:
     ready: bool = False
     started: bool = False
     uptime: float = 0.0
+    process_id: str = ""
+    worker: bool = False
     degraded: bool = False
     reasons: tuple[str, ...] = ()
     mode: str = ""
@@ -150,6 +192,8 @@ class Status:
     profile: str = ""
     profile_reason: str = ""
     generation: int = 0
+    secrets_version: str | None = None
+    secrets_version_in_use: str | None = None
     last_read: float = 0.0
     last_change: float = 0.0
     rejected: bool = False
@@ -159,6 +203,7 @@ class Status:
     pinned: tuple[str, ...] = ()
     stale: tuple[str, ...] = ()
     hooks: tuple[HookStatus, ...] = ()
+    pending_hooks: tuple[str, ...] = ()
     failing_hooks: tuple[str, ...] = ()
     hook_failures: Mapping[str, int] = field(default_factory=dict)
     rotations: tuple[RotationStatus, ...] = ()
@@ -172,6 +217,8 @@ class Status:
     failed: str = ""
     timeline: tuple[TimelineEntry, ...] = ()
     forked: bool = False
+    resources_on_old: tuple[str, ...] = ()
+    uses: tuple[UseStatus, ...] = ()
     secrets: tuple[SecretStatus, ...] = ()
     package: str = ""
 
@@ -182,23 +229,33 @@ class Measurement(Record):
     Attributes:
         name: the name, without a prefix.
         description: the text in which monitoring systems explain it.
-        values: the values by the value of the label; of a metric without a label one, for ``""``.
+        values: the values by the values of the labels; of a metric without a label one, for ``()``.
         kind: whether it counts, or can also fall.
-        label: the name of the label; empty without one.
+        labels: the names of the labels.
     """
 
     name: str
     description: str
-    values: Mapping[str, float]
+    values: Mapping[tuple[str, ...], float]
     kind: Literal["gauge", "counter"] = "gauge"
-    label: str = ""
+    labels: tuple[str, ...] = ()
 
 
 _WATCHERS = ("inotify", "poll", "down", "off")
 
 
-def measurements(status: Status) -> Iterator[Measurement]:
-    """Yield every metric of an application, also when its value is 0."""
+def _by_label(values: Mapping[str, float]) -> dict[tuple[str, ...], float]:
+    return {(key,): value for key, value in values.items()}
+
+
+def measurements(status: Status, endpoint: str = "app") -> Iterator[Measurement]:
+    """Yield every metric of an application, also when its value is 0.
+
+    Args:
+        status: the status of the application.
+        endpoint: ``probe`` if the probe port of the process shows the metrics. Default ``app``.
+    """
+    rotations = [each for each in status.rotations if each.verdict != "in-use"]
     for name, text, value in (
         ("ready", "Whether /readyz answers 200.", status.ready),
         (
@@ -206,6 +263,7 @@ def measurements(status: Status) -> Iterator[Measurement]:
             "Whether the application serves although there is a problem.",
             status.degraded,
         ),
+        ("uptime_seconds", "Seconds since the start of this process.", status.uptime),
         ("generation", "The generation that was accepted last.", status.generation),
         (
             "last_read_timestamp_seconds",
@@ -218,30 +276,105 @@ def measurements(status: Status) -> Iterator[Measurement]:
             "Secret files that are mount points: rewritten in place only.",
             len(status.pinned),
         ),
+        (
+            "rotation_seconds",
+            "Seconds from the first read to the verdict of the last rotation.",
+            rotations[0].duration if rotations else 0,
+        ),
+        (
+            "pending_hooks",
+            "Rotation hooks that are called now or wait for their first call.",
+            len(status.pending_hooks),
+        ),
+        (
+            "failed_hooks",
+            "Rotation hooks that have failed and not succeeded since.",
+            len(status.failing_hooks),
+        ),
+        (
+            "resources_on_old",
+            "Instances of resources that have an old value.",
+            len(status.resources_on_old),
+        ),
     ):
-        yield Measurement(name, text, {"": float(value)})
-    counts = dict.fromkeys(("accepted", "refused"), 0) | dict(status.rotations_total)
-    yield Measurement("rotations", "Rotations by result.", counts, "counter", "result")
-    text = "Failed calls of a rotation hook."
-    yield Measurement("hook_failures", text, status.hook_failures, "counter", "hook")
-    text = "Restarts of a service."
-    yield Measurement("service_restarts", text, status.service_restarts, "counter", "service")
-    name, text = (
-        "certificate_expiry_timestamp_seconds",
-        "When the certificate of a TLS context expires.",
-    )
-    yield Measurement(name, text, status.certificates, label="secret")
-    passing = {each.name: float(each.passing) for each in status.contributors}
-    text = "Whether a readiness contributor lets /readyz answer 200."
-    yield Measurement("readiness_passing", text, passing, label="contributor")
+        yield Measurement(name, text, {(): float(value)})
+    yield from _info(status, endpoint)
     modes = {mode: float(mode == status.watcher) for mode in _WATCHERS}
-    text = "How changes are noticed: 1 for the current mode."
-    yield Measurement("watcher", text, modes, label="mode")
+    counts = dict.fromkeys(("accepted", "refused"), 0) | dict(status.rotations_total)
+    passing = {each.name: float(each.passing) for each in status.contributors}
+    for name, text, label, values in (
+        ("rotations", "Rotations by result.", "result", counts),
+        ("hook_failures", "Failed calls of a rotation hook.", "hook", status.hook_failures),
+        ("service_restarts", "Restarts of a service.", "service", status.service_restarts),
+    ):
+        yield Measurement(name, text, _by_label(values), "counter", (label,))
+    for name, text, label, gauges in (
+        (
+            "certificate_expiry_timestamp_seconds",
+            "When the certificate of a TLS context expires.",
+            "secret",
+            status.certificates,
+        ),
+        (
+            "readiness_passing",
+            "Whether a readiness contributor lets /readyz answer 200.",
+            "contributor",
+            passing,
+        ),
+        ("watcher", "How changes are noticed: 1 for the current mode.", "mode", modes),
+        (
+            "secret_old_use_age_seconds",
+            "Seconds since the last use of an old value; the uptime before the first.",
+            "secret",
+            {each.name: each.old_use_age for each in status.uses},
+        ),
+        (
+            "accept_old_for_seconds",
+            "Seconds for which an old value stays accepted.",
+            "secret",
+            {each.name: each.accept_old_for for each in status.uses},
+        ),
+    ):
+        yield Measurement(name, text, _by_label(gauges), labels=(label,))
+    uses: dict[tuple[str, ...], float] = {}
+    for each in status.uses:
+        uses[each.name, "current"] = each.current
+        uses[each.name, "pending"] = each.pending
+        uses[each.name, "old"] = each.old
+    text = "Successful uses of a current, pending or old value."
+    yield Measurement("secret_uses", text, uses, "counter", ("secret", "value"))
+
+
+def _info(status: Status, endpoint: str) -> Iterator[Measurement]:
+    """Yield the metrics that are 1, and identify the process, its secrets and this package."""
+    versions: dict[tuple[str, ...], float] = {}
+    if status.secrets_version is not None:
+        stages = ("accepted", status.secrets_version), ("current", status.secrets_version_in_use)
+        versions = {(version or "", stage): 1.0 for stage, version in stages}
+    text = "The version of the secrets, accepted and in use; empty if it is unknown."
+    yield Measurement("secrets_info", text, versions, labels=("version", "stage"))
+    found: dict[tuple[str, ...], float] = {}
+    if status.process_id:
+        found[status.process_id, str(status.worker).lower(), endpoint] = 1.0
+    text = "The random id of this process, and whether it may be one of several workers."
+    yield Measurement("process_info", text, found, labels=("id", "worker", "endpoint"))
+    text = "The version of hive_boot."
+    yield Measurement("build_info", text, {(_own_version(),): 1.0}, labels=("version",))
+
+
+@cache
+def _own_version() -> str:
+    from importlib.metadata import version  # slow to import
+
+    return version("hive_boot")
 
 
 def build_status(run: Run[Any, Any]) -> Status:
     """Return the status of a run at this moment."""
     runner, store = run.runner, run.store
+    # Read before hooks and resources: those that follow these versions are then known.
+    accepted, in_use = map(_shown, store.versions or (None, None))
+    uptime, uses = _uses(run)
     contributors = () if runner.readiness is None else runner.readiness.status
     failing: tuple[str, ...] = ()
     completed, restarts = failing, {}
@@ -258,9 +391,13 @@ def build_status(run: Run[Any, Any]) -> Status:
         "state": run.state,
         "ready": run.ready and all(each.passing for each in contributors),
         "started": run.states.started,
-        "uptime": run.states.timeline.elapsed,
+        "uptime": uptime,
+        "process_id": process_id(),
+        "worker": run.forked or is_worker(),
         "degraded": bool(reasons),
         "reasons": reasons,
+        "secrets_version": accepted,
+        "secrets_version_in_use": in_use,
         "package": store.declared.__module__.partition(".")[0],
         "services": tuple(work.display_name for work, _ in run.bound.services),
         "service_restarts": restarts,
@@ -271,6 +408,7 @@ def build_status(run: Run[Any, Any]) -> Status:
         "failed": runner.failed,
         "timeline": run.states.timeline.steps,
         "forked": run.forked,
+        "uses": uses,
     }
     if (context := run.pipeline.source_context) is not None:
         for name in ("mode", "mode_reason", "profile", "profile_reason"):
@@ -280,6 +418,52 @@ def build_status(run: Run[Any, Any]) -> Status:
             known["secrets"] = describe(store, context.profile)
             known |= _rotation(run)
     return Status(**known)
+
+
+_process_ids: dict[int, str] = {}
+
+os.register_at_fork(after_in_child=_process_ids.clear)
+
+
+def process_id() -> str:
+    """Return the random text that identifies this process; a forked child has its own."""
+    # setdefault(), because several threads may ask first.
+    return _process_ids.setdefault(os.getpid(), os.urandom(8).hex())
+
+
+def is_worker() -> bool:
+    """Return whether this process may be one of several workers of a server.
+
+    That is every child process of multiprocessing, as those of uvicorn, hypercorn and granian are,
+    and every process of gunicorn and uWSGI.
+    """
+    if "gunicorn.arbiter" in sys.modules or "uwsgi" in sys.modules:
+        return True
+    multiprocessing = sys.modules.get("multiprocessing.process")  # each child has imported it
+    return multiprocessing is not None and multiprocessing.parent_process() is not None
+
+
+def _uses(run: Run[Any, Any]) -> tuple[float, tuple[UseStatus, ...]]:
+    """Return the uptime of the process, and the uses of values in it."""
+    store, counter = run.store, run.store.use_counter
+    counter.begin_in_child()
+    now = time.monotonic()
+    uptime = min(run.states.timeline.elapsed, now - counter.began)
+    fields = store.declared._field_index.replaceable
+    return uptime, tuple(
+        UseStatus(
+            name=fields[attribute].name,
+            accept_old_for=fields[attribute].accept_old_for,
+            old_use_age=min(uptime, now - counter.last_old.get(attribute, -math.inf)),
+            **counts,
+        )
+        for attribute, counts in counter.counts.items()
+    )
+
+
+def _shown(version: str | None) -> str | None:
+    """Return a version; empty if it contains a hidden value, such as a secret of an older set."""
+    return version if version is None or redact(version) == version else ""
 
 
 def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
@@ -293,13 +477,21 @@ def _rotation(run: Run[Any, Any]) -> dict[str, Any]:
     }
     if reloader is not None:
         known["last_read"] = reloader.last_read or at
+        # Read in this order: a hook is failing before it is not pending any more.
+        known["pending_hooks"] = reloader.hook_runner.pending
         known["failing_hooks"] = reloader.hook_runner.failing
         known["hooks"] = tuple(HookStatus(**each) for each in reloader.hook_runner.results)
-        known["rotations"] = tuple(RotationStatus(**each) for each in reloader.rotation_log.latest)
+        # A copy, because this may be a thread beside that of the rotation.
+        latest = reloader.rotation_log.latest.copy()
+        known["rotations"] = tuple(RotationStatus(**each) for each in latest)
         known["rotations_total"] = dict(reloader.rotation_log.totals)
         if (rejection := reloader.rejection) is not None:
             known["rejected"] = True
             known["rejected_names"] = tuple(name for name, _ in rejection.causes)
+        refused = [name for name, _ in reloader.rejection.causes] if reloader.rejection else []
+        refused += [problem.name for problem in reloader.failed_activation]
+        refused = [name for name in dict.fromkeys(refused) if name in run.bound.rebuilds]
+        known["resources_on_old"] = (*reloader.rebuilder.on_old_value, *refused)
         if (watcher := reloader.watcher) is not None:
             known["stale"] = watcher.stale
             known["watcher"] = "off" if run.forked else watcher.mode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from hive_boot.exceptions import DeclarationError
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Iterable
     from typing import Literal
 
@@ -58,6 +58,15 @@ def is_name(name: object) -> bool:
         and name[:1] not in {".", "-"}
         and name.replace(".", "_").replace("-", "_").isidentifier()
     )
+
+
+VERSION_RULE = "1 to 64 letters, digits, '.', '_', ':' or '-'"
+"""Rule of :func:`is_version` in messages."""
+
+
+def is_version(text: str) -> bool:
+    """Return whether this text can be the version of a set."""
+    return re.fullmatch("[A-Za-z0-9._:-]{1,64}", text) is not None
 
 
 class ValueProblem(Record):
@@ -172,13 +181,20 @@ def file_name_candidates(name: str, file: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*stems, *(f"{stem}.txt" for stem in stems)]))
 
 
+VERSION = "<version>"
+"""The attribute under which a load finds the version of a set. It is not a field."""
+
+
 class FieldIndex:
     """Fields of a declaration, with the lookup tables of a load.
 
     Args:
         fields: the declared fields.
+        version: the key of the version of the set. Default: empty, for none.
 
     Attributes:
+        version: the key of the version of the set; empty for none.
+        version_variables: the variables, and the members of a bundle, that may contain the version.
         fields: the declared fields, by attribute.
         all_fields: the declared fields, and one more optional field for each ``previous=``, whose
             attribute ends in ``.previous``.
@@ -187,17 +203,20 @@ class FieldIndex:
         by_attribute: ``all_fields``, by attribute.
         constrained: the fields of ``all_fields`` whose values validation compares with a length, a
             pattern or a development default.
+        replaceable: the declared fields that may have several accepted values, by attribute.
         by_variable: the fields and aliases, by the environment variable that contains the value.
         by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path, except
             those with ``file_variable=False``.
-        by_file: the field of each file name.
+        by_file: the field of each file name, and the version.
         nested_paths: the file names that contain a subdirectory.
         members: for each file with members, such as ``rds.json`` of ``rds.json#password``, the
             fields by the names of their members, as in ``by_file``.
         redacted_whole: the names of the fields and aliases with ``redact_parts=False``.
     """
 
-    def __init__(self, fields: Iterable[Field]) -> None:
+    def __init__(self, fields: Iterable[Field], version: str = "") -> None:
+        self.version: str = version
+        self.version_variables: tuple[str, ...] = ()
         self.fields: dict[str, Field] = {field.attribute: field for field in fields}
         self.all_fields: list[Field] = list(chain(*map(_with_previous, self.fields.values())))
         self.aliases: dict[str, list[Field]] = {
@@ -213,10 +232,21 @@ class FieldIndex:
             for each in self.all_fields
             if (each.dev_default, each.min_length, each.max_length, each.pattern) != (None,) * 4
         ]
+        self.replaceable: dict[str, Field] = {
+            each.attribute: each
+            for each in self.fields.values()
+            if each.activate_after or each.accept_old_for or each.previous
+        }
         # A file that belongs to a name and to an alias is assigned to the name.
         self.by_file: dict[str, FieldTarget] = {
             name: each.target for each in reversed(named) for name in each.candidates
         }
+        if version:
+            # A variable of a shell has no hyphen: SECRETS_VERSION for secrets-version.
+            variable = version.upper().replace("-", "_").replace(".", "_")
+            self.version_variables = tuple(dict.fromkeys((version, variable)))
+            files = file_name_candidates(version, None)
+            self.by_file |= dict.fromkeys(files, (VERSION, version, True))
         self.nested_paths: list[str] = [name for name in self.by_file if "/" in name]
         self.members: dict[str, dict[str, FieldTarget]] = {}
         for name, target in self.by_file.items():
@@ -229,6 +259,20 @@ class FieldIndex:
         }
         self.redacted_whole: frozenset[str] = frozenset(
             [field.name for field in named if not field.redact_parts]
+        )
+
+    @property
+    def version_field(self) -> Field:
+        """The version as a field, for commands that write its file."""
+        name = self.version_variables[-1]
+        files = file_name_candidates(self.version, None)
+        return Field(
+            "version",
+            name,
+            required=True,
+            description="the version of all secrets, not secret itself; change it with each value",
+            file=files[0],
+            candidates=files,
         )
 
     @property

@@ -11,7 +11,7 @@ from hive_boot._records import Record
 from hive_boot.secrets.fields import Field, ValueProblem, is_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from hive_boot.exceptions import FixKind, Problem
     from hive_boot.secrets.platform import SourceContext
@@ -132,7 +132,7 @@ def object_name(declaration: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "app-secrets"
 
 
-def kubectl(file: str, name: str) -> str:
+def kubectl(file: str, name: str, literals: Mapping[str, str] | None = None) -> str:
     """Return a command that reads one key from stdin and leaves the other keys unchanged.
 
     A plain ``apply`` of one key removes the keys that an earlier one set. Server-side, a
@@ -142,12 +142,16 @@ def kubectl(file: str, name: str) -> str:
     Args:
         file: the file of the key in the volume.
         name: the name of the Secret.
+        literals: texts that are not secret and that the command sets too, by key. Default: none.
     """
+    literals = literals or {}
     key = _key(file)
+    more = "".join(f"--from-literal={each}={text} " for each, text in literals.items())
+    manager = "-".join([key, *literals])
     return (
-        f"kubectl create secret generic {name} --from-file={key}=/dev/stdin "
+        f"kubectl create secret generic {name} --from-file={key}=/dev/stdin {more}"
         "--dry-run=client -o yaml | kubectl apply --server-side --force-conflicts "
-        f"--field-manager=hive-boot-{key} -f -"
+        f"--field-manager=hive-boot-{manager} -f -"
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from hive_boot._records import Record
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import is_searchable
-from hive_boot.secrets.fields import Field, FieldIndex, ValueProblem
+from hive_boot.secrets.fields import VERSION, Field, FieldIndex, ValueProblem
 from hive_boot.secrets.platform import PLATFORM_ENTRIES, SourceContext
 from hive_boot.secrets.sources.files import EMPTY, SourceHit, Value, ValueOrProblem
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     _OfDotenv = Literal["dotenv-setting", "dotenv-line", "dotenv-repeated", "dotenv-unread"]
     _OfOrigin = Literal["environment-copy", "overridden", "development-default", "not-asked"]
     _OfAlias = Literal["alias", "alias-differs"]
-    WarningKind = Literal[_OfValue, _OfDotenv, _OfOrigin, _OfAlias]
+    WarningKind = Literal[_OfValue, _OfDotenv, _OfOrigin, _OfAlias, "version"]
 
 Origin = tuple[str, str]
 """Source of a value, as in :class:`SourceHit`, and its location."""
@@ -76,6 +76,7 @@ class LoadResult(Record):
         source_context: mode, profile and locations of the sources.
         declaration: the name of the declaring class.
         values: the value of each field that has one, by attribute.
+        version: the version of the set; empty if it is unknown, and without a declared one.
         used_aliases: the older name of each value that was found under one, by attribute.
         env_files: the ``.env`` files that contain a declared name.
         names: the names of all variables, to find similar ones.
@@ -92,6 +93,7 @@ class LoadResult(Record):
     source_context: SourceContext
     declaration: str
     values: Mapping[str, Value]
+    version: str
     used_aliases: Mapping[str, Field]
     env_files: frozenset[str]
     names: frozenset[str]
@@ -144,6 +146,11 @@ class LoadResult(Record):
         ]
         return self.with_warnings((LoadWarning("short-value", tuple(short)),) if short else ())
 
+    def with_unknown_version(self, reason: str) -> LoadResult:
+        """Return a copy without a version, with a warning that contains the reason."""
+        warning = LoadWarning("version", (self.field_index.version,), reason)
+        return self.replace(version="").with_warnings([warning])
+
     def with_problems(self, problems: Iterable[Problem]) -> LoadResult:
         """Return a copy with further problems at the end."""
         return self.replace(problems=(*self.problems, *problems))
@@ -173,6 +180,7 @@ class LoadResultBuilder:
         source_context: mode, profile and locations of the sources.
         declaration: the name of the declaring class.
         values: the value of each field that has one, by attribute.
+        version: the version of the set; empty if it is unknown.
         used_aliases: the older name of each value that was found under one, by attribute.
         hits: what was found for each field, by attribute: the value that is used, or problems.
         env_files: the ``.env`` files that contain a declared name.
@@ -196,6 +204,7 @@ class LoadResultBuilder:
         self.source_context: SourceContext = source_context
         self.declaration: str = declaration
         self.values: dict[str, Value] = {}
+        self.version: str = ""
         self.used_aliases: dict[str, Field] = {}
         self.hits: dict[str, tuple[SourceHit, ...]] = {}
         self.env_files: set[str] = set()
@@ -369,7 +378,7 @@ def _lost_directory(known: DirectorySnapshot, load_result: LoadResult) -> Proble
     if all(
         _is_a_file(load_result, attribute)
         for attribute, hits in known.batch.hits.items()
-        if not all(isinstance(hit.result, ValueProblem) for hit in hits)
+        if attribute != VERSION and not all(isinstance(hit.result, ValueProblem) for hit in hits)
     ):
         return None
     now = next((each for each in load_result.snapshots if each.path == known.path), None)

@@ -7,8 +7,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.exceptions import Problem
-from hive_boot.redaction import _OpaqueIterator
-from hive_boot.secrets.fields import FieldIndex, ValueProblem
+from hive_boot.redaction import MIN_LENGTH, _OpaqueIterator
+from hive_boot.secrets.fields import (
+    VERSION,
+    VERSION_RULE,
+    Field,
+    FieldIndex,
+    ValueProblem,
+    is_version,
+)
 from hive_boot.secrets.load_result import LoadNote, LoadResultBuilder, location_text
 from hive_boot.secrets.platform import PLATFORM_ENTRIES
 from hive_boot.secrets.sources.directories import (
@@ -30,12 +37,11 @@ from hive_boot.secrets.sources.files import (
     read_fifo,
 )
 from hive_boot.secrets.validation import validate
-from hive_boot.secrets.value import Secret, value_of
+from hive_boot.secrets.value import Secret, SecretBytes, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.platform import SourceContext
     from hive_boot.secrets.sources.external import CustomSource
@@ -92,10 +98,13 @@ def load(
     else:
         changed = next(path for path, before in zip(now, parents, strict=True) if path != before)
         builder.problems.append(Problem(changed, MOVING.kind, MOVING.message, fix=MOVING.fix))
+    versions = builder.hits.pop(VERSION, ())
     builder.resolve_aliases()
     if custom:
         loading.add_answers(custom)
     validate(builder)
+    if field_index.version:
+        _find_version(builder, versions)
     return builder.build()
 
 
@@ -110,6 +119,72 @@ def _real_parents(field_index: FieldIndex, source_context: SourceContext) -> lis
     named = filter(None, map(variables.get, names))
     parents = dict.fromkeys(map(os.path.dirname, [*named, *source_context.directories]))
     return [os.path.realpath(os.path.join(source_context.cwd, each)) for each in parents]
+
+
+def _find_version(builder: LoadResultBuilder, found: Sequence[SourceHit]) -> None:
+    """Set the version of the set, or warn why it is unknown.
+
+    A version vouches for the values that were read in the same step from the same directory,
+    bundle, ``.env`` file or environment. It is the version of the set if these are all values.
+
+    Args:
+        builder: the validated values.
+        found: where the version was found.
+    """
+    outside = [_values_outside(builder, hit) for hit in found]
+    covering = [hit for hit, names in zip(found, outside, strict=True) if not names]
+    reason = ""
+    if covering:
+        hit, *others = covering
+        reason = _version_problem(builder, hit.result)
+        if any(each.result != hit.result for each in others):
+            places = dict.fromkeys(location_text(each.origin) for each in covering)
+            reason = f"it has different values in {', '.join(places)}"
+    elif found:
+        names, place = min(zip(outside, [location_text(hit.origin) for hit in found], strict=True))
+        shared = "one volume, directory, bundle or environment"
+        reason = f"{place} is not in {shared} with {', '.join(names[:_SHOWN])}"
+    elif builder.source_context.profile in {"production", "staging"}:
+        reason = "it is missing; write it beside the values, after them"
+    if reason:
+        builder.warn("version", builder.field_index.version, location=reason)
+    elif covering:
+        builder.version = covering[0].result.reveal()  # type: ignore[union-attr, assignment]
+
+
+def _values_outside(builder: LoadResultBuilder, version: SourceHit) -> list[str]:
+    """Return the names of the values that were not read in one step with a version."""
+    places: set[str] = set()
+    for snapshot in builder.snapshots:
+        of_snapshot = {hit.place for hits in snapshot.batch.hits.values() for hit in hits}
+        # Files of several file systems, such as those of two volumes, do not change together.
+        if version.place in of_snapshot and len(snapshot.batch.devices) <= 1:
+            places = of_snapshot
+    places_of = {"file": places, ".env": {version.place}}
+    names = []
+    for attribute in builder.values:
+        source, place = builder.hits[attribute][0].origin
+        if source != version.source or place not in places_of.get(source, {place}):
+            names.append(builder.field_index.by_attribute[attribute].name)
+    return names
+
+
+def _version_problem(builder: LoadResultBuilder, found: ValueOrProblem) -> str:
+    """Return why a text is not a version; empty if it is. The text may be a secret by mistake."""
+    if isinstance(found, ValueProblem):
+        return f"it {found.message}"
+    text = str(found.reveal())
+    if not is_version(text):
+        return f"it must be {VERSION_RULE}"
+    plain: dict[type, Any] = {SecretBytes: text.encode(), Secret: text}
+    for value in (*builder.values.values(), *builder.unused_values):
+        version = plain[type(value)]
+        # A short value may be a part of any text.
+        if value.reveal() == version or (
+            len(value.reveal()) >= MIN_LENGTH and value.reveal() in version
+        ):
+            return "it contains a secret"
+    return ""
 
 
 _EXAMPLES = (".example", ".sample", ".template", ".dist")
@@ -267,6 +342,12 @@ class _Loader:
         # An empty variable counts as unset.
         texts = {name: read for name in values if (read := _reader(values, name))()}
         builder.names.update(texts)
+        for name in self.field_index.version_variables:
+            if name in texts:
+                found = as_value(Field(name=name), texts[name])
+                builder.add(
+                    VERSION, SourceHit(found, source, name if source == "environment" else place)
+                )
         stronger = self.answered - self.pointed
         paths = self._named_files(source, place, texts)
         answered = {field.attribute for _, field in paths}
@@ -384,7 +465,8 @@ class _Loader:
             return []
         index = self.field_index
         if found:
-            index = FieldIndex(each.replace(previous=None) for each in lacking)
+            fields_left = [each.replace(previous=None) for each in lacking]
+            index = FieldIndex(fields_left, self.field_index.version)
         below = read_subdirectories(above, index, self.policy)
         searched = {each.path for each in below if each.volume or each.problem or each.has_results}
         if not self.source_context.directories_setting:

@@ -294,7 +294,7 @@ def _validate_dev_default(field: Field) -> None:
 
 
 def _validate_source_names(cls: type, field_index: FieldIndex) -> None:
-    """Raise if one variable or one file would provide two fields."""
+    """Raise if one variable or one file would provide two fields, or a field and the version."""
     owners: dict[str, str] = {}
     for field in field_index.all_fields:
         names = [field, *field_index.aliases.get(field.attribute, ())]
@@ -310,6 +310,15 @@ def _validate_source_names(cls: type, field_index: FieldIndex) -> None:
             if owner != field.attribute:
                 problem = f"conflicts with {owner}: both would be read from {source_name!r}"
                 _declaration_error(cls, field.attribute, problem)
+    if not field_index.version:
+        return
+    owners |= dict.fromkeys(field_index.members, "a bundle")
+    files_of_version = file_name_candidates(field_index.version, None)
+    for source_name in (*field_index.version_variables, *files_of_version):
+        if source_name in owners:
+            message = f"has an invalid version=: {source_name!r} would also provide"
+            message = f"{cls.__name__} {message} {owners[source_name]}"
+            raise DeclarationError(f"{message}. Fix: choose a key that is not secret")
 
 
 def _mismatch(name: str, fields: Mapping[str, Field], values: Mapping[str, object]) -> str:
@@ -353,6 +362,11 @@ class SecretSet:
     derived from the attributes of this class, not before the arguments of :func:`secret`.
     Inherited fields keep their names, and a subclass does not inherit the prefix.
 
+    ``class OrderSecrets(SecretSet, version="secrets-version")`` names a key beside the secrets, in
+    the same volume, directory, bundle or environment, that is not secret: the version of all of
+    them, 1 to 64 letters, digits, ``.``, ``_``, ``:`` or ``-``. Change it with each change of a
+    value. A subclass inherits it.
+
     Raises:
         TypeError: a field is missing, is not declared, or has another type.
         DeclarationError: a class statement declares something invalid.
@@ -362,22 +376,28 @@ class SecretSet:
     _field_index = FieldIndex(())
     _own = FieldIndex(())
 
-    def __init_subclass__(cls, *, prefix: str = "", **kwargs: object) -> None:
+    def __init_subclass__(
+        cls, *, prefix: str = "", version: str | None = None, **kwargs: object
+    ) -> None:
         super().__init_subclass__(**kwargs)
-        given: object = prefix
-        if given != "" and not is_name(given):
-            raise DeclarationError(f"{cls.__name__} has an invalid prefix=: expected {NAME_RULE}")
+        given: dict[str, object] = {"prefix": prefix, "version": version}
+        for argument, unset in (("prefix", ""), ("version", None)):
+            if given[argument] != unset and not is_name(given[argument]):
+                message = f"{cls.__name__} has an invalid {argument}=: expected {NAME_RULE}"
+                raise DeclarationError(message)
         inherited: dict[str, Field] = {}
+        known = ""
         # Without the class itself, and object, which comes last.
         for base in reversed(cls.__mro__[1:-1]):
             if issubclass(base, SecretSet):
                 inherited |= vars(base)["_own"].fields
+                known = vars(base)["_field_index"].version or known
             else:
                 reject_secrets_in_mixin(base)
         cls._own = FieldIndex(collect_fields(cls, prefix).values())
         cls._field_index = cls._own
-        if inherited:
-            cls._field_index = FieldIndex((inherited | cls._own.fields).values())
+        if inherited or version or known:
+            cls._field_index = FieldIndex((inherited | cls._own.fields).values(), version or known)
         _validate_source_names(cls, cls._field_index)
         check = getattr(cls, "check", None)
         if check is not None:

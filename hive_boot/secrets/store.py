@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
+import threading
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakSet
 
 from hive_boot._records import Record
+from hive_boot.exceptions import MissingSecretError
 from hive_boot.redaction import conceal
 from hive_boot.secrets.secret_set import SecretSet
-from hive_boot.secrets.value import Change, Secret
+from hive_boot.secrets.value import Attempt, Change, Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from hive_boot.secrets.load_result import LoadResult
     from hive_boot.secrets.sources.files import Value
@@ -96,6 +100,54 @@ class PlannedSwitch(Record):
         return self.content["_config"]()
 
 
+_MAX_RECENT = 16
+"""Maximum number of accepted sets that may still come into use, to know their versions."""
+
+
+class UseCounter:
+    """Counts the successful uses of values in this process, in any thread.
+
+    A forked child counts its own, beginning when it first adds or reads one.
+
+    Args:
+        attributes: the fields whose uses are counted.
+        clock: the monotonic clock, in seconds.
+
+    Attributes:
+        began: when counting began.
+        counts: by attribute, the uses of values that were ``current``, ``pending`` or ``old``.
+        last_old: the last use of an old value, by attribute; absent before the first.
+    """
+
+    def __init__(self, attributes: Iterable[str], clock: Callable[[], float]) -> None:
+        self._attributes = attributes
+        self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
+        self.began: float = self._clock()
+        # Reentrant, because a signal handler may use a value.
+        self._lock = threading.RLock()
+        self.counts: dict[str, dict[str, int]] = {
+            each: {"current": 0, "pending": 0, "old": 0} for each in self._attributes
+        }
+        self.last_old: dict[str, float] = {}
+        self._pid = os.getpid()
+
+    def begin_in_child(self) -> None:
+        """Begin again if this process was forked; a thread of the parent may hold the lock."""
+        if self._pid != os.getpid():
+            self._begin()
+
+    def add(self, attribute: str, stage: str) -> None:
+        """Count one use of a value that is ``current``, ``pending`` or ``old``."""
+        self.begin_in_child()
+        with self._lock:
+            self.counts[attribute][stage] += 1
+            if stage == "old":
+                self.last_old[attribute] = self._clock()
+
+
 _candidate: ContextVar[tuple[object, Any] | None] = ContextVar("hive_boot_candidate", default=None)
 """The store and the live set of the rebuild that has started the current task."""
 
@@ -111,6 +163,10 @@ def changed_fields(load_result: LoadResult, before: LoadResult) -> list[str]:
     """Return the attributes whose values differ between two loads."""
     attributes = load_result.field_index.by_attribute
     return [each for each in attributes if not _is_same(load_result.values, before.values, each)]
+
+
+def _are_same(one: Mapping[str, Value], other: Mapping[str, Value]) -> bool:
+    return one is other or all(_is_same(one, other, each) for each in {**one, **other})
 
 
 def _is_same(one: Mapping[str, Value], other: Mapping[str, Value], attribute: str) -> bool:
@@ -133,6 +189,11 @@ class Store(Generic[S]):
             Default: a new one.
 
     A new live set has no values until the first generation is accepted.
+
+    Attributes:
+        versions: the version of the newest accepted set, and that of the values in use, which
+            differ while a value is pending; each is empty if it is unknown. None if the
+            declaration has no version.
     """
 
     def __init__(
@@ -157,6 +218,12 @@ class Store(Generic[S]):
         # Only fields that have changed have periods. A tuple is replaced, never modified, because
         # other threads may iterate over it.
         self._periods: _Periods = {}
+        self.versions: tuple[str, str] | None = ("", "") if declared._field_index.version else None
+        self._newest: Any = None
+        self.use_counter: UseCounter = UseCounter(declared._field_index.replaceable, clock)
+        # The first set that was accepted with the latest version; and the sets of `versions`.
+        self._identified: LoadResult | None = None
+        self._recent: list[LoadResult] = []
 
     @property
     def view(self) -> S:
@@ -208,11 +275,51 @@ class Store(Generic[S]):
 
     def accept(self, load_result: LoadResult, *, now: bool = False) -> Change | None:
         """Plan and commit in one step: see :meth:`plan_acceptance`."""
-        return self.commit(self.plan_acceptance(load_result, now=now))
+        change = self.commit(self.plan_acceptance(load_result, now=now))
+        self.update_versions()
+        return change
 
     def advance(self, *, now: bool = False) -> Change | None:
         """Plan and commit in one step: see :meth:`plan_activation`."""
-        return self.commit(self.plan_activation(now=now))
+        change = self.commit(self.plan_activation(now=now))
+        self.update_versions()
+        return change
+
+    def identify(self, load_result: LoadResult) -> LoadResult:
+        """Return a loaded set, without its version if other values were accepted under it before.
+
+        The values of the latest version are known again when they come back.
+        """
+        known, version = self._identified, load_result.version
+        if not version or known is None or known.version != version:
+            return load_result
+        if not changed_fields(load_result, known):
+            return load_result
+        reason = f"the values have changed under the version {version}"
+        return load_result.with_unknown_version(f"{reason}; write another one with each change")
+
+    def update_versions(self, newest: LoadResult | None = None) -> bool:
+        """Publish the versions, as the last step of a switch, and return whether they change.
+
+        A reader of a version then finds the values, instances and hooks that belong to it.
+
+        Args:
+            newest: the accepted values with another version. Default: the accepted set.
+        """
+        if self.versions is None:
+            return False
+        newest = self._newest = newest or self._newest
+        before = self.versions
+        if newest.version and newest.version != getattr(self._identified, "version", ""):
+            self._identified = newest
+        # The set in use, and those after it. Without one, the values in use are of several sets.
+        recent = self._recent
+        if not recent or newest is not recent[-1]:
+            recent = [*recent, newest][-_MAX_RECENT:]
+        known = [at for at, each in enumerate(recent) if _are_same(self._current, each.values)]
+        self._recent = recent[known[-1] :] if known else recent
+        self.versions = newest.version, self._recent[0].version if known else ""
+        return self.versions != before
 
     def plan_acceptance(self, load_result: LoadResult, *, now: bool = False) -> PlannedSwitch:
         """Plan to accept a loaded set, and to activate its fields without ``activate_after``.
@@ -280,6 +387,9 @@ class Store(Generic[S]):
             periods = self._moved(periods, last, switch.moment, self._clock())
         if self._first is None:
             self._first = switch.generation
+        if self._view.__dict__.get("_generation") is not switch.generation:
+            self._newest = switch.generation.load_result
+            self._count_matches(self._newest.values)
         # A period that became due during a rebuild is later than the plan, and next_due has it.
         self._last_activation = switch.moment
         self._periods, self._beginnings = periods, switch.beginnings
@@ -332,6 +442,51 @@ class Store(Generic[S]):
         in_use = self._view.__dict__[attribute]  # in a rebuild, the current one comes after it
         found = [current, in_use, *others, self._current.get(f"{attribute}.previous")]
         return tuple(dict.fromkeys(value for value in found if value is not None))
+
+    def attempts(self, attribute: str, rejected: Any) -> Iterator[Attempt]:
+        """Yield an attempt for each accepted value, until one has a result, and count its use.
+
+        Args:
+            attribute: the field.
+            rejected: the types of exceptions by which an attempt rejects its value.
+
+        Raises:
+            MissingSecretError: the secret is absent.
+        """
+        values = self.accepted(attribute)
+        if not values:
+            raise MissingSecretError(self._fields[attribute].name, "provide it, or do not verify")
+        for number, value in enumerate(values, 1):
+            attempt = Attempt(value, rejected, is_last=number == len(values))
+            yield attempt
+            if attempt.result is not False:
+                self.count_use(attribute, value)
+                return
+
+    def _count_matches(self, values: Mapping[str, Value]) -> None:
+        """Set up the values of a new set to count their matches."""
+        for attribute in self.use_counter.counts:
+            on_match = partial(self.count_use, attribute)
+            for value in (values.get(attribute), values.get(f"{attribute}.previous")):
+                if value is not None:
+                    value._on_match = on_match
+
+    def count_use(self, attribute: str, value: Value) -> None:
+        """Count a successful use of a value, in any thread."""
+        if attribute not in self.use_counter.counts:
+            return
+        stage, current = "old", self._current.get(attribute)
+        # In a rebuild, the new value is in use too.
+        if value in (current, self.view.__dict__[attribute]):
+            stage = "current"
+        else:
+            # Not by the clock: a value that is due may not be in use yet.
+            for period in reversed(self._periods.get(attribute, ())):
+                if period.value == current:
+                    break
+                if period.value == value:
+                    stage = "pending"
+        self.use_counter.add(attribute, stage)
 
     def all_accepted_values(self) -> list[Value]:
         """Return the current, pending and old values of all fields."""

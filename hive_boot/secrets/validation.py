@@ -349,7 +349,7 @@ def _similar_names(builder: LoadResultBuilder, field: Field) -> tuple[str, ...]:
             sentences.append(f"{what}, expected {expected}.")
     reads_variables = not source_context.mounted or source_context.env_fallback
     variables = {}
-    for name in builder.names - index.by_variable.keys():
+    for name in builder.names - index.by_variable.keys() - {*index.version_variables}:
         is_file_variable = name.upper().startswith("FILE__") or name.upper().endswith("_FILE")
         if is_file_variable and field.file_variable:
             variables[name] = f"{field.name}_FILE"

@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping  # noqa: TC003  (typing.get_type_hints() needs it)
-from typing import TYPE_CHECKING, ClassVar, Generic, Never, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, Self, TypeVar, final
 
 from hive_boot._records import Record
 from hive_boot.redaction import _OpaqueIterator
@@ -59,10 +59,11 @@ misuse_warnings: _MisuseWarnings = _MisuseWarnings()
 class _Opaque(Generic[Plain]):
     """Common base of :class:`Secret` and :class:`SecretBytes`."""
 
-    __slots__ = ("_name", "_open")
+    __slots__ = ("_name", "_on_match", "_open")
 
     _name: str
     _open: Callable[[], Plain]
+    _on_match: Callable[[Self], object]  # unset, unless a store counts the uses of the value
     _type: ClassVar[type]
 
     def __init__(self, name: str, value: Plain, /) -> None:
@@ -88,6 +89,9 @@ class _Opaque(Generic[Plain]):
     def matches(self, candidate: str | bytes) -> bool:
         """Return whether ``candidate`` is the value, compared in constant time.
 
+        A match of an accepted value of an application is counted as a use of it, if its field has
+        ``activate_after=``, ``accept_old_for=`` or ``previous=``.
+
         Args:
             candidate: the value that a client sent; a ``str`` is compared as UTF-8.
 
@@ -100,7 +104,16 @@ class _Opaque(Generic[Plain]):
             raise TypeError(f"{owner}.matches() requires a str or bytes, not {kind}")
         given = _OpaqueIterator(candidate).__next__
         del candidate
-        return _is_equal(self._open, given)
+        is_match = _is_equal(self._open, given)
+        if is_match and (on_match := getattr(self, "_on_match", None)) is not None:
+            on_match(self)
+        return is_match
+
+    def _without_count(self) -> Self:
+        """Return the same value, whose matches are not counted as uses."""
+        other = object.__new__(type(self))
+        other._name, other._open = self._name, self._open
+        return other
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -251,6 +264,44 @@ def _raw(reveal: Callable[[], str | bytes]) -> bytes:
     if isinstance(reveal(), bytes):
         return reveal()  # type: ignore[return-value]
     return reveal().encode("utf-8", "surrogatepass")  # type: ignore[union-attr]
+
+
+class Attempt:
+    """One attempt of a verification: a block that ends with a result, or with a rejection.
+
+    Args:
+        value: the value to try. Its own uses are not counted.
+        rejected: the types of exceptions by which the block rejects the value.
+        is_last: whether there is no other value, so that such an exception is raised.
+
+    Attributes:
+        result: the result; False rejects the value.
+    """
+
+    def __init__(self, value: Secret | SecretBytes, rejected: Any, *, is_last: bool) -> None:
+        self.value: Any = value._without_count()
+        self.result: Any = False
+        self._rejected = rejected
+        self._is_last = is_last
+
+    def set_result(self, result: Any) -> None:
+        """Set the result.
+
+        Raises:
+            TypeError: the result has to be awaited.
+        """
+        if hasattr(result, "__await__"):
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()  # otherwise Python warns that a coroutine was never awaited
+            raise TypeError("boot.verify() got an async attempt: use await boot.verify_async(…)")
+        self.result = result
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _: object, raised: BaseException | None, traceback: object) -> bool:
+        return not self._is_last and isinstance(raised, self._rejected)
 
 
 class Change(Record):

@@ -84,6 +84,7 @@ def handle_request(
     accept: str = "",
     only: Collection[str] = PATHS,
     timings: Timings = DEFAULTS,
+    is_probe_port: bool = False,
 ) -> Response:
     """Return the response to one request.
 
@@ -96,6 +97,7 @@ def handle_request(
         accept: the header ``Accept``; only ``/metrics`` uses it.
         only: the endpoints that exist. Default: all.
         timings: the refresh interval of the status page.
+        is_probe_port: whether only this process answers at the address. Default False.
     """
     endpoint = _endpoint_of(path)
     if endpoint not in only and not (path in _PAGE_FILES and "/boot" in only):
@@ -107,7 +109,7 @@ def handle_request(
     elif endpoint == "/readyz":
         response = _readiness(path.removeprefix("/readyz").removeprefix("/"), query, status)
     elif endpoint == "/metrics":
-        response = _metrics(status, accept)
+        response = _metrics(status, accept, "probe" if is_probe_port else "app")
     elif endpoint.startswith("/boot"):
         response = _status_page(path, status, name, timings)
     elif endpoint == "/health":
@@ -204,11 +206,11 @@ def _status_page(path: str, status: Status, name: str, timings: Timings) -> Resp
     return make_response(200, file, *headers, kind=media_type)
 
 
-def _metrics(status: Status, accept: str) -> Response:
+def _metrics(status: Status, accept: str, endpoint: str) -> Response:
     try:
         from hive_boot.serving.metrics import expose  # optional
 
-        content_type, body = expose(status, accept)
+        content_type, body = expose(status, accept, endpoint)
     except ModuleNotFoundError as exc:
         # A collector of the application may lack another module: that is its own failure.
         if (exc.name or "").partition(".")[0] != "prometheus_client":
@@ -229,7 +231,11 @@ def describe(status: Status) -> dict[str, Any]:
         "state": str(status.state),
         "mode": status.mode,
         "profile": status.profile,
+        "process_id": status.process_id,
+        "worker": status.worker,
         "generation": status.generation,
+        "secrets_version": status.secrets_version,
+        "secrets_version_in_use": status.secrets_version_in_use,
         "certificates": dict(status.certificates),
         "uptime": round(status.uptime, 3),
     }

@@ -32,23 +32,24 @@ class Collector:
 
     Args:
         status: returns the status of the application; called at each scrape.
+        endpoint: ``probe`` if the probe port of this process shows the metrics. Default ``app``.
     """
 
-    def __init__(self, status: Callable[[], Status]) -> None:
+    def __init__(self, status: Callable[[], Status], endpoint: str = "app") -> None:
         self._status = status
+        self._endpoint = endpoint
 
     def collect(self) -> Iterator[Metric]:
         """Return all metrics, including counters that are 0."""
-        for each in measurements(self._status()):
+        for each in measurements(self._status(), self._endpoint):
             family = CounterMetricFamily if each.kind == "counter" else GaugeMetricFamily
-            labels = [each.label] if each.label else []
-            metric = family(f"hive_boot_{each.name}", each.description, labels=labels)
-            for key, value in each.values.items():
-                metric.add_metric([key] if each.label else [], value)
+            metric = family(f"hive_boot_{each.name}", each.description, labels=each.labels)
+            for labels, value in each.values.items():
+                metric.add_metric(labels, value)
             yield metric
 
 
-def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
+def expose(status: Status, accept: str = "", endpoint: str = "app") -> tuple[str, bytes]:
     """Return the metrics of the application and of the process's default registry.
 
     Hidden values in labels are replaced by ``***``.
@@ -56,12 +57,13 @@ def expose(status: Status, accept: str = "") -> tuple[str, bytes]:
     Args:
         status: the status of the application.
         accept: the ``Accept`` header of the scrape, which selects the format.
+        endpoint: as for the Collector.
 
     Returns:
         The format, as a media type, and the text.
     """
     encode, content_type = choose_encoder(accept)
-    own = list(Collector(lambda: status).collect())
+    own = list(Collector(lambda: status, endpoint).collect())
     names = {metric.name for metric in own}
     # The application may have registered a Collector in the default registry too.
     others = [metric for metric in REGISTRY.collect() if metric.name not in names]

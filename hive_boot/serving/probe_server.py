@@ -196,9 +196,8 @@ class _Connections:
         method, headers = request.method.decode("ascii"), dict(request.headers)
         scope = {"method": method, "path": path, "query_string": query, "headers": headers.items()}
         try:
-            response = handle_asgi_request(
-                scope, self._status(), name=self._name, timings=self._timings
-            )
+            known = {"name": self._name, "timings": self._timings, "is_probe_port": True}
+            response = handle_asgi_request(scope, self._status(), **known)
         except Exception:
             # A metrics collector of the application can fail; the probe server must continue.
             log.exception("Internal error while answering %s; the response is 500", path)

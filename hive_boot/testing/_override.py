@@ -128,7 +128,7 @@ class override:  # noqa: N801  (used like a function)
 
     @property
     def _is_ready(self) -> bool:
-        return self._boot._state in SERVING
+        return self._boot._current_state() in SERVING
 
     def _install_overrides(self) -> ExitStack:
         """Add the values to the overrides, and return how to remove them."""

@@ -52,6 +52,13 @@ class Strict(SecretSet):
     odd_pin: Secret | None = secret(check=Later)
 
 
+class Versioned(SecretSet, version="secrets-version"):
+    """Secrets with a version."""
+
+    api_key: Secret = secret(min_length=8)
+    certificate: Secret | None = secret("TLS_CERT", file="tls/cert.pem")
+
+
 boot = Bootstrap(Keys, env_file="other.env")
 
 at_home = Bootstrap(Keys, env_file="~/home.env")

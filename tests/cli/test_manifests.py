@@ -315,6 +315,24 @@ def test_a_set_alone_is_enough_for_what_has_no_process(capsys: pytest.CaptureFix
     assert "# The secrets of worker" in capsys.readouterr().out
 
 
+def test_the_version_of_a_set_is_provided_like_a_secret(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its key is mounted beside the values, also where the keys are listed one by one."""
+    app, command = "tests.cli.keys:Versioned", ("--command", "hive-boot run tests.cli.keys:boot")
+    targets = ("--target", "kubernetes", "--target", "systemd", "--target", "env-example")
+    assert main(["manifests", app, *targets, *command, "--port", "8000", "--json"]) == 0
+    found = {each["path"]: each["text"] for each in json.loads(capsys.readouterr().out)["files"]}
+    deployment = yaml.safe_load(found["deploy/k8s/deployment.yaml"])
+    volumes = {each["name"]: each for each in deployment["spec"]["template"]["spec"]["volumes"]}
+    item = {"key": "secrets-version", "path": "secrets-version"}
+    assert item in volumes["secrets"]["secret"]["items"]
+    assert "secrets-version" in yaml.safe_load(found["deploy/k8s/secret.yaml"])["stringData"]
+    (unit,) = [text for path, text in found.items() if path.endswith(".service")]
+    assert "\nLoadCredential=secrets-version:/" in unit
+    assert "\nSECRETS_VERSION=\n" in found[".env.example"]
+
+
 def test_the_build_sees_what_the_application_is_imported_from(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

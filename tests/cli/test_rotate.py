@@ -137,6 +137,7 @@ def test_a_program_gets_json(secrets: Path, pipe: Pipe, capsys: pytest.CaptureFi
         "state": "rotated",
         "dry_run": False,
         "backup": None,
+        "version": None,
         "notes": [],
     }
 

@@ -13,7 +13,7 @@ from hive_boot.cli.main import COMMANDS, main
 from hive_boot.exceptions import BootError
 from hive_boot.lifecycle.readiness import ContributorStatus
 from hive_boot.runtime.log_messages import _NOTES, _WARNINGS
-from hive_boot.runtime.status import Status
+from hive_boot.runtime.status import Status, UseStatus
 from hive_boot.secrets.platform import DEVELOPMENT_CONTAINERS, PLATFORM_VARIABLES
 from hive_boot.serving.metrics import expose
 from tests.docs.log_events import as_text, log_events
@@ -171,17 +171,22 @@ def test_every_metric_and_alert_is_explained() -> None:
         service_restarts={"poll": 0},
         contributors=(ContributorStatus("broker"),),
         certificates={"TLS_CRT": 1.0},
+        secrets_version="1",
+        secrets_version_in_use="1",
+        process_id="f00dfeedc0ffee42",
+        uses=(UseStatus(name="KEY", accept_old_for=1, current=0, pending=0, old=0, old_use_age=0),),
     )
     found = {
-        sample.name: ("".join(sample.labels), family.type)
+        sample.name: (set(sample.labels), family.type)
         for family in text_string_to_metric_families(expose(status)[1].decode())
         for sample in family.samples
         if sample.name.startswith("hive_boot_")
     }
-    shown = re.findall(r"^\| `(hive_boot_\w+)(?:\{(\w+)\})?` \| (\w+) \|", page, re.MULTILINE)
+    shown = re.findall(r"^\| `(hive_boot_\w+)(?:\{([\w,]+)\})?` \| (\w+) \|", page, re.MULTILINE)
     (rules,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     alerts = [rule["alert"] for rule in yaml.safe_load(rules)["groups"][0]["rules"]]
 
-    assert {name: (label, kind) for name, label, kind in shown} == found
+    labels = {name: ({*filter(None, label.split(","))}, kind) for name, label, kind in shown}
+    assert labels == found
     assert set(re.findall(r"hive_boot_\w+", rules)) <= found.keys()
     assert [row[0].strip("`") for row in rows(section(page, "Alerts"))] == alerts

@@ -89,6 +89,64 @@ anyio.run(main)
 """
 
 
+VERSIONED = """
+from versioned import boot
+
+def versions():
+    status = boot.status()
+    return status.secrets_version, status.secrets_version_in_use
+
+def mount(jwt_secret, version):
+    volume.publish({"jwt_secret": jwt_secret, "secrets-version": version})
+
+async def main():
+    mount("fake-jwt-secret-0001", "2026-01-05.1")
+    async with boot.running():
+        assert versions() == ("2026-01-05.1", "2026-01-05.1")
+        mount("fake-jwt-secret-0002", "2026-01-05.2")
+        await until(lambda: versions() == ("2026-01-05.2", "2026-01-05.1"))
+        await boot.reload(now=True)
+        assert versions() == ("2026-01-05.2", "2026-01-05.2")
+        mount("fake-jwt-secret-0003", "2026-01-05.2")
+        await until(lambda: versions()[0] == "")
+
+anyio.run(main)
+"""
+
+
+VERIFIED = """
+from verified import BadSignatureError, claims, is_known
+from versioned import boot
+import hmac
+
+def signed(key):
+    return hmac.new(key.encode(), b"text", "sha256").hexdigest()
+
+async def main():
+    old, new = "fake-jwt-secret-0001", "fake-jwt-secret-0002"
+    volume.publish({"jwt_secret": old})
+    async with boot.running() as secrets:
+        volume.publish({"jwt_secret": new})
+        await until(lambda: len(boot.accepted("jwt_secret")) == 2)
+        assert claims("text", signed(new)) == "text"
+        await boot.reload(now=True)
+        assert claims("text", signed(old)) == claims("text", signed(new)) == "text"
+        assert is_known(old) and not is_known("fake-other-token-0003")
+        assert secrets.jwt_secret.matches(new)
+        try:
+            claims("text", signed("fake-jwt-secret-0003"))
+        except BadSignatureError:
+            pass
+        else:
+            raise AssertionError
+        (uses,) = boot.status().uses
+        assert (uses.current, uses.pending, uses.old) == (2, 1, 2)
+        assert uses.old_use_age < boot.status().uptime
+
+anyio.run(main)
+"""
+
+
 SETTINGS = """
 from settings import boot
 
@@ -149,6 +207,7 @@ def run(source: str, workplace: Path) -> tuple[str, str]:
 def test_every_block_is_tried() -> None:
     """Every block is covered by a test of this module."""
     names = {"app.py", "pair.py", "checked.py", "pools.py", "settings.py", "tokens.py"}
+    names |= {"versioned.py", "verified.py"}
     assert PYTHON.keys() == names
     assert len(re.findall(r"^```python$", TEXT, re.MULTILINE)) == len(PYTHON)
     assert len(LOGGED) == 2
@@ -184,6 +243,16 @@ def test_settings_that_contain_secrets(workplace: Path) -> None:
 def test_a_fleet(workplace: Path) -> None:
     """The old value signs and the new one is accepted, until `activate_after` is over."""
     run(FLEET, workplace)
+
+
+def test_a_version_of_the_set(workplace: Path) -> None:
+    """It is accepted, then in use, and unknown when values change under it."""
+    run(VERSIONED, workplace)
+
+
+def test_evidence_of_uses(workplace: Path) -> None:
+    """Each value that succeeds is counted, and a signature of another key is refused."""
+    run(VERIFIED, workplace)
 
 
 def test_the_names_are_right() -> None:

@@ -290,7 +290,8 @@ HELPERS = f"""
     import hive_boot.runtime.log_messages as ours
     VALUE = {VALUE!r}
     (handler,) = ours.log.handlers
-    ready = ours.log_ready
+    def ready(seconds):
+        ours.log_ready(seconds, None)
     def replace(record):
         record.msg = VALUE
         return True

@@ -576,3 +576,92 @@ def test_the_value_in_use_is_accepted_in_every_thread(tmp_path: Path) -> None:
             clock.now += 1
             store.advance(now=number % 11 == 0)
     assert seen == [{""}, {""}]
+
+
+class Slow(SecretSet):
+    """A key whose new value waits, and whose old one stays accepted."""
+
+    key: Secret = secret(activate_after=10, accept_old_for=100, previous="KEY_BEFORE")
+
+
+def test_uses_are_counted_by_what_is_in_use(tmp_path: Path) -> None:
+    """Not by the clock: a value that is due stays pending until it was activated."""
+    now = [0.0]
+    store = Store(Slow, clock=lambda: now[0])
+
+    def accept(key: str, **more: str) -> None:
+        environ = {"HIVE_BOOT_MODE": "environment", "KEY": key, **more}
+        store.accept(look(Slow, tmp_path, environ))
+
+    def uses() -> tuple[int, ...]:
+        return tuple(store.use_counter.counts["key"].values())
+
+    accept("fake-a")
+    first = store.view.key
+    now[0] = 5
+    accept("fake-b")
+    second = store.accepted("key")[1]
+    for moment, expected in ((5, (1, 1, 0)), (16, (2, 2, 0))):
+        now[0] = moment
+        assert first.matches("fake-a")
+        assert second.matches("fake-b")
+        assert uses() == expected
+    store.advance()
+    assert second.matches("fake-b")
+    assert uses() == (3, 2, 0)
+    assert store.use_counter.last_old == {}
+    now[0] = 50
+    assert first.matches("fake-a")
+    assert (uses(), store.use_counter.last_old) == ((3, 2, 1), {"key": 50})
+    accept("fake-c", KEY_BEFORE="fake-b")
+    accept("fake-b", KEY_BEFORE="fake-c")
+    assert second.matches("fake-b")
+    assert uses() == (4, 2, 1)
+    now[0] = 1000
+    for value in store.accepted("key"):
+        assert value.matches(value.reveal())
+    assert (uses(), store.use_counter.last_old) == ((5, 2, 2), {"key": 1000})
+
+
+class Versioned(SecretSet, version="v"):
+    """A key whose new value waits, and one that does not."""
+
+    key: Secret = secret(activate_after=10)
+    other: Secret
+
+
+def test_the_version_in_use_is_that_of_the_set_whose_values_are(tmp_path: Path) -> None:
+    """Several sets may wait; values of two sets have no version."""
+    now = [0.0]
+    store = Store(Versioned, clock=lambda: now[0])
+
+    def accept(key: str, other: str, version: str) -> None:
+        environ = {"HIVE_BOOT_MODE": "environment", "KEY": key, "OTHER": other, "V": version}
+        store.accept(store.identify(look(Versioned, tmp_path, environ)))
+
+    assert store.versions == ("", "")
+    accept("fake-a", "fake-other", "v1")
+    assert store.versions == ("v1", "v1")
+    now[0] = 5
+    accept("fake-b", "fake-other", "v2")
+    now[0] = 8
+    accept("fake-c", "fake-other", "v3")
+    assert store.versions == ("v3", "v1")
+    for moment, version in ((14, "v1"), (16, "v2"), (17, "v2"), (19, "v3")):
+        now[0] = moment
+        store.advance()
+        assert store.versions == ("v3", version)
+    now[0] = 20
+    accept("fake-d", "fake-another", "v4")
+    assert store.versions == ("v4", "")
+    for number in range(40):
+        accept("fake-d", f"fake-{number}", f"v4.{number}")
+        assert store.versions == (f"v4.{number}", "")
+    now[0] = 31
+    store.advance()
+    assert store.versions == ("v4.39", "v4.39")
+    accept("fake-e", f"fake-{39}", "v4.39")
+    assert store.versions == ("", "v4.39")
+    now[0] = 42
+    store.advance()
+    assert store.versions == ("", "")

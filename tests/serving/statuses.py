@@ -5,7 +5,7 @@ from typing import Any
 
 from hive_boot.lifecycle.readiness import ContributorStatus
 from hive_boot.lifecycle.states import State, TimelineEntry
-from hive_boot.runtime.status import HookStatus, RotationStatus, SecretStatus, Status
+from hive_boot.runtime.status import HookStatus, RotationStatus, SecretStatus, Status, UseStatus
 
 NAMES = (
     "OPENAI_API_KEY",
@@ -99,6 +99,7 @@ def ready(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field)
         "ready": True,
         "started": True,
         "uptime": 9_000.0,
+        "process_id": "f00dfeedc0ffee42",
         "mode": "kubernetes",
         "mode_reason": "KUBERNETES_SERVICE_HOST is set",
         "profile": "production",
@@ -127,6 +128,16 @@ def ready(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field)
         ),
         "rotations_total": {"accepted": 2, "refused": 1},
         "timeline": STARTED,
+        "uses": (
+            UseStatus(
+                name=NAMES[2],
+                accept_old_for=3600.0,
+                current=40,
+                pending=2,
+                old=5,
+                old_use_age=35.5,
+            ),
+        ),
         "secrets": secrets(count),
     }
     return Status(**(told | more))
@@ -146,7 +157,12 @@ def degraded(count: int = 8, **more: Any) -> Status:  # noqa: ANN401  (any field
         "rejected_names": ("JWT_SECRET",),
         "pinned": pinned,
         "stale": pinned[:1],
+        "pending_hooks": ("agents",),
         "failing_hooks": ("reconnect",),
+        "resources_on_old": ("database", "cache", "cache"),
+        "secrets_version": "2026-01-05.2",
+        "secrets_version_in_use": "",
+        "worker": True,
         "hook_failures": {"reconnect": 7, "agents": 0},
         "hooks": (
             HookStatus(

@@ -86,7 +86,11 @@ def test_health_has_one_word_and_fields() -> None:
             "state": status.state,
             "mode": status.mode,
             "profile": status.profile,
+            "process_id": status.process_id,
+            "worker": status.worker,
             "generation": status.generation,
+            "secrets_version": status.secrets_version,
+            "secrets_version_in_use": status.secrets_version_in_use,
             "certificates": status.certificates,
             "uptime": status.uptime,
         }

@@ -120,7 +120,7 @@ async def running(
 
 def make_service(boot: Bootstrap[Any, Any], app: App, host: str, port: int) -> HttpService:
     """Return a service whose server is not selected yet."""
-    return HttpService(app, (host, port, None, None), boot.status, lambda: boot._state)
+    return HttpService(app, (host, port, None, None), boot.status, boot._current_state)
 
 
 def make(boot: Bootstrap[Needs], app: App, server: str, backend: str) -> HttpService:

@@ -152,6 +152,33 @@ async def connects(dsn: str, secrets: MoreSecrets) -> bool:
     return secrets.token.matches(dsn)
 
 
+class Versioned(SecretSet, version="secrets-version"):
+    """Secrets with a version."""
+
+    token: Secret = secret(accept_old_for=60, previous="TOKEN_BEFORE")
+
+
+def decode(key: Secret) -> dict[str, str]:
+    """Verify by an exception."""
+    return {key.reveal(): ""}
+
+
+async def matches(key: SecretBytes) -> bool:
+    """Verify by a result."""
+    return key.matches(b"token")
+
+
+async def verify() -> None:
+    """Verify with each accepted value."""
+    assert_type(boot.verify("jwt_secret", decode, rejected=ValueError), dict[str, str])
+    assert_type(
+        boot.verify("jwt_secret", lambda key: key.matches("token"), rejected=(ValueError,)), Any
+    )
+    assert_type(await boot.verify_async("jwt_secret", matches), bool)
+    assert_type(boot.status().secrets_version, str | None)
+    assert_type(boot.status().uses[0].old_use_age, float)
+
+
 async def by_hand() -> None:
     """Start and stop without owning the process."""
     async with boot.running() as secrets:

@@ -320,6 +320,9 @@ async def rotate(change: Change) -> None:
     text: str = change.names  # type: ignore[assignment]
     boot.accepted(3)  # type: ignore[arg-type]
     boot.accepted("jwt_secret").reveal()  # type: ignore[attr-defined]
+    boot.verify("jwt_secret", 3)  # type: ignore[arg-type]
+    boot.verify("jwt_secret", len, rejected="ValueError")  # type: ignore[arg-type]
+    await boot.verify_async("jwt_secret", len)  # type: ignore[arg-type]
     assert text
 
 

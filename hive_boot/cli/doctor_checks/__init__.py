@@ -87,7 +87,9 @@ class DoctorContext:
             # In a kubelet volume the links next to ..data may be missing.
             base = Path(reading.path, "..data" if reading.volume else "")
             for attribute, hits in reading.batch.hits.items():
-                field = index.by_attribute[attribute.partition(".alias.")[0]]
+                field = index.by_attribute.get(attribute.partition(".alias.")[0])
+                if field is None:  # the version of the set, which is not secret
+                    continue
                 for hit in hits:
                     # The location of a member is FILE#MEMBER.
                     file = hit.place.removeprefix(reading.batch.directory).partition("#")[0]

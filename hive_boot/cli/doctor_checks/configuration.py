@@ -79,7 +79,8 @@ def near_names(context: DoctorContext) -> Iterator[Finding]:
     """
     result, sources = context.load_result, context.sources
     index = result.field_index
-    variables = result.names - index.by_variable.keys() - index.by_file_variable.keys()
+    declared = {*index.by_variable, *index.by_file_variable, *index.version_variables}
+    variables = result.names - declared
     for field in index.all_fields:
         if field.attribute in result.values or field.required_for(sources.profile):
             continue
@@ -192,6 +193,7 @@ _FIXES: Mapping[WarningKind, str] = {
     "development-default": "none needed for development: other profiles reject these values",
     "empty": "write the value into it, or remove it; a file can be empty while it is being written",
     "not-asked": "none needed if `hive-boot check` succeeds, which asks these sources",
+    "version": "write it last, with each change of a value, into the place of all values",
     "alias": "rename it where it is set",
     "alias-differs": "remove the older name where it is set",
 }

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hive_boot._records import Record
-from hive_boot.secrets.fields import ValueProblem
+from hive_boot.secrets.fields import VERSION, ValueProblem
 from hive_boot.secrets.sources.files import (
     A_DIRECTORY,
     EMPTY,
@@ -236,6 +236,7 @@ def _read_bundle(path: str, field_index: FieldIndex, policy: ReadPolicy) -> Dire
         snapshot.problem = None if found is EMPTY else found
     else:
         targets = {name: field.target for name, field in field_index.by_variable.items()}
+        targets |= dict.fromkeys(field_index.version_variables, (VERSION, path, True))
         targets |= field_index.by_file | field_index.members.get(os.path.basename(path), {})
         add_members(snapshot.batch, found, targets)
         snapshot.problem = snapshot.batch.bundle_problem

@@ -245,9 +245,12 @@ function facts(status) {
     ["Ready", status.ready ? "yes" : "no", ""],
     ["Version", status.version || "unknown", ""],
     ["Host", status.process.host, status.process.pod && `pod ${status.process.pod}`],
-    ["Process", String(status.process.pid), ""],
+    ["Process", String(status.process.pid), status.process_id],
     ["Up for", formatDuration(status.uptime), ""],
     ["Generation", String(status.generation || "none yet"), ""],
+    ...(status.secrets_version === null ? [] : [["Secrets version",
+      status.secrets_version || "unknown", status.secrets_version === status.secrets_version_in_use
+        ? "" : `${status.secrets_version_in_use || "unknown"} in use`]]),
     ["Last change", ...ago(status.last_change)],
     ["Last good read", ...ago(status.last_read)],
     ["Watcher", status.watcher, WATCHERS[status.watcher] ?? ""],

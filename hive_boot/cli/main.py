@@ -37,6 +37,7 @@ COMMANDS = {
     "migrate": "write each secret of a .env file into a separate file",
     "rotate": "write a new value into the file of a secret, in place",
     "manifests": "render deploy files from the declaration, or compare them",
+    "fleet": "show the secrets of the instances, and wait for proof before a revocation",
     "probe": "request a health endpoint, for images without curl",
 }
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from hive_boot.cli.app_loader import load_application, serve_command
 from hive_boot.cli.file_writing import FileTransaction
+from hive_boot.cli.fleet_evidence import Selector, parse_url
+from hive_boot.cli.fleet_judgement import STAGES
 from hive_boot.cli.secret_files import errors_reported, named_directory, refuse_links
 from hive_boot.cli.terminal import (
     EXIT_FAILURE,
@@ -100,6 +102,17 @@ def parser() -> Parser:
             metavar="REQUEST[:LIMIT]",
             help="Kubernetes quantities; LIMIT is REQUEST if it is omitted (%(default)s)",
         )
+    for flag, metavar, about in (
+        ("--fleet-wait", "URL", "render a Job that asks this Prometheus to prove a rotation"),
+        ("--fleet-selector", "MATCHERS", 'the targets that are instances (job="NAME")'),
+    ):
+        parser.add_argument(flag, metavar=metavar, help=about)
+    parser.add_argument(
+        "--fleet-stage",
+        choices=STAGES,
+        default="current",
+        help="the stage that the Job waits for (%(default)s)",
+    )
     for flag, metavar, about in (
         ("--egress", "PORT", "a TCP port that APP connects to, such as that of a database"),
         ("--env", "NAME=VALUE", "a setting that is not secret"),
@@ -246,6 +259,9 @@ def build_deployment(arguments: Namespace) -> Deployment:
         memory=_quantities(arguments.memory),
         egress=tuple(sorted(set(arguments.egress) - {443})),
         rerun_arguments=rerun_arguments(arguments),
+        fleet_wait=arguments.fleet_wait or "",
+        fleet_selector=arguments.fleet_selector or f'job="{name}"',
+        fleet_stage=arguments.fleet_stage,
     )
 
 
@@ -258,6 +274,7 @@ def _problems(arguments: Namespace, declaration: AppDeclaration, name: str) -> I
         if value is not None and not (value.strip() and value.isprintable()):
             yield f"--{option} must be one line, without control characters"
     yield from _number_problems(arguments, declaration)
+    yield from _fleet_problems(arguments, declaration)
     try:
         shlex.split(_command(arguments))
     except ValueError as exc:
@@ -284,6 +301,21 @@ def _number_problems(arguments: Namespace, declaration: AppDeclaration) -> Itera
     ):
         if not all(re.fullmatch(pattern, each) for each in _quantities(text)):
             yield f"{option} must be REQUEST or REQUEST:LIMIT, such as {example}; {text!r} is not"
+
+
+def _fleet_problems(arguments: Namespace, declaration: AppDeclaration) -> Iterator[str]:
+    """Yield what is wrong with the options of the Job that waits."""
+    if arguments.fleet_wait is None:
+        if arguments.fleet_selector is not None or arguments.fleet_stage != "current":
+            yield "--fleet-selector and --fleet-stage are only valid with --fleet-wait"
+        return
+    parse_url("--fleet-wait", arguments.fleet_wait)
+    Selector(arguments.fleet_selector or "", option="--fleet-selector")
+    if not declaration.field_index.version:
+        yield (
+            f"--fleet-wait needs a version: class {declaration.declared.__name__}(SecretSet, "
+            "version=…)"
+        )
 
 
 def _probe_problems(arguments: Namespace, declaration: AppDeclaration) -> Iterator[str]:
@@ -383,7 +415,7 @@ def rerun_arguments(arguments: Namespace) -> tuple[str, ...]:
     for option, value in vars(arguments).items():
         if option not in _NOT_RENDERED and value not in (None, defaults.get_default(option)):
             for each in value if isinstance(value, list) else [value]:
-                words += [f"--{option}", str(each)]
+                words += [f"--{option.replace('_', '-')}", str(each)]
     return tuple(words)
 
 

@@ -1,8 +1,8 @@
 """Terminal interface of a command: arguments, exit statuses, errors and output.
 
 Exit statuses: 0 success; 1 failure (a failed probe, a differing file, a finding); and from
-BSD's ``sysexits.h`` 64 ``EX_USAGE``, 70 ``EX_SOFTWARE``, 75 ``EX_TEMPFAIL`` and
-78 ``EX_CONFIG``.
+BSD's ``sysexits.h`` 64 ``EX_USAGE``, 69 ``EX_UNAVAILABLE``, 70 ``EX_SOFTWARE``,
+75 ``EX_TEMPFAIL`` and 78 ``EX_CONFIG``.
 
 Text and JSON go to stdout, errors to stderr. Control characters are escaped in each of them,
 except in text of :func:`print_text`. Colours are used only on a terminal, and never when

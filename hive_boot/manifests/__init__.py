@@ -104,6 +104,10 @@ class Deployment:
         cpu: the processors that a pod requests, and their limit, as Kubernetes quantities.
         memory: the same of the memory.
         egress: the TCP ports that the process connects to, besides 443.
+        fleet_wait: the URL of the Prometheus that a Job asks whether every instance has followed a
+            rotation; empty for no Job.
+        fleet_selector: the targets of that Prometheus that are instances.
+        fleet_stage: the stage that the Job waits for.
         rerun_arguments: the arguments that render the same again, without the target.
     """
 
@@ -125,6 +129,9 @@ class Deployment:
     memory: tuple[str, str]
     egress: tuple[int, ...]
     rerun_arguments: tuple[str, ...]
+    fleet_wait: str = ""
+    fleet_selector: str = ""
+    fleet_stage: str = "current"
 
     @property
     def object_name(self) -> str:
@@ -155,6 +162,16 @@ class Deployment:
     def probed_port(self) -> int | None:
         """Return the port that answers probes."""
         return self.probe_port or self.port
+
+    @property
+    def fleet_timeout(self) -> int:
+        """Return how long the Job waits, in whole seconds.
+
+        The kubelet needs about a minute for the volume, and then each of these times passes.
+        """
+        fields = self.declaration.field_index.fields.values()
+        delays = (each.activate_after + each.accept_old_for for each in fields)
+        return math.ceil(600 + 2 * max(delays, default=0))
 
     @property
     def create_secret(self) -> list[str]:

@@ -42,6 +42,7 @@ TARGETS: dict[str, tuple[tuple[str, str, Profile], ...]] = {
             "service",
             "secret",
             "kustomization",
+            "fleet-wait",
         )
     ),
     "systemd": (("deploy/systemd/{name}.service", "systemd.service.j2", "production"),),
@@ -82,9 +83,18 @@ def render(
         )
         for target in dict.fromkeys(targets)
         for path, template, profile in TARGETS[target]
-        # A Kubernetes Service needs a port.
-        if deployment.port is not None or template != "service.yaml.j2"
+        if _is_needed(template, deployment)
     }
+
+
+def _is_needed(template: str, deployment: Deployment) -> bool:
+    """Return whether the deployment has what a template describes."""
+    # A Kubernetes Service needs a port.
+    needed = {
+        "service.yaml.j2": deployment.port is not None,
+        "fleet-wait.yaml.j2": bool(deployment.fleet_wait),
+    }
+    return needed.get(template, True)
 
 
 def _environment(templates: Path | None) -> Environment:

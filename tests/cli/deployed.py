@@ -20,3 +20,12 @@ served = Bootstrap(WorkerSecrets)
 @quiet.main
 async def main() -> None:
     """Work."""
+
+
+class VersionedSecrets(SecretSet, version="secrets-version"):
+    """Secrets whose rotations can be proved."""
+
+    token: Secret = secret(accept_old_for=60)
+
+
+versioned = Bootstrap(VersionedSecrets)

@@ -12,6 +12,7 @@ from threading import Timer
 
 import pytest
 
+from hive_boot.cli.fleet import COMMANDS as FLEET_COMMANDS
 from hive_boot.cli.main import COMMANDS, main
 from hive_boot.cli.terminal import CommandError
 from tests.fixtures.golden import assert_golden
@@ -91,8 +92,8 @@ def test_the_help_of_each_command_has_an_example(
 ) -> None:
     """Of the command itself, in lines of 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
-    for command in COMMANDS:
-        shown = help_of(capsys, command, "--help")
+    for command in (*COMMANDS, *(f"fleet {each}" for each in FLEET_COMMANDS)):
+        shown = help_of(capsys, *command.split(), "--help")
         assert shown.startswith(f"usage: hive-boot {command} ")
         assert f"hive-boot {command} " in shown.partition("\nexample:\n")[2]
         assert max(map(len, shown.splitlines())) <= 80, command

@@ -206,6 +206,11 @@ def test_an_invalid_argument_is_64(capsys: pytest.CaptureFixture[str]) -> None:
                 ("--egress", "0", "--egress"),
                 ("--egress", "postgres", "--egress"),
                 ("--replicas", "0", "--replicas"),
+                ("--fleet-wait", "prometheus:9090", "--fleet-wait"),
+                ("--fleet-wait", "http://ops:fake-x@prometheus:9090", "--fleet-wait"),
+                ("--fleet-wait", "http://prometheus:9090", "version="),
+                ("--fleet-selector", 'job="shop"', "--fleet-wait"),
+                ("--fleet-stage", "quiet", "--fleet-wait"),
                 ("--cpu", "2 cores", "--cpu"),
                 ("--cpu", "\uff11", "--cpu"),
                 ("--memory", "1Gi:2Gi:3Gi", "--memory"),
@@ -365,6 +370,21 @@ def test_the_header_renders_the_same_again(capsys: pytest.CaptureFixture[str]) -
     assert words[-1] == "--write"
     capsys.readouterr()
     assert main([*words[1:-1], "--check"]) == 0, capsys.readouterr().out
+
+
+def test_a_job_that_waits_is_rendered_with_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its targets have the job of the same name; its header has the options."""
+    options = ("--target", "kubernetes", *SERVED, "--fleet-wait", "http://prometheus:9090")
+    assert manifests("versioned", *options, "--fleet-stage", "quiet", "--write") == 0
+    text = Path("deploy/k8s/fleet-wait.yaml").read_text()
+    assert "--fleet-wait http://prometheus:9090 --fleet-stage quiet" in text.replace(
+        "\n#        ", ""
+    )
+    (waiter,) = yaml.safe_load(text)["spec"]["template"]["spec"]["containers"]
+    position = waiter["args"].index("--selector")
+    assert waiter["args"][position + 1] == 'job="versioned"'
+    capsys.readouterr()
+    assert manifests("versioned", *options, "--fleet-stage", "quiet", "--check") == 0
 
 
 def test_a_template_of_the_operator_wins(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from hive_boot.cli.doctor_checks.configuration import _FIXES
+from hive_boot.cli.fleet import COMMANDS as FLEET_COMMANDS
 from hive_boot.cli.main import COMMANDS, main
 from hive_boot.exceptions import BootError
 from hive_boot.lifecycle.readiness import ContributorStatus
@@ -53,7 +54,7 @@ def test_the_help_texts_are_current(
     """The page has what `--help` prints, for hive-boot and for each command."""
     monkeypatch.setenv("COLUMNS", "80")
     parts = []
-    for command in ("", *COMMANDS):
+    for command in ("", *COMMANDS, *(f"fleet {each}" for each in FLEET_COMMANDS)):
         with pytest.raises(SystemExit):
             main([*command.split(), "--help"])
         heading = f"hive-boot {command}".strip()

@@ -31,6 +31,13 @@ class Renamed(SecretSet):
     hidden: SecretBytes | None = secret(file="..hidden file")
 
 
+class Versioned(SecretSet, version="secrets-version"):
+    """A service whose rotations can be proved."""
+
+    jwt_secret: Secret = secret(activate_after=120, accept_old_for=3600)
+    api_key: Secret = secret()
+
+
 class Nothing(SecretSet):
     """A service without secrets."""
 

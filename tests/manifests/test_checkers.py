@@ -18,6 +18,7 @@ import pytest
 
 from hive_boot import Secret, SecretBytes, SecretSet, secret
 from hive_boot.manifests.rendering import TARGETS, render
+from tests.manifests.deployments import Versioned
 from tests.manifests.deployments import deployment as deploy
 from tests.support import ROOT
 
@@ -193,6 +194,16 @@ def place(tmp_path: Path) -> Path:
 def test_a_checker_has_no_objection(name: str, place: Path) -> None:
     """What the repository holds is what these tools would let anybody deploy."""
     done = CHECKS[name](place)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", ["kubernetes-validate", "yamllint"])
+def test_a_checker_has_no_objection_to_the_job(name: str, place: Path) -> None:
+    """It is not among the files of the repository, whose example has no version."""
+    made = deploy(Versioned, fleet_wait="http://prometheus:9090", fleet_selector='job="shop"')
+    path = "deploy/k8s/fleet-wait.yaml"
+    (place / path).write_text(render(made, ["kubernetes"])[path], "utf-8")
+    done = CHECKS[name](place, [path])
     assert done.returncode == 0, done.stdout + done.stderr
 
 

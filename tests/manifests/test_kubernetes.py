@@ -10,11 +10,21 @@ import pytest
 import yaml
 
 from hive_boot import Bootstrap
+from hive_boot.cli.fleet import parser as fleet_parser
 from hive_boot.cli.main import main
 from hive_boot.manifests import Deployment
+from hive_boot.manifests.rendering import render
 from hive_boot.secrets.validation import placeholder
 from hive_boot.testing import MountedVolume
-from tests.manifests.deployments import Nothing, Optional, Renamed, ShopSecrets, read, text_of
+from tests.manifests.deployments import (
+    Nothing,
+    Optional,
+    Renamed,
+    ShopSecrets,
+    Versioned,
+    read,
+    text_of,
+)
 from tests.manifests.deployments import deployment as deploy
 from tests.support import ROOT
 
@@ -224,6 +234,59 @@ def test_settings_are_what_was_said() -> None:
     env = {"A": "$(HOME) $$ $x", "B": "yes", "C": "0123", "D": 'a: "b" # c', "E": "", "YES": "1"}
     found = variables(deploy(env=env))
     assert {name: found[name] for name in env} == env
+
+
+WAIT: dict[str, Any] = {
+    "fleet_wait": "http://prometheus:9090/$path",
+    "fleet_selector": 'job="shop", pod=~"shop-.*$"',
+    "fleet_stage": "quiet",
+}
+
+
+def test_a_job_waits_for_the_version_of_the_secret() -> None:
+    """It gets this one key, and its command is one of hive-boot."""
+    job = read(deploy(Versioned, **WAIT), "deploy/k8s/fleet-wait.yaml")
+    (waiter,) = job["spec"]["template"]["spec"]["containers"]
+    (variable,) = waiter["env"]
+    assert variable == {
+        "name": "VERSION",
+        "valueFrom": {"secretKeyRef": {"name": "versioned", "key": "secrets-version"}},
+    }
+    assert waiter["command"] == ["hive-boot", "fleet", "wait"]
+    # The kubelet expands $(NAME), and reads $$ as $.
+    typed = [each.replace("$(VERSION)", "v2").replace("$$", "$") for each in waiter["args"]]
+    arguments = fleet_parser().parse_args(["wait", *typed])
+    assert arguments.version == "v2"
+    assert arguments.stage == "quiet"
+    assert arguments.prometheus == [WAIT["fleet_wait"]]
+    assert arguments.selector == WAIT["fleet_selector"]
+    assert arguments.timeout == 600 + 2 * 3720
+
+
+def test_the_job_that_waits_can_do_little_and_runs_once() -> None:
+    """As the pods that it waits for, and without their volume."""
+    made = deploy(Versioned, **WAIT)
+    job = read(made, "deploy/k8s/fleet-wait.yaml")
+    spec = job["spec"]["template"]["spec"]
+    assert spec["restartPolicy"] == "Never"
+    assert job["spec"]["backoffLimit"] == 0
+    assert "volumes" not in spec
+    assert spec["automountServiceAccountToken"] is False
+    (waiter,) = spec["containers"]
+    assert waiter["securityContext"] == container(made)["securityContext"]
+    assert waiter["image"] == container(made)["image"]
+    # No Service and no policy of the application selects its pod.
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert labels == {"app.kubernetes.io/name": "shop-fleet-wait"}
+
+
+def test_the_job_is_rendered_only_if_it_is_asked_for() -> None:
+    """And kustomize, which applies the rest again and again, does not create it."""
+    assert "deploy/k8s/fleet-wait.yaml" not in render(deploy(), ["kubernetes"])
+    made = deploy(Versioned, **WAIT)
+    assert "deploy/k8s/fleet-wait.yaml" in render(made, ["kubernetes"])
+    resources = read(made, "deploy/k8s/kustomization.yaml")["resources"]
+    assert "fleet-wait.yaml" not in resources
 
 
 def test_every_document_is_one_of_yaml() -> None:

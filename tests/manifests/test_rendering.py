@@ -36,6 +36,7 @@ SAFE = {
         "user",
         "app.pre_stop",
         "app.replicas",
+        "app.fleet_timeout",
         "start_limit",
         "app.port",
         "app.probe_port",

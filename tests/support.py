@@ -28,6 +28,7 @@ from hive_boot.secrets.loader import load
 from hive_boot.secrets.platform import HostEnvironment, SourceContext, SourceOptions, detect
 from hive_boot.secrets.sources.directories import ReadPolicy
 from hive_boot.secrets.sources.files import FileBatch, SourceHit
+from tests.fixtures.package import OURS
 
 ROOT = Path(__file__).parent.parent
 
@@ -188,7 +189,7 @@ def everything_told(exc: BaseException) -> str:
         part = todo.pop()
         texts += part.format_exception_only()
         for frame in part.stack:
-            if f"{os.sep}hive_boot{os.sep}" in frame.filename:
+            if frame.filename.startswith(OURS):
                 texts.append(f"{frame.name}: {frame.locals}")
         todo += filter(None, [part.__cause__, part.__context__, *(part.exceptions or ())])
     return "\n".join(texts)

@@ -1,4 +1,4 @@
-"""The synchronous way in: load(), loaded() and as_property()."""
+"""Synchronous access to secrets: ``load()``, ``loaded()`` and ``as_property()``."""
 
 import logging
 import os
@@ -39,7 +39,7 @@ OTHER = "fake-other-secret-9876543210-9876543210"
 
 
 class Hive(SecretSet):
-    """What the tests declare."""
+    """The declaration of the tests."""
 
     jwt_secret: Secret = secret(min_length=12, accept_old_for=3600, previous="JWT_SECRET_PREVIOUS")
     tls_key: SecretBytes | None
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
 
 @pytest.fixture
 def injected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process be one on a platform that injects variables, one of them a secret."""
+    """Simulate a platform that injects variables, one of which is a secret."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     monkeypatch.setenv("JWT_SECRET", FAKE)
 
@@ -70,7 +70,7 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MountedVolume:
 
 @contextmanager
 def unloading(*boots: Bootstrap[Any, Any]) -> Iterator[None]:
-    """Undo load() of applications at the end of the block, as no program needs to."""
+    """Undo ``load()`` of applications at the end of the block, which only tests do."""
     try:
         yield
     finally:
@@ -83,7 +83,7 @@ def unloading(*boots: Bootstrap[Any, Any]) -> Iterator[None]:
 
 @pytest.mark.usefixtures("injected")
 def test_a_loaded_application_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its secrets, its settings, its accepted values, and the functions by name."""
+    """A loaded application has its secrets, settings, accepted values and plain functions."""
     monkeypatch.setenv("JWT_SECRET_PREVIOUS", OTHER)
     monkeypatch.setenv("TLS_KEY", "fake-key-0123456789")
     monkeypatch.setenv("WORKERS", "3")
@@ -109,13 +109,13 @@ def test_a_loaded_application_can_be_read(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what the application has logged; the library logs more or less at other levels."""
+    """Return the log messages of the application, without those of hive_boot."""
     return [each.getMessage() for each in caplog.records if each.name != "hive_boot"]
 
 
 @pytest.mark.usefixtures("injected")
 def test_a_loaded_application_hides_its_values(caplog: pytest.LogCaptureFixture) -> None:
-    """A log record of a script shows no value, as in a run."""
+    """A log record of a script contains no value, as in a run."""
     boot = Bootstrap(Hive)
     with unloading(boot):
         logging.getLogger("script").warning("connecting with %s", boot.load().jwt_secret.reveal())
@@ -123,7 +123,7 @@ def test_a_loaded_application_hides_its_values(caplog: pytest.LogCaptureFixture)
 
 
 def test_the_options_of_the_bootstrap_count(tmp_path: Path) -> None:
-    """Load reads what a start would read."""
+    """``load()`` uses the options of the Bootstrap, as a start does."""
     (tmp_path / "jwt_secret").write_text(FAKE)
     (tmp_path / "own.env").write_text(f"JWT_SECRET={OTHER}\n")
     cases: list[tuple[Any, str]] = [
@@ -138,7 +138,7 @@ def test_the_options_of_the_bootstrap_count(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_nothing_is_checked_or_started() -> None:
-    """Checks and resources are for a run: they may need an event loop, or the network."""
+    """``load()`` runs no check and no resource: they may need an event loop or the network."""
 
     async def refuse_later(_: str) -> bool:
         pytest.fail("a check was awaited")
@@ -171,7 +171,7 @@ def test_nothing_is_checked_or_started() -> None:
 
 
 def test_no_event_loop_is_imported(tmp_path: Path) -> None:
-    """A script that only loads does not pay for anyio."""
+    """A script that only loads does not import anyio."""
     (tmp_path / "jwt_secret").write_text(FAKE)
     done = run_child(
         "import sys\n"
@@ -194,7 +194,7 @@ async def test_an_event_loop_may_run() -> None:
 
 
 def test_every_problem_is_in_one_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of secrets and of settings; nothing is loaded then, and a later call tries again."""
+    """The problems of secrets and settings are in one error, and a later call tries again."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     boot = Bootstrap(Hive, config=Settings)
     cases = [
@@ -225,7 +225,7 @@ def test_every_problem_is_in_one_report(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("injected")
 def test_threads_load_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of them get the same object."""
+    """Threads that call ``load()`` at the same time get the same object."""
     reads: list[object] = []
     from hive_boot.runtime import load_pipeline  # noqa: PLC0415
 
@@ -256,7 +256,7 @@ def test_threads_load_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_two_loaded_applications_are_not_guessed() -> None:
-    """As with two that run; a run counts before what is only loaded."""
+    """With two loaded applications a plain function raises; with one running, it uses that one."""
     one, two = Bootstrap(Hive), Bootstrap(Hive)
     with unloading(one, two):
         one.load()
@@ -273,7 +273,7 @@ def test_two_loaded_applications_are_not_guessed() -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_the_settings_may_read_the_secrets() -> None:
-    """While they are created: here by a property, or by load() itself."""
+    """The settings may read the secrets while they are created, by a property or by ``load()``."""
     boot: Bootstrap[Hive, dict[str, str]]
     boot = Bootstrap(Hive, config=lambda: {"dsn": f"db://{boot.secrets.jwt_secret.reveal()}"})
     with unloading(boot):
@@ -287,7 +287,7 @@ def test_the_settings_may_read_the_secrets() -> None:
 
 
 def test_settings_that_call_load_do_not_recurse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With invalid secrets a config= that calls load() is a problem of its own, in one report."""
+    """With invalid secrets, a ``config=`` that calls ``load()`` is a problem in the same report."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     boot: Bootstrap[Hive, int]
     boot = Bootstrap(Hive, config=lambda: len(boot.load().jwt_secret.reveal()))
@@ -302,7 +302,7 @@ def test_settings_that_call_load_do_not_recurse(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.anyio
 async def test_a_run_takes_the_object_over(mounted: MountedVolume) -> None:
-    """What a module holds since its import follows the start, a rotation, and the next run."""
+    """The object from ``load()`` follows the start, a rotation, and the next run."""
     boot = Bootstrap(Hive)
     with unloading(boot):
         held = boot.load()
@@ -323,7 +323,7 @@ async def test_a_run_takes_the_object_over(mounted: MountedVolume) -> None:
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
 async def test_it_can_be_read_while_a_run_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checks and resources read the values of the run; an invalid set leaves it as it was."""
+    """Checks and resources read the values of the run; an invalid set changes nothing."""
     boot = Bootstrap(Hive, config=Settings)
     seen: list[str | None] = []
 
@@ -354,7 +354,7 @@ async def test_it_can_be_read_while_a_run_starts(monkeypatch: pytest.MonkeyPatch
 async def test_load_in_a_run_returns_the_object_of_the_run(
     mounted: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A module that is imported late, during the start or after it, holds the same object."""
+    """A module that is imported during or after startup gets the same object."""
     held: list[Hive] = []
     for moment in ("config", "resource", "main"):
         with case(moment):
@@ -411,7 +411,7 @@ print(held.jwt_secret.reveal())
 
 
 def test_a_server_may_fork_after_the_load() -> None:
-    """Each worker of a preloaded application starts a run of its own with the same object."""
+    """Each worker of a preloaded application starts its own run, with the same object."""
     done = run_child(_PRELOADED, JWT_SECRET="fake-before-the-fork")
     assert done.stdout.splitlines() == ["[7, 7]", "fake-before-the-fork"], done.stderr
 
@@ -419,7 +419,7 @@ def test_a_server_may_fork_after_the_load() -> None:
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
 async def test_a_forked_child_of_a_run_may_load() -> None:
-    """It gets the values that it was born with."""
+    """A forked child keeps the values of the run."""
     done = run_child(
         "import anyio, os\n"
         "from hive_boot import Bootstrap, Secret, SecretSet\n"
@@ -443,7 +443,7 @@ async def test_a_forked_child_of_a_run_may_load() -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_a_block_has_the_secrets_and_no_longer(caplog: pytest.LogCaptureFixture) -> None:
-    """With redaction in it; the end of the block is the end of both."""
+    """At the end of the block, the secrets and the redaction end."""
     boot = Bootstrap(Hive, config=Settings)
     log = logging.getLogger("script")
     for _ in range(2):
@@ -463,7 +463,7 @@ def test_a_block_has_the_secrets_and_no_longer(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.usefixtures("injected")
 def test_a_block_in_a_loaded_application_ends_nothing() -> None:
-    """What was loaded before stays loaded, also by an outer block."""
+    """A block does not unload what was loaded before it, also by an outer block."""
     boot = Bootstrap(Hive)
     with boot.loaded() as outer, boot.loaded() as inner:
         assert inner is outer
@@ -476,7 +476,7 @@ def test_a_block_in_a_loaded_application_ends_nothing() -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_an_exception_of_a_block_is_redacted_until_it_is_reported() -> None:
-    """Its traceback is printed after the block."""
+    """The traceback of an exception is redacted, although it is printed after the block."""
     done = run_child(
         "from hive_boot import Bootstrap, Secret, SecretSet\n"
         "class S(SecretSet):\n    jwt_secret: Secret\n"
@@ -491,7 +491,7 @@ def test_an_exception_of_a_block_is_redacted_until_it_is_reported() -> None:
 def test_a_block_that_cannot_begin_exits_as_a_start_does(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The report is on stderr, the status is 78, and the exception has no other one behind it."""
+    """The report is on stderr, the exit status is 78, and no traceback is shown."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     monkeypatch.setenv("WORKERS", "many")
     with pytest.raises(SystemExit) as caught, Bootstrap(Hive, config=Settings).loaded():
@@ -509,11 +509,11 @@ def test_a_block_that_cannot_begin_exits_as_a_start_does(
 
 @pytest.mark.anyio
 async def test_a_settings_class_reveals_the_current_value(mounted: MountedVolume) -> None:
-    """A pydantic-settings object of a module follows the run; dumps of it have no value."""
+    """A pydantic-settings object of a module follows the run, and its dumps contain no value."""
     boot = Bootstrap(Hive)
 
     class ModuleSettings(BaseSettings):
-        """Settings of an application that was not built around hive_boot."""
+        """Settings of an application that was written without hive_boot."""
 
         workers: int = 1
         SECRET_KEY = boot.as_property("jwt_secret")
@@ -523,7 +523,7 @@ async def test_a_settings_class_reveals_the_current_value(mounted: MountedVolume
         @computed_field  # type: ignore[prop-decorator]
         @property
         def key_length(self) -> int:
-            """Length of the key, which other settings may depend on."""
+            """The length of the key."""
             return len(self.SECRET_KEY)
 
     settings = ModuleSettings()
@@ -546,7 +546,7 @@ async def test_a_settings_class_reveals_the_current_value(mounted: MountedVolume
 
 
 def test_a_property_is_of_a_declared_field() -> None:
-    """A misspelling is an error where it is written."""
+    """A misspelt field name is an error at the call."""
     with pytest.raises(DeclarationError, match="jwt_secrt"):
         Bootstrap(Hive).as_property("jwt_secrt")
 
@@ -576,14 +576,14 @@ SHORT = "fake-tiny"
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
-    """Return a directory with a module whose load() fails, and a value that no output may have."""
+    """Return a directory with a module whose ``load()`` fails, and a value to hide."""
     (tmp_path / "broken.py").write_text(BROKEN, "utf-8")
     (tmp_path / "own.env").write_text(f"SENTRY_DSN={FAKE}\n", "utf-8")
     return tmp_path
 
 
 def run_tool(broken: Path, *command: str, **variables: str) -> tuple[int, str, str]:
-    """Run a Python module as a command beside the broken module."""
+    """Run a Python module as a command, in the directory of the broken module."""
     done = run_child(
         f"import runpy, sys; sys.argv[1:] = {list(command[1:])!r}; sys.path.insert(0, '')\n"
         f"runpy.run_module({command[0]!r}, run_name='__main__', alter_sys=True)",
@@ -597,14 +597,14 @@ def run_tool(broken: Path, *command: str, **variables: str) -> tuple[int, str, s
 
 
 def assert_one_report(stderr: str) -> None:
-    """Compare stderr with the joint report of the broken module."""
+    """Assert that stderr contains the report of the broken module once."""
     assert stderr.count("AppSecrets has 2 problems; the service does not start.") == 1, stderr
     assert stderr.count("1. JWT_SECRET is missing.") == 1
     assert stderr.count("2. Settings.workers") == 1
 
 
 def test_an_uncaught_failure_is_a_report_and_78(broken: Path) -> None:
-    """Of python itself, of hive-boot run, and of a server that imports the application."""
+    """The report is printed and the exit status is 78, for each way to start the module."""
     for command in (
         ("broken",),
         ("hive_boot", "run", "broken:boot"),
@@ -634,7 +634,7 @@ def test_another_exception_is_printed_as_before(broken: Path) -> None:
 
 
 def test_an_interactive_interpreter_goes_on(broken: Path) -> None:
-    """It shows the report, and is not ended by it."""
+    """An interactive interpreter prints the report, and continues."""
     done = subprocess.run(
         [sys.executable, "-i"],
         input="import broken\nprint('here', 'still')\n",
@@ -652,7 +652,7 @@ def test_an_interactive_interpreter_goes_on(broken: Path) -> None:
 def test_a_traceback_with_local_variables_has_no_value(
     injected: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some tools show them: neither a valid secret beside a missing one, nor the settings."""
+    """The traceback with variables contains no value of a secret or of the settings."""
     del injected
     monkeypatch.setenv("SENTRY_DSN", OTHER)
 
@@ -670,7 +670,7 @@ def test_a_traceback_with_local_variables_has_no_value(
 
 
 def test_a_check_of_a_module_that_fails_at_import_is_a_report(broken: Path) -> None:
-    """With the table and as JSON, as for any application; 78 and not 70."""
+    """``hive-boot check`` prints the report with its table, or as JSON, with exit status 78."""
     for target in ("broken:boot", "broken:AppSecrets"):
         status, stdout, stderr = run_tool(broken, "hive_boot", "check", target)
         assert_one_report(stderr)
@@ -680,7 +680,7 @@ def test_a_check_of_a_module_that_fails_at_import_is_a_report(broken: Path) -> N
 
 
 def test_tools_that_need_the_declaration_get_it(broken: Path) -> None:
-    """Manifests are rendered before any secret exists."""
+    """Manifests can be rendered before any secret exists."""
     status, stdout, stderr = run_tool(
         broken, "hive_boot", "manifests", "broken:boot", "--target", "markdown"
     )
@@ -688,7 +688,7 @@ def test_tools_that_need_the_declaration_get_it(broken: Path) -> None:
 
 
 def test_other_failures_at_import_are_78_too(broken: Path) -> None:
-    """loaded() in a module, and a secret that a module requires by name."""
+    """``loaded()`` and ``require_secret`` in a module also fail with 78."""
     head = BROKEN.partition("secrets = boot.load()")[0]
     invalid_setting = (
         "import os\nfrom hive_boot import get_secret\nos.environ['HIVE_BOOT_PROFILE'] = 'nonsense'"
@@ -707,7 +707,7 @@ def test_other_failures_at_import_are_78_too(broken: Path) -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_blocks_of_two_threads_end_when_the_last_one_ends(caplog: pytest.LogCaptureFixture) -> None:
-    """Values stay readable, and hidden in logs, for the thread whose block ends last."""
+    """The values stay readable, and redacted, until the last block ends."""
     boot = Bootstrap(Hive)
     both, ended = threading.Barrier(2, timeout=10), threading.Event()
     found: list[str] = []
@@ -737,7 +737,7 @@ def test_blocks_of_two_threads_end_when_the_last_one_ends(caplog: pytest.LogCapt
 
 @pytest.mark.usefixtures("injected")
 def test_a_block_in_config_does_not_undo_the_load_around_it() -> None:
-    """The factory of the settings may be code that works without load(), too."""
+    """The factory of the settings may enter its own block."""
 
     def make() -> str:
         with boot.loaded() as secrets:
@@ -756,7 +756,7 @@ def test_a_block_in_config_does_not_undo_the_load_around_it() -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_a_block_does_not_undo_a_load_in_it() -> None:
-    """A module that is imported in the block may call load() for the rest of the process."""
+    """``load()`` in a block lasts longer than the block."""
     boot = Bootstrap(Hive)
     with unloading(boot):
         with boot.loaded():
@@ -766,7 +766,7 @@ def test_a_block_does_not_undo_a_load_in_it() -> None:
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_the_values_of_a_run_stay_when_it_has_ended(backend: str, mounted: MountedVolume) -> None:
-    """Secrets, config and accepted values are those of one generation."""
+    """After a run, secrets, config and accepted values are those of its last generation."""
     boot = Bootstrap(Hive, config=lambda secrets: secrets.jwt_secret.reveal())
 
     async def run() -> None:
@@ -787,7 +787,7 @@ def test_the_values_of_a_run_stay_when_it_has_ended(backend: str, mounted: Mount
 
 
 def test_a_child_that_is_forked_during_a_load_loads_again(tmp_path: Path) -> None:
-    """The thread that loads does not exist in the child."""
+    """A forked child loads again, because the loading thread does not exist in it."""
     program = f"""
 import os, threading, time
 from pathlib import Path
@@ -814,7 +814,7 @@ raise SystemExit(os.waitstatus_to_exitcode(status))
 
 
 def test_a_check_asks_no_source_for_a_load_at_import(tmp_path: Path) -> None:
-    """A start of the module would fail, because load() cannot ask one."""
+    """``load()`` at import cannot read a custom source: a start would fail, so the check does."""
     (tmp_path / "asking.py").write_text(
         "from hive_boot import Bootstrap, Secret, SecretSet\n"
         "class S(SecretSet):\n    api_key: Secret\n"
@@ -837,7 +837,7 @@ def test_a_check_asks_no_source_for_a_load_at_import(tmp_path: Path) -> None:
 
 
 def test_a_tool_leaves_a_fifo_to_the_service(tmp_path: Path) -> None:
-    """An import by a tool that calls load() does not take its content away."""
+    """If a tool imports a module that calls ``load()``, the content of the FIFO is not consumed."""
     (tmp_path / "piped.py").write_text(
         "from hive_boot import Bootstrap, Secret, SecretSet\n"
         "class S(SecretSet):\n    api_key: Secret\n"
@@ -858,7 +858,7 @@ def test_a_tool_leaves_a_fifo_to_the_service(tmp_path: Path) -> None:
 
 
 def test_a_signal_ends_a_load_that_waits_at_import(tmp_path: Path) -> None:
-    """The handlers of hive-boot run only record it, and a container would be killed."""
+    """SIGTERM during an import ends the load, so a container need not be killed."""
     (tmp_path / "waiting.py").write_text(
         "import os, signal, threading\n"
         "from hive_boot import Bootstrap, Secret, SecretSet\n"

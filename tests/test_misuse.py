@@ -1,4 +1,4 @@
-"""Mistakes of the first hour: each is one clear error that names what to write instead."""
+"""Typical mistakes of new users: each is one clear error that names the correct code."""
 
 import functools
 import re
@@ -31,7 +31,7 @@ class AppSecrets(SecretSet):
 
 @pytest.fixture
 def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[AppSecrets, None]:
-    """Return an application that could be started."""
+    """Return an application that can be started."""
     monkeypatch.setenv("API_KEY", "fake-key-0123456789")
     return Bootstrap(AppSecrets, mode="environment", profile="test")
 
@@ -41,7 +41,7 @@ HOW = re.escape("Write `async with boot.running()`")
 
 @pytest.mark.anyio
 async def test_running_is_for_async_with(boot: Any) -> None:  # noqa: ANN401  (what checkers refuse)
-    """A plain with, an await, and an attribute of what was not entered name `async with`."""
+    """The error names `async with` for a plain `with`, an `await`, and an attribute access."""
     with pytest.raises(LifecycleError, match=HOW), boot.running():
         pytest.fail("the block is not entered")
     with pytest.raises(LifecycleError, match=HOW):
@@ -52,7 +52,7 @@ async def test_running_is_for_async_with(boot: Any) -> None:  # noqa: ANN401  (w
 
 
 def test_running_that_is_not_entered_warns(boot: Bootstrap[AppSecrets, None]) -> None:
-    """As a coroutine that is not awaited does, at its line; an entered one does not."""
+    """`boot.running()` without `async with` warns at its line, as a coroutine without `await`."""
 
     async def run() -> None:
         async with boot.running():
@@ -68,7 +68,7 @@ def test_running_that_is_not_entered_warns(boot: Bootstrap[AppSecrets, None]) ->
 
 @pytest.mark.anyio
 async def test_running_is_called_for_each_block(boot: Bootstrap[AppSecrets, None]) -> None:
-    """An object that is entered a second time is refused, and a new one is not."""
+    """An object that is entered a second time is rejected; a new one is not."""
     block = boot.running()
     async with block:
         pass
@@ -87,7 +87,7 @@ async def test_an_owned_process_needs_a_thread_without_a_loop(
 
     @boot.main
     async def main() -> None:
-        """Be ready to run."""
+        """A main that does nothing."""
 
     with pytest.raises(DeclarationError, match=r"boot\.running\(\).*lifespan=boot\.lifespan"):
         boot.run()
@@ -102,7 +102,7 @@ async def test_an_owned_process_needs_a_thread_without_a_loop(
 async def test_a_second_run_is_refused_with_the_way_to_share(
     boot: Bootstrap[AppSecrets, None],
 ) -> None:
-    """In the same loop `boot.secrets` is there; for a loop of TestClient there are two ways."""
+    """In the same loop the error names `boot.secrets`; in a TestClient, two other ways."""
 
     @boot.resource
     async def early() -> None:
@@ -128,14 +128,14 @@ async def test_a_second_run_is_refused_with_the_way_to_share(
 
 
 def not_asgi(boot: Bootstrap[AppSecrets, None]) -> list[Any]:
-    """Return objects that a newcomer gives to `serve` and `asgi`."""
+    """Return objects that new users pass to `serve` and `asgi`."""
     return ["app:web", boot, None, FastAPI, AppSecrets, FastAPI().router.routes]
 
 
 def test_an_application_is_served_and_not_its_name(
     boot: Bootstrap[AppSecrets, None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What cannot be called, and a class, would answer each request with 500."""
+    """An object that is not an ASGI application would answer each request with 500."""
     for wrong in not_asgi(boot):
         with pytest.raises(SystemExit) as ended:
             boot.serve(wrong)
@@ -148,7 +148,7 @@ def test_an_application_is_served_and_not_its_name(
 
 
 def test_a_handle_is_not_its_value(boot: Bootstrap[AppSecrets, None]) -> None:
-    """An attribute of the value is named with `.value`; tools that probe a handle find nothing."""
+    """An attribute of the value is an error that names `.value`; `hasattr` of a tool is False."""
 
     @boot.resource
     async def pool() -> AsyncIterator[str]:
@@ -168,7 +168,7 @@ def test_a_handle_is_not_its_value(boot: Bootstrap[AppSecrets, None]) -> None:
 async def test_the_run_starts_a_resource_and_a_block_does_not(
     boot: Bootstrap[AppSecrets, None],
 ) -> None:
-    """`async with pool` names the value and the parameter."""
+    """`async with pool` is an error that names the value and the parameter."""
 
     @boot.resource
     async def pool() -> AsyncIterator[str]:
@@ -182,7 +182,7 @@ async def test_the_run_starts_a_resource_and_a_block_does_not(
 
 
 def test_a_decorator_is_below_that_of_the_resource(boot: Bootstrap[AppSecrets, None]) -> None:
-    """Above it, the name would be a function that neither starts nor returns the resource."""
+    """Above `@boot.resource`, a decorator would replace the resource by a plain function."""
 
     @boot.resource
     async def pool() -> AsyncIterator[str]:
@@ -197,7 +197,7 @@ def test_a_decorator_is_below_that_of_the_resource(boot: Bootstrap[AppSecrets, N
 def test_a_call_with_or_without_arguments_names_the_other(
     boot: Bootstrap[AppSecrets, None],
 ) -> None:
-    """`run(main)` and `lifespan()` are common, and are refused before anything starts."""
+    """`run(main)` and `lifespan()` are common mistakes, and are rejected before anything starts."""
     anything: Any = boot
     for argument in (lambda: None, "trio"):
         with pytest.raises(DeclarationError, match=r"@boot\.main, and write `boot\.run\(\)`"):
@@ -224,7 +224,7 @@ def test_a_function_must_be_an_async_def(
     decorate: Callable[[Any], Callable[[object], object]],
     name: str,
 ) -> None:
-    """A sync function is refused with the line to write."""
+    """A function that is not async is rejected, with the line to write."""
 
     def work() -> None:
         """Work."""
@@ -242,7 +242,7 @@ def test_a_function_must_be_an_async_def(
 
 
 def test_a_resource_is_not_to_take_itself(boot: Bootstrap[AppSecrets, None]) -> None:
-    """The names that a parameter can have are those of the other resources."""
+    """A misspelt parameter is an error that lists the other resources."""
 
     @boot.resource
     async def pool() -> None:
@@ -328,7 +328,7 @@ asyncio.run(program())
 
 
 def test_a_program_ends_with_one_report() -> None:
-    """As a user sees it: the message is there once, and the exit status is that of wrong code."""
+    """A user sees the message once, and the exit status of an error in the code."""
     for program, (status, message) in PROGRAMS.items():
         child = run_child(STUCK.format(program=program), API_KEY="fake-key-0123456789")
         assert child.returncode == status, child.stderr

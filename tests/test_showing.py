@@ -1,4 +1,4 @@
-"""However one of our objects is shown, copied or taken apart, no value comes out of it."""
+"""Objects of hive_boot in a repr, a copy or an iteration: none of them shows a value."""
 
 import copy
 import dataclasses
@@ -29,7 +29,7 @@ TEXT = "fake-jwt-secret-0123456789-0123456789"
 
 
 class HiveSecrets(SecretSet):
-    """A secret, the one before it, and the one that is to come; and bytes."""
+    """A secret with a previous and a pending value, and bytes."""
 
     jwt_secret: Secret = secret(
         previous="JWT_SECRET_PREVIOUS", activate_after=3600, accept_old_for=3600
@@ -39,7 +39,7 @@ class HiveSecrets(SecretSet):
 
 @pytest.fixture
 async def shown(mounted_volume: MountedVolume) -> AsyncIterator[dict[str, Any]]:
-    """Have every object that an application holds, while it runs, and what it has held."""
+    """Yield the objects that hold secrets of a running application, present and past ones."""
 
     def publish(text: str) -> None:
         before = f"{text}, before"
@@ -68,7 +68,7 @@ async def shown(mounted_volume: MountedVolume) -> AsyncIterator[dict[str, Any]]:
 
 
 def rich_print(it: object) -> str:
-    """Print as rich does."""
+    """Return the output of rich for an object."""
     console = Console(file=StringIO(), width=500)
     console.print(it)
     console.log(it, log_locals=True)
@@ -76,7 +76,7 @@ def rich_print(it: object) -> str:
 
 
 def raise_with(it: object) -> str:
-    """Return the traceback of an error about it, with the variables of each frame."""
+    """Return the traceback of an error with an object, with the variables of each frame."""
 
     def fail(it: object) -> None:
         raise RuntimeError(it)
@@ -87,7 +87,7 @@ def raise_with(it: object) -> str:
 
 
 def log_it(it: object) -> str:
-    """Log it in every place of a record."""
+    """Return the log records with an object in each of their attributes."""
     sink = StringIO()
     handler = logging.StreamHandler(sink)
     handler.setFormatter(logging.Formatter("%(message)s %(extra)s"))
@@ -101,7 +101,7 @@ def log_it(it: object) -> str:
 
 
 def take_apart(it: Any) -> str:  # noqa: ANN401  (anything can be matched)
-    """Match it as a statement can."""
+    """Return the text that a ``match`` statement captures from an object."""
     match it:
         case str(text) | bytes(text):
             return str(text)
@@ -158,7 +158,7 @@ WAYS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.anyio
 async def test_no_way_of_showing_gives_a_value(shown: dict[str, Any]) -> None:
-    """Whatever is done to an object of ours gives stars, or an error without the value."""
+    """Each way to show an object of hive_boot gives a mask, or an error without the value."""
     for label, way in WAYS.items():
         with case(label):
             for name, it in shown.items():
@@ -171,7 +171,7 @@ async def test_no_way_of_showing_gives_a_value(shown: dict[str, Any]) -> None:
 
 @pytest.mark.anyio
 async def test_no_format_field_leads_to_a_value(shown: dict[str, Any]) -> None:
-    """A format string from somebody else, as ``{0.a.b[c]}``, follows attributes to no value."""
+    """A format string such as ``{0.a.b[c]}`` cannot reach a value by attributes."""
     logging.getLogger("tests").warning("a log line makes what finds the values")
     for name, it in shown.items():
         assert TEXT not in texts_within_reach(it), name
@@ -180,7 +180,7 @@ async def test_no_format_field_leads_to_a_value(shown: dict[str, Any]) -> None:
 
 @pytest.mark.anyio
 async def test_no_part_of_a_rotation_leads_to_a_value(mounted_volume: MountedVolume) -> None:
-    """Neither the watch, nor a refused set, nor a hook that has failed keeps a value in reach."""
+    """No attribute of the watcher, a rejected set or a failed hook leads to a value."""
     mounted_volume.publish({"jwt_secret": TEXT, "keystore": TEXT})
     place = mounted_volume.path
     boot = Bootstrap(HiveSecrets, mode="kubernetes", secrets_dirs=place, watch=True)
@@ -205,7 +205,7 @@ async def test_no_part_of_a_rotation_leads_to_a_value(mounted_volume: MountedVol
 
 @pytest.mark.anyio
 async def test_what_holds_a_value_cannot_be_written_down(shown: dict[str, Any]) -> None:
-    """Not even the part of a secret that holds the value can be pickled or copied."""
+    """The object in a secret that holds the value cannot be pickled or copied either."""
     for name in ("Secret", "SecretBytes"):
         with pytest.raises(TypeError):
             pickle.dumps(shown[name]._open)
@@ -214,8 +214,8 @@ async def test_what_holds_a_value_cannot_be_written_down(shown: dict[str, Any]) 
 
 
 @pytest.mark.anyio
-async def test_an_application_is_this_process_s(shown: dict[str, Any]) -> None:
-    """An application is copied as itself, and not pickled: there is one run of it."""
+async def test_an_application_is_neither_copied_nor_pickled(shown: dict[str, Any]) -> None:
+    """A copy of an application is the application, and it cannot be pickled."""
     boot = shown["the application"]
     assert copy.copy(boot) is boot
     assert copy.deepcopy([boot])[0] is boot

@@ -121,8 +121,10 @@ def _byte_escapes(char: str) -> Iterator[str]:
     single = code - 0xDC00 if re.match(_SURROGATES, char) else code
     for encoded in (raw, bytes([single])) if single <= _LAST_BYTE else (raw,):
         yield encoded.decode("latin-1")
-        yield "".join(f"\\{byte:03o}" for byte in encoded)
-        for marker in ("%", "%25", "%2525", "=", "\\", *(f"{each}x" for each in _BACKSLASHES)):
+        for each in _BACKSLASHES:
+            yield "".join(f"{each}{byte:03o}" for byte in encoded)
+        doubled = (each + letter for each in _BACKSLASHES for letter in ("", "x"))
+        for marker in ("%", "%25", "%2525", "=", *doubled):
             yield "".join(f"{marker}{byte:02x}" for byte in encoded)
             yield "".join(f"{marker}{byte:02X}" for byte in encoded)
 
@@ -139,13 +141,12 @@ def _code_escapes(char: str) -> Iterator[str]:
     yield from _entity_names().get(char, ())
     for digits in (f"{code:x}", f"{code:02x}", f"{code:04x}", f"{code:06x}"):
         for written in (digits, digits.upper()):
-            yield from (
-                f"&#x{written};",
-                f"&#X{written};",
-                f"\\x{{{written}}}",
-                f"\\u{{{written}}}",
-            )
-    yield from (f"\\U{code:08x}", f"\\U{code:08X}", f"\\{code:x} ", f"\\{code:06x}")
+            yield from (f"&#x{written};", f"&#X{written};")
+            for each in _BACKSLASHES:
+                yield from (f"{each}x{{{written}}}", f"{each}u{{{written}}}")
+    for each in _BACKSLASHES:
+        yield from (f"{each}U{code:08x}", f"{each}U{code:08X}")
+        yield from (f"{each}{code:x} ", f"{each}{code:06x}")
 
 
 @lru_cache(maxsize=1)

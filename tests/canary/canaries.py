@@ -1,7 +1,8 @@
-"""The canaries of this run, and every form in which one could show itself.
+"""Canaries of this run, and their encoded forms.
 
-The forms are written with the standard library alone, and without a look at the
-package's own: two that are made alike would miss the same.
+The forms are implemented with the standard library alone, and not with the package's code,
+which would miss the same ones.
+
 """
 
 import json
@@ -17,13 +18,13 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 from tests.canary.programs.declared import Canaries
 
 _SHORTEST = 8
-"""A shorter form is a word like others, and is promised to nobody."""
+"""A shorter form may be an ordinary word, and is not guaranteed to be hidden."""
 
 _LONG_LINE = 16
 
 
 def _words(name: str) -> str:
-    """Make a value that everybody sees to be fake, and that is in no text by chance."""
+    """Return a value that is visibly fake, and is in no text by chance."""
     return f"canary-{name.lower().replace('_', '-')}-{token_hex(10)}"
 
 
@@ -53,12 +54,12 @@ _SPECIAL: dict[str, Callable[[str], str | bytes]] = {
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """One value that must come out nowhere.
+    """A value that must not appear in any output.
 
     Attributes:
         name: the environment variable of its secret.
         value: the value.
-        forms: the texts to look for, each with what it is.
+        forms: the texts to look for, each with its description.
     """
 
     name: str
@@ -67,19 +68,19 @@ class Canary:
 
     @property
     def variable(self) -> str:
-        """What an environment variable is set to."""
+        """The value as an environment variable."""
         return self.value if isinstance(self.value, str) else os.fsdecode(self.value)
 
 
 def make(name: str, value: str | bytes | None = None) -> Canary:
-    """Make a canary; without a value, one of the kind that its name calls for."""
+    """Create a canary; without a value, one of the kind that suits its name."""
     if value is None:
         value = _SPECIAL.get(name, _words)(name)
     return Canary(name, value, dict(_forms(value)))
 
 
 def _forms(value: str | bytes) -> Iterator[tuple[str, str]]:
-    """Return each text to look for, with what it is; no text twice."""
+    """Yield each text to look for, with its description; no text twice."""
     known = set()
     for what, part in _parts(value):
         for how, text in _spellings(part):
@@ -89,11 +90,11 @@ def _forms(value: str | bytes) -> Iterator[tuple[str, str]]:
 
 
 def _parts(value: str | bytes) -> Iterator[tuple[str, str | bytes]]:
-    """Return a value, and what of it gives it away alone."""
+    """Yield a value, and its parts that must be hidden on their own."""
     yield "the value", value
     text = value if isinstance(value, str) else value.decode("latin-1")
     for run in re.findall("[0-9a-f]{20}", text):
-        # No way of writing changes it, so it shows what nobody has thought of.
+        # No encoding changes these digits, so they reveal a form that is not listed here.
         yield "its random part", run
     if isinstance(value, bytes):
         return
@@ -111,7 +112,7 @@ def _parts(value: str | bytes) -> Iterator[tuple[str, str | bytes]]:
 
 
 def _leaves(text: str) -> Iterator[str]:
-    """Return the strings of a JSON document that are secret."""
+    """Yield the secret strings of a JSON document."""
     if not text.startswith("{"):
         return
 
@@ -154,7 +155,7 @@ def _spellings(part: str | bytes) -> Iterator[tuple[str, str]]:
 
 
 def _base64(raw: bytes, before: int) -> str:
-    """Return what two texts have in common that hold ``raw`` behind so many other bytes."""
+    """Return the base64 of ``raw`` that does not depend on the bytes around it."""
     one, other = (
         b64encode(neighbour * before + raw + neighbour * 3).decode()
         for neighbour in (b"\0", b"\xff")
@@ -167,15 +168,15 @@ CANARIES = [make(each.name) for each in Canaries._field_index.all_fields]
 """One for each declared secret."""
 
 ENVIRONMENT = {canary.name: canary.variable for canary in CANARIES}
-"""All of them as variables."""
+"""The environment variables of all canaries."""
 
 
 def search(outputs: Iterable[tuple[str, str]], canaries: Iterable[Canary]) -> list[str]:
-    """Name every canary that is somewhere: which, in which output, in which forms.
+    """Return a description of every canary that was found: its name, the output, the forms.
 
     Args:
-        outputs: texts, each with what it is.
-        canaries: what to look for.
+        outputs: texts, each with its origin.
+        canaries: the canaries to look for.
     """
     listed = list(canaries)
     found: dict[tuple[str, str], dict[str, None]] = {}

@@ -1,4 +1,4 @@
-"""Child processes of the canary tests: a table of cases in one call."""
+"""Child processes of the canary tests, one for each case of a table."""
 
 import json
 import os
@@ -14,23 +14,23 @@ import pytest
 from tests.support import child_environment
 
 SWITCH = "CANARIES_WITHOUT_REDACTION"
-"""Set where redaction is switched off: a JSON list of the cases that are run there."""
+"""Variable that switches redaction off: a JSON list of the cases to run."""
 
 Child = CompletedProcess[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One process of a program, in a directory of its own.
+    """One process of a program, with its own directory.
 
     Attributes:
-        name: what it is called when it fails.
-        place: its directory, which holds ``cwd``, where it runs unless another is named, and
+        name: its name in the message of a failure.
+        place: its directory, which contains ``cwd``, the default working directory, and
             ``logs``.
         arguments: the arguments of the program.
-        variables: its variables, beside those of every child.
-        stdin: what it reads.
-        cwd: where it runs.
+        variables: its variables, in addition to those of every child process.
+        stdin: the content of its stdin.
+        cwd: its working directory. Default: ``cwd`` in ``place``.
     """
 
     name: str
@@ -55,12 +55,12 @@ def make_place(parent: Path, number: int) -> Path:
 
 
 def run_cases(program: str, cases: Sequence[Case], *, workers: int = 2) -> list[Child]:
-    """Run each case in a process of its own, forked from one interpreter.
+    """Run each case in its own process, forked from one interpreter.
 
     Args:
         program: the name of a module in ``programs``.
         cases: the cases, whose names differ.
-        workers: how many processes run at a time.
+        workers: the number of processes that run at the same time.
     """
     described = []
     for case in cases:
@@ -97,7 +97,7 @@ def run_cases(program: str, cases: Sequence[Case], *, workers: int = 2) -> list[
 
 
 def check_cases(program: str, cases: Sequence[Case], check: Callable[[Case, Child], None]) -> None:
-    """Run the cases, check each, and fail with every check that failed, by the case's name."""
+    """Run the cases, check each, and fail with the name and the error of every failed check."""
     failures = []
     if SWITCH in os.environ:
         only = json.loads(os.environ[SWITCH])

@@ -1,4 +1,4 @@
-"""What the canary suite stands on: nothing of this machine's, and a switch for redaction."""
+"""Fixtures of the canary suite: an environment without local variables, and a redaction switch."""
 
 import os
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Program = Callable[..., "CompletedProcess[bytes]"]
 
 @pytest.fixture(autouse=True)
 def bare_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide what a person's shell has, and let children have no redaction where that is asked."""
+    """Unset the canaries of the local shell; on request, disable redaction in child processes."""
     for canary in CANARIES:
         for name in (canary.name, f"{canary.name}_FILE"):
             monkeypatch.delenv(name, raising=False)
@@ -28,7 +28,7 @@ def bare_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def logs(tmp_path: Path) -> Path:
-    """Have an empty directory for log files."""
+    """Return an empty directory for log files."""
     place = tmp_path / "logs"
     place.mkdir()
     return place
@@ -36,7 +36,7 @@ def logs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def program(logs: Path, tmp_path: Path) -> Program:
-    """Return what runs one of the programs to its end: its name, arguments, variables."""
+    """Return a function that runs a program to its end: name, arguments, environment variables."""
 
     def run_program(name: str, *arguments: str, **variables: str) -> "CompletedProcess[bytes]":
         return run(

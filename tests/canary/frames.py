@@ -1,26 +1,26 @@
-"""What a traceback with the variables of its frames shows of our own."""
+"""Frame variables of hive_boot in tracebacks."""
 
-import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from traceback import TracebackException
 
-OURS = f"{os.sep}hive_boot{os.sep}"
+from tests.fixtures.package import OURS
 
 
 def frames(exc: BaseException) -> Iterator[tuple[str, str]]:
-    """Return the variables of every frame of ours that an exception came through.
+    """Yield the variables of every frame of hive_boot in the traceback of an exception.
 
-    Only ours: a frame that has called ``reveal`` holds what it asked for, and no library
-    can take it out of there. So the frames of users, of tests, and of other libraries
-    are left out.
+    The frame of a user's function that has called ``reveal`` contains the value, and no library can
+    prevent that. So the frames of users, of tests, and of other libraries are left out.
+
     """
     todo = [TracebackException.from_exception(exc, capture_locals=True)]
     while todo:
         part = todo.pop()
         for frame in part.stack:
-            if OURS in frame.filename:
-                where = f"{frame.name} in {frame.filename.rpartition(OURS)[2]}"
+            if frame.filename.startswith(OURS):
+                where = f"{frame.name} in {frame.filename.removeprefix(OURS)}"
                 yield (
                     where,
                     "\n".join(f"{name} = {it}" for name, it in (frame.locals or {}).items()),
@@ -29,8 +29,8 @@ def frames(exc: BaseException) -> Iterator[tuple[str, str]]:
 
 
 def sections(report: str) -> Iterator[tuple[str, str]]:
-    """Return the parts of what ``pytest --showlocals`` wrote that are about frames of ours."""
+    """Yield the sections of a ``--showlocals`` report that are about frames of hive_boot."""
     for section in re.split(r"^(?:_ )+_?$|^_{3,} .* _{3,}$", report, flags=re.MULTILINE):
         places = re.findall(r"^(\S+\.py):\d+: ", section, flags=re.MULTILINE)
-        if places and OURS in f"{os.sep}{places[-1]}":
-            yield places[-1], section
+        if places and (path := str(Path.cwd() / places[-1])).startswith(OURS):
+            yield path.removeprefix(OURS), section

@@ -1,4 +1,4 @@
-"""What came out of a process, to be searched for the canaries."""
+"""Outputs of a process, to be searched for canaries."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class Outputs:
-    """Texts that somebody may read, each with what it is.
+    """Texts, each with its origin.
 
     Args:
-        canaries: what is looked for. Default: one of every declared secret.
+        canaries: the canaries to look for. Default: one of every declared secret.
     """
 
     def __init__(self, canaries: Iterable[Canary] = CANARIES) -> None:
@@ -24,7 +24,7 @@ class Outputs:
         self._texts: list[tuple[str, str]] = []
 
     def add(self, label: str, output: str | bytes) -> None:
-        """Add any text; bytes are read as UTF-8, and those that are none as Latin-1 too."""
+        """Add text or bytes; bytes are decoded as UTF-8, and as Latin-1."""
         if isinstance(output, bytes):
             self._texts.append((label, output.decode(errors="surrogateescape")))
             self._texts.append((label, output.decode("latin-1")))
@@ -32,19 +32,19 @@ class Outputs:
             self._texts.append((label, output))
 
     def add_child(self, child: "CompletedProcess[bytes]") -> None:
-        """Add what a process that has ended wrote."""
+        """Add the output of a finished process."""
         self.add("stdout", child.stdout)
         self.add("stderr", child.stderr)
 
     def add_files(self, directory: Path) -> None:
-        """Add every file below a directory: its name and what it holds."""
+        """Add every file below a directory: its name and its content."""
         for path in sorted(directory.rglob("*")):
             self.add("the name of a file", path.name)
             if path.is_file():
                 self.add(path.name, path.read_bytes())
 
     def add_response(self, response: Response) -> None:
-        """Add an HTTP response: headers and body."""
+        """Add the headers and the body of an HTTP response."""
         where = f"{response.request.method} {response.request.url.path.split('/')[1]}"
         self.add(f"the headers of {where}", repr(response.headers.raw))
         for name, value in response.headers.raw:
@@ -53,10 +53,10 @@ class Outputs:
 
     @property
     def text(self) -> str:
-        """Everything, to see whether something took place."""
+        """All texts, to assert that a scenario took place."""
         return "\n".join(text for _, text in self._texts)
 
     def assert_silent(self) -> None:
-        """Fail when a canary is anywhere, and name each: which, in which form, where."""
+        """Fail if a canary is in a text, and name it, its form and the origin."""
         finds = "\n".join(search(self._texts, self._canaries))
         assert not finds, f"canaries were found:\n{finds}"

@@ -1,4 +1,4 @@
-"""The search itself: it finds what is there, and nothing where nothing is."""
+"""The search for canaries: it finds every form, and nothing else."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.canary.programs.telling import spellings
 
 
 def test_a_canary_is_found_however_a_program_writes_it() -> None:
-    """Whatever a program makes of a value, the search sees it, by the name of its secret."""
+    """The search finds every form in which a program may write a value."""
     for canary in CANARIES:
         for number, text in enumerate(spellings(canary.value)):
             (found,) = search([("a log", f"before {text} after")], [canary])
@@ -16,7 +16,7 @@ def test_a_canary_is_found_however_a_program_writes_it() -> None:
 
 
 def test_a_canary_is_found_in_bytes() -> None:
-    """A file that is no text is searched as well."""
+    """A file that is not UTF-8 is searched too."""
     for canary in CANARIES:
         raw = canary.value if isinstance(canary.value, bytes) else canary.value.encode()
         outputs = Outputs([canary])
@@ -26,7 +26,7 @@ def test_a_canary_is_found_in_bytes() -> None:
 
 
 def test_a_failure_shows_no_value() -> None:
-    """What says that a canary was found does not spread it."""
+    """The message of a failed search contains no value."""
     for canary in CANARIES:
         outputs = Outputs([canary])
         outputs.add("a log", f"{canary.variable!r}")
@@ -36,7 +36,7 @@ def test_a_failure_shows_no_value() -> None:
 
 
 def test_nothing_is_found_where_nothing_is() -> None:
-    """Stars, names, and the canaries of another run are no finds."""
+    """Masks, names, and the canaries of another run are not found."""
     outputs = Outputs()
     for name in [canary.name for canary in CANARIES]:
         other = make(name)
@@ -47,7 +47,7 @@ def test_nothing_is_found_where_nothing_is() -> None:
 
 
 def test_canaries_are_seen_to_be_fake() -> None:
-    """Nobody who sees one takes it for a secret that somebody lost."""
+    """A canary is visibly fake."""
     for canary in CANARIES:
         assert "canary-" in canary.variable
         assert canary.value != make(canary.name).value

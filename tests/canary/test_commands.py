@@ -1,4 +1,4 @@
-"""The command line handles every value, and shows none."""
+"""Commands: they handle every value, and show none."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +16,13 @@ from tests.support import child_environment
 APP = "tests.canary.programs.declared:Canaries"
 
 LOOSE = make("LOOSE")
-"""A value that stands where no secret is declared."""
+"""A value in a place that is not declared as a secret."""
 
 NEXT = {canary.name: make(canary.name) for canary in CANARIES}
-"""The values that follow."""
+"""The values after a rotation."""
 
 TEXTS = {name: value for name, value in ENVIRONMENT.items() if name != "KEYSTORE"}
-"""What a ``.env`` file can hold."""
+"""The values that a ``.env`` file can contain."""
 
 
 def command(
@@ -31,7 +31,7 @@ def command(
     mode: str = "development",
     variables: Mapping[str, str] = MappingProxyType({}),
 ) -> "CompletedProcess[bytes]":
-    """Type a command in a process of its own."""
+    """Run a command in a separate process."""
     return run(
         [executable, "-m", "hive_boot", *typed],
         env={**child_environment(HIVE_BOOT_MODE=mode, HIVE_BOOT_PROFILE="test"), **variables},
@@ -45,7 +45,7 @@ def command(
 def commands(
     place: Path, rows: Iterable[tuple[Sequence[str], Mapping[str, str], bytes]], workers: int = 2
 ) -> "list[CompletedProcess[bytes]]":
-    """Run commands here, each with its variables and its stdin, in processes of their own."""
+    """Run commands in this directory, each with its variables and stdin, in its own process."""
     cases = [
         Case(
             name=f"{number} {typed[0]}",
@@ -65,7 +65,7 @@ def commands(
 
 
 def assert_silent(*children: "CompletedProcess[bytes]") -> str:
-    """Assert that nobody has shown a value, old or new; give all that was shown."""
+    """Assert that no output contains a value, old or new, and return the outputs."""
     outputs = Outputs([*CANARIES, *NEXT.values(), LOOSE])
     for child in children:
         outputs.add_child(child)
@@ -75,7 +75,7 @@ def assert_silent(*children: "CompletedProcess[bytes]") -> str:
 
 
 def write_directory() -> Path:
-    """Mount every value, and what does not belong there."""
+    """Mount every value, and files with undeclared names."""
     place = Path("secrets")
     place.mkdir()
     for canary in CANARIES:
@@ -89,7 +89,7 @@ def write_directory() -> Path:
 
 
 def write_dotenv(**more: str) -> Path:
-    """Write every value that is text as people do who know the quotes."""
+    """Write every value that is text into a ``.env`` with correct quotes."""
     lines = []
     for name, value in {**TEXTS, **more}.items():
         escaped = value.replace("\\", "\\\\").replace("'", "\\'")
@@ -100,7 +100,7 @@ def write_dotenv(**more: str) -> Path:
 
 
 def test_what_is_judged_is_not_shown(tmp_path: Path) -> None:
-    """Good values and bad ones, in files and in variables, and what stands beside them."""
+    """``check`` and ``doctor`` show no value of files, variables and undeclared names."""
     place = str(write_directory().absolute())
     mounted = {"HIVE_BOOT_SECRETS_DIR": place, "KEYSTORE": LOOSE.variable}
     short = {**ENVIRONMENT, "JWT_SECRET": LOOSE.variable[:20]}
@@ -119,7 +119,7 @@ def test_what_is_judged_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_what_is_migrated_is_not_shown() -> None:
-    """Nor what keeps it from being migrated: a line that cannot be read, another value."""
+    """``migrate`` shows no value, not even that of an invalid line or of a conflict."""
     dotenv = write_dotenv()
     typed = ("migrate", APP, "--env-file", ".env", "--to", "secrets")
     dry = [command(*typed, "--dry-run", *more) for more in ([], ["--json"])]
@@ -139,7 +139,7 @@ def test_what_is_migrated_is_not_shown() -> None:
 
 
 def test_what_is_rotated_is_not_shown(tmp_path: Path) -> None:
-    """Neither the old value nor the new one, taken or refused, nor one that is typed."""
+    """``rotate`` shows neither the old nor the new value, accepted or rejected."""
     place = str(write_directory().absolute())
     typed = ["rotate", "JWT_SECRET", "--to", place]
     value = NEXT["JWT_SECRET"].variable.encode()
@@ -163,7 +163,7 @@ def test_what_is_rotated_is_not_shown(tmp_path: Path) -> None:
 
 
 def test_what_is_rendered_holds_no_value(tmp_path: Path) -> None:
-    """A manifest is made of the declaration alone, whatever stands in files and variables."""
+    """``manifests`` uses the declaration alone, so its output contains no value."""
     write_directory()
     write_dotenv()
     targets = ("compose", "kubernetes", "systemd", "env-example", "markdown")
@@ -177,13 +177,13 @@ def test_what_is_rendered_holds_no_value(tmp_path: Path) -> None:
 
 
 def test_a_probe_shows_no_more_than_a_line() -> None:
-    """What a URL holds beside host and path is refused, and not repeated."""
+    """``probe`` rejects a URL with more than host and path, without repeating it."""
     child = command("probe", f"http://user:{LOOSE.variable}@127.0.0.1:1/")
     assert child.returncode == 64
     assert_silent(child)
 
 
 def test_json_is_json() -> None:
-    """What was searched above is what a program reads."""
+    """The JSON output that was searched is valid."""
     child = command("check", APP, "--json", mode="environment", variables=ENVIRONMENT)
     assert json.loads(child.stdout)["declaration"] == "Canaries"

@@ -1,4 +1,4 @@
-"""Processes that crash leave tracebacks, and no value."""
+"""Processes that crash: their tracebacks contain no value."""
 
 from itertools import product
 from pathlib import Path
@@ -20,7 +20,7 @@ CODES = {
     "caller": 1,
     "own hooks": 1,
 }
-"""What is not 70."""
+"""Exit statuses other than 70."""
 
 
 def check_crash(case: Case, child: Child) -> None:
@@ -38,7 +38,7 @@ def test_crashes(anyio_backend: str, tmp_path: Path) -> None:
     """Wherever something crashes, what Python, the loop or the caller shows has no value in it.
 
     What is ``inside`` crashes in a block of ``boot.running``, and its caller logs it when the
-    application is over. What asyncio says about tasks and callbacks that nobody awaits is shown
+    application is over. The report of asyncio about tasks that are never awaited is shown
     with and without logging.
     """
     on_asyncio = anyio_backend == "asyncio"

@@ -1,4 +1,4 @@
-"""Values of `sources=`: no frame of hive_boot holds one while an answer is taken in."""
+"""Values of ``sources=``: no frame of hive_boot contains one while they are processed."""
 
 import sys
 from contextlib import suppress
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 
 class Both(SecretSet):
-    """A text and a file of bytes."""
+    """Text and bytes."""
 
     text: Secret
     raw: SecretBytes
@@ -28,7 +28,7 @@ FILES = ("sources/external.py", "secrets/loader.py", "runtime/checks.py", "load_
 
 
 async def test_no_frame_holds_an_answer() -> None:
-    """Whatever is called with it, also for an answer that is refused."""
+    """Functions that get the values keep none in a frame, also for a rejected answer."""
     answers: list[Any] = [
         {"TEXT": VALUE, "RAW": VALUE.encode()},
         {"TEXT": [VALUE], "RAW": {VALUE: VALUE}},
@@ -64,7 +64,7 @@ async def test_no_frame_holds_an_answer() -> None:
 async def test_a_failure_inside_is_told_without_the_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Something fails that never should: the source has failed, and no text holds its answer."""
+    """An unexpected failure is a failure of the source, without a value."""
     for name in ("value_of_content", "_result", "dict"):
         boot = Bootstrap(
             Both,

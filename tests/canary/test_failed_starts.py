@@ -1,4 +1,4 @@
-"""Starts that fail tell what is wrong, and no value."""
+"""Starts that fail: the report names the problem, and contains no value."""
 
 import os
 from collections.abc import Callable
@@ -29,35 +29,35 @@ TELLING = [
     "settings function",
     "leaving settings",
 ]
-"""Scenarios in which the application shows values, and redaction takes them out."""
+"""Scenarios in which the application shows values, and redaction removes them."""
 
 SILENT = ["too short", "too long", "pattern", "false check", "odd check"]
-"""Scenarios in which only hive_boot speaks of the values."""
+"""Scenarios in which only hive_boot reports the values."""
 
 
 WAITED_FOR = ["grouped check", "hanging check", "sleeping check", "leaving check", "set check"]
-"""Scenarios in which the backend matters."""
+"""Scenarios that depend on the backend."""
 
 BACKENDS = ["asyncio", "trio"]
 
 
 def without(*names: str) -> dict[str, str]:
-    """Return all variables but these."""
+    """Return all variables but some."""
     return {name: value for name, value in INJECTED.items() if name not in names}
 
 
 def missing(_: Path) -> dict[str, str]:
-    """Leave out some of them."""
+    """Return variables of which two are missing."""
     return without("OPENAI_API_KEY", "HIVE_API_KEY")
 
 
 def empty(_: Path) -> dict[str, str]:
-    """Set some of them to nothing."""
+    """Return variables of which two are empty."""
     return {**INJECTED, "OPENAI_API_KEY": "", "JWT_SECRET": ""}
 
 
 def near_miss(place: Path) -> dict[str, str]:
-    """Misspell a name; put a value where a name belongs."""
+    """Mount secrets with a misspelt file name, and use a value as the name of another file."""
     files = mounted(place)
     (place / "secrets" / "openai_api_key").rename(place / "secrets" / "open_ai_api_key")
     (place / "secrets" / LOOSE.variable).write_text(LOOSE.variable)
@@ -65,12 +65,12 @@ def near_miss(place: Path) -> dict[str, str]:
 
 
 def misspelt(_: Path) -> dict[str, str]:
-    """Misspell a variable."""
+    """Return variables of which one has a misspelt name."""
     return {**without("OPENAI_API_KEY"), "OPEN_AI_API_KEY": LOOSE.variable}
 
 
 def mounted(place: Path, **changes: bytes | None) -> dict[str, str]:
-    """Mount all of them but for what is changed; None is left out."""
+    """Mount every secret, with some contents changed; None leaves a file out."""
     directory = place / "secrets"
     directory.mkdir()
     for canary in CANARIES:
@@ -84,12 +84,12 @@ def mounted(place: Path, **changes: bytes | None) -> dict[str, str]:
 
 
 def conflict(place: Path) -> dict[str, str]:
-    """Have two files for one secret, which differ."""
+    """Mount two files for one secret, with different values."""
     return mounted(place, JWT_SECRET=LOOSE.variable.encode())
 
 
 def conflict_of_directories(place: Path) -> dict[str, str]:
-    """Have two directories that differ in one secret."""
+    """Mount two directories that differ in one secret."""
     variables = mounted(place)
     other = place / "other"
     other.mkdir()
@@ -98,14 +98,14 @@ def conflict_of_directories(place: Path) -> dict[str, str]:
 
 
 def set_twice(place: Path) -> dict[str, str]:
-    """Set both a variable and the one that names a file."""
+    """Set a variable and its ``_FILE`` variable."""
     file = place / "jwt"
     file.write_text(LOOSE.variable)
     return {**INJECTED, "JWT_SECRET_FILE": str(file)}
 
 
 def a_value_for_a_path(_: Path) -> dict[str, str]:
-    """Put values where paths belong, one of them with what a path has."""
+    """Set ``_FILE`` variables to values instead of paths, one of which looks like a path."""
     return {
         **without("JWT_SECRET", "OPENAI_API_KEY"),
         "JWT_SECRET_FILE": LOOSE.variable,
@@ -114,7 +114,7 @@ def a_value_for_a_path(_: Path) -> dict[str, str]:
 
 
 def only_in_the_environment(place: Path) -> dict[str, str]:
-    """Have a mount that lacks what the environment has."""
+    """Mount a directory without three of the secrets, which the environment has."""
     return {
         **ENVIRONMENT,
         **mounted(place, openai_api_key=None, jwt_secret=None, keystore=None),
@@ -122,35 +122,35 @@ def only_in_the_environment(place: Path) -> dict[str, str]:
 
 
 def default_in_production(_: Path) -> dict[str, str]:
-    """Use the default of the declaration where it opens real doors."""
+    """Set a secret to its default for development, in another profile."""
     default = HiveSecrets._field_index.fields["jwt_secret"].dev_default
     assert isinstance(default, str)
     return {**INJECTED, "JWT_SECRET": default}
 
 
 def not_utf_8(place: Path) -> dict[str, str]:
-    """Have bytes that are no text in files."""
+    """Mount files that are not UTF-8."""
     raw = LOOSE.variable.encode()
     return mounted(place, openai_api_key=raw + b"\xff", jwt_secret=b"\xff\xfe" + raw)
 
 
 def not_utf_8_variable(_: Path) -> dict[str, str]:
-    """Have bytes that are no text in a variable."""
+    """Set a variable that is not UTF-8."""
     return {**INJECTED, "OPENAI_API_KEY": os.fsdecode(LOOSE.variable.encode() + b"\xff")}
 
 
 def nul(place: Path) -> dict[str, str]:
-    """Have a NUL in a file."""
+    """Mount a file with a NUL."""
     return mounted(place, openai_api_key=LOOSE.variable.encode() + b"\0")
 
 
 def too_large(place: Path) -> dict[str, str]:
-    """Have a file that is no secret any more."""
+    """Mount a file that is larger than the limit."""
     return mounted(place, openai_api_key=LOOSE.variable.encode() * 50_000)
 
 
 def a_directory(place: Path) -> dict[str, str]:
-    """Have a directory named like a secret, with the value for a file's name."""
+    """Mount a directory that has the name of a secret, and contains a file named like the value."""
     variables = mounted(place, openai_api_key=None)
     directory = place / "secrets" / "openai_api_key"
     directory.mkdir()
@@ -159,14 +159,14 @@ def a_directory(place: Path) -> dict[str, str]:
 
 
 def dotenv(place: Path, text: str | bytes) -> dict[str, str]:
-    """Be in development, as if it were production, with this .env."""
+    """Write a ``.env``; return variables for development mode with the production profile."""
     raw = text if isinstance(text, bytes) else text.encode()
     (place / "cwd" / ".env").write_bytes(raw)
     return {"HIVE_BOOT_MODE": "development", "HIVE_BOOT_PROFILE": "production"}
 
 
 def unparsable_dotenv(place: Path) -> dict[str, str]:
-    """Have lines in .env that nobody can read."""
+    """Write a ``.env`` with invalid lines."""
     lines = [
         f"JWT_SECRET='{ENVIRONMENT['JWT_SECRET']}",
         f'OPENAI_API_KEY="{ENVIRONMENT["OPENAI_API_KEY"]}" and more',
@@ -180,12 +180,12 @@ def unparsable_dotenv(place: Path) -> dict[str, str]:
 
 
 def dotenv_that_is_no_text(place: Path) -> dict[str, str]:
-    """Have a .env that is not UTF-8."""
+    """Write a ``.env`` that is not UTF-8."""
     return dotenv(place, f"JWT_SECRET={ENVIRONMENT['JWT_SECRET']}".encode() + b"\xff\n")
 
 
 def setting(name: str) -> Callable[[Path], dict[str, str]]:
-    """Put a value into a variable that takes one of a few words."""
+    """Return a function that sets a variable with few valid words to a value."""
 
     def arrange(_: Path) -> dict[str, str]:
         return {**INJECTED, name: LOOSE.variable}
@@ -218,7 +218,7 @@ ARRANGED = {
 
 
 def check_start(case: Case, child: Child) -> None:
-    """Assert that the start was refused, and that no output holds a value."""
+    """Assert that the start failed with the right status, and that no output contains a value."""
     scenario, how = case.arguments
     outputs = Outputs([*CANARIES, LOOSE])
     outputs.add_child(child)
@@ -232,9 +232,9 @@ def check_start(case: Case, child: Child) -> None:
 
 
 def test_starts_that_the_application_refuses(tmp_path: Path) -> None:
-    """Checks, rules and settings that refuse a value leave none anywhere.
+    """Checks, constraints and settings that reject a value reveal it nowhere.
 
-    Some are waited for, or fail in tasks: these are refused on trio too.
+    Those that wait or fail in tasks are run on trio too.
     """
     starts = [*product([*TELLING, *SILENT], ["asyncio"]), *product(WAITED_FOR, ["trio"])]
     cases = [
@@ -250,9 +250,9 @@ def test_starts_that_the_application_refuses(tmp_path: Path) -> None:
 
 
 def test_starts_that_the_deployment_lets_down(tmp_path: Path) -> None:
-    """Whatever is missing, misplaced or misspelt, the report shows no value.
+    """If a secret is missing, misplaced or misspelt, the report contains no value.
 
-    What looks for changes has a value for a path, or for a file's name, and tells of none.
+    Nor does the watcher, when a path or a file name is a value.
     """
     starts = [
         *product(["as declared"], ARRANGED, ["asyncio"]),
@@ -288,6 +288,6 @@ def test_starts_under_a_server(tmp_path: Path) -> None:
 
 
 def test_every_scenario_is_driven() -> None:
-    """No scenario of the program is forgotten."""
+    """The tests of this module run every scenario of the program."""
     assert {*TELLING, *SILENT, "as declared", "watched"} == set(SCENARIOS)
     assert {*WAITED_FOR} <= set(SCENARIOS)

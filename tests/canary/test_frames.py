@@ -1,8 +1,8 @@
-"""Tracebacks with the variables of frames, as trackers of errors send them and pytest shows.
+"""Tracebacks with frame variables, as error trackers send them and pytest shows them.
 
-Only frames of ours are searched, the files below ``hive_boot/``. A frame of a user's that
-has called ``reveal`` holds what it asked for: that is out of reach of any library, so
-those frames are left out.
+Only frames of files below ``hive_boot/`` are searched. The frame of a user's function that
+has called ``reveal`` contains the value, and no library can prevent that, so those frames are
+left out.
 """
 
 import json
@@ -49,16 +49,16 @@ pytestmark = pytest.mark.anyio
 
 
 class InjectedError(Exception):
-    """What nobody expects to be raised."""
+    """An error that hive_boot does not expect."""
 
 
 def fail(*_: object, **__: object) -> Never:
-    """Fail, wherever it is called."""
+    """Raise an error, whatever function this one replaces."""
     raise InjectedError
 
 
 def search(*errors: BaseException, canaries: Iterable[Canary] = CANARIES) -> list[str]:
-    """Search the texts of errors and the variables of our own frames; return those frames."""
+    """Search errors and the variables of hive_boot's frames for values; return those frames."""
     outputs = Outputs(canaries)
     found = []
     for error in errors:
@@ -82,7 +82,7 @@ def injected(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 @pytest.mark.usefixtures("injected")
 @pytest.mark.parametrize("scenario", sorted(starts.SCENARIOS.keys() - {"as declared", "watched"}))
 async def test_a_start_that_is_refused(scenario: str) -> None:
-    """The error of a start that was refused has no value in a variable of ours."""
+    """The traceback of a start that was rejected has no value in a variable of hive_boot."""
     starts.released.clear()
     with pytest.raises(BootError) as caught:
         async with starts.SCENARIOS[scenario]().running():
@@ -106,7 +106,7 @@ FAULTS: dict[str, tuple[object, str]] = {
     "store": (Store, "accept"),
     "register": (global_access, "register"),
 }
-"""What can be made to fail deep inside a start."""
+"""Functions deep inside a start that are made to fail."""
 
 REACHED = {
     "environment": "thread value findings fault judge secrecy store register",
@@ -114,11 +114,11 @@ REACHED = {
     "docker": "fstat read take judge",
     "development": "open fstat read dotenv value findings fault judge secrecy",
 }
-"""What of it a start comes to in each mode."""
+"""The functions that a start calls in each mode."""
 
 
 def provide(mode: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Provide every secret in the way of a mode; one of them breaks its rule."""
+    """Provide every secret as the mode expects it; one of them violates its constraint."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment" if mode == "pointers" else mode)
     directory = place / "secrets"
     directory.mkdir()
@@ -140,7 +140,7 @@ def provide(mode: str, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def start_broken(boot: Bootstrap[Any, Any], fault: str, patch: pytest.MonkeyPatch) -> None:
-    """Start while something deep inside fails; it works again when that start is over."""
+    """Start while one function deep inside fails; restore the function afterwards."""
     try:
         patch.setattr(*FAULTS[fault], fail)
         async with boot.running():
@@ -156,7 +156,7 @@ async def start_broken(boot: Bootstrap[Any, Any], fault: str, patch: pytest.Monk
 async def test_a_start_that_breaks(
     mode: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Something deep inside a start fails that never should; no frame above it holds a value."""
+    """A function deep inside a start fails unexpectedly; no frame above it contains a value."""
     provide(mode, tmp_path, monkeypatch)
     boot = starts.judged(min_length=5000) if fault == "fault" else Bootstrap(Canaries)
     with monkeypatch.context() as patch, pytest.raises(InjectedError) as caught:
@@ -183,13 +183,13 @@ WRONG: dict[str, Callable[[Canaries], object]] = {
     "require a value": lambda _: require_secret(VALUE),
     "has a value": lambda _: has_secret(VALUE),
 }
-"""Calls with what does not belong there."""
+"""Calls with wrong arguments."""
 
 
 @pytest.mark.usefixtures("injected")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_call_that_is_wrong() -> None:
-    """Whoever calls us with a value in the wrong place does not find it in a frame of ours."""
+    """A call with a value as the wrong argument leaves no value in a frame of hive_boot."""
     errors = []
     async with Bootstrap(Canaries).running() as secrets:
         for call in WRONG.values():
@@ -201,14 +201,14 @@ async def test_a_call_that_is_wrong() -> None:
 
 @pytest.mark.parametrize("name", ["get what is no name", "get a list"])
 def test_a_call_without_an_application(name: str) -> None:
-    """The same without an application, where any name may be one."""
+    """The same holds without an application, where every name is valid."""
     with pytest.raises((TypeError, DeclarationError)) as caught:
         WRONG[name](Canaries.__new__(Canaries))
     assert search(caught.value)
 
 
 class Tracking(logging.Handler):
-    """Fails, and keeps what a tracker would be sent."""
+    """A log handler that fails, or keeps the errors that an error tracker would be sent."""
 
     def __init__(self, kept: list[BaseException], *, emits: bool) -> None:
         super().__init__()
@@ -216,7 +216,7 @@ class Tracking(logging.Handler):
         self.emits = emits
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Fail."""
+        """Raise, or format the record and handle a failure."""
         if self.emits:
             raise InjectedError
         try:
@@ -225,27 +225,27 @@ class Tracking(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802  (logging's)
-        """Keep."""
+        """Keep the error."""
         error = sys.exc_info()[1]
         assert error is not None
         self.kept.append(error)
 
 
 class FailingFormatter(logging.Formatter):
-    """Fails."""
+    """A formatter that fails."""
 
     format = fail
 
 
 class FailingFilter(logging.Filter):
-    """Fails."""
+    """A filter that fails."""
 
     filter = fail
 
 
 @contextmanager
 def handling(handler: logging.Handler) -> Iterator[logging.Logger]:
-    """Let a logger have one handler."""
+    """Add a handler to a logger while the block runs."""
     log = logging.getLogger("tests.canary.frames")
     log.addHandler(handler)
     try:
@@ -255,7 +255,7 @@ def handling(handler: logging.Handler) -> Iterator[logging.Logger]:
 
 
 def messages() -> list[tuple[object, ...]]:
-    """Return the arguments of log calls that hold a value."""
+    """Return the arguments of log calls that contain a value."""
     return [
         (VALUE,),
         ("it is %s", VALUE),
@@ -268,7 +268,7 @@ def messages() -> list[tuple[object, ...]]:
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.parametrize("part", ["formatter", "handler", "filter"])
 async def test_logging_that_fails(part: str) -> None:
-    """A part of logging that fails while a value is logged finds none in a frame of ours."""
+    """If a formatter, handler or filter fails, no frame of hive_boot contains the logged value."""
     kept: list[BaseException] = []
     handler = Tracking(kept, emits=part == "handler")
     if part == "formatter":

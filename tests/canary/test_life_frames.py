@@ -1,6 +1,7 @@
-"""Lives that fail: what a tracker is sent of our own frames holds no value of a part.
+"""Runs that fail: frame variables of hive_boot contain no value of a resource.
 
-As in ``test_frames.py``, whose search this is, only frames of ours are searched.
+As in ``test_frames.py``, whose search is used, only frames of hive_boot are searched.
+
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from hive_boot.serving.asgi import InFlightRequests, ReadinessMiddleware, app_li
 from tests.canary.canaries import ENVIRONMENT
 from tests.canary.programs import lives
 from tests.canary.programs.declared import Canaries
-from tests.canary.programs.lives import HANDLES, declare, holding
+from tests.canary.programs.lives import HANDLES, declare, declare_resources
 from tests.canary.programs.telling import plainly
 from tests.canary.test_frames import InjectedError, search
 
@@ -23,25 +24,31 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Provide every secret as a variable; what fails says nothing itself."""
+    """Set every secret as a variable, and make errors of the application contain no value."""
     for name, text in {"HIVE_BOOT_MODE": "environment", **ENVIRONMENT}.items():
         monkeypatch.setenv(name, text)
     monkeypatch.setattr(lives, "fail", fail)
 
 
 async def fail(_: str) -> None:
-    """Fail without a word."""
+    """Raise an error without a message."""
     await checkpoint()
     raise InjectedError
 
 
-FAILING = ["part fails", "parts fail", "part hangs", "part crashes", "service crashes"]
-"""Lives that cannot go on."""
+FAILING = [
+    "resource fails",
+    "resources fail",
+    "resource hangs",
+    "resource crashes",
+    "service crashes",
+]
+"""Scenarios of runs that fail."""
 
 
 @pytest.mark.parametrize("scenario", FAILING)
-async def test_a_life_that_cannot_go_on(scenario: str) -> None:
-    """What comes out of a failed life has no value of a part, or of a secret, in a variable."""
+async def test_a_run_that_fails(scenario: str) -> None:
+    """The traceback of a failed run contains no value in a variable of hive_boot."""
     with pytest.raises(BaseException) as caught:  # noqa: PT011  (a group, or one)
         async with declare(scenario).running():
             await anyio.sleep_forever()
@@ -49,7 +56,7 @@ async def test_a_life_that_cannot_go_on(scenario: str) -> None:
 
 
 async def test_stops_that_fail() -> None:
-    """Several failures of a stop come as one group, in whose frames there is no value."""
+    """Failures of a stop are raised as a group, without a value in the frames."""
     with pytest.raises(ExceptionGroup) as caught:
         async with declare("stops fail").running():
             pass
@@ -57,10 +64,10 @@ async def test_stops_that_fail() -> None:
     assert search(caught.value)
 
 
-async def test_a_part_that_does_not_run() -> None:
-    """Who asks for a part that is not there finds nothing of the others in a frame."""
+async def test_a_resource_that_does_not_run() -> None:
+    """The error of a resource that does not run contains no value of the others in its frames."""
     boot = Bootstrap(Canaries)
-    holding(boot)
+    declare_resources(boot)
     handle: Any = HANDLES[0]
     with pytest.raises(LifecycleError) as caught:
         _ = handle.value
@@ -68,14 +75,14 @@ async def test_a_part_that_does_not_run() -> None:
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401, ARG001  (ASGI's)
-    """Fail, with all that requests and lifespans are given."""
+    """Raise an error, with the values of the state in this frame."""
     if scope["type"] == "lifespan":
         await receive()
     await fail(f"{scope['state']['plain']} {scope['state']['rebuilt']}")
 
 
 async def nothing(*_: object) -> Any:  # noqa: ANN401  (as above)
-    """Send or receive nothing."""
+    """Return an empty message."""
     return {}
 
 
@@ -83,9 +90,9 @@ REQUEST = {"type": "http", "method": "GET", "path": "/", "http_version": "1.1", 
 
 
 async def test_a_served_application_that_fails() -> None:
-    """Parts whose values are plain are given to requests and lifespans, and no frame shows them."""
+    """Values of resources are passed to requests and lifespans, and no frame contains them."""
     boot = Bootstrap(Canaries)
-    holding(boot)
+    declare_resources(boot)
 
     @boot.resource(rebuild_on="jwt_secret")
     async def rebuilt(secrets: Canaries) -> str:

@@ -1,4 +1,4 @@
-"""A crash around ``boot.lifespan`` is told by the server, without a value."""
+"""Crashes around ``boot.lifespan``, as the server logs them: without a value."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ SERVERS = {
     "hypercorn alone": ("hypercorn", APP, "--bind", "127.0.0.1:0", "--workers", "0"),
     "hypercorn on trio": ("tests.canary.programs.lifespans",),
 }
-"""Command lines; hypercorn starts a process for the application unless it is told not to."""
+"""Command lines; by default hypercorn starts a process for the application."""
 
 STAGES = ["start", "grouped start", "stop"]
 
@@ -34,7 +34,7 @@ runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 
 
 def serve(server: str, stage: str, logs: Path) -> Outputs:
-    """Serve until the start crashes, or until the stop does; give what came out."""
+    """Run a server until the start or the stop crashes, and return its outputs."""
     told = {"LOG_DIR": str(logs), "STAGE": stage, "HIVE_BOOT_MODE": "environment"}
     written = []
     with interpreter().started(
@@ -45,7 +45,7 @@ def serve(server: str, stage: str, logs: Path) -> Outputs:
         # It ends when the last process that writes has ended.
         for line in process.stdout:
             written.append(line)
-            # It is told twice, and a second signal would end the process at once.
+            # The line may be printed twice, and a second signal would force the exit.
             if to_stop and "unning on http" in line:
                 process.send_signal(signal.SIGTERM)
                 to_stop = False
@@ -59,7 +59,7 @@ def serve(server: str, stage: str, logs: Path) -> Outputs:
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_lifespans_that_crash(server: str, tmp_path: Path) -> None:
-    """A server logs why it does not start, or did not end well, and no value."""
+    """A server logs why a start or a stop has failed, without a value."""
 
     def serve_stage(stage: str) -> Outputs:
         logs = tmp_path / stage
@@ -70,7 +70,7 @@ def test_lifespans_that_crash(server: str, tmp_path: Path) -> None:
         served = dict(zip(STAGES, threads.map(serve_stage, STAGES), strict=True))
     for stage, outputs in served.items():
         assert "The lifespan has begun" in outputs.text, stage
-        # On trio hypercorn tells nobody that a lifespan did not end well.
+        # On trio hypercorn does not log the failed end of a lifespan.
         is_told = (server, stage) != ("hypercorn on trio", "stop")
         assert "RuntimeError" in outputs.text or not is_told, stage
         outputs.assert_silent()

@@ -1,4 +1,4 @@
-"""Lives that go wrong tell what has happened, and no value."""
+"""Runs that go wrong: their output names the failure, and contains no value."""
 
 from itertools import product
 from pathlib import Path
@@ -12,10 +12,10 @@ from tests.canary.outputs import Outputs
 INJECTED = {"HIVE_BOOT_MODE": "environment", **ENVIRONMENT}
 
 TOLD = {
-    "part fails": (70, [" failing ", "OddError", "ValueError"]),
-    "parts fail": (70, [" failing ", " failing_too "]),
-    "part hangs": (70, ["0.2 s", "hanging", "anyio.sleep_forever()"]),
-    "part crashes": (70, ["crashing ", "OddError"]),
+    "resource fails": (70, [" failing ", "OddError", "ValueError"]),
+    "resources fail": (70, [" failing ", " failing_too "]),
+    "resource hangs": (70, ["0.2 s", "hanging", "anyio.sleep_forever()"]),
+    "resource crashes": (70, ["crashing ", "OddError"]),
     "service crashes": (70, ["crashing ", "OddError"]),
     "stops fail": (70, [" failing", " failing_too"]),
     "never ends": (70, ["hanging"]),
@@ -25,15 +25,15 @@ TOLD = {
     "shown": (0, ["plain", "text"]),
     "probed": (0, ["GET /boot 200 OK", "GET /metrics 200 OK", "GET elsewhere 404 Not Found"]),
 }
-"""For each scenario its exit status, and what shows that it took place."""
+"""For each scenario its exit status, and texts that show that it took place."""
 
 
 ENDS_AT_ONCE = {"forced", "never ends"}
-"""Scenarios whose process cannot write down what its manager was told."""
+"""Scenarios whose process exits before it can write down its messages to systemd."""
 
 
 def shown(case: Case, child: Child) -> Outputs:
-    """Search what a process wrote, and return it together with the exit status."""
+    """Search the output of a process, and return it together with the exit status."""
     outputs = Outputs()
     outputs.add_child(child)
     outputs.add_files(case.logs)
@@ -43,7 +43,7 @@ def shown(case: Case, child: Child) -> Outputs:
 
 
 def check_life(case: Case, child: Child) -> None:
-    """Assert that the scenario took place, and that no output holds a value."""
+    """Assert that the scenario took place, and that no output contains a value."""
     status, told = TOLD[case.name]
     outputs = shown(case, child)
     assert f"exit status {status}" in outputs.text, outputs.text
@@ -54,7 +54,7 @@ def check_life(case: Case, child: Child) -> None:
 
 @pytest.mark.both_backends
 def test_lives(anyio_backend: str, tmp_path: Path) -> None:
-    """Whatever goes wrong between the start and the end, what is said of it holds no value."""
+    """Whatever fails between the start and the end of a run, no output contains a value."""
     cases = [
         Case(
             name=scenario,
@@ -68,15 +68,15 @@ def test_lives(anyio_backend: str, tmp_path: Path) -> None:
 
 
 def check_served(case: Case, child: Child) -> None:
-    """Assert that the server has logged the failed start, and that no output holds a value."""
+    """Assert that the server has logged the failed start, and that no output contains a value."""
     outputs = shown(case, child)
     assert "Application startup failed" in outputs.text
     assert "exit status 3" in outputs.text
 
 
 def test_starts_under_a_server(tmp_path: Path) -> None:
-    """A server that is told why a part did not start tells it, and no value."""
-    scenarios = ("part fails", "parts fail", "part hangs")
+    """A server logs why a resource has failed to start, without a value."""
+    scenarios = ("resource fails", "resources fail", "resource hangs")
     cases = [
         Case(
             name=f"{scenario}, {how}",

@@ -1,4 +1,4 @@
-"""Requests of every kind, to HIVE and to an application that tells all it knows."""
+"""Requests of every kind, to HIVE and to an application that logs and raises every value."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ OF_HIVE = [
     for canary in CANARIES
     if canary.name in {field.name for field in HiveSecrets._field_index.all_fields}
 ]
-"""What the example declares; of others it knows nothing."""
+"""The canaries of the secrets that the example declares."""
 
 INJECTED = {"HIVE_BOOT_MODE": "environment", **ENVIRONMENT}
 HIVE = ("examples.hive",)
@@ -48,7 +48,7 @@ PLACEMENTS = [
 def serving(
     outputs: Outputs, home: Path, *arguments: str, **variables: str
 ) -> Iterator[tuple[Service, httpx2.Client]]:
-    """Serve, and collect what was written when it is over."""
+    """Start a service, yield it with a client, and collect its output after the stop."""
     with started(home, *arguments, **variables) as service:
         with httpx2.Client(base_url=service.url, timeout=60) as client:
             yield service, client
@@ -57,7 +57,7 @@ def serving(
 
 
 def requests(url: str) -> Iterator[httpx2.Request]:
-    """Ask for everything, rightly and wrongly."""
+    """Yield every request, valid and invalid."""
     key = ENVIRONMENT["HIVE_API_KEY"]
     token = jwt.encode({"sub": "demo", "iss": "hive", "exp": 1 << 40}, ENVIRONMENT["JWT_SECRET"])
 
@@ -95,7 +95,7 @@ def requests(url: str) -> Iterator[httpx2.Request]:
 
 
 def ask_everything(outputs: Outputs, service: Service, client: httpx2.Client) -> set[int]:
-    """Send every request; give the statuses that came."""
+    """Send every request, and return the status codes of the responses."""
     statuses = set()
     for request in requests(service.url):
         answer = client.send(request)
@@ -106,7 +106,7 @@ def ask_everything(outputs: Outputs, service: Service, client: httpx2.Client) ->
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Have a directory that holds the example."""
+    """Return a directory with a copy of the example."""
     place = tmp_path / "home"
     place.mkdir()
     copy_example(place)
@@ -114,7 +114,7 @@ def home(tmp_path: Path) -> Path:
 
 
 def test_hive_as_a_program(home: Path) -> None:
-    """Whatever HIVE is asked, right or wrong, neither its answers nor its log hold a value."""
+    """Neither the responses nor the log of HIVE contain a value, for valid and invalid requests."""
     outputs = Outputs(OF_HIVE)
     settings = {"LOG_LEVEL": "debug", "DEMO_USER": "yes", "CORS_ORIGINS": "http://one.invalid"}
     with serving(outputs, home, *HIVE, **INJECTED, **settings) as (service, client):
@@ -124,7 +124,7 @@ def test_hive_as_a_program(home: Path) -> None:
 
 
 def test_hive_under_uvicorn_from_a_volume(home: Path, tmp_path: Path) -> None:
-    """The same under uvicorn's command line, with the secrets in a mounted volume."""
+    """The same holds under uvicorn's command line, with the secrets in a mounted volume."""
     outputs = Outputs(OF_HIVE)
     volume = tmp_path / "volume"
     MountedVolume(volume).publish({each.name.lower(): each.value for each in CANARIES})
@@ -137,7 +137,7 @@ def test_hive_under_uvicorn_from_a_volume(home: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def talkative(tmp_path: Path, logs: Path) -> Iterator[tuple[Outputs, httpx2.Client]]:
-    """Serve the application that tells all it knows; collect what it wrote."""
+    """Serve the application that logs and raises every value, and collect its output."""
     outputs = Outputs()
     arguments = ("uvicorn", "tests.canary.programs.routes:app", "--port", "0")
     variables = {"LOG_DIR": str(logs), **INJECTED}
@@ -149,7 +149,7 @@ def talkative(tmp_path: Path, logs: Path) -> Iterator[tuple[Outputs, httpx2.Clie
 
 
 def test_values_that_are_logged_and_raised(talkative: tuple[Outputs, httpx2.Client]) -> None:
-    """A value that is logged or raised, in any placement and form, is in no file and no answer."""
+    """A value that is logged or raised, in any place and form, is in no file and no response."""
     outputs, client = talkative
     for placement in PLACEMENTS:
         answer = client.get(f"/log/{placement}")

@@ -1,6 +1,7 @@
-"""Rotations that break deep inside: what a tracker is sent of our own frames holds no value.
+"""Rotations that fail deep inside: frame variables of hive_boot contain no value.
 
-As in ``test_frames.py``, whose search this is, only frames of ours are searched.
+As in ``test_frames.py``, whose search is used, only frames of hive_boot are searched.
+
 """
 
 import logging
@@ -27,10 +28,10 @@ from tests.canary.test_frames import fail, search
 pytestmark = pytest.mark.anyio
 
 LATER = [make(canary.name) for canary in CANARIES]
-"""What the secrets become."""
+"""The secrets after the rotation."""
 
 FIRST = next(canary.value for canary in CANARIES if canary.name == "PASSPHRASE")
-"""What one of them is at first."""
+"""The first value of one secret."""
 
 FAULTS: dict[str, tuple[object, str]] = {
     "open": (os, "open"),
@@ -45,30 +46,30 @@ FAULTS: dict[str, tuple[object, str]] = {
     "accept": (Store, "plan_acceptance"),
     "tell": (rotation.HookRunner, "notify"),
 }
-"""What can be made to fail deep inside a rotation."""
+"""Functions deep inside a rotation that are made to fail."""
 
 
 def files(canaries: Iterable[Canary]) -> dict[str, bytes]:
-    """Return what a volume holds."""
+    """Return the content of a volume."""
     return {each.name.lower(): os.fsencode(each.variable) for each in canaries}
 
 
 class Errors(logging.Handler):
-    """Keeps the errors that are logged, as a tracker does."""
+    """A handler that keeps logged errors, as an error tracker does."""
 
     def __init__(self) -> None:
         super().__init__()
         self.kept: list[BaseException] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep."""
+        """Keep the error."""
         if record.exc_info and record.exc_info[1]:
             self.kept.append(record.exc_info[1].with_traceback(record.exc_info[2]))
 
 
 @contextmanager
 def tracked() -> Iterator[list[BaseException]]:
-    """Keep what is logged."""
+    """Yield the errors that are logged while the block runs."""
     log, handler = logging.getLogger("hive_boot"), Errors()
     log.addHandler(handler)
     try:
@@ -81,7 +82,7 @@ def tracked() -> Iterator[list[BaseException]]:
 async def test_a_rotation_that_breaks(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Something fails that never should: no text and no frame of it holds an old or a new value."""
+    """A function fails unexpectedly; no text and no frame contains an old or a new value."""
     volume = MountedVolume(tmp_path / "volume")
     volume.publish(files(CANARIES))
     boot = Bootstrap(Canaries, mode="kubernetes", secrets_dirs=volume.path)
@@ -96,7 +97,7 @@ async def test_a_rotation_that_breaks(
 
 
 async def test_a_rebuild_that_fails(tmp_path: Path) -> None:
-    """Its error holds the new values; the problem, the log and our frames hold none of them."""
+    """The error of a rebuild contains new values; the problem, the log and the frames do not."""
     volume = MountedVolume(tmp_path / "volume")
     volume.publish(files(CANARIES))
     boot = Bootstrap(Canaries, mode="kubernetes", secrets_dirs=volume.path)

@@ -1,4 +1,4 @@
-"""Rotations that are accepted, refused and healed are told of, and no value is."""
+"""Rotations that are accepted, rejected and recovered: no output contains a value."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -15,7 +15,7 @@ NEXT = [
     [replace(make(canary.name), name=f"{canary.name} {number}") for canary in CANARIES]
     for number in (1, 2)
 ]
-"""Another value for every secret, and yet another."""
+"""Two further values for every secret."""
 
 TOLD = {
     "accepted": [
@@ -65,11 +65,11 @@ TOLD = {
     "stopped": ["come to its end"],
     "crash": ["Rotated ", "OddError: it holds "],
 }
-"""For each scenario, what shows that it took place."""
+"""For each scenario, texts that show that it took place."""
 
 
 def files(canaries: Iterable[Canary]) -> dict[str, bytes]:
-    """Return what a volume holds."""
+    """Return the content of a volume."""
     return {
         each.name.partition(" ")[0].lower(): (
             each.value if isinstance(each.value, bytes) else each.value.encode()
@@ -80,7 +80,7 @@ def files(canaries: Iterable[Canary]) -> dict[str, bytes]:
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, str]:
-    """Publish the first values, and write the next ones; give the variables that say where."""
+    """Publish the first values, write the next ones, and return the variables for the program."""
     volume = MountedVolume(tmp_path / "volume")
     volume.publish(files(CANARIES))
     for number, canaries in enumerate(NEXT, 1):
@@ -95,7 +95,7 @@ def places(tmp_path: Path) -> dict[str, str]:
 def test_a_rotation(
     scenario: str, anyio_backend: str, places: dict[str, str], program: Program, logs: Path
 ) -> None:
-    """Whatever becomes of a rotation, no value that was, is, or would be in use is shown."""
+    """Whatever the result of a rotation is, no old, present or new value is in an output."""
     child = program("rotations", scenario, anyio_backend, **places)
     outputs = Outputs([*CANARIES, *NEXT[0], *NEXT[1]])
     outputs.add_child(child)

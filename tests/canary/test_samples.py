@@ -1,7 +1,9 @@
 """Threads that are sampled while an application starts and rotates.
 
-Tools that look into a running process (``py-spy dump --locals``, ``sys._current_frames``)
-meet a thread at any step. So every step is looked at, and no variable of ours holds a value.
+Tools that inspect a running process (``py-spy dump --locals``, ``sys._current_frames``)
+may stop a thread at any step. So every step is sampled, and no variable of hive_boot may hold a
+value.
+
 """
 
 from dataclasses import replace
@@ -14,7 +16,7 @@ from tests.canary.conftest import Program
 from tests.canary.outputs import Outputs
 
 LATER = [replace(make(canary.name), name=f"{canary.name} later") for canary in CANARIES]
-"""What the secrets become."""
+"""The secrets after the rotation."""
 
 REACHED = [
     "read_files in secrets/sources/files.py",
@@ -43,14 +45,14 @@ REACHED = [
     "ResourceManager.switch in lifecycle/resources.py",
     "ResourceManager.lease in lifecycle/resources.py",
 ]
-"""What takes part in a start or a rotation with values from files, variables and ``.env``."""
+"""Functions of a start or a rotation with values from files, variables and ``.env``."""
 
 
 def test_no_step_holds_a_value(tmp_path: Path, program: Program, logs: Path) -> None:
-    """Whenever a thread is sampled, no variable of a frame of ours holds a plain value.
+    """At every step, no variable of a frame of hive_boot contains a plain value.
 
-    Except those that make the forms that redaction looks for, for a moment, out of the value
-    itself: there one has to be found, or the search would show nothing.
+    Except in the code that computes the encoded forms for redaction: there a value must be found,
+    or the search would prove nothing.
     """
     for number, canaries in ((1, CANARIES), (2, LATER)):
         directory = tmp_path / "next" / str(number)

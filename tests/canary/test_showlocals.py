@@ -1,6 +1,7 @@
-"""``pytest --showlocals`` shows what is in the variables of our frames: no value.
+"""Output of ``pytest --showlocals``: the variables of hive_boot's frames contain no value.
 
-As in ``test_frames.py``, only frames of ours are searched.
+As in ``test_frames.py``, only frames of hive_boot are searched.
+
 """
 
 import os
@@ -14,11 +15,12 @@ from tests.canary.canaries import ENVIRONMENT
 from tests.canary.frames import sections
 from tests.canary.outputs import Outputs
 from tests.canary.programs import failing_tests
+from tests.fixtures.package import OURS
 from tests.support import FEW_PLUGINS, child_environment
 
 
 def test_pytest_that_shows_variables(tmp_path: Path) -> None:
-    """A test of a user's that fails in our frames shows no value of theirs."""
+    """A test that fails in a frame of hive_boot shows no value there."""
     child = subprocess.run(
         [
             sys.executable,
@@ -48,10 +50,8 @@ def test_pytest_that_shows_variables(tmp_path: Path) -> None:
     outputs = Outputs()
     found = set()
     for where, section in sections(report):
-        found.add(where.rpartition("hive_boot/")[2])
+        found.add(where)
         outputs.add(where, section)
-    expected = {
-        str(module.__file__).rpartition("hive_boot/")[2] for module in (global_access, value)
-    }
+    expected = {str(module.__file__).removeprefix(OURS) for module in (global_access, value)}
     assert expected <= found, report
     outputs.assert_silent()

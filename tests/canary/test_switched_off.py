@@ -1,4 +1,4 @@
-"""The suite finds what redaction takes out: with redaction switched off, it fails."""
+"""The canary suite without redaction: its tests fail."""
 
 import json
 import re
@@ -36,15 +36,18 @@ CASES = {
     ],
     "test_failed_starts.py::test_starts_under_a_server": ["plain check under uvicorn"],
     "test_lives.py::test_lives[trio]": [
-        "part fails",
-        "parts fail",
-        "part crashes",
+        "resource fails",
+        "resources fail",
+        "resource crashes",
         "service crashes",
         "stops fail",
         "thread hangs",
         "asked again",
     ],
-    "test_lives.py::test_starts_under_a_server": ["parts fail, asgi", "part fails, lifespan"],
+    "test_lives.py::test_starts_under_a_server": [
+        "resources fail, asgi",
+        "resource fails, lifespan",
+    ],
 }
 """Cases of tests, in each of which only redaction keeps the process silent."""
 
@@ -88,7 +91,7 @@ FILES = {
 
 
 def failures(place: Path, tests: Iterable[str], *options: str) -> dict[str, str]:
-    """Run tests without redaction; return why each failed."""
+    """Run tests without redaction, and return the reason of each failure."""
     child = subprocess.run(
         [
             sys.executable,
@@ -121,7 +124,7 @@ def failures(place: Path, tests: Iterable[str], *options: str) -> dict[str, str]
 
 
 def test_no_case_is_silent_without_redaction(tmp_path: Path) -> None:
-    """Canaries are found in what a process writes that crashes, or fails to start or to stop."""
+    """Canaries are found in the output of processes that crash, or fail to start or stop."""
     told = failures(tmp_path, CASES)
     assert told.keys() == CASES.keys()
     for name, text in told.items():
@@ -131,7 +134,7 @@ def test_no_case_is_silent_without_redaction(tmp_path: Path) -> None:
 
 
 def test_no_service_is_silent_without_redaction(tmp_path: Path) -> None:
-    """Each canary is found in what a service writes, in each form and each file."""
+    """Each canary is found in the output of services, in each form and each file."""
     rotations = f"not test_a_rotation or {' or '.join(sorted(ROTATIONS))}"
     told = failures(tmp_path, [*WHOLE, "test_rotations.py::test_a_rotation"], "-k", rotations)
     rotated = {name for name in told if "::test_a_rotation[" in name}

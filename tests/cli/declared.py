@@ -1,4 +1,4 @@
-"""Applications that commands are asked about."""
+"""Applications for the tests of commands."""
 
 from pydantic_settings import BaseSettings
 
@@ -20,27 +20,27 @@ class Settings(BaseSettings):
 
 
 def is_ascii(value: str) -> bool:
-    """Judge a value at once."""
+    """Check a value."""
     return value.isascii()
 
 
 async def is_long(value: str) -> bool:
-    """Judge a value, and have to be awaited."""
+    """Check a value in a coroutine."""
     return len(value) > len("fake")
 
 
 class Checked(SecretSet):
-    """A field and a set that judge."""
+    """A set with a field check and a set check."""
 
     jwt_secret: Secret = secret(check=is_ascii)
 
     async def check(self) -> bool:
-        """Judge the set."""
+        """Check the set."""
         return not self.jwt_secret.reveal().endswith("no-use")
 
 
 class Awaited(SecretSet):
-    """A field whose check has to be awaited."""
+    """A field with an async check."""
 
     jwt_secret: Secret = secret(check=is_long)
 
@@ -56,35 +56,35 @@ something_else = "neither"
 
 @judged.check
 async def knows_the_door(secrets: Needs) -> bool:
-    """Judge the set, as the application."""
+    """Check the set, as the application."""
     return secrets.jwt_secret.reveal().startswith("open-")
 
 
 @judged.resource
 async def never_started() -> None:
-    """Be no part of a check."""
-    message = "a part was started"
+    """Fail: a dry run starts no resource."""
+    message = "a resource was started"
     raise AssertionError(message)
 
 
 @unwired.resource
 async def asking(nobody_knows: object) -> None:
-    """Ask for what there is not."""
+    """Request a value that is not available."""
 
 
 @tangled.resource
 async def first(second: object) -> None:
-    """Ask for the second."""
+    """Request the value of the second resource."""
 
 
 @tangled.resource
 async def second(first: object) -> None:
-    """Ask for the first."""
+    """Request the value of the first resource."""
 
 
 @unreached.check
 async def database_answers() -> None:
-    """Find no server."""
+    """Raise the error of a server that is down."""
     raise ConnectionRefusedError
 
 

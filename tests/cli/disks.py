@@ -1,4 +1,4 @@
-"""A disk that is full, as far as a process can tell."""
+"""Simulation of a full disk."""
 
 import resource
 import sys
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def full_disk(size: int) -> Iterator[None]:
-    """Let no file of this process be written beyond so many bytes."""
+    """Limit the size of files that this process writes, in bytes, while the block runs."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     # What is imported meanwhile would be cached in part, and fail from then on.
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True

@@ -1,4 +1,4 @@
-"""Declarations that the command line is given by name."""
+"""Declarations that commands load by name."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ class Keys(SecretSet):
 
 
 class Alike(SecretSet):
-    """Files whose names are no keys, or nearly the same ones."""
+    """Secrets whose file names are not valid keys, or differ only slightly."""
 
     tls_key: Secret | None = secret(file="tls/key")
     other: Secret | None = secret(file="tls-key")
@@ -25,23 +25,23 @@ class Alike(SecretSet):
 
 
 async def later(value: str) -> bool:
-    """Judge a value, some time."""
+    """Check a value in a coroutine."""
     return value.isdigit()
 
 
 class Later:
-    """A judgement that can be awaited, and is no coroutine."""
+    """An awaitable result of a check that is not a coroutine."""
 
     def __init__(self, value: str) -> None:
         self.passed = value.isdigit()
 
     def __await__(self) -> Iterator[None]:
-        """Be awaited by nobody."""
+        """Fail: a command does not await such a result."""
         raise AssertionError
 
 
 class Strict(SecretSet):
-    """Secrets with rules."""
+    """Secrets with constraints."""
 
     api_key: Secret
     jwt_secret: Secret | None = secret(
@@ -65,12 +65,12 @@ at_home = Bootstrap(Keys, env_file="~/home.env")
 
 
 class Renamed(SecretSet):
-    """A field that had another name."""
+    """A field with a former name as an alias."""
 
     api_key: Secret = secret(aliases=("OLD_KEY",))
 
 
 class Foreign(SecretSet):
-    """A field of whose name other software has a ``NAME_FILE``."""
+    """A field that ignores its ``NAME_FILE`` variable, which other software uses."""
 
     ssl_cert: Secret | None = secret(file_variable=False, aliases=("OLD_CERT",))

@@ -1,4 +1,4 @@
-"""Make what the tests need, and try it, or say what is missing: ``python -m tests.containers``."""
+"""Setup check for the tests in containers: ``python -m tests.containers``."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from tests.containers.podman import podman_of_its_own
 
 
 def main() -> int:
-    """Do it, and give the exit status."""
+    """Run the checks, print what is missing, and return the exit status."""
     try:
         require()
         base = base_tarball()
@@ -22,7 +22,7 @@ def main() -> int:
 
 
 def try_one(base: Path) -> None:
-    """Start a container that does nothing: a sandbox may forbid any.
+    """Start a container that only exits: some sandboxes do not allow containers.
 
     Raises:
         Missing: it does not start.

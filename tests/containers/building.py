@@ -1,4 +1,4 @@
-"""The image, built from ``deploy/Dockerfile`` as it is, in a copy of the repository."""
+"""Image of HIVE, built from the unchanged ``deploy/Dockerfile`` in a copy of the repository."""
 
 import ast
 import re
@@ -21,13 +21,13 @@ _PLACES_OF_PACKAGES = (
     *("cert", "client-cert", "constraint", "default-timeout", "extra-index-url", "find-links"),
     *("index-url", "no-index", "proxy", "retries", "timeout", "trusted-host"),
 )
-"""What pip may be told on a machine so that it finds packages."""
+"""Settings of pip that are needed to find packages."""
 
 _AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def copy_context(context: Path) -> None:
-    """Copy what ``podman build`` is given: a working copy as a developer has it."""
+    """Copy the build context of ``podman build``: a working copy as a developer has it."""
     leave_out = shutil.ignore_patterns(
         *(".git", ".venv", ".hypothesis", ".*_cache", "__pycache__", ".coverage*", "htmlcov"),
         *("build", "dist", ".env", ".env.local", "*.db"),
@@ -36,7 +36,7 @@ def copy_context(context: Path) -> None:
 
 
 def build(podman: Podman, base: Path, context: Path) -> None:
-    """Build the image. The base has the name that the Dockerfile wants, so nothing is pulled."""
+    """Build the image. ``base`` is tagged with the name in the Dockerfile, so nothing is pulled."""
     dockerfile = context / "deploy" / "Dockerfile"
     first, *others = _bases(dockerfile.read_text("utf-8"))
     podman.do("import", "--quiet", str(base), first)
@@ -57,7 +57,7 @@ def build(podman: Podman, base: Path, context: Path) -> None:
 
 
 def _bases(dockerfile: str) -> list[str]:
-    """Name the images that a Dockerfile stands on, each once, as images of this machine."""
+    """Return the base images that a Dockerfile names, each once, as names of local images."""
     defaults = dict(re.findall(r"(?m)^ARG\s+(\w+)=(\S+)", dockerfile))
     told = Template(dockerfile).safe_substitute(defaults)
     stages = re.findall(r"(?mi)^FROM\s+(?:--\S+\s+)*(\S+)(?:\s+AS\s+(\S+))?", told)
@@ -68,7 +68,7 @@ def _bases(dockerfile: str) -> list[str]:
 
 
 def _mounts_of_pip(place: Path) -> list[str]:
-    """Have pip find packages in the build where it finds them here; the image keeps none of it."""
+    """Return the mounts that give pip in the build the package index of this machine."""
     told = _configuration_of_pip()
     if _AUTHORITIES.exists():
         told.setdefault("cert", str(_AUTHORITIES))

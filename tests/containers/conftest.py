@@ -1,4 +1,4 @@
-"""One storage, one image and one set of secrets for all tests."""
+"""Fixtures of the tests in containers: one Podman storage and one image for all tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ FILES = {name.lower(): value for name, value in FAKES.items()}
 
 @pytest.fixture(scope="session")
 def base() -> Path:
-    """Have the file system of the base image; without it, or podman, there is nothing to test."""
+    """Return the archive of the base image; without it, or without podman, end the test session."""
     try:
         require()
         return base_tarball()
@@ -28,7 +28,7 @@ def base() -> Path:
 
 @pytest.fixture(scope="session")
 def podman(base: Path) -> Iterator[Podman]:
-    """Have a podman whose storage goes when the tests end."""
+    """Yield a Podman with its own storage, which is removed when the tests end."""
     assert base.exists()
     with podman_of_its_own() as podman:
         yield podman
@@ -36,7 +36,7 @@ def podman(base: Path) -> Iterator[Podman]:
 
 @pytest.fixture(scope="session")
 def image(podman: Podman, base: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Have the image, built from a working copy that is full of secrets."""
+    """Return the name of the image, built from a working copy that contains planted secrets."""
     context = tmp_path_factory.mktemp("working-copy") / "hive_boot"
     copy_context(context)
     plant(context)

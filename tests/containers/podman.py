@@ -1,4 +1,4 @@
-"""Podman with a storage of its own, and containers that end with their test."""
+"""Podman with its own storage, and containers that are removed at the end of their test."""
 
 import json
 import os
@@ -15,7 +15,7 @@ _PATIENCE = 60.0
 """Seconds after which something that is waited for has failed."""
 
 _LIFE = "300"
-"""Seconds after which a container is killed, also when nobody is left to do so."""
+"""Seconds after which podman kills a container, even if the tests have ended."""
 
 _CONFIGURATION = """\
 [containers]
@@ -30,15 +30,15 @@ network_backend = "netavark"
 """
 
 PORT = 3000
-"""Where HIVE listens in its container."""
+"""The port of HIVE in its container."""
 
 
 class Podman:
-    """Podman's commands, away from the images and containers of whoever runs the tests.
+    """Podman's commands, on a storage and a network that are separate from those of the user.
 
     Attributes:
-        place: the directory of all that it keeps.
-        network: the network that its containers are in, which nobody else uses.
+        place: the directory of the storage.
+        network: the network of the containers, which nothing else uses.
     """
 
     def __init__(self, place: Path) -> None:
@@ -48,7 +48,7 @@ class Podman:
         kept = {"driver": "overlay", "graphroot": place / "store", "runroot": place / "run"}
         lines = [f'{name} = "{value}"' for name, value in kept.items()]
         (place / "storage.conf").write_text("\n".join(["[storage]", *lines, ""]))
-        # Whoever runs the tests may have an engine elsewhere.
+        # The user of the tests may have configured a remote engine.
         inherited = {name: it for name, it in os.environ.items() if name[:9] != "CONTAINER"}
         self._environ = {
             **inherited,
@@ -66,7 +66,7 @@ class Podman:
     def attempt(
         self, *arguments: str, text: str = "", timeout: float = _PATIENCE
     ) -> subprocess.CompletedProcess[str]:
-        """Do a command, with ``text`` for its stdin, and give what came of it."""
+        """Run a command with ``text`` as its stdin, and return the result, failed or not."""
         return subprocess.run(
             ["podman", *self._directories, *arguments],  # noqa: S607  (wherever it is)
             env=self._environ,
@@ -80,14 +80,14 @@ class Podman:
         )
 
     def do(self, *arguments: str, text: str = "", timeout: float = _PATIENCE) -> str:
-        """Do a command that has to succeed, and give what it says."""
+        """Run a command, fail unless it succeeds, and return its stdout."""
         done = self.attempt(*arguments, text=text, timeout=timeout)
         assert done.returncode == 0, f"podman {arguments[0]}: {done.stderr}{done.stdout}"
         return done.stdout.strip()
 
     @contextmanager
     def secrets(self, values: dict[str, str]) -> Iterator[list[str]]:
-        """Keep secrets while the block runs, and give the options that mount them."""
+        """Create secrets for the time of the block, and yield the options that mount them."""
         try:
             for name, value in values.items():
                 self.do("secret", "create", name, "-", text=value)
@@ -100,7 +100,7 @@ class Podman:
     def started(
         self, image: str, *options: str, command: tuple[str, ...] = ()
     ) -> Iterator["Container"]:
-        """Start a container in which HIVE can be asked; it is removed when the block ends."""
+        """Start a container that publishes the port of HIVE; it is removed when the block ends."""
         asked = [f"--network={self.network}", f"--publish=127.0.0.1::{PORT}"]
         bounded = ["--pull=never", f"--timeout={_LIFE}"]
         made = self.do("create", *asked, *bounded, *options, image, *command)
@@ -115,8 +115,8 @@ class Container:
     """A container that was started.
 
     Attributes:
-        podman: who has started it.
-        name: its id.
+        podman: the podman that has started it.
+        name: the id of the container.
     """
 
     def __init__(self, podman: Podman, name: str) -> None:
@@ -125,45 +125,45 @@ class Container:
 
     @property
     def output(self) -> str:
-        """What it has written, to stdout and to stderr."""
+        """The text that the container has written to stdout and stderr."""
         told = self.podman.attempt("logs", self.name)
         return told.stdout + told.stderr
 
     @cached_property
     def url(self) -> str:
-        """Where HIVE can be asked from outside; podman tells while it runs."""
+        """The URL of HIVE on this machine; podman can only look it up while the container runs."""
         return f"http://{self.podman.do('port', self.name, f'{PORT}/tcp')}"
 
     @property
     def is_running(self) -> bool:
-        """Whether its first process lives."""
+        """Whether the first process of the container runs."""
         return self.inspect("State")["Running"] is True
 
     def inspect(self, part: str) -> dict[str, object]:
-        """Return what podman knows about a part of it: ``State``, ``Config``, …."""
+        """Return one section of ``podman inspect``: ``State``, ``Config``, …."""
         found = json.loads(self.podman.do("inspect", self.name))[0][part]
         assert isinstance(found, dict)
         return found
 
     def execute(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command beside the first process."""
+        """Run another command in the container, and return its result."""
         return self.podman.attempt("exec", self.name, *command)
 
     def check_health(self) -> int:
-        """Run the health check of the image, and give its exit status."""
+        """Run the health check of the image, and return its exit status."""
         return self.podman.attempt("healthcheck", "run", self.name).returncode
 
     def wait(self) -> int:
-        """Wait for its end, and give the exit status."""
+        """Wait until the container ends, and return its exit status."""
         return int(self.podman.do("wait", self.name))
 
     def stop(self, *, policy: int = 30) -> int:
-        """Send SIGTERM, wait for the end, and give the exit status; SIGKILL follows late."""
+        """Send SIGTERM, wait for the end, and return the exit status."""
         self.podman.do("stop", f"--time={policy}", self.name)
         return self.wait()
 
     def until(self, condition: Callable[[], object]) -> None:
-        """Wait for a condition; if the container ends first, it has failed."""
+        """Wait for a condition; fail if the container ends first."""
         until(condition, while_true=lambda: self.is_running, tell=lambda: self.output)
 
 
@@ -173,7 +173,7 @@ def until(
     while_true: Callable[[], object] = lambda: True,
     tell: Callable[[], str],
 ) -> None:
-    """Wait for a condition; when something else no longer holds, or too late, it has failed."""
+    """Wait for a condition; fail when ``while_true`` becomes false first, or after a timeout."""
     deadline = time.monotonic() + _PATIENCE
     while not condition():
         assert while_true(), tell()
@@ -183,7 +183,7 @@ def until(
 
 @contextmanager
 def podman_of_its_own() -> Iterator[Podman]:
-    """Have a storage while the block runs, and leave nothing of it."""
+    """Yield a Podman with a temporary storage and network; remove both at the end."""
     place = Path(mkdtemp(prefix="hive-boot-"))
     with ExitStack() as stack:
         stack.callback(_remove, place)
@@ -194,7 +194,7 @@ def podman_of_its_own() -> Iterator[Podman]:
 
 
 def _remove(place: Path) -> None:
-    """Remove a directory with what podman has mounted below it."""
+    """Unmount everything that podman has mounted below a directory, and remove the directory."""
     mounted = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for point in reversed(mounted):
         if Path(point).is_relative_to(place):

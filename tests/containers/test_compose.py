@@ -1,4 +1,4 @@
-"""The Compose files: what they say, a container does."""
+"""The Compose files: each setting that they declare has its effect in a container."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ DEVELOPMENT = ROOT / "docker-compose.yml"
 
 @pytest.fixture(scope="module")
 def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Have the files, as ``hive-boot migrate`` makes them from a ``.env``."""
+    """Return a directory of secret files that ``hive-boot migrate`` has created from a ``.env``."""
     place = tmp_path_factory.mktemp("compose")
     lines = [f"{name.upper()}={value}\n" for name, value in FILES.items()]
     (place / ".env").write_text("".join(lines))
@@ -30,14 +30,14 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(podman: Podman, image: str, secrets: Path) -> Iterator[Container]:
-    """Have the service of the file for production."""
+    """Yield a running container with the options of the Compose file for production."""
     with podman.started(image, *options_of(PRODUCTION, secrets)) as container:
         container.until(lambda: answers(container.url, "/readyz"))
         yield container
 
 
 def hive_boot(*arguments: str, cwd: Path, text: str = "") -> None:
-    """Run a command on the host; it has to succeed."""
+    """Run ``hive-boot`` on the host, and fail unless it succeeds."""
     done = subprocess.run(
         [sys.executable, "-m", "hive_boot", *arguments],
         env=child_environment(),
@@ -52,12 +52,12 @@ def hive_boot(*arguments: str, cwd: Path, text: str = "") -> None:
 
 
 def write(service: Container, path: str) -> str:
-    """Write to a file in the container, and give what it says against that."""
+    """Try to open a file of the container for writing, and return the error message."""
     return service.execute("python3", "-c", f"open('{path}', 'a')").stderr
 
 
 def test_the_service_can_do_little(service: Container) -> None:
-    """Who breaks into it has no capability, gets none, and leaves nothing behind but in memory."""
+    """The service has no capability and gets none, and can only write to its tmpfs."""
     told = service.execute("cat", "/proc/1/status").stdout
     status = dict(line.split(":\t", 1) for line in told.splitlines())
     assert {int(status[f"Cap{which}"], 16) for which in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {0}
@@ -70,13 +70,13 @@ def test_the_service_can_do_little(service: Container) -> None:
 
 
 def test_its_health_is_checked_as_the_file_says(service: Container) -> None:
-    """The platform sees that it is well."""
+    """The health check of the image passes, and ``/health`` answers 200."""
     assert service.check_health() == 0
     assert ask(service.url, "/health")[0] == 200
 
 
 def test_a_secret_rotated_on_the_host_is_in_use(service: Container, secrets: Path) -> None:
-    """``hive-boot rotate`` is all it takes: no restart, and the old key is worth nothing."""
+    """``hive-boot rotate`` is enough: no restart, and the old key is rejected."""
     before = service.inspect("State")["StartedAt"]
     old, new = FILES["hive_api_key"], "fake-hive-key-after-the-rotation"
     assert ask(service.url, "/inventory", key=old)[0] == 200
@@ -87,13 +87,13 @@ def test_a_secret_rotated_on_the_host_is_in_use(service: Container, secrets: Pat
 
 
 def test_it_stops_in_the_time_that_the_file_gives(service: Container) -> None:
-    """``docker compose down`` waits for the service, and has not to kill it."""
+    """``docker compose down`` waits until the service has stopped; SIGKILL is not needed."""
     service.podman.do("stop", service.name)
     assert service.wait() == 0, service.output
 
 
 def test_the_file_for_development_starts_too(podman: Podman, image: str, secrets: Path) -> None:
-    """A developer has it in a container with fewer secrets, and none of production's rules."""
+    """With the Compose file for development a container starts with fewer secrets."""
     assert set(files_of(DEVELOPMENT)) <= set(FILES)
     with podman.started(image, *options_of(DEVELOPMENT, secrets)) as container:
         container.until(lambda: answers(container.url, "/readyz"))

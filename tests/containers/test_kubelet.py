@@ -15,7 +15,7 @@ from tests.support import tmpfs
 
 @pytest.fixture
 def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MountedVolume]:
-    """Have a Secret's volume, in memory as the kubelet's are."""
+    """Yield a Secret volume in a tmpfs, as the kubelet mounts it, with one generation."""
     place = tmp_path_factory.mktemp("volume")
     with tmpfs(place):
         volume = MountedVolume(place)
@@ -25,7 +25,7 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MountedVolume]:
 
 @pytest.fixture
 def service(podman: Podman, image: str, volume: MountedVolume) -> Iterator[Container]:
-    """Have HIVE running as a pod's container has it."""
+    """Yield HIVE in a container with the volume and the environment of a pod."""
     options = (
         f"--volume={volume.path}:/run/secrets/hive:ro",
         "--env=HIVE_BOOT_MODE=kubernetes",
@@ -38,7 +38,7 @@ def service(podman: Podman, image: str, volume: MountedVolume) -> Iterator[Conta
 
 
 def test_a_swapped_volume_is_in_use(service: Container, volume: MountedVolume) -> None:
-    """A Secret that is changed in the cluster is what the service goes by, without a restart."""
+    """The service uses a Secret that was changed in the cluster, without a restart."""
     before = service.inspect("State")["StartedAt"]
     old, new = FILES["hive_api_key"], "fake-hive-key-of-the-next-generation"
     assert ask(service.url, "/inventory", key=old)[0] == 200
@@ -50,9 +50,9 @@ def test_a_swapped_volume_is_in_use(service: Container, volume: MountedVolume) -
 
 
 def test_a_stop_costs_no_request(service: Container) -> None:
-    """A rollout is seen by nobody: each client behind a balancer gets every answer.
+    """A rollout is invisible: each client behind a load balancer gets every response.
 
-    That of a client whose request takes longer than the drain as well.
+    So does a client whose request takes longer than the shutdown delay.
     """
     traffic = Traffic(service.url, DEMO)
     with ThreadPoolExecutor() as pool:

@@ -1,4 +1,4 @@
-"""``deploy/k8s``, started by ``podman play kube``.
+"""Manifests of ``deploy/k8s``, started by ``podman play kube``.
 
 Podman is no cluster. It heeds the environment, the mounts, the security contexts and the
 limits; it knows nothing of ``fsGroup`` and ``preStop``, turns a probe by HTTP into a curl that
@@ -29,7 +29,7 @@ def read(name: str) -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens at the moment."""
+    """Return a port on which nothing listens at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -37,13 +37,13 @@ def free_port() -> int:
 
 
 def filled(secret: dict[str, Any]) -> dict[str, Any]:
-    """Put a value in the place of each placeholder, in the form that podman reads."""
+    """Replace each placeholder by a value, in the form that podman reads."""
     values = {key: b64encode(FILES[key].encode()).decode() for key in secret["stringData"]}
     return {**{key: it for key, it in secret.items() if key != "stringData"}, "data": values}
 
 
 def for_one_machine(deployment: dict[str, Any], port: int) -> dict[str, Any]:
-    """Change what one machine cannot do: two pods at one port, and a Service in front of them."""
+    """Replace what one machine cannot run: two pods with one port, and a Service before them."""
     deployment["spec"]["replicas"] = 1
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     (listening,) = container["ports"]
@@ -55,7 +55,7 @@ def for_one_machine(deployment: dict[str, Any], port: int) -> dict[str, Any]:
 def service(
     podman: Podman, image: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Container]:
-    """Have the pod that the manifests describe."""
+    """Yield the container of the pod that the manifests describe."""
     secret, deployment = read("secret.yaml"), read("deployment.yaml")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     named = f"localhost/{container['image']}"
@@ -75,7 +75,7 @@ def service(
 
 
 def test_the_pod_is_ready_with_the_secret_of_the_cluster(service: Container) -> None:
-    """What ``kubectl apply`` is given names the same mounts on both sides, so the pod serves."""
+    """The volume of the pod and the mount of its container have one name, so the pod serves."""
     assert '"mode":"kubernetes"' in ask(service.url, "/health")[1]
     assert "🔐 Secrets mode: kubernetes (HIVE_BOOT_MODE)" in service.output
     places = service.execute("ls", "/run/secrets/hive").stdout.split()
@@ -84,7 +84,7 @@ def test_the_pod_is_ready_with_the_secret_of_the_cluster(service: Container) -> 
 
 
 def test_the_pod_has_no_rights(service: Container) -> None:
-    """The security contexts are heeded, and the service works under them."""
+    """The security contexts are applied, and the service works under them."""
     told = service.execute("cat", "/proc/1/status").stdout
     status = dict(line.split(":\t", 1) for line in told.splitlines())
     assert {int(status[f"Cap{which}"], 16) for which in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {0}
@@ -100,7 +100,7 @@ def test_the_pod_has_no_rights(service: Container) -> None:
 
 
 def test_what_the_pod_logs_holds_no_value(service: Container) -> None:
-    """Who reads the logs of the cluster learns no secret."""
+    """No secret can be read in the logs of the cluster."""
     for value in FILES.values():
         assert value not in service.output
         assert b64encode(value.encode()).decode() not in service.output

@@ -1,4 +1,4 @@
-"""The image started by hand, as ``podman run`` or ``docker run`` do."""
+"""The image started by hand, as by ``podman run`` or ``docker run``."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +30,7 @@ async def main() -> None:
 
 @pytest.fixture(scope="module")
 def service(podman: Podman, image: str) -> Iterator[Container]:
-    """Have HIVE running with secrets of podman's."""
+    """Yield a running container of HIVE with secrets that podman mounts."""
     with (
         podman.secrets(FILES) as options,
         podman.started(image, *options) as container,
@@ -40,7 +40,7 @@ def service(podman: Podman, image: str) -> Iterator[Container]:
 
 
 def test_without_secrets_it_does_not_start(podman: Podman, image: str) -> None:
-    """Whoever forgot the secrets finds exit status 78, and a report of all of them in the log."""
+    """Without secrets the exit status is 78, and a report in the log names each missing secret."""
     with podman.started(image, "--env=HIVE_API_KEY=") as container:
         assert container.wait() == 78
         output = container.output
@@ -51,7 +51,7 @@ def test_without_secrets_it_does_not_start(podman: Podman, image: str) -> None:
 
 
 def test_a_report_shows_no_value(podman: Podman, image: str) -> None:
-    """What is there is not in the report of what is not."""
+    """The report of a missing secret contains no value of the secrets that exist."""
     there = {name: value for name, value in FILES.items() if name != "openai_api_key"}
     with (
         podman.secrets(there) as options,
@@ -65,13 +65,13 @@ def test_a_report_shows_no_value(podman: Podman, image: str) -> None:
 
 
 def test_it_starts_with_mounted_secrets(service: Container) -> None:
-    """``--secret`` is all it takes, and the log says where they come from."""
+    """``--secret`` is enough, and the log names the mode."""
     assert "🔐 Secrets mode: docker (" in service.output
     assert not [value for value in FILES.values() if value in service.output]
 
 
 def test_it_is_the_first_process_and_not_root(service: Container) -> None:
-    """Signals come to the service itself, and who breaks into it is nobody."""
+    """The service is PID 1, so it gets the signals; it has no root user, group or capability."""
     told = service.execute("cat", "/proc/1/status", "/proc/1/cmdline").stdout
     status = dict(line.split(":\t", 1) for line in told.splitlines() if ":\t" in line)
     assert "examples.hive" in told.replace("\0", " ")
@@ -91,13 +91,13 @@ def test_it_answers_outside(service: Container) -> None:
 
 
 def test_a_probe_needs_nothing_but_the_package(service: Container) -> None:
-    """An image without curl can tell its health, by hand and to the platform."""
+    """An image without curl can report its health, by hand and to the platform."""
     assert service.execute("hive-boot", "probe", "--port", str(PORT)).returncode == 0
     assert service.check_health() == 0
 
 
 def test_a_probe_tells_that_it_is_not_ready(podman: Podman, image: str, tmp_path: Path) -> None:
-    """While a start goes on, the health check fails, and the service lives."""
+    """During startup the health check fails, and the service keeps running."""
     (tmp_path / "never_ready.py").write_text(NEVER_READY.format(port=PORT))
     tmp_path.chmod(0o755)
     options = (

@@ -1,4 +1,4 @@
-"""What the tests of the example stand on: nothing of this machine's reaches HIVE."""
+"""Fixtures of the tests of the example; no variable of this machine reaches HIVE."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.examples.service import FAKES, copy_example
 
 @pytest.fixture(autouse=True)
 def bare_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide the variables that a person's shell may have for the real service."""
+    """Remove the variables that a developer's shell may set for the real service."""
     for field in (*HiveSecrets.__annotations__, *Settings.model_fields, "jwt_secret_previous"):
         for suffix in ("", "_FILE"):
             monkeypatch.delenv(field.upper() + suffix, raising=False)
@@ -19,7 +19,7 @@ def bare_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
-    """Be a platform that injects harmless secrets and settings as variables."""
+    """Set harmless secrets and settings as variables, as a platform does that injects them."""
     monkeypatch.setattr(
         "examples.hive.settings.Settings.model_config",
         {**Settings.model_config, "env_file": None},
@@ -37,7 +37,7 @@ def platform(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPa
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Have a directory that holds the example, from which it can be started."""
+    """Return a directory with a copy of the example, in which it can be started."""
     place = tmp_path / "home"
     place.mkdir()
     copy_example(place)

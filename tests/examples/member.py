@@ -1,8 +1,8 @@
-"""One process of a fleet: it signs tokens and verifies those of the others, asked on stdin.
+"""One process of a fleet: it signs tokens and verifies those of the others, on request.
 
-``python -m tests.examples.member BACKEND VOLUME LEAD GRACE``. Each line is a request: ``sign``
-is answered by the generation and a token, ``verify TOKEN …`` by a 1 or a 0 for each token.
-The end of stdin is its end.
+Usage: ``python -m tests.examples.member BACKEND VOLUME ACTIVATE_AFTER ACCEPT_OLD_FOR``. Each
+line on stdin is a request: ``sign`` is answered by the generation and a token, ``verify
+TOKEN …`` by a 1 or a 0 for each token. The process exits at the end of stdin.
 """
 
 import sys
@@ -12,16 +12,16 @@ import jwt
 
 from hive_boot import Bootstrap, Secret, SecretSet, secret
 
-BACKEND, VOLUME, LEAD, GRACE = sys.argv[1:]
+BACKEND, VOLUME, ACTIVATE_AFTER, ACCEPT_OLD_FOR = sys.argv[1:]
 
 
 class FleetSecrets(SecretSet):
-    """What the processes of a fleet share."""
+    """The secret that the processes of a fleet share."""
 
     jwt_secret: Secret = secret(
         min_length=32,
-        activate_after=float(LEAD),
-        accept_old_for=float(GRACE),
+        activate_after=float(ACTIVATE_AFTER),
+        accept_old_for=float(ACCEPT_OLD_FOR),
         previous="JWT_SECRET_PREVIOUS",
     )
 
@@ -30,7 +30,7 @@ boot = Bootstrap(FleetSecrets, watch=True, mode="kubernetes", secrets_dirs=VOLUM
 
 
 def sign() -> str:
-    """Make a token, and tell which generation was accepted last."""
+    """Return the last accepted generation and a new token."""
     token = jwt.encode({"sub": VOLUME}, boot.secrets.jwt_secret.reveal(), algorithm="HS256")
     return f"{boot.status().generation} {token}"
 

@@ -1,8 +1,8 @@
-"""HIVE as systemd starts it: what ``deploy/systemd/hive.service`` says, without systemd.
+"""HIVE as systemd starts it from ``deploy/systemd/hive.service``, without systemd.
 
-``systemd-run --property=LoadCredential=…`` and a unit give a service the same: a directory of
-its own with a file for each credential, which it alone can read, and the directory's name in a
-variable. https://systemd.io/CREDENTIALS/
+``systemd-run --property=LoadCredential=…`` and a unit both create a directory with a file for
+each credential, which only the service can read, and name the directory in a variable.
+https://systemd.io/CREDENTIALS/
 """
 
 import re
@@ -27,13 +27,13 @@ HOW = ("hive_boot", "run", "-m", "examples.hive")
 
 
 def settings(home: Path) -> dict[str, str]:
-    """Return what the unit sets, with paths and a port that are ours."""
+    """Return the variables of the unit, with paths and a port of this test."""
     told = dict(re.findall(r"(?m)^Environment=(\w+)=(.*)$", UNIT))
     return {**told, "BIND_HOST": "127.0.0.1", "PORT": "0", "DATABASE_PATH": str(home / "hive.db")}
 
 
 def lay_out(place: Path, values: dict[str, str]) -> Path:
-    """Write credentials as systemd does: read-only, and nobody else's."""
+    """Write credentials as systemd does: read-only, for the owner alone."""
     place.mkdir(mode=0o700)
     for name in CREDENTIALS:
         (place / name).write_text(values[name])
@@ -44,13 +44,13 @@ def lay_out(place: Path, values: dict[str, str]) -> Path:
 
 @pytest.fixture
 def credentials(home: Path) -> Path:
-    """Have the directory that the variable names."""
+    """Return the directory that CREDENTIALS_DIRECTORY names."""
     return lay_out(home / "credentials", SECRETS)
 
 
 @contextmanager
 def notified(home: Path) -> Iterator[socket.socket]:
-    """Have the socket at which systemd is told how a service of ``Type=notify`` is."""
+    """Yield the socket to which a service of ``Type=notify`` sends its state."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(home / "notify"))
         receiver.settimeout(60)
@@ -58,15 +58,15 @@ def notified(home: Path) -> Iterator[socket.socket]:
 
 
 def is_accepted(service: Service, key: str) -> bool:
-    """Return whether the service takes an API key."""
+    """Return whether the service accepts an API key."""
     answer = httpx2.get(f"{service.url}/inventory", headers={"X-API-Key": key})
     return answer.status_code == 200
 
 
 def test_the_unit_is_enough(home: Path, credentials: Path) -> None:
-    """The credentials that the unit loads are all that a start in production needs.
+    """The credentials that the unit loads are enough for a start in production.
 
-    Newer systemds put another directory in the place of the first at a reload: no restart.
+    Newer versions of systemd replace the directory at a reload: no restart is needed.
     """
     new = "fake-hive-key-after-the-reload"
     variables = {**settings(home), "CREDENTIALS_DIRECTORY": str(credentials)}
@@ -92,7 +92,7 @@ def test_the_unit_is_enough(home: Path, credentials: Path) -> None:
 
 
 def test_credentials_are_found_by_themselves(home: Path, credentials: Path) -> None:
-    """Under ``systemd-run`` nobody has to say the mode, and the log says why it is this one."""
+    """Under ``systemd-run`` the mode is detected, and the log names the variable behind it."""
     with started(home, *HOW, CREDENTIALS_DIRECTORY=str(credentials)) as service:
         assert is_accepted(service, SECRETS["hive_api_key"])
         assert service.stop() == 0
@@ -100,7 +100,7 @@ def test_credentials_are_found_by_themselves(home: Path, credentials: Path) -> N
 
 
 def test_a_forgotten_credential_ends_the_start(home: Path, credentials: Path) -> None:
-    """The journal says which ``LoadCredential=`` is missing, and systemd does not try again."""
+    """The journal names the missing ``LoadCredential=``, and systemd does not start HIVE again."""
     credentials.chmod(0o700)
     (credentials / "openai_api_key").unlink()
     variables = {**settings(home), "CREDENTIALS_DIRECTORY": str(credentials)}

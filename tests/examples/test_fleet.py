@@ -1,8 +1,8 @@
 """Processes that see one rotation at different moments, and verify each other's tokens.
 
-They are asked in laps, one after the other while the test waits for anything: everybody
-signs a token, and everybody verifies all of them. So what happens between two lines of a
-test is in a known order, on a slow machine too.
+They work in laps, which the test runs while it waits for a condition: every process signs a
+token, and every process verifies all tokens. So the order of events between two lines of a
+test is known, on a slow machine too.
 """
 
 import subprocess
@@ -23,41 +23,45 @@ from tests.support import ROOT, child_environment
 
 FIRST, SECOND, THIRD = (f"fake-jwt-secret-{number}-" + "0123456789" * 3 for number in range(3))
 
+BACKENDS = ("asyncio", "trio")
+
 SIZE = 5
-"""How many processes show the promise."""
+"""Number of processes for the tests of the whole promise."""
 
 FEW = 3
-"""How many are enough to show what happens without it."""
+"""Number of processes for the tests of what happens without it."""
 
 LONG = 60.0
-"""Seconds of grace that no test outlives."""
+"""An ``accept_old_for`` that is longer than any test, in seconds."""
 
 PATIENCE = 60.0
-"""Seconds after which a test that waits has failed."""
+"""Timeout of each wait, in seconds."""
 
 Rejections = set[tuple[int, int]]
-"""Whose token was refused by whom."""
+"""Pairs of the member that signed a token and the one that rejected it."""
 
 
 class Member:
     """One process of the fleet.
 
     Attributes:
-        volume: what is mounted for it.
-        generation: how many sets it had accepted at the last lap.
-        token: what it signed then.
+        volume: the volume of the process.
+        generation: the number of sets that it had accepted at the last lap.
+        token: the token that it signed at the last lap.
     """
 
-    def __init__(self, place: Path, backend: str, lead: float, grace: float) -> None:
+    def __init__(
+        self, place: Path, backend: str, activate_after: float, accept_old_for: float
+    ) -> None:
         self.volume = MountedVolume(place)
         self.generation = 0
         self.token = ""
         self._told = place.with_suffix(".log")
-        self._arguments = (backend, str(place), str(lead), str(grace))
+        self._arguments = (backend, str(place), str(activate_after), str(accept_old_for))
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Be a process; it has to end well."""
+        """Run the process while the block runs; fail unless its exit status is 0."""
         with self._told.open("ab") as told:
             process = self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.examples.member", *self._arguments],
@@ -68,7 +72,7 @@ class Member:
                 stderr=told,
                 text=True,
             )
-        # One that hangs answers with the end of its output.
+        # If the process hangs, it is killed, and a read of its stdout returns at once.
         guard = Timer(PATIENCE, process.kill)
         guard.start()
         with process:
@@ -80,31 +84,31 @@ class Member:
                 process.kill()
 
     def leave(self) -> None:
-        """Say good-bye, and wait until it has ended."""
+        """Close the stdin of the process, which stops it, and assert that its exit status is 0."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         assert self._process.wait(PATIENCE) == 0, self._told.read_text()
 
     def send(self, request: str) -> None:
-        """Ask, and do not wait."""
+        """Send a request without waiting for the response."""
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # it has ended: whoever receives says so
+        with suppress(BrokenPipeError):  # the process has ended: receive() fails
             self._process.stdin.write(f"{request}\n")
             self._process.stdin.flush()
 
     def receive(self) -> str:
-        """Wait for the answer."""
+        """Wait for the response."""
         assert self._process.stdout is not None
         answer = self._process.stdout.readline()
         assert answer, self._told.read_text()
         return answer.strip()
 
     def has_accepted(self, generation: int) -> bool:
-        """Return whether it had accepted so many sets at the last lap."""
+        """Return whether the process had accepted this many sets at the last lap."""
         return self.generation == generation
 
     def is_signed_with(self, key: str) -> bool:
-        """Tell with which key its last token was made."""
+        """Return whether the last token of the process was signed with ``key``."""
         try:
             jwt.decode(self.token, key, algorithms=["HS256"])
         except jwt.InvalidSignatureError:
@@ -113,24 +117,26 @@ class Member:
 
 
 class Fleet:
-    """Several processes, which exchange tokens while something is waited for.
+    """Several processes, which exchange tokens while a test waits for a condition.
 
     Attributes:
         members: the processes.
-        rejected: every refusal so far: whose token, and who refused it.
+        rejected: every rejection so far.
     """
 
-    def __init__(self, place: Path, lead: float, grace: float, size: int = SIZE) -> None:
+    def __init__(
+        self, place: Path, activate_after: float, accept_old_for: float, size: int = SIZE
+    ) -> None:
         place.mkdir()
         self.members = [
-            Member(place / f"pod-{number}", ("asyncio", "trio")[number % 2], lead, grace)
+            Member(place / f"pod-{number}", BACKENDS[number % 2], activate_after, accept_old_for)
             for number in range(size)
         ]
         self.rejected: Rejections = set()
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run with a first secret, which everybody has."""
+        """Run every process with the first secret."""
         with ExitStack() as self._stack:
             for member in self.members:
                 member.volume.publish({"jwt_secret": FIRST})
@@ -139,24 +145,24 @@ class Fleet:
             yield
 
     def restart(self, number: int) -> None:
-        """End one process, and start another in its place."""
+        """Stop one process, and start another in its place."""
         member = self.members[number]
         member.leave()
         self._stack.enter_context(member.running())
         self.lap()
 
     def ask(self, request: str) -> list[str]:
-        """Ask all of them at once, and give their answers."""
+        """Send a request to every process at once, and return the responses."""
         for member in self.members:
             member.send(request)
         return [member.receive() for member in self.members]
 
     def verify(self, tokens: Sequence[str]) -> list[str]:
-        """Let all of them verify tokens: a 1 for each that is good, else a 0."""
+        """Return for each process a string with a 1 for each valid token, else a 0."""
         return self.ask(" ".join(["verify", *tokens]))
 
     def lap(self) -> Rejections:
-        """Let everybody sign, and everybody verify; give the refusals of this lap."""
+        """Sign and verify a token in every process; return the failed (signer, verifier) pairs."""
         for member, answer in zip(self.members, self.ask("sign"), strict=True):
             generation, member.token = answer.split()
             member.generation = int(generation)
@@ -171,7 +177,7 @@ class Fleet:
         return refused
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Exchange tokens until something holds, and once more."""
+        """Run laps until a condition holds, and one more."""
         deadline = time.monotonic() + PATIENCE
         while not condition():
             assert time.monotonic() < deadline
@@ -180,11 +186,11 @@ class Fleet:
         self.lap()
 
     def rotate(self, order: Sequence[int], **files: str) -> tuple[float, list[Rejections]]:
-        """Bring new files to one after the other, each when the one before it has accepted them.
+        """Publish files to one process after the other, each once the previous one accepted them.
 
         Returns:
-            How many seconds lie between the first and the last of them at most, and what
-            was refused after each step.
+            The seconds from the first publish to the last acceptance, and the rejections
+            after each step.
         """
         began = time.monotonic()
         steps = []
@@ -196,62 +202,66 @@ class Fleet:
         return time.monotonic() - began, steps
 
     def use(self, secret: str) -> None:
-        """Exchange tokens until everybody signs with a secret, and a while longer."""
+        """Run laps until every process signs with a secret, and ten more."""
         self.until(lambda: all(member.is_signed_with(secret) for member in self.members))
         for _ in range(10):
             self.lap()
 
 
-def rotate_twice(fleet: Fleet, lead: float) -> bool:
-    """Let a fleet see two rotations, and one of it restart; tell whether its lead sufficed.
+def rotate_twice(fleet: Fleet, activate_after: float) -> bool:
+    """Rotate twice and restart one process; return whether ``activate_after`` was long enough.
 
-    On a machine that is so slow that the last process sees a rotation when the lead of the
-    first is over, the promise does not hold, and is not looked at.
+    On a slow machine the last process may see a rotation only after the value is in use in the
+    first one; then the promise does not apply, and nothing is asserted.
     """
     with fleet.running():
         early = fleet.members[0].token
         seconds, _ = fleet.rotate([0, 1, 2, 3, 4], jwt_secret=SECOND)
-        if seconds >= lead:
+        if seconds >= activate_after:
             return False
         fleet.use(SECOND)
         assert fleet.verify([early]) == ["1"] * SIZE
         late = fleet.members[0].token
         seconds, _ = fleet.rotate([3, 1, 4, 0, 2], jwt_secret=THIRD, jwt_secret_previous=SECOND)
-        if seconds >= lead:
+        if seconds >= activate_after:
             return False
         fleet.use(THIRD)
-        # Who starts anew has never seen the second secret in use: `previous=` names it.
+        # A new process has never used the second secret: it gets it from `previous=`.
         fleet.restart(2)
         assert fleet.verify([late]) == ["1"] * SIZE
     return True
 
 
-def test_with_lead_and_grace_nobody_is_refused(tmp_path: Path) -> None:
-    """Two rotations that arrive at different moments, and a restart: every token is good."""
-    lead = 1.0
-    while not rotate_twice(fleet := Fleet(tmp_path / f"lead-{lead}", lead, LONG), lead):
-        lead *= 2
-        assert lead < LONG / 2, "this machine is too slow for any lead"
+def test_with_activate_after_and_accept_old_for_every_token_is_accepted(tmp_path: Path) -> None:
+    """Two rotations that arrive at different moments, and a restart: every token is accepted."""
+    seconds = 1.0
+    while not rotate_twice(fleet := Fleet(tmp_path / f"{seconds}", seconds, LONG), seconds):
+        seconds *= 2
+        assert seconds < LONG / 2, "this machine is too slow for any `activate_after`"
     assert fleet.rejected == set()
 
 
-@pytest.mark.parametrize("grace", [0.0, LONG])
-def test_without_lead_the_late_refuse_the_early(tmp_path: Path, grace: float) -> None:
-    """Who has not seen the new secret refuses its tokens; without grace the early refuse too."""
-    fleet = Fleet(tmp_path / "fleet", 0.0, grace, FEW)
+@pytest.mark.parametrize("accept_old_for", [0.0, LONG])
+def test_without_activate_after_new_tokens_are_rejected(
+    tmp_path: Path, accept_old_for: float
+) -> None:
+    """A process with the old secret rejects new tokens; without overlap the reverse holds too."""
+    fleet = Fleet(tmp_path / "fleet", 0.0, accept_old_for, FEW)
     order = [2, 0, 1]
     with fleet.running():
         assert fleet.rejected == set()
         _, steps = fleet.rotate(order, jwt_secret=SECOND)
     for count, refused in enumerate(steps, start=1):
         early, late = order[:count], order[count:]
-        expected = set(product(early, late)) | set(product(late, early) if not grace else ())
+        expected = set(product(early, late)) | set(
+            product(late, early) if not accept_old_for else ()
+        )
         assert refused == expected
     assert fleet.rejected != set()
 
 
-def test_without_grace_old_tokens_are_refused(tmp_path: Path) -> None:
-    """With a lead alone, who logged in before the rotation is logged out by it, everywhere."""
+def test_without_accept_old_for_old_tokens_are_rejected(tmp_path: Path) -> None:
+    """With ``activate_after`` alone, every process rejects the tokens from before the rotation."""
     fleet = Fleet(tmp_path / "fleet", 0.2, 0.0, FEW)
     with fleet.running():
         token = fleet.members[0].token

@@ -1,4 +1,4 @@
-"""HIVE started as its users start it, and stopped as their platforms stop it."""
+"""HIVE as its users start it, and as their platforms stop it."""
 
 import shutil
 import signal
@@ -18,13 +18,13 @@ EXAMPLE_VALUES = ("fake-openai-api-key", "fake-hive-api-key", "fake-jwt-secret",
 
 
 def write_env(home: Path) -> None:
-    """Do what ``make run`` does when there is no .env."""
+    """Create the .env as ``make run`` does."""
     hive = home / "examples" / "hive"
     shutil.copy(hive / ".env.example", hive / ".env")
 
 
 def use(service: Service, key: str) -> tuple[str, list[dict[str, object]]]:
-    """Log in, be recognised, and look at the inventory; give the token and the inventory."""
+    """Log in, call ``/me`` and ``/inventory``, and return the token and the inventory."""
     with httpx2.Client(base_url=service.url) as client:
         login = client.post("/login", json=DEMO)
         assert login.status_code == 200, login.text
@@ -41,7 +41,7 @@ def use(service: Service, key: str) -> tuple[str, list[dict[str, object]]]:
     ("profile", "number"), [("development", signal.SIGINT), ("production", signal.SIGTERM)]
 )
 def test_the_example_env_file_is_enough(home: Path, profile: str, number: int) -> None:
-    """A new user has a working service, in a container too, and it ends well and tells nothing."""
+    """The example .env is enough for a start; the stop is clean, and no output contains a value."""
     write_env(home)
     with started(home, MODULE, HIVE_BOOT_MODE="development", HIVE_BOOT_PROFILE=profile) as service:
         assert httpx2.get(f"{service.url}/health").json() == {
@@ -61,7 +61,7 @@ def test_the_example_env_file_is_enough(home: Path, profile: str, number: int) -
 
 
 def test_settings_come_from_the_environment(home: Path) -> None:
-    """The service listens where PORT says, and is as quiet as LOG_LEVEL says."""
+    """The service listens on PORT, and LOG_LEVEL hides its access log."""
     write_env(home)
     port = free_port()
     with started(home, MODULE, PORT=str(port), LOG_LEVEL="warning") as service:
@@ -80,7 +80,7 @@ def test_settings_come_from_the_environment(home: Path) -> None:
 
 
 def test_without_secrets_it_does_not_start(home: Path) -> None:
-    """Whoever forgot everything reads one report of everything, and the port stays closed."""
+    """One report names every missing secret and the wrong setting, and no port is opened."""
     variables = {"HIVE_BOOT_MODE": "development", "HIVE_BOOT_PROFILE": "production"}
     with started(home, MODULE, PORT="no-number-at-all", **variables) as service:
         assert service.process.wait(60) == 78, service.output
@@ -106,7 +106,7 @@ def test_it_runs_under_a_foreign_server(home: Path) -> None:
 
 
 def test_a_failed_start_under_a_foreign_server_never_serves(home: Path) -> None:
-    """A server that is not ours gives up with the report, and answers nobody."""
+    """The server exits with the report in its log, and never accepts a connection."""
     port = free_port()
     connected = False
     with started(home, *UVICORN, str(port), HIVE_BOOT_MODE="environment") as service:
@@ -121,7 +121,7 @@ def test_a_failed_start_under_a_foreign_server_never_serves(home: Path) -> None:
 
 
 def test_it_reads_the_files_of_docker(home: Path, tmp_path: Path) -> None:
-    """With a directory of files nothing else is needed, and the .env counts for nothing."""
+    """A directory of secret files is enough, and the .env is ignored."""
     write_env(home)
     directory = tmp_path / "secrets"
     directory.mkdir()
@@ -138,9 +138,9 @@ def test_it_reads_the_files_of_docker(home: Path, tmp_path: Path) -> None:
 
 
 def test_it_reads_the_volume_of_a_cluster(home: Path, tmp_path: Path) -> None:
-    """A pod with a mounted Secret serves, and says which mode and why.
+    """A pod with a mounted Secret serves, and logs the mode and its reason.
 
-    A forgotten mount ends with the way out, although a .env lies in the image.
+    Without the mount it exits with a fix, although the image contains a .env.
     """
     volume = tmp_path / "volume"
     MountedVolume(volume).publish({name.lower(): value for name, value in FAKES.items()})

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.anyio
 
 @asynccontextmanager
 async def hive() -> AsyncIterator[AsyncClient]:
-    """Start HIVE with the environment of this moment, and give a client of it."""
+    """Start HIVE with the present environment, and yield a client of it."""
     async with boot.running():
         transport = ASGITransport(app=app)
         async with AsyncClient(transport=transport, base_url="http://hive") as client:
@@ -42,13 +42,13 @@ async def hive() -> AsyncIterator[AsyncClient]:
 
 
 async def me(client: AsyncClient, token: str | bytes) -> Response:
-    """Ask who the bearer of ``token`` is."""
+    """Request ``/me`` with ``token``."""
     raw = token.encode() if isinstance(token, str) else token
     return await client.get("/me", headers={b"Authorization": b"Bearer " + raw})
 
 
 async def log_in(client: AsyncClient) -> str:
-    """Log in as the demo user, and give the token."""
+    """Log in as the demo user, and return the token."""
     answer = await client.post("/login", json=DEMO)
     assert answer.status_code == 200, answer.text
     token: str = answer.json()["access_token"]
@@ -56,7 +56,7 @@ async def log_in(client: AsyncClient) -> str:
 
 
 def forge(key: str = FAKES["JWT_SECRET"], algorithm: str = "HS256", **claims: object) -> str:
-    """Make a token like HIVE's own, but for what is given; None leaves a claim out."""
+    """Return a token like HIVE's own, with some claims replaced; None omits a claim."""
     later = datetime.now(UTC) + timedelta(hours=1)
     all_claims = {"sub": "demo", "iss": "hive", "exp": later, **claims}
     present = {name: claim for name, claim in all_claims.items() if claim is not None}
@@ -66,7 +66,7 @@ def forge(key: str = FAKES["JWT_SECRET"], algorithm: str = "HS256", **claims: ob
 @pytest.mark.both_backends
 @pytest.mark.usefixtures("platform")
 async def test_a_token_from_the_login_says_who_carries_it() -> None:
-    """A user who has logged in is known for 15 minutes."""
+    """A token from the login identifies its user for 15 minutes."""
     async with hive() as client:
         token = await log_in(client)
         answer = await me(client, token)
@@ -77,7 +77,7 @@ async def test_a_token_from_the_login_says_who_carries_it() -> None:
 
 @pytest.mark.usefixtures("platform")
 async def test_a_browser_finds_the_status_page() -> None:
-    """The first page has links, and those of operators need the key as a password."""
+    """The first page has links, and those for operators need the API key as a password."""
     async with hive() as client:
         page = await client.get("/")
         links = re.findall(r'href="([^"]+)"', page.text)
@@ -98,7 +98,7 @@ async def test_a_browser_finds_the_status_page() -> None:
 
 @pytest.mark.usefixtures("platform")
 async def test_without_the_key_the_status_page_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No password is right when HIVE_API_KEY is not set."""
+    """No password is accepted if HIVE_API_KEY is not set."""
     monkeypatch.delenv("HIVE_API_KEY")
     monkeypatch.setenv("HIVE_BOOT_PROFILE", "development")
     async with hive() as client:
@@ -109,7 +109,7 @@ async def test_without_the_key_the_status_page_is_closed(monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("platform")
 async def test_a_wrong_login_gets_no_token() -> None:
-    """Nobody gets in by a wrong password, and is not told which of the two was wrong."""
+    """A wrong user and a wrong password get the same response."""
     details = []
     async with hive() as client:
         for wrong in (
@@ -128,7 +128,7 @@ async def test_a_wrong_login_gets_no_token() -> None:
 
 @pytest.mark.usefixtures("platform")
 async def test_a_malformed_login_is_not_repeated() -> None:
-    """A client that sends a password in a wrong shape does not get it back in the answer."""
+    """The response to a malformed request contains no part of the password."""
     async with hive() as client:
         for body in (
             '{"password": "fake-password-0123456789"}',
@@ -145,7 +145,7 @@ async def test_a_malformed_login_is_not_repeated() -> None:
 async def test_the_demo_user_exists_only_where_it_is_asked_for(
     platform: pytest.MonkeyPatch,
 ) -> None:
-    """A deployment that says nothing of DEMO_USER has no account with a public password."""
+    """Without DEMO_USER there is no account with a public password."""
     platform.delenv("DEMO_USER")
     async with hive() as client:
         answer = await client.post("/login", json=DEMO)
@@ -154,7 +154,7 @@ async def test_the_demo_user_exists_only_where_it_is_asked_for(
 
 @pytest.mark.usefixtures("platform")
 async def test_an_expired_token_says_so() -> None:
-    """A user whose token is too old is told to log in again."""
+    """The response to an expired token names the reason."""
     earlier = datetime.now(UTC) - timedelta(seconds=1)
     async with hive() as client:
         answer = await me(client, forge(exp=earlier))
@@ -180,7 +180,7 @@ FOREIGN_TOKENS: dict[str, Callable[[], str | bytes]] = {
 
 @pytest.mark.usefixtures("platform")
 async def test_a_token_that_is_not_ours_opens_nothing() -> None:
-    """A forged, foreign, unlimited or senseless token is refused, and nothing crashes."""
+    """A forged, foreign, unlimited or malformed token is rejected with 401."""
     async with hive() as client:
         for kind, make in FOREIGN_TOKENS.items():
             answer = await me(client, make())
@@ -190,7 +190,7 @@ async def test_a_token_that_is_not_ours_opens_nothing() -> None:
 
 @pytest.mark.usefixtures("platform")
 async def test_no_token_is_refused() -> None:
-    """A request without a token is told how to send one."""
+    """The response to a request without a token explains how to send one."""
     async with hive() as client:
         answer = await client.get("/me")
     assert answer.status_code == 401
@@ -198,7 +198,7 @@ async def test_no_token_is_refused() -> None:
 
 
 async def test_tokens_outlive_a_change_of_the_key(platform: pytest.MonkeyPatch) -> None:
-    """Who logged in before JWT_SECRET was replaced stays logged in; new tokens have the new key."""
+    """A token that was signed with JWT_SECRET_PREVIOUS is accepted; new ones use JWT_SECRET."""
     platform.setenv("JWT_SECRET", OLD_KEY)
     async with hive() as client:
         old_token = await log_in(client)
@@ -214,7 +214,7 @@ async def test_tokens_outlive_a_change_of_the_key(platform: pytest.MonkeyPatch) 
 
 
 def is_signed_with(key: str, token: str) -> bool:
-    """Tell which key a token was signed with."""
+    """Return whether ``token`` was signed with ``key``."""
     try:
         jwt.decode(token, key, algorithms=["HS256"], issuer="hive")
     except jwt.InvalidSignatureError:
@@ -224,7 +224,7 @@ def is_signed_with(key: str, token: str) -> bool:
 
 @pytest.fixture
 def pod(platform: pytest.MonkeyPatch, mounted_volume: MountedVolume) -> MountedVolume:
-    """Be a pod, whose secrets are mounted and nowhere else."""
+    """Set the environment of a pod, and return its volume, the only source of the secrets."""
     for name in FAKES:
         platform.delenv(name)
     platform.setenv("HIVE_BOOT_MODE", "kubernetes")
@@ -241,22 +241,22 @@ async def inventory_of(client: AsyncClient) -> dict[str, dict[str, object]]:
 
 @pytest.mark.both_backends
 async def test_a_rotation_logs_nobody_out(pod: MountedVolume) -> None:
-    """While the key is replaced, tokens of both keys are good; ours have the new one in time."""
+    """During a rotation tokens of both keys are accepted; HIVE uses the new one when it is due."""
     async with hive() as client:
         early = await log_in(client)
         pod.publish({**FAKES, "JWT_SECRET": NEW_KEY})
         await until(lambda: boot.status().generation == 2)
-        of_a_quicker_pod = forge(key=NEW_KEY)
-        within_lead = await log_in(client)
+        of_another_pod = forge(key=NEW_KEY)
+        before_activation = await log_in(client)
         waiting = await inventory_of(client)
         await boot.reload(now=True)
         late = await log_in(client)
         over = await inventory_of(client)
         answers = [
-            await me(client, token) for token in (early, of_a_quicker_pod, within_lead, late)
+            await me(client, token) for token in (early, of_another_pod, before_activation, late)
         ]
     assert [answer.status_code for answer in answers] == [200] * 4
-    assert is_signed_with(FAKES["JWT_SECRET"], within_lead)
+    assert is_signed_with(FAKES["JWT_SECRET"], before_activation)
     assert is_signed_with(NEW_KEY, late)
     due = {name: entry["due"] for name, entry in waiting.items() if entry["due"] is not None}
     assert list(due) == ["JWT_SECRET"]
@@ -268,7 +268,7 @@ async def test_a_rotation_logs_nobody_out(pod: MountedVolume) -> None:
 
 
 async def test_a_refused_rotation_is_no_outage(pod: MountedVolume) -> None:
-    """A key that is too short is not used: the service says that it is degraded, and goes on."""
+    """A key that is too short is rejected: the service reports "degraded", and keeps working."""
     async with hive() as client:
         pod.publish({**FAKES, "JWT_SECRET": "fake-short"})
         await until(lambda: boot.status().degraded)
@@ -285,7 +285,7 @@ async def test_a_refused_rotation_is_no_outage(pod: MountedVolume) -> None:
 
 @pytest.mark.usefixtures("platform")
 async def test_a_wrong_key_does_not_open_the_inventory() -> None:
-    """A key that is nearly right, or no text at all, is refused like any other."""
+    """A key that is almost right, or is not text, is rejected like any other."""
     async with hive() as client:
         for key in (
             b"fake-hive-key-012345678",
@@ -302,7 +302,7 @@ async def test_a_wrong_key_does_not_open_the_inventory() -> None:
 
 @pytest.mark.usefixtures("platform")
 async def test_no_key_does_not_open_the_inventory() -> None:
-    """A request without a key is told how to send one."""
+    """The response to a request without a key explains how to send one."""
     async with hive() as client:
         answer = await client.get("/inventory")
     assert answer.status_code == 401
@@ -310,7 +310,7 @@ async def test_no_key_does_not_open_the_inventory() -> None:
 
 
 async def test_the_right_key_opens_the_inventory(platform: pytest.MonkeyPatch) -> None:
-    """A client that sends the key's own bytes gets in, whatever characters it has."""
+    """A key is compared by its bytes, so it may contain any character."""
     for key in (FAKES["HIVE_API_KEY"], "fake-schlüssel-ключ"):
         platform.setenv("HIVE_API_KEY", key)
         async with hive() as client:
@@ -319,7 +319,7 @@ async def test_the_right_key_opens_the_inventory(platform: pytest.MonkeyPatch) -
 
 
 async def test_the_inventory_tells_everything_but_values(platform: pytest.MonkeyPatch) -> None:
-    """An operator sees each secret's source, place, age and users, and no part of a value."""
+    """The inventory has each secret's source, location, age and users, and no part of a value."""
     platform.setenv("SENTRY_DSN", "https://fake:dsn@sentry.invalid/1")
     async with hive() as client:
         answer = await client.get("/inventory", headers={"X-API-Key": FAKES["HIVE_API_KEY"]})
@@ -341,14 +341,14 @@ async def test_the_inventory_tells_everything_but_values(platform: pytest.Monkey
 
 @pytest.mark.usefixtures("platform")
 async def test_health_needs_no_key() -> None:
-    """Anybody may ask how the service is."""
+    """``/health`` needs no key."""
     async with hive() as client:
         answer = await client.get("/health")
     assert answer.json() == {"status": "ok", "mode": "environment", "generation": 1}
 
 
 async def test_a_route_without_its_secret_is_closed(platform: pytest.MonkeyPatch) -> None:
-    """Where a secret may be absent, its routes say so with 503, and the others work."""
+    """The routes of an absent optional secret answer 503 with its name, and the others work."""
     platform.setenv("HIVE_BOOT_PROFILE", "test")
     platform.delenv("HIVE_API_KEY")
     platform.delenv("JWT_SECRET")
@@ -366,7 +366,7 @@ async def test_a_route_without_its_secret_is_closed(platform: pytest.MonkeyPatch
 
 
 async def test_development_needs_no_jwt_secret(platform: pytest.MonkeyPatch) -> None:
-    """On a laptop the login works before anybody has made a secret for it."""
+    """In the development profile the login works without a JWT_SECRET."""
     platform.setenv("HIVE_BOOT_PROFILE", "development")
     platform.delenv("JWT_SECRET")
     async with hive() as client:
@@ -375,7 +375,7 @@ async def test_development_needs_no_jwt_secret(platform: pytest.MonkeyPatch) -> 
 
 
 async def test_pages_of_configured_origins_may_call(platform: pytest.MonkeyPatch) -> None:
-    """A browser lets the pages of the named origins call, and no others."""
+    """Pages of the configured origins may call the service, and no others."""
     platform.setenv("CORS_ORIGINS", "http://one.invalid, http://two.invalid")
     asked = {"Access-Control-Request-Method": "GET", "Access-Control-Request-Headers": "X-API-Key"}
     allowed = {}
@@ -396,7 +396,7 @@ async def test_pages_of_configured_origins_may_call(platform: pytest.MonkeyPatch
 
 
 async def test_no_origin_may_call_unless_it_is_named(platform: pytest.MonkeyPatch) -> None:
-    """A service that says nothing of origins is open to no page."""
+    """Without CORS_ORIGINS no page of another origin may call the service."""
     platform.setenv("CORS_ORIGINS", "")
     async with hive() as client:
         answer = await client.get("/health", headers={"Origin": "http://one.invalid"})

@@ -1,4 +1,4 @@
-"""Parts that tell what they do, and a life for them."""
+"""Resources that record their steps, and a task group in which they run."""
 
 import math
 import time
@@ -19,13 +19,13 @@ from hive_boot.lifecycle.states import Timeline
 Act = Callable[[], Coroutine[Any, Any, object]]
 
 LONG = 20.0
-"""Seconds that nothing takes here."""
+"""A timeout that is never reached, in seconds."""
 
 
 class Diary(list[str]):
-    """What has happened, in order."""
+    """Recorded events, in order."""
 
-    def part(
+    def resource(
         self,
         name: str,
         *needs: str,
@@ -33,7 +33,7 @@ class Diary(list[str]):
         stop: Act | None = None,
         timeout: float = math.inf,
     ) -> Resource:
-        """Make a part that writes down what it does, and does something besides."""
+        """Return a resource that records its steps, and runs ``start`` and ``stop``."""
 
         @asynccontextmanager
         async def keep() -> AsyncIterator[str]:
@@ -51,19 +51,19 @@ class Diary(list[str]):
 
 
 class Life:
-    """Parts in a loop, from ``async with`` on; they are cancelled at its end.
+    """Resources in a task group, from ``async with`` on; they are cancelled at its end.
 
     Attributes:
-        timings: the waits of its parts.
+        timings: the timings of the resources.
     """
 
     timings = DEFAULTS
 
-    def __init__(self, *parts: Resource) -> None:
+    def __init__(self, *resources: Resource) -> None:
         self.timeline = Timeline()
         self.crashes: list[tuple[str, BaseException]] = []
         progress = Progress(self.timeline, self._record_crash, self.timings)
-        self.parts = ResourceManager(parts, progress)
+        self.resources = ResourceManager(resources, progress)
         self.group: anyio.abc.TaskGroup
 
     def _record_crash(self, name: str, failure: BaseException) -> None:
@@ -71,12 +71,12 @@ class Life:
 
     @property
     def running(self) -> list[str]:
-        """The names of the parts that have a value."""
+        """The names of the resources that have a value."""
         return [name for name in self.outcomes("resource") if self._is_running(name)]
 
     def _is_running(self, name: str) -> bool:
         with suppress(LifecycleError):
-            return self.parts.value(name) is not None
+            return self.resources.value(name) is not None
         return False
 
     async def __aenter__(self) -> Self:
@@ -89,28 +89,28 @@ class Life:
         exc: BaseException | None,
         trace: TracebackType | None,
     ) -> bool | None:
-        # A test that has failed waits for none of its parts.
+        # After a failure of the test, cancel the resources instead of waiting for their stop.
         if exc is not None:
-            await self.parts.stop(time.monotonic())
+            await self.resources.stop(time.monotonic())
         return await self.group.__aexit__(kind, exc, trace)
 
     async def start(self, seconds: float = LONG) -> None:
-        """Start them, within so many seconds."""
+        """Start the resources within ``seconds``."""
         with anyio.fail_after(2 * LONG):
-            await self.parts.start(self.group, time.monotonic() + seconds, seconds)
+            await self.resources.start(self.group, time.monotonic() + seconds, seconds)
 
     async def stop(self, seconds: float = LONG) -> list[BaseException]:
-        """Stop them, within so many seconds, and give what went wrong."""
+        """Stop the resources within ``seconds``, and return the failures."""
         with anyio.fail_after(2 * LONG):
-            return await self.parts.stop(time.monotonic() + seconds)
+            return await self.resources.stop(time.monotonic() + seconds)
 
     def outcomes(self, kind: str) -> dict[str, str]:
-        """Return what has become of the steps of a kind."""
+        """Return the outcome of each step of a kind, by name."""
         return {step.name: step.outcome for step in self.timeline.steps if step.kind == kind}
 
 
 def raising(failure: BaseException) -> Act:
-    """Make something that fails at once."""
+    """Return a function that raises ``failure``."""
 
     async def fail() -> None:
         raise failure
@@ -119,7 +119,7 @@ def raising(failure: BaseException) -> Act:
 
 
 def enduring(gate: anyio.Event) -> Act:
-    """Make something that ends when the gate opens, and not before; or after a long time."""
+    """Return a function that ignores cancellation until ``gate`` is set, or for 20 s."""
 
     async def endure() -> None:
         with anyio.move_on_after(LONG, shield=True):

@@ -1,4 +1,4 @@
-"""A run without an application, in any state, and what it asks of its owner."""
+"""A run without an application, in any state."""
 
 import contextvars
 
@@ -28,16 +28,16 @@ WAYS: dict[State, tuple[State, ...]] = {
 
 
 class OwnedRun:
-    """A run, and how often it has cancelled its owner.
+    """A run, and the number of times that it has cancelled its owner.
 
     Args:
         at: the state to begin in.
         delay: seconds of the shutdown delay.
         timeout: seconds of the shutdown timeout.
         owns_process: whether the process belongs to the run.
-        parts: the resources.
+        resources: the resources.
         services: the services.
-        timings: the waits of the services.
+        timings: the timings of the services.
     """
 
     def __init__(  # noqa: PLR0913  (a run in one line of a test)
@@ -47,7 +47,7 @@ class OwnedRun:
         delay: float = 0.0,
         timeout: float = LONG,
         owns_process: bool = False,
-        parts: tuple[Resource, ...] = (),
+        resources: tuple[Resource, ...] = (),
         services: tuple[SupervisedTask, ...] = (),
         timings: Timings = DEFAULTS,
     ) -> None:
@@ -67,7 +67,7 @@ class OwnedRun:
             self.shutdown,
             context=contextvars.copy_context(),
             timings=timings,
-            components=(parts, services, ()),
+            components=(resources, services, ()),
         )
         for state in WAYS[at]:
             self.states.transition(state)

@@ -1,4 +1,4 @@
-"""A process ends although something holds it, and says what: in processes of their own."""
+"""Forced exit: a process exits although something blocks it, and names the cause."""
 
 import sys
 import threading
@@ -31,7 +31,7 @@ async def swallow():
 asyncio.run(swallow())
 """,
 }
-"""What can hold a process."""
+"""Statements that block a process."""
 
 HELD = """
 import asyncio, atexit, ctypes, logging, os, sys, threading, time
@@ -54,28 +54,29 @@ def held_by(
     seconds: float = 0.1,
     moment: float = 20,
 ) -> str:
-    """Write a program that something holds, and a deadline ends.
+    """Return a program that something blocks, and that an exit watchdog ends.
 
-    The moment is long where nothing takes all of it: this machine may be busy.
+    ``moment`` is long unless a test reaches it, because the machine may be busy.
+
     """
     return HELD.format(hold=hold, pending=pending, before=before, seconds=seconds, moment=moment)
 
 
 @pytest.mark.parametrize("hold", HOLDS)
 def test_a_process_ends_whatever_its_main_thread_does(hold: str) -> None:
-    """When the time is over the process is gone, with the status, and has said what it was."""
+    """At the deadline the process exits with its status, and prints what is pending."""
     child = run_child(held_by(HOLDS[hold]))
     assert (child.returncode, child.stderr) == (70, "what is pending\n")
 
 
 def test_a_process_that_ends_by_itself_is_left_alone() -> None:
-    """A deadline that is far away holds no process that has nothing left to do."""
+    """A distant deadline does not delay the exit of a process."""
     child = run_child(held_by("print('done')", seconds=1e100))
     assert (child.returncode, child.stdout, child.stderr) == (0, "done\n", "")
 
 
 def test_code_that_lets_no_thread_run_delays_the_end_alone() -> None:
-    """What keeps the interpreter to itself is survived, and what is pending is said then."""
+    """Code that holds the interpreter lock delays the exit, which then prints what is pending."""
     # A call through PyDLL keeps the interpreter, as a regular expression does that runs wild.
     child = run_child(held_by("ctypes.PyDLL(None).sleep(1); time.sleep(60)", moment=0.4))
     assert (child.returncode, child.stderr) == (70, "what is pending\n")
@@ -97,14 +98,14 @@ time.sleep(60)
 
 
 def test_a_deadline_that_is_cancelled_does_nothing() -> None:
-    """A stop that came in time is not interrupted afterwards."""
+    """A cancelled watchdog does not interrupt the process."""
     child = run_child(CANCELLED)
     assert (child.returncode, child.stderr) == (71, "the time of the other is over\n")
 
 
 @pytest.mark.anyio
 async def test_a_deadline_that_is_cancelled_leaves_no_thread() -> None:
-    """A process that starts and stops applications again and again collects nothing."""
+    """A cancelled watchdog leaves no thread behind."""
     before = threading.enumerate()
     deadline = ExitWatchdog(lambda: "", 70)
     deadline.start()
@@ -129,7 +130,7 @@ async def test_a_deadline_that_is_cancelled_leaves_no_thread() -> None:
     ],
 )
 def test_what_cannot_say_what_is_pending_holds_nobody(pending: str) -> None:
-    """A description that fails, or hangs, is left out, and the process ends."""
+    """A description that fails or hangs is left out, and the process exits."""
     child = run_child(held_by("time.sleep(60)", pending=pending, moment=1))
     assert child.returncode == 70
     (line,) = child.stderr.splitlines()
@@ -137,7 +138,7 @@ def test_what_cannot_say_what_is_pending_holds_nobody(pending: str) -> None:
 
 
 def test_the_last_words_are_lines() -> None:
-    """What is said ends with a line feed."""
+    """The output ends with a line feed."""
     for text, written in (
         ("a line", "a line\n"),
         ("two\nlines\n", "two\nlines\n"),
@@ -157,12 +158,12 @@ for stream in ({streams}):
     except BlockingIOError:
         os.set_blocking(stream.fileno(), True)
 """
-"""A pipe that nobody reads, filled to its end."""
+"""Statements that fill pipes without a reader."""
 
 
 @pytest.mark.parametrize("streams", ["sys.stdout,", "sys.stderr,", "sys.stdout, sys.stderr"])
 def test_pipes_that_nobody_reads_hold_nobody(streams: str) -> None:
-    """A log collector that hangs does not keep a process from ending."""
+    """Full pipes of stdout and stderr do not prevent the exit."""
     source = held_by(
         "sys.stdout.write('more'); time.sleep(60)",
         before=FILLED.format(streams=streams),
@@ -174,7 +175,7 @@ def test_pipes_that_nobody_reads_hold_nobody(streams: str) -> None:
 
 
 def test_a_full_stdout_does_not_cost_the_last_words() -> None:
-    """What is said on stderr, and what was logged, is there although stdout is stuck."""
+    """With a full pipe of stdout, stderr is still written."""
     before = FILLED.format(streams="sys.stdout,")
     with started_child(
         held_by("print('more'); time.sleep(60)", before=before, moment=1)
@@ -197,7 +198,7 @@ force_exit(70, lambda: "last words")
 
 
 def test_what_was_printed_and_logged_is_written(tmp_path: Path) -> None:
-    """Nothing that a program has said before it was made to end is lost."""
+    """Buffered output and log records are written before the exit."""
     log = tmp_path / "log"
     child = run_child(BUFFERED.format(path=str(log)))
     assert (child.returncode, child.stdout) == (70, "was printed")
@@ -216,13 +217,13 @@ def test_what_was_printed_and_logged_is_written(tmp_path: Path) -> None:
     ],
 )
 def test_a_broken_log_holds_nobody(hold: str) -> None:
-    """Streams that are gone, and a lock of the logs that is never given back, do not matter."""
+    """Closed streams and a locked logging module do not prevent the exit."""
     child = run_child(held_by(f"{hold}; time.sleep(60)", moment=0.2))
     assert child.returncode == 70
 
 
 def test_the_last_words_hold_no_secret() -> None:
-    """What is said at the end is scrubbed like everything else that is written."""
+    """The last output is redacted."""
     before = """
 from hive_boot.redaction import registry as hidden
 
@@ -241,7 +242,7 @@ hidden.register(forced_exit, [Revealable()])
 
 @pytest.mark.parametrize("stuck", [False, True])
 def test_a_process_that_can_start_no_thread_ends(*, stuck: bool) -> None:
-    """With all threads used up the last words are said all the same, or left out."""
+    """If no thread can be started, the process exits, with the description if possible."""
     # The limit on threads, which root does not have: the one place that starts them refuses.
     refuse = """
 def refuse(*arguments, **keywords):
@@ -258,7 +259,7 @@ time.sleep(60)
 
 
 def test_the_threads_that_hold_a_process_are_found(gate: threading.Event) -> None:
-    """Of the threads started since, those that Python would wait for are found."""
+    """The threads that were started since and that delay the exit are found."""
     others = threading.enumerate()
     old = threading.Thread(target=gate.wait)
     old.start()
@@ -280,7 +281,7 @@ def test_the_threads_that_hold_a_process_are_found(gate: threading.Event) -> Non
 
 
 def test_who_asks_does_not_find_itself(gate: threading.Event) -> None:
-    """A thread that looks for what holds the process is not in its own way."""
+    """The calling thread is not among them."""
     found: list[threading.Thread] = []
     other = threading.Thread(target=gate.wait)
     other.start()
@@ -294,7 +295,7 @@ def test_who_asks_does_not_find_itself(gate: threading.Event) -> None:
 
 @pytest.mark.anyio
 async def test_threads_that_hang_are_named(gate: threading.Event) -> None:
-    """Who looks for what holds the process is told the thread, the line, and its source."""
+    """A thread that hangs is described by its name, the line and the source."""
 
     def crunch() -> None:
         gate.wait(30)
@@ -314,7 +315,7 @@ async def test_threads_that_hang_are_named(gate: threading.Event) -> None:
 
 
 def test_a_thread_without_a_line_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread whose place cannot be found is told of all the same."""
+    """A thread without a location is described by its name."""
     gate = threading.Event()
     thread = threading.Thread(target=gate.wait, name="the hidden one")
     thread.start()
@@ -327,7 +328,7 @@ def test_a_thread_without_a_line_is_named_alone(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.anyio
 async def test_an_idle_pool_holds_nobody(gate: threading.Event) -> None:
-    """The workers of a pool that was never shut down end with Python, unless they work."""
+    """Idle workers of a thread pool do not delay the exit; a working one does."""
     begun = threading.Event()
 
     def crunch() -> None:
@@ -370,7 +371,7 @@ if __name__ == "__main__":
 
 
 def test_an_idle_pool_of_processes_holds_nobody() -> None:
-    """The thread that leads processes ends with Python too, when none of them works."""
+    """An idle process pool does not delay the exit; a working one does."""
     child = run_child(PROCESSES)
     # Not stderr: the exit of CPython can find the pipe of its pool closed, and prints that.
     assert (child.returncode, child.stdout) == (0, "idle\n1 works\n")
@@ -394,12 +395,12 @@ print("goes on")
 
 
 def test_who_goes_on_after_a_run_is_spared() -> None:
-    """The program that had a run in it has more to do: the time of that run is not its own."""
+    """A program that continues after its run is not ended by the deadline of the run."""
     child = run_child(SPARED, "free")
     assert (child.returncode, child.stdout, child.stderr) == (0, "goes on\n", "")
 
 
 def test_a_process_that_only_waits_for_a_thread_is_ended() -> None:
-    """Nothing is left to be done but to wait for a thread that hangs."""
+    """A process that only waits for a thread at its exit is ended by the deadline."""
     child = run_child(SPARED, "held")
     assert (child.returncode, child.stderr) == (70, "what holds it\n")

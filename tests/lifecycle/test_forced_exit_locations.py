@@ -1,4 +1,4 @@
-"""Where somebody stands who is waited for: the line of the author's, on both backends."""
+"""Location of a suspended coroutine or thread: the line of the author's code, on both backends."""
 
 import asyncio
 import re
@@ -28,13 +28,13 @@ from tests.support import until
 pytestmark = pytest.mark.both_backends
 
 HERE = str(Path(*Path(__file__).parts[-2:]))
-"""How this file is named, seen from elsewhere: by its directory and itself."""
+"""The name of this file outside of the working directory, with its parent directory."""
 
 Work = Coroutine[Any, Any, object] | AsyncGenerator[object, None]
 
 
 def line_of(source: str, *, nth: int = 1) -> int:
-    """Find a line of this file."""
+    """Return the number of a line of this file."""
     lines = [number for number, line in enumerate(LINES, 1) if line.strip() == source]
     return lines[nth - 1]
 
@@ -43,7 +43,7 @@ LINES = Path(__file__).read_text(encoding="utf-8").splitlines()
 
 
 async def suspended_at(work: Work) -> str:
-    """Let a task do something until it waits, say where, and end it."""
+    """Run ``work`` in a task until it waits, cancel it, and return the location of the wait."""
 
     async def do() -> None:
         if isinstance(work, AsyncGenerator):
@@ -65,7 +65,7 @@ async def suspended_at(work: Work) -> str:
 
 
 async def wait_here() -> None:
-    """Wait, by a function of anyio's."""
+    """Wait in a function of anyio."""
     await anyio.sleep(3600)
 
 
@@ -73,57 +73,57 @@ HERE_IT_WAITS = f"{HERE}:{line_of('await anyio.sleep(3600)')} in wait_here: awai
 
 
 async def call_another() -> None:
-    """Wait for another coroutine."""
+    """Await another coroutine."""
     await wait_here()
 
 
 @asynccontextmanager
 async def waiting_to_start() -> AsyncIterator[str]:
-    """Wait before there is anything to give."""
+    """Wait before the yield."""
     await wait_here()
     yield "never"
 
 
 @asynccontextmanager
 async def waiting_to_stop() -> AsyncIterator[str]:
-    """Wait when it is over."""
+    """Wait after the yield."""
     yield "given"
     await wait_here()
 
 
 @types.coroutine
 def old_style() -> Generator[Any, Any, None]:
-    """Wait as code from before `async def` does."""
+    """Wait in a generator-based coroutine."""
     yield from wait_here().__await__()
 
 
 class Awaited:
-    """Something of a library's that can be awaited."""
+    """An awaitable of a library."""
 
     def __init__(self, give: Callable[[], Awaitable[None]]) -> None:
         self._give = give
 
     def __await__(self) -> Generator[Any, Any, None]:
-        """Wait for what it was made with."""
+        """Await the wrapped awaitable."""
         return self._give().__await__()
 
 
 class Handmade:
-    """Something that can be awaited, by an iterator that is no generator."""
+    """An awaitable whose iterator is not a generator."""
 
     def __await__(self) -> Iterator[None]:
-        """Wait once."""
+        """Suspend once."""
         return iter([None])
 
 
 async def enter(context: AbstractAsyncContextManager[object]) -> None:
-    """Go through a context manager."""
+    """Enter and exit a context manager."""
     async with context:
         pass
 
 
 async def iterate() -> None:
-    """Wait for the items of a generator."""
+    """Wait in ``async for``."""
     async for _ in numbers():
         pass
 
@@ -135,32 +135,32 @@ async def numbers() -> AsyncGenerator[int, None]:
 
 
 async def next_or_none() -> None:
-    """Wait for one item of a generator, if there is one."""
+    """Wait in ``anext`` with a default."""
     await anext(numbers(), None)
 
 
 async def send_in() -> None:
-    """Wait for a generator that is told something, which itself can be awaited."""
+    """Wait in ``asend``; the value that is sent is itself an awaitable."""
     generator = echo()
     await anext(generator)
     await generator.asend(generator)
 
 
 async def echo() -> AsyncGenerator[object, object]:
-    """Wait when it has been told something."""
+    """Wait after the first ``yield``."""
     yield 1
     await wait_here()
 
 
 async def throw_in() -> None:
-    """Wait for a generator that is to end."""
+    """Wait in ``aclose``."""
     generator = ending()
     await anext(generator)
     await generator.aclose()
 
 
 async def ending() -> AsyncGenerator[int, None]:
-    """Wait when it is to end."""
+    """Wait in the ``finally`` block."""
     try:
         yield 1
     finally:
@@ -168,13 +168,13 @@ async def ending() -> AsyncGenerator[int, None]:
 
 
 async def await_it(it: Awaitable[object]) -> None:
-    """Await whatever it is."""
+    """Await any awaitable."""
     await it
 
 
 @pytest.mark.anyio
 async def test_the_innermost_line_of_the_author_is_named() -> None:
-    """However the wait is reached, what is shown is the line that waits, not who led to it."""
+    """Whatever the chain of awaits is, the location is the innermost line of the author."""
     works: tuple[Callable[[], Work], ...] = (
         wait_here,
         call_another,
@@ -195,39 +195,39 @@ async def test_the_innermost_line_of_the_author_is_named() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_part_that_waits_for_its_tasks_is_found_at_its_task_group() -> None:
-    """Of a task group that does not end, the line that opens it is shown."""
+async def test_a_resource_that_waits_for_its_tasks_is_found_at_its_task_group() -> None:
+    """The location of a task group that waits for its tasks is the line that opens it."""
 
-    async def part() -> AsyncGenerator[int, None]:
+    async def resource() -> AsyncGenerator[int, None]:
         async with anyio.create_task_group() as group:
             group.start_soon(wait_here)
         yield 1
 
     line = line_of("async with anyio.create_task_group() as group:", nth=2)
-    assert await suspended_at(part()) == (
-        f"{HERE}:{line} in part: async with anyio.create_task_group() as group:"
+    assert await suspended_at(resource()) == (
+        f"{HERE}:{line} in resource: async with anyio.create_task_group() as group:"
     )
 
 
 @pytest.mark.anyio
-async def test_a_part_that_runs_is_found_at_its_yield() -> None:
-    """A generator whose body waits outside stands where it has given its value."""
+async def test_a_resource_that_runs_is_found_at_its_yield() -> None:
+    """The location of a started resource is its ``yield``."""
 
     @asynccontextmanager
-    async def part() -> AsyncIterator[int]:
+    async def resource() -> AsyncIterator[int]:
         async with anyio.create_task_group():
             yield 2
 
-    context = part()
+    context = resource()
     async with context:
         place = locate_coroutine(context.gen)
     line = line_of("yield 2")
-    assert place == f"{HERE}:{line} in part: yield 2"
+    assert place == f"{HERE}:{line} in resource: yield 2"
 
 
 @pytest.mark.anyio
 async def test_a_wait_for_a_thread_is_found_where_it_was_called() -> None:
-    """Work that was given to a thread is shown by the line that waits for it."""
+    """The location of a call in a worker thread is the line that awaits it."""
     gate = threading.Event()
     begun = threading.Event()
 
@@ -235,28 +235,28 @@ async def test_a_wait_for_a_thread_is_found_where_it_was_called() -> None:
         begun.set()
         gate.wait(20)
 
-    async def part() -> None:
+    async def resource() -> None:
         await anyio.to_thread.run_sync(work)
 
-    coroutine = part()
+    coroutine = resource()
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: coroutine)
         await until(begun.is_set)
         place = locate_coroutine(coroutine)
         gate.set()
     line = line_of("await anyio.to_thread.run_sync(work)")
-    assert place == f"{HERE}:{line} in part: await anyio.to_thread.run_sync(work)"
+    assert place == f"{HERE}:{line} in resource: await anyio.to_thread.run_sync(work)"
 
 
 @pytest.mark.anyio
 async def test_what_stands_in_a_library_alone_has_no_line_of_the_author() -> None:
-    """A service that is nothing but a sleep of anyio's is said to stand nowhere."""
+    """A coroutine without a line of the author has no location."""
     assert await suspended_at(anyio.sleep_forever()) == ""
 
 
 @pytest.mark.anyio
 async def test_what_runs_now_stands_nowhere() -> None:
-    """Who asks about itself, or about who called it, is told nothing."""
+    """The running coroutine, or a caller of it, has no location."""
     told: list[str] = []
 
     async def ask() -> None:
@@ -277,7 +277,7 @@ async def test_what_runs_now_stands_nowhere() -> None:
 
 
 def test_what_has_not_begun_stands_at_its_first_line() -> None:
-    """A task that never got its turn is shown by the function that it is to run."""
+    """The location of a task that has not started is the first line of its function."""
     coroutine = wait_here()
     line = line_of("async def wait_here() -> None:")
     assert (
@@ -287,21 +287,21 @@ def test_what_has_not_begun_stands_at_its_first_line() -> None:
 
 
 class Odd:
-    """Something on which every look fails."""
+    """An object whose attributes cannot be read."""
 
     def __getattribute__(self, name: str) -> object:
-        """Fail."""
+        """Raise an error."""
         raise ZeroDivisionError(name)
 
 
 def test_what_cannot_stand_anywhere_harms_nobody() -> None:
-    """Asking about anything at all gives nothing, and no error."""
+    """An object that is not a coroutine has no location, and raises no error."""
     for it in (None, 1, "text", object(), Odd(), [], wait_here, iter([]), lambda: None):
         assert locate_coroutine(it) == ""
 
 
 def test_a_future_is_the_end_of_the_way() -> None:
-    """On asyncio a task waits for a Future, and what fulfils it is not asked for."""
+    """On asyncio the search for the location ends at a Future."""
 
     async def run() -> str:
         future = asyncio.get_running_loop().create_future()
@@ -316,7 +316,7 @@ def test_a_future_is_the_end_of_the_way() -> None:
 
 
 def test_an_awaitable_without_a_frame_is_the_end_of_the_way() -> None:
-    """What a library wrote by hand is shown by the line that waits for it."""
+    """The location of an awaitable without a frame is the line that awaits it."""
     coroutine = await_it(Handmade())  # type: ignore[arg-type]
     coroutine.send(None)
     assert locate_coroutine(coroutine) == f"{HERE}:{line_of('await it')} in await_it: await it"
@@ -324,17 +324,17 @@ def test_an_awaitable_without_a_frame_is_the_end_of_the_way() -> None:
 
 
 def made_by(source: str, filename: str, **names: object) -> Coroutine[Any, Any, object]:
-    """Run a source that defines `part`, as if it were a file, and call that up to its wait."""
+    """Execute ``source``, which defines `resource`, as if it were a file; run it to its wait."""
     namespace: dict[str, Any] = {"paused": Handmade, "__name__": "app", **names}
     exec(compile(source, filename, "exec"), namespace)  # noqa: S102  (it is the test's own)
-    coroutine: Coroutine[Any, Any, object] = namespace["part"]()
+    coroutine: Coroutine[Any, Any, object] = namespace["resource"]()
     coroutine.send(None)
     return coroutine
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Callable[[str, str], str]:
-    """Return what writes a source to a file, and says where a part that it defines stands."""
+    """Return a function that writes a source file, and returns the location of its `resource`."""
 
     def write_and_ask(name: str, source: str) -> str:
         path = tmp_path / name
@@ -348,75 +348,75 @@ def place(tmp_path: Path) -> Callable[[str, str], str]:
     return write_and_ask
 
 
-PART = "async def part():\n    await paused()\n"
+RESOURCE = "async def resource():\n    await paused()\n"
 
 
 def test_a_file_is_named_as_its_author_does(place: Callable[[str, str], str]) -> None:
-    """Below the working directory by its way from there, elsewhere by its directory."""
+    """A file below the working directory is named by its relative path, others by their parent."""
     for name, shown in (
         ("cwd/app.py", "app.py"),
         ("cwd/service/parts/app.py", "service/parts/app.py"),
         ("elsewhere/service/parts/app.py", "parts/app.py"),
         ("cwdlike/app.py", "cwdlike/app.py"),
     ):
-        assert place(name, PART).startswith(f"{shown}:")
+        assert place(name, RESOURCE).startswith(f"{shown}:")
 
 
 def test_the_line_waits_inside_its_statement(place: Callable[[str, str], str]) -> None:
-    """Of a statement of several lines the one that waits is shown, without its indentation."""
-    source = "async def part():\n    return [\n        await paused(),\n    ]\n"
-    assert place("cwd/app.py", source) == "app.py:3 in part: await paused(),"
+    """In a statement of several lines, the line that waits is shown, without its indentation."""
+    source = "async def resource():\n    return [\n        await paused(),\n    ]\n"
+    assert place("cwd/app.py", source) == "app.py:3 in resource: await paused(),"
 
 
 def test_a_long_line_is_cut(place: Callable[[str, str], str]) -> None:
-    """A line that fills a screen does not."""
+    """A very long line is cut."""
     line = f"await paused({'*(), ' * 100})"
-    found = place("cwd/app.py", f"async def part():\n    {line}\n")
-    assert found == f"app.py:2 in part: {line[:120]}..."
+    found = place("cwd/app.py", f"async def resource():\n    {line}\n")
+    assert found == f"app.py:2 in resource: {line[:120]}..."
 
 
 def test_values_are_not_shown(place: Callable[[str, str], str]) -> None:
-    """What a variable holds is not part of where somebody stands."""
-    source = "async def part(key='fake-' + 'value'):\n    await paused()\n    return key\n"
-    assert place("cwd/app.py", source) == "app.py:2 in part: await paused()"
+    """The location contains no value of a variable."""
+    source = "async def resource(key='fake-' + 'value'):\n    await paused()\n    return key\n"
+    assert place("cwd/app.py", source) == "app.py:2 in resource: await paused()"
 
 
 def test_a_source_that_is_not_there_is_left_out() -> None:
-    """Code without a file, as `python -c` runs, is named by its line alone."""
-    coroutine = made_by(PART, "<string>")
-    assert locate_coroutine(coroutine) == "<string>:2 in part"
+    """Code without a file, as from `python -c`, is located by its line number alone."""
+    coroutine = made_by(RESOURCE, "<string>")
+    assert locate_coroutine(coroutine) == "<string>:2 in resource"
     coroutine.close()
 
 
 def test_a_loader_that_fails_costs_the_source_line_alone() -> None:
-    """A source that cannot be asked for, from an archive that is gone, is left out."""
+    """A source that cannot be read, from a deleted archive, is left out."""
 
     class Broken:
         """A loader whose archive is gone."""
 
         def get_source(self, name: str) -> str:
-            """Fail."""
+            """Raise an error."""
             raise ZeroDivisionError(name)
 
-    coroutine = made_by(PART, "/gone/app.zip/app.py", __loader__=Broken())
-    assert locate_coroutine(coroutine) == "app.zip/app.py:2 in part"
+    coroutine = made_by(RESOURCE, "/gone/app.zip/app.py", __loader__=Broken())
+    assert locate_coroutine(coroutine) == "app.zip/app.py:2 in resource"
     coroutine.close()
 
 
 def test_a_working_directory_that_is_gone_harms_nobody(
     tmp_path: Path, place: Callable[[str, str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service whose directory was removed under it is told where it stands all the same."""
+    """A service whose working directory was removed has a location all the same."""
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert place("service/app.py", PART) == "service/app.py:2 in part: await paused()"
+    assert place("service/app.py", RESOURCE) == "service/app.py:2 in resource: await paused()"
 
 
 @pytest.mark.anyio
 async def test_a_thread_is_found_at_the_line_of_its_author(gate: threading.Event) -> None:
-    """Of a thread that hangs in a lock, the line that wanted it is shown."""
+    """The location of a thread that waits for a lock is the line that waits."""
 
     def hold() -> None:
         gate.wait(30)
@@ -435,7 +435,7 @@ async def test_a_thread_is_found_at_the_line_of_its_author(gate: threading.Event
 async def test_a_thread_without_code_of_an_author_is_found_all_the_same(
     gate: threading.Event,
 ) -> None:
-    """Of a thread that runs a library's function alone, its innermost line is shown."""
+    """The location of a thread that runs only a library's function is its innermost line."""
     thread = threading.Thread(target=gate.wait, args=(20,))
     thread.start()
     await until(lambda: re.search(r"/threading\.py:\d+ in wait: ", locate_thread(thread)))
@@ -445,5 +445,5 @@ async def test_a_thread_without_code_of_an_author_is_found_all_the_same(
 
 
 def test_a_thread_that_has_not_begun_stands_nowhere() -> None:
-    """A thread that was never started has no line, and asking for it is no error."""
+    """A thread that was never started has no location, and raises no error."""
     assert locate_thread(threading.Thread()) == ""

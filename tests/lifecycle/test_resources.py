@@ -1,4 +1,4 @@
-"""Parts: what starts when, what stops when, and what is said of those that do not."""
+"""Resources: order of start and stop, timeouts, and the reports of failures."""
 
 import asyncio
 import math
@@ -23,7 +23,7 @@ from tests.support import until
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 SHORT = 0.02
-"""Seconds after which something is late here."""
+"""A timeout that is reached, in seconds."""
 
 
 @pytest.fixture
@@ -34,12 +34,12 @@ def diary() -> Diary:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait no longer than needed for what does not end."""
+    """Shorten the timeout of a cancelled resource."""
     monkeypatch.setattr(Life, "timings", Timings(resource_cancel_timeout=SHORT))
 
 
 class Clock:
-    """The monotonic clock, which can be put ahead."""
+    """The monotonic clock, which can be put forward."""
 
     ahead = 0
 
@@ -49,12 +49,12 @@ class Clock:
 
 
 def raised_by(name: str, failure: BaseException) -> bool:
-    """Return whether a failure names its part."""
+    """Return whether a failure names its resource."""
     return len(failure.__notes__) == 1 and name in failure.__notes__[0]
 
 
 def kinds_of(failures: list[BaseException]) -> list[object]:
-    """Return the type of each failure; of a stop that took too long, who was pending."""
+    """Return the type of each failure; for a ShutdownTimeoutError, the pending resources."""
     return [
         failure.pending if isinstance(failure, ShutdownTimeoutError) else type(failure)
         for failure in failures
@@ -62,7 +62,7 @@ def kinds_of(failures: list[BaseException]) -> list[object]:
 
 
 def rows(standing: Iterable[str]) -> list[tuple[str, str, str]]:
-    """Split the lines about parts into state, name, and what follows the seconds."""
+    """Split each line about a resource into state, name, and the text behind the seconds."""
     found = [re.fullmatch(r"(\w+) +(\w+), \d+\.\d s *(.*)", line) for line in standing]
     assert None not in found, standing
     return [(match[1], match[2], match[3]) for match in found if match]
@@ -71,14 +71,16 @@ def rows(standing: Iterable[str]) -> list[tuple[str, str, str]]:
 # The order
 
 
-async def test_parts_start_in_order_and_stop_in_reverse(diary: Diary) -> None:
-    """What another one needs is there before it starts, and until it has stopped."""
-    life = Life(diary.part("pool"), diary.part("cache", "pool"), diary.part("api", "cache"))
+async def test_resources_start_in_order_and_stop_in_reverse(diary: Diary) -> None:
+    """A resource runs before another one that needs it starts, and until that one has stopped."""
+    life = Life(
+        diary.resource("pool"), diary.resource("cache", "pool"), diary.resource("api", "cache")
+    )
     async with life:
         await life.start()
-        assert life.parts.pending_count == 0
+        assert life.resources.pending_count == 0
         assert life.running == ["pool", "cache", "api"]
-        assert life.parts.value("cache") == "the cache"
+        assert life.resources.value("cache") == "the cache"
         assert await life.stop() == []
         assert life.running == []
     starts = ["pool", "cache", "api"]
@@ -89,8 +91,8 @@ async def test_parts_start_in_order_and_stop_in_reverse(diary: Diary) -> None:
     assert life.outcomes("resource") == life.outcomes("stop") == dict.fromkeys(starts, "done")
 
 
-async def test_independent_parts_start_and_stop_side_by_side(diary: Diary) -> None:
-    """Two that wait for each other's start, and stop, both get there."""
+async def test_independent_resources_start_and_stop_side_by_side(diary: Diary) -> None:
+    """Two resources that wait for each other's start and stop both start and stop."""
     events = {key: anyio.Event() for key in ("a up", "b up", "a down", "b down")}
 
     def meet(mine: str, other: str, way: str) -> object:
@@ -102,17 +104,17 @@ async def test_independent_parts_start_and_stop_side_by_side(diary: Diary) -> No
 
     def pair(mine: str, other: str) -> Resource:
         start, stop = meet(mine, other, "up"), meet(mine, other, "down")
-        return diary.part(mine, "root", start=start, stop=stop)  # type: ignore[arg-type]
+        return diary.resource(mine, "root", start=start, stop=stop)  # type: ignore[arg-type]
 
-    async with Life(diary.part("root"), pair("a", "b"), pair("b", "a")) as life:
+    async with Life(diary.resource("root"), pair("a", "b"), pair("b", "a")) as life:
         await life.start()
         assert await life.stop() == []
     assert diary[:2] == ["root starts", "root started"]
     assert diary[-2:] == ["root stops", "root stopped"]
 
 
-async def test_a_part_waits_for_nobody_whom_it_does_not_need(diary: Diary) -> None:
-    """One starts as soon as it can, although another of those before it is slow; and stops so."""
+async def test_a_resource_waits_for_nobody_whom_it_does_not_need(diary: Diary) -> None:
+    """A resource waits only for those that it needs, at its start and at its stop."""
     is_up, is_down = anyio.Event(), anyio.Event()
 
     async def tell_up() -> None:
@@ -122,10 +124,10 @@ async def test_a_part_waits_for_nobody_whom_it_does_not_need(diary: Diary) -> No
         is_down.set()
 
     async with Life(
-        diary.part("pool", stop=tell_down),
-        diary.part("slow", start=is_up.wait),
-        diary.part("api", "pool", start=tell_up),
-        diary.part("slow too", "slow", stop=is_down.wait),
+        diary.resource("pool", stop=tell_down),
+        diary.resource("slow", start=is_up.wait),
+        diary.resource("api", "pool", start=tell_up),
+        diary.resource("slow too", "slow", stop=is_down.wait),
     ) as life:
         await life.start()
         assert diary.index("api started") < diary.index("slow started")
@@ -134,8 +136,8 @@ async def test_a_part_waits_for_nobody_whom_it_does_not_need(diary: Diary) -> No
     assert diary.index("slow too stopped") < diary.index("slow stops")
 
 
-async def test_a_thousand_parts_keep_to_every_edge() -> None:
-    """However they depend on each other, none starts too early, and none stops too early."""
+async def test_a_thousand_resources_keep_to_every_edge() -> None:
+    """In a random graph no resource starts before those that it needs, nor stops after them."""
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"the seed of the graph is {seed}")  # noqa: T201  (pytest shows it when this fails)
     chance = random.Random(seed)  # noqa: S311  (no secret)
@@ -155,13 +157,13 @@ async def test_a_thousand_parts_keep_to_every_edge() -> None:
     diary = Diary()
     shuffled = sorted(graph)
     order = start_order({name: graph[name] for name in shuffled})
-    parts = {
-        name: diary.part(
+    resources = {
+        name: diary.resource(
             name, *graph[name], start=dawdle, stop=dawdle, timeout=chance.choice((math.inf, 600))
         )
         for name in order
     }
-    async with Life(*parts.values()) as life:
+    async with Life(*resources.values()) as life:
         await life.start(600)
         assert life.running == order
         assert await life.stop(600) == []
@@ -176,13 +178,13 @@ async def test_a_thousand_parts_keep_to_every_edge() -> None:
 # A start that goes wrong
 
 
-async def test_a_part_that_raises_names_itself(diary: Diary) -> None:
-    """The failure is its cause; what needs it never starts, and what has started stops."""
+async def test_a_resource_that_raises_names_itself(diary: Diary) -> None:
+    """The error names the resource; those that need it never start, and the others are stopped."""
     failure = ValueError("no route to host")
     async with Life(
-        diary.part("pool"),
-        diary.part("cache", "pool", start=raising(failure)),
-        diary.part("api", "cache"),
+        diary.resource("pool"),
+        diary.resource("cache", "pool", start=raising(failure)),
+        diary.resource("api", "cache"),
     ) as life:
         with pytest.raises(StartupError) as caught:
             await life.start()
@@ -195,17 +197,17 @@ async def test_a_part_that_raises_names_itself(diary: Diary) -> None:
     assert life.outcomes("stop") == {"pool": "done"}
 
 
-async def test_an_exit_in_a_part_ends_its_start(diary: Diary) -> None:
-    """Whoever calls ``sys.exit`` in a part is told of as of one that has failed."""
-    async with Life(diary.part("pool", start=raising(SystemExit(3)))) as life:
+async def test_an_exit_in_a_resource_ends_its_start(diary: Diary) -> None:
+    """``sys.exit`` in a resource is reported like any other failure."""
+    async with Life(diary.resource("pool", start=raising(SystemExit(3)))) as life:
         with pytest.raises(StartupError) as caught:
             await life.start()
         assert (caught.value.resource, caught.value.reason) == ("pool", "SystemExit")
         assert await life.stop() == []
 
 
-async def test_a_part_that_cannot_even_begin_fails_like_others() -> None:
-    """What is raised before there is anything to await is a failed start."""
+async def test_a_resource_that_cannot_even_begin_fails_like_others() -> None:
+    """An error of the function itself, before there is anything to await, is a failed start."""
 
     def refuse() -> AbstractAsyncContextManager[object]:
         raise LookupError
@@ -218,7 +220,7 @@ async def test_a_part_that_cannot_even_begin_fails_like_others() -> None:
 
 
 async def test_two_that_fail_at_once_are_both_told(diary: Diary) -> None:
-    """Whoever mends the one would else find the other only at the next start."""
+    """If two resources fail, both are reported, so that one start shows both errors."""
     go = anyio.Event()
 
     async def tell() -> None:
@@ -232,9 +234,9 @@ async def test_two_that_fail_at_once_are_both_told(diary: Diary) -> None:
         return act
 
     async with Life(
-        diary.part("a", start=failing_at_once(ValueError("one"))),  # type: ignore[arg-type]
-        diary.part("b", start=failing_at_once(KeyError("two"))),  # type: ignore[arg-type]
-        diary.part("c", start=tell),
+        diary.resource("a", start=failing_at_once(ValueError("one"))),  # type: ignore[arg-type]
+        diary.resource("b", start=failing_at_once(KeyError("two"))),  # type: ignore[arg-type]
+        diary.resource("c", start=tell),
     ) as life:
         with pytest.raises(ExceptionGroup) as caught:
             await life.start()
@@ -249,11 +251,11 @@ async def test_two_that_fail_at_once_are_both_told(diary: Diary) -> None:
 
 
 async def test_a_start_that_hangs_shows_where_everybody_stands(diary: Diary) -> None:
-    """The text says who hangs and in which line, who is done, and who waits for whom."""
+    """The report shows the resource that hangs and its line, the finished ones, and the waiting."""
     async with Life(
-        diary.part("pool"),
-        diary.part("cache", "pool", start=anyio.sleep_forever, timeout=SHORT),
-        diary.part("api", "pool", "cache"),
+        diary.resource("pool"),
+        diary.resource("cache", "pool", start=anyio.sleep_forever, timeout=SHORT),
+        diary.resource("api", "pool", "cache"),
     ) as life:
         with pytest.raises(StartupError) as caught:
             await life.start()
@@ -274,14 +276,14 @@ async def test_a_start_that_hangs_shows_where_everybody_stands(diary: Diary) -> 
 
 
 async def test_what_can_begin_and_has_not_waits_for_nobody(diary: Diary) -> None:
-    """A part whose needs are there is not said to wait for them."""
+    """A resource whose needs are ready is not described as waiting for them."""
     told: list[list[str]] = []
 
     async def look() -> None:
-        told.append(life.parts.describe())
+        told.append(life.resources.describe())
 
-    some = [diary.part(f"p{number}", "pool", start=look) for number in range(5)]
-    async with Life(diary.part("pool"), *some) as life:
+    some = [diary.resource(f"p{number}", "pool", start=look) for number in range(5)]
+    async with Life(diary.resource("pool"), *some) as life:
         await life.start()
         assert await life.stop() == []
     waiting = [(name, rest) for state, name, rest in rows(told[0]) if state == "waiting"]
@@ -289,32 +291,32 @@ async def test_what_can_begin_and_has_not_waits_for_nobody(diary: Diary) -> None
     assert all(name[0] == "p" and rest == "" for name, rest in waiting)
 
 
-async def test_a_part_has_a_time_of_its_own_to_start(diary: Diary) -> None:
-    """Its own timeout ends the start although the whole has plenty of time."""
-    async with Life(diary.part("pool", start=anyio.sleep_forever, timeout=SHORT)) as life:
+async def test_a_resource_has_a_time_of_its_own_to_start(diary: Diary) -> None:
+    """The timeout of a resource ends the start, although the startup timeout is longer."""
+    async with Life(diary.resource("pool", start=anyio.sleep_forever, timeout=SHORT)) as life:
         with pytest.raises(StartupError) as caught:
             await life.start()
         assert "0.02 s" in caught.value.reason
         assert await life.stop() == []
 
 
-async def test_a_part_has_no_more_time_than_the_whole(diary: Diary) -> None:
-    """A timeout of its own that is longer is none; the text tells the one that was over."""
-    async with Life(diary.part("pool", start=anyio.sleep_forever, timeout=60)) as life:
+async def test_a_resource_has_no_more_time_than_the_whole(diary: Diary) -> None:
+    """A timeout that is longer than the startup timeout has no effect and is not reported."""
+    async with Life(diary.resource("pool", start=anyio.sleep_forever, timeout=60)) as life:
         with pytest.raises(StartupError) as caught:
             await life.start(SHORT)
         assert "0.02 s" in caught.value.reason
         assert await life.stop() == []
 
 
-async def test_a_part_that_blocks_the_loop_is_late(diary: Diary) -> None:
-    """Its start is over when the limit is noticed; it has failed all the same, and is stopped."""
+async def test_a_resource_that_blocks_the_loop_is_late(diary: Diary) -> None:
+    """A start that blocks the event loop beyond its timeout has failed, and is stopped."""
 
     async def block() -> None:
         time.sleep(2 * SHORT)  # noqa: ASYNC251  (the fault)
 
     for timeout, seconds in ((math.inf, SHORT), (SHORT, 60.0)):
-        async with Life(diary.part("pool", start=block, timeout=timeout)) as life:
+        async with Life(diary.resource("pool", start=block, timeout=timeout)) as life:
             with pytest.raises(StartupError) as caught:
                 await life.start(seconds)
             assert "0.02 s" in caught.value.reason
@@ -322,15 +324,15 @@ async def test_a_part_that_blocks_the_loop_is_late(diary: Diary) -> None:
         assert diary[-1] == "pool stopped"
 
 
-async def test_the_time_of_a_part_begins_with_its_start(diary: Diary) -> None:
-    """What it waits for others is none of its own time."""
+async def test_the_time_of_a_resource_begins_with_its_start(diary: Diary) -> None:
+    """The time during which a resource waits for others does not count for its timeout."""
     began = time.monotonic()
 
     async def dawdle() -> None:
         await until(lambda: time.monotonic() > began + 3 * SHORT)
 
     async with Life(
-        diary.part("slow", start=dawdle), diary.part("api", "slow", timeout=SHORT)
+        diary.resource("slow", start=dawdle), diary.resource("api", "slow", timeout=SHORT)
     ) as life:
         await life.start()
         assert await life.stop() == []
@@ -339,7 +341,7 @@ async def test_the_time_of_a_part_begins_with_its_start(diary: Diary) -> None:
 async def test_the_first_of_those_that_hang_is_to_blame(
     diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the time of the whole is over, it is who has begun first, and not who waits."""
+    """After the startup timeout the resource that began first is named, not one that waits."""
     clock = Clock()
     monkeypatch.setattr(resources, "time", clock)
     monkeypatch.setattr(instances, "time", clock)
@@ -349,12 +351,12 @@ async def test_the_first_of_those_that_hang_is_to_blame(
         clock.ahead = 60
 
     async with Life(
-        diary.part("api", "cache"),
-        diary.part("cache", "pool", start=anyio.sleep_forever),
-        diary.part("pool", start=lambda: until(lambda: "queue starts" in diary)),
-        diary.part("queue", start=anyio.sleep_forever),
-        diary.part("night", "pool", start=let_time_pass),
-        diary.part("day", "night", start=anyio.sleep_forever, timeout=600),
+        diary.resource("api", "cache"),
+        diary.resource("cache", "pool", start=anyio.sleep_forever),
+        diary.resource("pool", start=lambda: until(lambda: "queue starts" in diary)),
+        diary.resource("queue", start=anyio.sleep_forever),
+        diary.resource("night", "pool", start=let_time_pass),
+        diary.resource("day", "night", start=anyio.sleep_forever, timeout=600),
     ) as life:
         with pytest.raises(StartupError) as caught:
             await life.start()
@@ -368,11 +370,11 @@ async def test_the_first_of_those_that_hang_is_to_blame(
 async def test_a_start_that_cannot_be_cancelled_is_named(
     diary: Diary, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who hangs in its start and swallows the cancellation holds up the end, not the others."""
+    """A start that ignores its cancellation delays the end of the stop, but no other resource."""
     monkeypatch.setattr(instances, "STOP_BUDGET_SHARE", 0.01)
     gate = anyio.Event()
-    hung = diary.part("api", "pool", start=enduring(gate), timeout=SHORT)
-    async with Life(diary.part("pool"), hung) as life:
+    hung = diary.resource("api", "pool", start=enduring(gate), timeout=SHORT)
+    async with Life(diary.resource("pool"), hung) as life:
         with pytest.raises(StartupError) as caught:
             await life.start()
         assert caught.value.resource == "api"
@@ -394,9 +396,9 @@ async def test_a_start_that_cannot_be_cancelled_is_named(
 
 
 async def test_a_start_is_cancelled_from_outside(diary: Diary) -> None:
-    """A signal in the middle of a start: what starts is cancelled, what has started stops."""
+    """If a start is cancelled, running starts are cancelled, and started resources are stopped."""
     async with Life(
-        diary.part("pool"), diary.part("cache", "pool", start=anyio.sleep_forever)
+        diary.resource("pool"), diary.resource("cache", "pool", start=anyio.sleep_forever)
     ) as life:
         async with anyio.create_task_group() as group:
             group.start_soon(life.start)
@@ -410,14 +412,14 @@ async def test_a_start_is_cancelled_from_outside(diary: Diary) -> None:
 
 
 async def test_a_failure_that_nobody_has_waited_for_is_told(diary: Diary) -> None:
-    """What fails between the signal and the stop is one of the things that went wrong."""
+    """A failure between a signal and the stop is among the failures of the stop."""
     go = anyio.Event()
 
     async def fail() -> None:
         await go.wait()
         raise ValueError
 
-    async with Life(diary.part("pool", start=fail)) as life:
+    async with Life(diary.resource("pool", start=fail)) as life:
         async with anyio.create_task_group() as group:
             group.start_soon(life.start)
             await until(lambda: diary)
@@ -430,7 +432,7 @@ async def test_a_failure_that_nobody_has_waited_for_is_told(diary: Diary) -> Non
 
 
 async def test_an_error_on_a_cancellation_is_told(diary: Diary) -> None:
-    """A part that cannot leave its start cleanly says so, with its name."""
+    """A start that raises when it is cancelled is among the failures of the stop, with its name."""
 
     async def fail_late() -> None:
         try:
@@ -438,7 +440,7 @@ async def test_an_error_on_a_cancellation_is_told(diary: Diary) -> None:
         finally:
             raise ValueError
 
-    async with Life(diary.part("pool", start=fail_late), diary.part("api", "pool")) as life:
+    async with Life(diary.resource("pool", start=fail_late), diary.resource("api", "pool")) as life:
         async with anyio.create_task_group() as group:
             group.start_soon(life.start)
             await until(lambda: diary)
@@ -453,13 +455,13 @@ async def test_an_error_on_a_cancellation_is_told(diary: Diary) -> None:
 
 
 async def test_two_failing_stops_are_both_told_and_the_others_stop(diary: Diary) -> None:
-    """A stop that raises keeps nobody else from stopping, also not what it needs."""
+    """A stop that raises prevents no other stop, not even of a resource that it needs."""
     one, two = ValueError("one"), KeyError("two")
     async with Life(
-        diary.part("pool"),
-        diary.part("cache", "pool", stop=raising(one)),
-        diary.part("api", "cache", stop=raising(two)),
-        diary.part("queue"),
+        diary.resource("pool"),
+        diary.resource("cache", "pool", stop=raising(one)),
+        diary.resource("api", "cache", stop=raising(two)),
+        diary.resource("queue"),
     ) as life:
         await life.start()
         failures = await life.stop()
@@ -473,10 +475,11 @@ async def test_two_failing_stops_are_both_told_and_the_others_stop(diary: Diary)
     }  # fmt: skip
 
 
-async def test_a_part_has_a_time_of_its_own_to_stop(diary: Diary) -> None:
-    """One that hangs in its stop is cancelled after its own timeout, and named."""
+async def test_a_resource_has_a_time_of_its_own_to_stop(diary: Diary) -> None:
+    """A stop that hangs is cancelled after the timeout of its resource, which is named."""
     async with Life(
-        diary.part("pool"), diary.part("api", "pool", stop=anyio.sleep_forever, timeout=SHORT)
+        diary.resource("pool"),
+        diary.resource("api", "pool", stop=anyio.sleep_forever, timeout=SHORT),
     ) as life:
         await life.start()
         failures = await life.stop(100 * LONG)
@@ -487,10 +490,10 @@ async def test_a_part_has_a_time_of_its_own_to_stop(diary: Diary) -> None:
 
 
 async def test_the_time_of_the_whole_stop_is_a_bound_for_each(diary: Diary) -> None:
-    """Several that hang are named together, the last started first; a longer timeout is none."""
+    """All resources that hang are named, the last started first; longer timeouts have no effect."""
     async with Life(
-        diary.part("pool", stop=anyio.sleep_forever),
-        diary.part("api", stop=anyio.sleep_forever, timeout=60),
+        diary.resource("pool", stop=anyio.sleep_forever),
+        diary.resource("api", stop=anyio.sleep_forever, timeout=60),
     ) as life:
         await life.start()
         (failure,) = await life.stop(SHORT)
@@ -503,15 +506,15 @@ async def test_the_time_of_the_whole_stop_is_a_bound_for_each(diary: Diary) -> N
 
 
 async def test_a_stop_without_any_time_cancels_at_once(diary: Diary) -> None:
-    """When the time was over before, what hangs is cancelled and nobody waits."""
-    async with Life(diary.part("pool", stop=anyio.sleep_forever)) as life:
+    """If no time is left, a stop that hangs is cancelled at once."""
+    async with Life(diary.resource("pool", stop=anyio.sleep_forever)) as life:
         await life.start()
         failures = await life.stop(-1)
     assert kinds_of(failures) == [("pool",)]
 
 
-async def test_a_part_that_is_late_and_fails_is_told_twice(diary: Diary) -> None:
-    """That it took too long is one thing, and what it raised when it was cancelled another."""
+async def test_a_resource_that_is_late_and_fails_is_told_twice(diary: Diary) -> None:
+    """A stop that is late and raises when it is cancelled is two failures."""
 
     async def fail_late() -> None:
         try:
@@ -519,7 +522,7 @@ async def test_a_part_that_is_late_and_fails_is_told_twice(diary: Diary) -> None
         finally:
             raise ValueError
 
-    async with Life(diary.part("pool", stop=fail_late)) as life:
+    async with Life(diary.resource("pool", stop=fail_late)) as life:
         await life.start()
         failures = await life.stop(SHORT)
     assert kinds_of(failures) == [ValueError, ("pool",)]
@@ -529,7 +532,7 @@ async def test_a_part_that_is_late_and_fails_is_told_twice(diary: Diary) -> None
 async def test_those_below_one_that_hangs_have_their_share(
     diary: Diary, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What swallows its cancellation is named, and what it needs stops in peace all the same."""
+    """A stop that ignores its cancellation is named; the resources that it needs are stopped."""
     monkeypatch.setattr(instances, "STOP_BUDGET_SHARE", 0.01)
     gate = anyio.Event()
 
@@ -538,7 +541,8 @@ async def test_those_below_one_that_hangs_have_their_share(
             await anyio.sleep(0.001)
 
     async with Life(
-        diary.part("pool", stop=take_a_moment), diary.part("api", "pool", stop=enduring(gate))
+        diary.resource("pool", stop=take_a_moment),
+        diary.resource("api", "pool", stop=enduring(gate)),
     ) as life:
         await life.start()
         failures: list[BaseException] = []
@@ -562,21 +566,21 @@ async def test_those_below_one_that_hangs_have_their_share(
 
 
 async def test_what_stops_is_said_to_stop_since_then(diary: Diary) -> None:
-    """Of a part that hangs in its stop one reads how long it stops, not how long it started."""
+    """The description of a stop has the time since the stop began, not since the start."""
     began = time.monotonic()
     gate = anyio.Event()
 
     async def dawdle() -> None:
         await until(lambda: time.monotonic() > began + 0.2)
 
-    async with Life(diary.part("pool", start=dawdle, stop=gate.wait)) as life:
+    async with Life(diary.resource("pool", start=dawdle, stop=gate.wait)) as life:
         await life.start()
         life.group.start_soon(life.stop)
         await until(lambda: "pool stops" in diary)
         step = life.timeline.steps[-1]
         assert (step.name, step.kind) == ("pool", "stop")
         least = life.timeline.elapsed - step.start
-        (line,) = life.parts.describe()
+        (line,) = life.resources.describe()
         most = life.timeline.elapsed - step.start
         gate.set()
     told = re.match(r"stopping +pool, (\d+\.\d) s +.*await stop\(\)$", line)
@@ -588,7 +592,7 @@ async def test_what_stops_is_said_to_stop_since_then(diary: Diary) -> None:
 
 
 def crashing(go: anyio.Event, failure: BaseException) -> Resource:
-    """Make a part whose own task group fails when it is told to."""
+    """Return a resource whose own task group fails after ``go``."""
 
     async def crash() -> None:
         await go.wait()
@@ -603,30 +607,30 @@ def crashing(go: anyio.Event, failure: BaseException) -> Resource:
     return Resource("pool", keep)
 
 
-async def test_a_crash_in_a_parts_own_task_is_told_at_once(diary: Diary) -> None:
-    """The failure is what was raised, in no group; the others go on until they are stopped."""
+async def test_a_crash_in_a_resources_own_task_is_told_at_once(diary: Diary) -> None:
+    """The failure is the error itself, in no group; the other resources run until their stop."""
     go, failure = anyio.Event(), ValueError("lost")
-    async with Life(crashing(go, failure), diary.part("api", "pool")) as life:
+    async with Life(crashing(go, failure), diary.resource("api", "pool")) as life:
         await life.start()
         go.set()
         await until(lambda: life.crashes)
         assert life.crashes == [("pool", failure)]
         assert life.running == ["api"]
         with pytest.raises(LifecycleError, match=r"\bpool\b"):
-            life.parts.value("pool")
+            life.resources.value("pool")
         assert await life.stop() == []
     assert diary[-2:] == ["api stops", "api stopped"]
 
 
 async def test_a_crash_while_others_start_is_a_failed_start(diary: Diary) -> None:
-    """The start does not go on to its end without a part that it had."""
+    """A resource that fails while others start makes the whole start fail."""
     go, failure = anyio.Event(), ValueError("lost")
 
     async def dawdle() -> None:
         go.set()
         await anyio.sleep_forever()
 
-    async with Life(crashing(go, failure), diary.part("api", start=dawdle)) as life:
+    async with Life(crashing(go, failure), diary.resource("api", start=dawdle)) as life:
         with pytest.raises(StartupError) as caught:
             await life.start()
         assert (caught.value.resource, caught.value.__cause__) == ("pool", failure)
@@ -635,22 +639,22 @@ async def test_a_crash_while_others_start_is_a_failed_start(diary: Diary) -> Non
 
 
 async def test_a_crash_while_others_stop_is_told(diary: Diary) -> None:
-    """What is still needed and fails is told, and what needs it stops nevertheless."""
+    """A resource that fails while it is still needed is reported; the others stop all the same."""
     go, failure = anyio.Event(), ValueError("lost")
 
     async def see() -> None:
         go.set()
         await until(lambda: life.crashes)
 
-    async with Life(crashing(go, failure), diary.part("api", "pool", stop=see)) as life:
+    async with Life(crashing(go, failure), diary.resource("api", "pool", stop=see)) as life:
         await life.start()
         assert await life.stop() == []
     assert life.crashes == [("pool", failure)]
     assert diary[-1] == "api stopped"
 
 
-async def test_a_part_that_ends_by_itself_is_a_failure() -> None:
-    """One that swallows what has happened to it is gone all the same."""
+async def test_a_resource_that_ends_by_itself_is_a_failure() -> None:
+    """A resource that returns early is a failure, even if it has swallowed its error."""
     go = anyio.Event()
 
     async def crash() -> None:
@@ -677,8 +681,8 @@ async def test_a_part_that_ends_by_itself_is_a_failure() -> None:
     assert "pool" in str(failure)
 
 
-async def test_a_part_with_a_time_limit_around_its_yield_ends_by_it() -> None:
-    """A scope of the author's that is over while the part is parked is a failure of the part."""
+async def test_a_resource_with_a_time_limit_around_its_yield_ends_by_it() -> None:
+    """A cancel scope of the resource that ends during its yield is a failure of the resource."""
 
     @asynccontextmanager
     async def keep() -> AsyncIterator[None]:
@@ -693,8 +697,8 @@ async def test_a_part_with_a_time_limit_around_its_yield_ends_by_it() -> None:
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_part_whose_task_somebody_cancels_is_a_failure() -> None:
-    """On asyncio anybody can cancel a task by its handle: that of the part, and no other one."""
+async def test_a_resource_whose_task_somebody_cancels_is_a_failure() -> None:
+    """On asyncio the task of a resource can be cancelled; no other task is affected."""
     tasks: list[asyncio.Task[object] | None] = []
 
     @asynccontextmanager
@@ -722,7 +726,7 @@ async def test_a_part_whose_task_somebody_cancels_is_a_failure() -> None:
 
 
 async def test_scopes_and_groups_may_stand_around_the_yield(diary: Diary) -> None:
-    """They are left by the task that has entered them, so that both backends allow it."""
+    """They are left by the task that has entered them, so both backends allow it."""
 
     async def work() -> None:
         try:
@@ -741,7 +745,7 @@ async def test_scopes_and_groups_may_stand_around_the_yield(diary: Diary) -> Non
                 group.cancel_scope.cancel()
         diary.append("pool stopped")
 
-    async with Life(Resource("pool", keep), diary.part("api", "pool")) as life:
+    async with Life(Resource("pool", keep), diary.resource("api", "pool")) as life:
         await life.start()
         await anyio.wait_all_tasks_blocked()
         assert await life.stop() == []
@@ -749,8 +753,8 @@ async def test_scopes_and_groups_may_stand_around_the_yield(diary: Diary) -> Non
     assert life.crashes == []
 
 
-async def test_a_part_without_a_yield_on_its_way_fails_to_start() -> None:
-    """There is nothing to give to others."""
+async def test_a_resource_without_a_yield_on_its_way_fails_to_start() -> None:
+    """A resource without a value cannot start."""
 
     @asynccontextmanager
     async def keep() -> AsyncIterator[str]:
@@ -765,8 +769,8 @@ async def test_a_part_without_a_yield_on_its_way_fails_to_start() -> None:
         assert await life.stop() == []
 
 
-async def test_a_part_that_yields_twice_fails_to_stop(diary: Diary) -> None:
-    """It is told, and what it needs is stopped all the same."""
+async def test_a_resource_that_yields_twice_fails_to_stop(diary: Diary) -> None:
+    """A second yield is a failure of the stop, and the resources that it needs are stopped."""
     generators = []
 
     @asynccontextmanager
@@ -779,11 +783,11 @@ async def test_a_part_that_yields_twice_fails_to_stop(diary: Diary) -> None:
         generators.append(context.gen)
         return context
 
-    async with Life(diary.part("pool"), Resource("api", open_it, ("pool",))) as life:
+    async with Life(diary.resource("pool"), Resource("api", open_it, ("pool",))) as life:
         await life.start()
-        assert life.parts.value("api") == 1
+        assert life.resources.value("api") == 1
         failures = await life.stop()
-        # Before 3.12 nobody closes it.
+        # Python 3.11 does not close the generator.
         await generators[0].aclose()
     assert kinds_of(failures) == [LifecycleError]
     assert raised_by("api", failures[0])

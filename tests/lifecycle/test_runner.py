@@ -29,17 +29,17 @@ pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 @pytest.fixture
 def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
-    """Listen as a service manager does; give what has been said, datagram by datagram."""
+    """Listen as systemd does; return a function that returns the datagrams received so far."""
     with notify_path() as path, listening(path) as reader:
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         yield lambda: received(reader)
 
 
-# The steps, and who hears of them
+# Messages to systemd
 
 
 async def test_the_service_manager_hears_of_every_step(manager: Callable[[], list[str]]) -> None:
-    """READY and STOPPING come once each, a reload with its time in one datagram."""
+    """READY and STOPPING are sent once each; a reload sends its time in the same datagram."""
     owner = OwnedRun(State.READY)
     assert manager() == ["STATUS=Loading", "STATUS=Starting", "READY=1\nSTATUS=Ready"]
     owner.states.transition(State.RELOADING)
@@ -57,7 +57,7 @@ async def test_the_service_manager_hears_of_every_step(manager: Callable[[], lis
 
 
 async def test_a_start_that_fails_is_never_ready(manager: Callable[[], list[str]]) -> None:
-    """Who never was ready says no READY, and a single STOPPING if it had begun to start."""
+    """A run that was never ready sends no READY, and one STOPPING if it had begun to start."""
     starting = ["STATUS=Loading", "STATUS=Starting", "STOPPING=1\nSTATUS=Stopping"]
     for at, told in (
         (State.ARMED, []),
@@ -74,7 +74,7 @@ async def test_a_start_that_fails_is_never_ready(manager: Callable[[], list[str]
 async def test_a_step_that_does_not_exist_is_said_to_nobody(
     manager: Callable[[], list[str]],
 ) -> None:
-    """It is refused, and the run stands where it stood."""
+    """An illegal transition is rejected, sends nothing, and keeps the state."""
     owner = OwnedRun()
     states = owner.states
     with pytest.raises(IllegalTransitionError):
@@ -86,7 +86,7 @@ async def test_a_step_that_does_not_exist_is_said_to_nobody(
 async def test_the_watchdog_hears_that_the_loop_turns(
     manager: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beats come again and again, until the run has ended."""
+    """The watchdog is pinged until the run has ended."""
     monkeypatch.setenv("WATCHDOG_USEC", "10000")
     owner = OwnedRun(State.STARTING)
     manager()
@@ -101,7 +101,7 @@ async def test_the_watchdog_hears_that_the_loop_turns(
 
 
 async def test_without_a_watchdog_nothing_beats(manager: Callable[[], list[str]]) -> None:
-    """Whoever does not want to hear it is not told."""
+    """Without WATCHDOG_USEC no ping is sent."""
     owner = OwnedRun(State.STARTING)
     manager()
     await owner.runner.start_watchdog()
@@ -114,7 +114,7 @@ async def test_without_a_watchdog_nothing_beats(manager: Callable[[], list[str]]
 
 
 async def test_a_run_is_over_only_once() -> None:
-    """After the end there is nobody to hold a task."""
+    """After its end a run cannot start a task group, nor end again."""
     owner = OwnedRun()
     group = await owner.runner.task_group()
     assert await owner.runner.task_group() is group
@@ -129,7 +129,7 @@ async def test_a_run_is_over_only_once() -> None:
 async def test_a_forked_child_leaves_a_run_without_a_word(
     at: State, manager: Callable[[], list[str]], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is stopped for the child, however far it came, and the manager hears nothing."""
+    """In a forked child the run is stopped, in every state, and nothing is sent or logged."""
     owner = OwnedRun(at)
     runner = owner.runner
     manager()
@@ -142,23 +142,23 @@ async def test_a_forked_child_leaves_a_run_without_a_word(
     assert caplog.records == []
 
 
-# Parts and services
+# Resources and services
 
 
 def service(
     call: Callable[[], Coroutine[Any, Any, object]], *, restart: RestartPolicy = "on-failure"
 ) -> SupervisedTask:
-    """Make a service."""
+    """Return a service."""
     return SupervisedTask("mailer", call, restart, 5, 60)
 
 
 def soon() -> float:
-    """Return a deadline that nothing misses."""
+    """Return a deadline that is never missed."""
     return time.monotonic() + LONG
 
 
-async def test_parts_and_services_live_until_the_stop() -> None:
-    """Services end before the parts that they may need."""
+async def test_resources_and_services_live_until_the_stop() -> None:
+    """Services end before the resources that they may need."""
     diary = Diary()
 
     async def work() -> None:
@@ -168,7 +168,7 @@ async def test_parts_and_services_live_until_the_stop() -> None:
         finally:
             diary.append("mailer ends")
 
-    owner = OwnedRun(State.STARTING, parts=(diary.part("pool"),), services=(service(work),))
+    owner = OwnedRun(State.STARTING, resources=(diary.resource("pool"),), services=(service(work),))
     runner = owner.runner
     await runner.start_resources(soon(), LONG)
     await runner.start_services()
@@ -186,7 +186,7 @@ async def test_parts_and_services_live_until_the_stop() -> None:
 
 
 async def test_a_run_without_either_has_nothing_to_start() -> None:
-    """It goes through its states like any other, and nothing is pending."""
+    """A run without resources and services passes through its states, and nothing is pending."""
     owner = OwnedRun(State.STARTING)
     await owner.runner.start_resources(soon(), LONG)
     await owner.runner.start_services()
@@ -197,10 +197,10 @@ async def test_a_run_without_either_has_nothing_to_start() -> None:
 
 
 async def test_a_failed_start_stops_what_has_started() -> None:
-    """The start raises, and the stop is as it always is."""
+    """A failed start raises, and what has started is stopped."""
     diary = Diary()
-    bad = diary.part("api", "pool", start=raising(ValueError()))
-    owner = OwnedRun(State.STARTING, parts=(diary.part("pool"), bad))
+    bad = diary.resource("api", "pool", start=raising(ValueError()))
+    owner = OwnedRun(State.STARTING, resources=(diary.resource("pool"), bad))
     with pytest.raises(StartupError):
         await owner.runner.start_resources(soon(), LONG)
     assert await owner.stop() == []
@@ -208,16 +208,19 @@ async def test_a_failed_start_stops_what_has_started() -> None:
     assert owner.runner.failure is None
 
 
-async def test_the_last_part_knows_that_it_is_the_last() -> None:
-    """What needs all others can be sure of them while it starts, and not before or after."""
+async def test_the_last_resource_knows_that_it_is_the_last() -> None:
+    """``only_asgi_component_pending`` is true only while the last resource starts."""
     told: list[bool] = []
 
     async def look() -> None:
         told.append(owner.runner.only_asgi_component_pending)
 
     diary = Diary()
-    parts = diary.part("pool", start=look), diary.part("app", "pool", start=look, stop=look)
-    owner = OwnedRun(State.STARTING, parts=parts)
+    resources = (
+        diary.resource("pool", start=look),
+        diary.resource("app", "pool", start=look, stop=look),
+    )
+    owner = OwnedRun(State.STARTING, resources=resources)
     await owner.runner.start_resources(soon(), LONG)
     told.append(owner.runner.only_asgi_component_pending)
     owner.states.transition(State.READY)
@@ -225,8 +228,8 @@ async def test_the_last_part_knows_that_it_is_the_last() -> None:
     assert told == [False, True, False, False]
 
 
-async def test_a_part_that_crashes_ends_the_run() -> None:
-    """The run has its failure, bare, and the stop does not tell it again."""
+async def test_a_resource_that_crashes_ends_the_run() -> None:
+    """The failure of the run is the error itself, and the stop does not raise it again."""
     go, failure = anyio.Event(), ValueError("lost")
 
     async def crash() -> None:
@@ -239,7 +242,7 @@ async def test_a_part_that_crashes_ends_the_run() -> None:
             group.start_soon(crash)
             yield
 
-    owner = OwnedRun(State.STARTING, parts=(Resource("pool", keep),))
+    owner = OwnedRun(State.STARTING, resources=(Resource("pool", keep),))
     await owner.runner.start_resources(soon(), LONG)
     owner.states.transition(State.READY)
     go.set()
@@ -251,7 +254,7 @@ async def test_a_part_that_crashes_ends_the_run() -> None:
 
 
 async def test_a_service_that_is_spent_ends_the_run() -> None:
-    """The run has its failure, as it has that of a part."""
+    """A service that exhausts its restarts is the failure of the run."""
     failure = ValueError("lost")
     services = (service(raising(failure), restart="never"),)
     owner = OwnedRun(State.READY, services=services)
@@ -262,17 +265,17 @@ async def test_a_service_that_is_spent_ends_the_run() -> None:
     assert await owner.stop() == []
 
 
-@pytest.mark.parametrize("has_parts", [False, True])
-async def test_services_that_go_on_leave_time_for_parts(
-    *, has_parts: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("has_resources", [False, True])
+async def test_services_that_go_on_leave_time_for_resources(
+    *, has_resources: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that swallows its cancellation is named, and the parts are stopped all the same."""
+    """A service that ignores its cancellation is named, and the resources are stopped."""
     monkeypatch.setattr("hive_boot.lifecycle.runner.STOP_BUDGET_SHARE", 0.01)
     gate, diary = anyio.Event(), Diary()
     owner = OwnedRun(
         State.STARTING,
-        timeout=5 if has_parts else 0.05,
-        parts=(diary.part("pool"),) if has_parts else (),
+        timeout=5 if has_resources else 0.05,
+        resources=(diary.resource("pool"),) if has_resources else (),
         services=(service(enduring(gate)),),
     )
     runner = owner.runner
@@ -285,13 +288,13 @@ async def test_services_that_go_on_leave_time_for_parts(
     assert failure.pending == ("mailer",)
     assert runner.pending()[0].startswith("running   the service mailer  ")
     assert await runner.stop_resources() == []
-    assert diary[2:] == (["pool stops", "pool stopped"] if has_parts else [])
+    assert diary[2:] == (["pool stops", "pool stopped"] if has_resources else [])
     gate.set()
     await runner.end()
 
 
 async def test_a_service_that_fails_at_its_end_is_told() -> None:
-    """What it raises when it is cancelled is one of the things that went wrong."""
+    """An error that a service raises when it is cancelled is a failure of the stop."""
     failure = ValueError("not flushed")
 
     async def work() -> None:
@@ -309,7 +312,7 @@ async def test_a_service_that_fails_at_its_end_is_told() -> None:
 
 
 async def test_services_that_wait_are_known() -> None:
-    """A run that stops ends a pause before a service is started again."""
+    """A stop ends the pause before a restart of a service."""
     timings = Timings(service_restart_delay=3600, max_service_restart_delay=3600)
     owner = OwnedRun(State.READY, services=(service(raising(ValueError())),), timings=timings)
     await owner.runner.start_services()
@@ -320,8 +323,8 @@ async def test_services_that_wait_are_known() -> None:
     assert services.failing == ()
 
 
-async def test_parts_and_services_see_the_variables_of_who_started() -> None:
-    """A context variable that was set before the start is set in both."""
+async def test_resources_and_services_see_the_variables_of_who_started() -> None:
+    """A context variable that was set before the start is set in resources and services."""
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
     seen: dict[str, str] = {}
 
@@ -330,8 +333,10 @@ async def test_parts_and_services_see_the_variables_of_who_started() -> None:
 
     token = variable.set("set")
     diary = Diary()
-    part = diary.part("pool", start=lambda: look("resource"))
-    owner = OwnedRun(State.STARTING, parts=(part,), services=(service(lambda: look("service")),))
+    resource = diary.resource("pool", start=lambda: look("resource"))
+    owner = OwnedRun(
+        State.STARTING, resources=(resource,), services=(service(lambda: look("service")),)
+    )
     await owner.runner.start_resources(soon(), LONG)
     await owner.runner.start_services()
     await until(lambda: len(seen) == 2)
@@ -344,11 +349,13 @@ async def test_parts_and_services_see_the_variables_of_who_started() -> None:
 @pytest.mark.parametrize("kind", ["resource", "service"])
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 async def test_tasks_that_a_loop_cancels_before_their_first_step(kind: str) -> None:
-    """A loop of asyncio lets them do nothing at all: nobody waits for their end for ever."""
+    """A stop does not wait forever for tasks that asyncio cancels before their first step."""
     diary = Diary()
     owner = OwnedRun(
         State.STARTING,
-        parts=(diary.part("pool"), diary.part("api", "pool")) if kind == "resource" else (),
+        resources=(diary.resource("pool"), diary.resource("api", "pool"))
+        if kind == "resource"
+        else (),
         services=(service(anyio.sleep_forever),) if kind == "service" else (),
     )
     failures = await stopped_after_an_early_cancellation(owner)
@@ -357,12 +364,12 @@ async def test_tasks_that_a_loop_cancels_before_their_first_step(kind: str) -> N
     for failure, name in zip(failures, names, strict=True):
         assert isinstance(failure, LifecycleError)
         assert name in str(failure).split()
-    # What never ran is let go here, where nobody minds.
+    # Coroutines that never ran are collected here, where their warning is ignored.
     gc.collect()
 
 
 async def stopped_after_an_early_cancellation(owner: OwnedRun) -> list[BaseException]:
-    """Cancel every task of a run when its parts or services have theirs, and stop it."""
+    """Cancel every task of a run as soon as its resources or services have tasks, and stop it."""
     runner = owner.runner
     before = asyncio.all_tasks()
     await runner.task_group()
@@ -372,7 +379,7 @@ async def stopped_after_an_early_cancellation(owner: OwnedRun) -> list[BaseExcep
         await runner.start_services()
 
     starting = asyncio.create_task(start())
-    # It has its turns before this one, and what it starts has its own after it.
+    # `starting` runs before this loop in each iteration, and the tasks it starts run after it.
     while runner.services is None and len(owner.states.timeline.steps) == len(owner.phases):  # noqa: ASYNC110
         await asyncio.sleep(0)
     for task in asyncio.all_tasks() - before:
@@ -381,72 +388,72 @@ async def stopped_after_an_early_cancellation(owner: OwnedRun) -> list[BaseExcep
     return await owner.stop()
 
 
-# Doors
+# Listeners
 
 
 Status = anyio.abc.TaskStatus[Any]
 
 
-async def test_a_door_is_open_until_the_end() -> None:
-    """It says what it is, and is closed after everything else has stopped."""
+async def test_a_listener_is_open_until_the_end() -> None:
+    """A listener returns its address, and is closed after everything else has stopped."""
     diary = Diary()
 
-    async def door(*, task_status: Status) -> None:
+    async def listener(*, task_status: Status) -> None:
         task_status.started(8081)
         try:
             await anyio.sleep_forever()
         finally:
-            diary.append("door closes")
+            diary.append("listener closes")
 
-    owner = OwnedRun(parts=(diary.part("pool"),))
+    owner = OwnedRun(resources=(diary.resource("pool"),))
     runner = owner.runner
-    assert await runner.start_listener(door, "the probes") == 8081
+    assert await runner.start_listener(listener, "the probes") == 8081
     for state in WAYS[State.STARTING]:
         owner.states.transition(state)
     await runner.start_resources(soon(), LONG)
     assert await owner.stop() == []
-    assert diary[-2:] == ["pool stopped", "door closes"]
+    assert diary[-2:] == ["pool stopped", "listener closes"]
 
 
-async def test_a_door_that_does_not_open_says_why() -> None:
-    """A port that is taken is the caller's to hear of, and no failure of a run that never was."""
+async def test_a_listener_that_does_not_open_says_why() -> None:
+    """If a listener cannot start, the caller gets its error, and the run has not failed."""
     failure = OSError("address in use")
 
-    async def door(*, task_status: Status) -> None:  # noqa: ARG001  (it never gets so far)
+    async def listener(*, task_status: Status) -> None:  # noqa: ARG001  (it never gets so far)
         raise failure
 
     owner = OwnedRun()
     with pytest.raises(OSError, match="address in use") as caught:
-        await owner.runner.start_listener(door, "the probes")
+        await owner.runner.start_listener(listener, "the probes")
     assert caught.value is failure
     assert owner.runner.failure is None
     assert owner.cancelled == 0
-    # Another one can be opened beside it.
+    # Another listener can still be started.
     await owner.runner.start_listener(opening, "the other")
     assert await owner.stop() == []
 
 
 async def opening(*, task_status: Status) -> None:
-    """Be open for a moment."""
+    """Start, and return."""
     task_status.started()
     await anyio.lowlevel.checkpoint()
 
 
-async def test_a_door_that_breaks_ends_the_run() -> None:
-    """A server that fails while it is in use is a failure of the run, in no group."""
+async def test_a_listener_that_breaks_ends_the_run() -> None:
+    """A listener that fails later is the failure of the run, not wrapped in a group."""
     go, failure = anyio.Event(), ValueError("broken")
 
     async def crash() -> None:
         await go.wait()
         raise failure
 
-    async def door(*, task_status: Status) -> None:
+    async def listener(*, task_status: Status) -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(crash)
             task_status.started()
 
     owner = OwnedRun(State.READY)
-    await owner.runner.start_listener(door, "the probes")
+    await owner.runner.start_listener(listener, "the probes")
     go.set()
     await until(lambda: owner.cancelled)
     assert (owner.runner.failed, owner.runner.failure) == ("the probes", failure)
@@ -454,8 +461,8 @@ async def test_a_door_that_breaks_ends_the_run() -> None:
     assert await owner.stop() == []
 
 
-async def test_a_door_may_close_by_itself() -> None:
-    """One that has nothing more to do is no failure."""
+async def test_a_listener_may_close_by_itself() -> None:
+    """A listener that returns is not a failure."""
     owner = OwnedRun(State.READY)
     await owner.runner.start_listener(opening, "the probes")
     await anyio.wait_all_tasks_blocked()

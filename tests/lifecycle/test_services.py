@@ -1,4 +1,4 @@
-"""Services: what is started again and when, what is not, and what is left at the stop."""
+"""Supervision of services: restarts, and their absence, and the stop."""
 
 import asyncio
 import contextvars
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 
 class Work:
-    """Services in a loop, and what becomes of them."""
+    """Services, and the results of their runs."""
 
     timings = DEFAULTS
 
@@ -40,11 +40,11 @@ class Work:
 
     @property
     def outcomes(self) -> list[str]:
-        """Return what has become of each run, in order."""
+        """Return the outcome of each run, in order."""
         return [step.outcome for step in self.timeline.steps]
 
     async def stop(self, seconds: float = LONG) -> list[str]:
-        """End them, and give those that go on."""
+        """Stop the services, and return the names of those that keep running."""
         with anyio.fail_after(2 * LONG):
             self.stopping.set()
             now = time.monotonic()
@@ -53,7 +53,7 @@ class Work:
 
 @asynccontextmanager
 async def at_work(*services: SupervisedTask) -> AsyncIterator[Work]:
-    """Run services; those of a test that has failed are cancelled."""
+    """Start services, and stop them at the end of the block, also in a failed test."""
     work = Work(*services)
     work.services.start(contextvars.copy_context())
     try:
@@ -71,13 +71,13 @@ def service(
     budget: int = 5,
     within: float = 60,
 ) -> SupervisedTask:
-    """Make a service."""
+    """Return a service."""
     return SupervisedTask(label, call, restart, budget, within)
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have pauses that are short, and grow to 16 times the first."""
+    """Set short pauses before a restart, which grow up to 8 times the first."""
     timings = Timings(
         service_restart_delay=0.002, max_service_restart_delay=0.016, service_stable_interval=0.05
     )
@@ -86,13 +86,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have pauses that nobody lives to see the end of."""
+    """Set pauses before a restart that are longer than any test."""
     timings = Timings(service_restart_delay=3600, max_service_restart_delay=3600)
     monkeypatch.setattr(Work, "timings", timings)
 
 
 def pauses(caplog: pytest.LogCaptureFixture) -> list[float]:
-    """Return the pauses that were announced, in seconds."""
+    """Return the pauses that were logged, in seconds."""
     # A service that fails while it is being stopped announces no pause.
     told: list[Any] = [record.args for record in caplog.records]
     return [args[1] for args in told if len(args) == 2]
@@ -131,7 +131,7 @@ async def test_a_service_that_fails_is_started_again(caplog: pytest.LogCaptureFi
 
 @pytest.mark.usefixtures("quick")
 async def test_the_pauses_grow_up_to_a_bound(caplog: pytest.LogCaptureFixture) -> None:
-    """Each is twice the one before, less up to a half at random, and none is longer than most."""
+    """Each pause is twice the previous one, less a random part of up to a half, up to a maximum."""
     async with at_work(service(raising(ValueError()), budget=8)) as life:
         await until(lambda: life.spent)
     most = [0.002, 0.004, 0.008, 0.016, 0.016, 0.016, 0.016, 0.016]
@@ -143,7 +143,7 @@ async def test_the_pauses_grow_up_to_a_bound(caplog: pytest.LogCaptureFixture) -
 async def test_many_that_fail_at_one_moment_come_back_one_by_one(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The pauses differ, so that what they all need is not run down again."""
+    """The pauses are random, so that services that failed together restart at different times."""
     some = [service(raising(ValueError()), f"s{number}") for number in range(20)]
     async with at_work(*some) as life:
         await until(lambda: len(life.services.failing) == 20)
@@ -155,7 +155,7 @@ async def test_many_that_fail_at_one_moment_come_back_one_by_one(
 async def test_a_pause_after_a_good_while_is_like_the_first(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One that has worked for long before it fails is not punished for what was earlier."""
+    """A service that has run for a while before it fails has a short pause again."""
     runs = 0
 
     async def work() -> None:
@@ -178,7 +178,7 @@ async def test_a_pause_after_a_good_while_is_like_the_first(
 
 @pytest.mark.usefixtures("quick")
 async def test_a_budget_is_spent() -> None:
-    """So many times it is started again within its window, and then the application hears of it."""
+    """A service that exceeds its restarts within the window is reported, and not restarted."""
     for budget in (1, 3):
         runs: list[None] = []
         failure = ValueError("again")
@@ -198,7 +198,7 @@ async def test_a_budget_is_spent() -> None:
 
 
 async def test_an_exit_is_obeyed_at_once() -> None:
-    """Whoever calls ``sys.exit`` in a service does not want it to be started again."""
+    """A service that raises SystemExit or KeyboardInterrupt is not restarted."""
     for failure in (SystemExit(3), KeyboardInterrupt()):
         async with at_work(service(raising(failure))) as life:
             await until(lambda: life.spent)
@@ -207,7 +207,7 @@ async def test_an_exit_is_obeyed_at_once() -> None:
 
 
 async def test_one_that_is_never_to_be_started_again_is_not() -> None:
-    """With ``restart="never"`` the first failure is for good."""
+    """With ``restart="never"`` the first failure is final."""
     failure = ValueError("once")
     async with at_work(service(raising(failure), restart="never")) as life:
         await until(lambda: life.spent)
@@ -216,7 +216,7 @@ async def test_one_that_is_never_to_be_started_again_is_not() -> None:
 
 
 async def test_one_that_returns_has_done_its_work(caplog: pytest.LogCaptureFixture) -> None:
-    """It is not started again, which is logged; a stop afterwards finds nothing."""
+    """A service that returns is not restarted, which is logged; a later stop finds none running."""
     caplog.set_level("INFO", logger="hive_boot")
     policies: tuple[RestartPolicy, ...] = ("on-failure", "never")
     for restart in policies:
@@ -233,7 +233,7 @@ async def test_one_that_returns_has_done_its_work(caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.usefixtures("quick")
 async def test_one_that_always_runs_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
-    """With ``restart="always"`` a return is logged, is no failure, and is followed by a restart."""
+    """With ``restart="always"`` a return is logged, is no failure, and leads to a restart."""
     caplog.set_level("INFO", logger="hive_boot")
     runs: list[bool] = []
 
@@ -258,7 +258,7 @@ async def test_one_that_always_runs_is_started_again(caplog: pytest.LogCaptureFi
 
 @pytest.mark.usefixtures("quick")
 async def test_returns_count_towards_the_budget() -> None:
-    """One that returns at once, again and again, does no work: the application hears of it."""
+    """A service that returns again and again, with ``restart="always"``, exhausts its restarts."""
     runs: list[None] = []
 
     async def work() -> None:
@@ -276,7 +276,7 @@ async def test_returns_count_towards_the_budget() -> None:
 
 
 async def test_one_with_a_scope_of_its_own_may_end_by_it() -> None:
-    """A time limit within a service is its own business."""
+    """A cancel scope within a service may be cancelled: the service then returns."""
 
     async def work() -> None:
         with anyio.move_on_after(0.001):
@@ -290,7 +290,7 @@ async def test_one_with_a_scope_of_its_own_may_end_by_it() -> None:
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_one_that_cancels_itself_has_failed(caplog: pytest.LogCaptureFixture) -> None:
-    """On asyncio a task can cancel itself: it is started again, and no other one is cancelled."""
+    """On asyncio a task can cancel itself: the service is restarted, and no other is cancelled."""
     runs = 0
 
     async def work() -> None:
@@ -316,7 +316,7 @@ async def test_one_that_cancels_itself_has_failed(caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.usefixtures("slow")
 async def test_a_stop_does_not_wait_for_a_pause(caplog: pytest.LogCaptureFixture) -> None:
-    """One that waits to be started again is named while it does, and ends at once."""
+    """A service that waits for its restart counts as running, and ends at once."""
     async with at_work(service(raising(ValueError())), service(anyio.sleep_forever, "o")) as life:
         await until(lambda: life.services.failing)
         assert list(life.services.failing) == ["mailer"]
@@ -329,7 +329,7 @@ async def test_a_stop_does_not_wait_for_a_pause(caplog: pytest.LogCaptureFixture
 
 @pytest.mark.usefixtures("slow")
 async def test_one_between_two_runs_is_not_asked_to_stop() -> None:
-    """``on_stop`` is for a library that runs."""
+    """``on_stop`` is called only for a service that runs."""
     asked: list[str] = []
 
     def declared(call: Callable[[], Coroutine[Any, Any, object]], label: str) -> SupervisedTask:
@@ -344,7 +344,7 @@ async def test_one_between_two_runs_is_not_asked_to_stop() -> None:
 
 
 async def test_the_grace_period_is_that_of_those_that_run() -> None:
-    """A service that has ended delays no deadline."""
+    """The grace period of a service that has ended is ignored."""
     ends = service(anyio.lowlevel.checkpoint, "ends").replace(grace_period=30.0)
     runs = service(anyio.sleep_forever, "runs").replace(grace_period=3.0)
     async with at_work(ends, runs) as life:
@@ -355,7 +355,7 @@ async def test_the_grace_period_is_that_of_those_that_run() -> None:
 
 
 async def test_a_stop_leaves_time_for_what_stops_later() -> None:
-    """Of the time until the deadline, services have only their share."""
+    """Services get only a share of the time until the deadline."""
     gate = anyio.Event()
     async with at_work(service(enduring(gate))) as life:
         await anyio.wait_all_tasks_blocked()
@@ -366,7 +366,7 @@ async def test_a_stop_leaves_time_for_what_stops_later() -> None:
 
 
 async def test_a_stop_lets_them_clean_up() -> None:
-    """A service ends when it has ended, and the stop waits for that."""
+    """The stop waits until a cancelled service has cleaned up."""
     said: list[str] = []
 
     async def work() -> None:
@@ -384,7 +384,7 @@ async def test_a_stop_lets_them_clean_up() -> None:
 
 
 async def test_one_that_swallows_its_cancellation_is_named() -> None:
-    """The stop does not wait longer than it may, and says who goes on."""
+    """The stop waits no longer than its timeout, and returns the names of running services."""
     for seconds in (0.02, -1):
         gate = anyio.Event()
         services = service(enduring(gate), "stubborn"), service(anyio.sleep_forever)
@@ -397,7 +397,7 @@ async def test_one_that_swallows_its_cancellation_is_named() -> None:
 
 
 async def test_a_stop_right_after_the_start_is_a_stop() -> None:
-    """What had no time to begin is not begun."""
+    """A service that is stopped before its first step does not run."""
     async with at_work(service(anyio.sleep_forever)) as life:
         assert await life.stop() == []
     assert life.spent == []
@@ -406,7 +406,7 @@ async def test_a_stop_right_after_the_start_is_a_stop() -> None:
 async def test_what_fails_when_it_is_cancelled_does_not_come_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A failure on the way out is noted as one, and nobody is told that it is started again."""
+    """A service that fails when it is cancelled has failed, without a log record of a restart."""
 
     async def work() -> None:
         try:
@@ -424,7 +424,7 @@ async def test_what_fails_when_it_is_cancelled_does_not_come_back(
 async def test_one_that_fails_by_itself_while_all_stops_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It would have been started again, so it is no failure of the stop; one for good is."""
+    """A service with restarts that fails during the stop is logged; without, it is reported."""
     policies: tuple[RestartPolicy, ...] = ("on-failure", "never")
     for restart in policies:
         failure = ValueError("a bug")
@@ -445,6 +445,6 @@ async def test_one_that_fails_by_itself_while_all_stops_is_logged(
 
 
 async def test_without_services_there_is_nothing_to_stop() -> None:
-    """A stop of none returns at once."""
+    """A stop without services returns at once."""
     async with at_work() as life:
         assert await life.stop() == []

@@ -148,21 +148,21 @@ async def test_a_forced_exit_follows_the_deadline(monkeypatch: pytest.MonkeyPatc
     told: list[str] = []
 
     class Watchdog:
-        """Notes what is asked of it."""
+        """A watchdog that records its calls."""
 
         def __init__(self, _pending: object, status: int, _timings: object) -> None:
             told.append(f"{status}")
 
         def set_deadline(self, deadline: float) -> None:
-            """Note it."""
+            """Record the call."""
             told.append(f"{deadline > owner.shutdown.deadline > time.monotonic()}")
 
         def cancel(self) -> None:
-            """Note it."""
+            """Record the call."""
             told.append("cancel")
 
         def only_while_exiting(self) -> None:
-            """Note it."""
+            """Record the call."""
             told.append("only while exiting")
 
     monkeypatch.setattr(shutdown, "ExitWatchdog", Watchdog)

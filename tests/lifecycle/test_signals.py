@@ -1,4 +1,4 @@
-"""The signal handler: the first and the second signal, SIGHUP, and what is left behind."""
+"""The signal handler: the first and the second signal, SIGHUP, and restored handlers."""
 
 import signal
 import threading
@@ -26,17 +26,17 @@ EVERY = (*HANDLED, signal.SIGHUP)
 
 
 class Target:
-    """Notes which of its methods are called."""
+    """A target that records its calls."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []
 
     def stop(self) -> None:
-        """Note it."""
+        """Record the call."""
         self.heard.append("stop")
 
     def reload(self) -> None:
-        """Note it."""
+        """Record the call."""
         self.heard.append("reload")
 
     def mark_forced(self) -> str:
@@ -45,20 +45,20 @@ class Target:
 
 
 def in_place() -> dict[int, object]:
-    """Return the handlers that are in place."""
+    """Return the present handlers."""
     return {number: signal.getsignal(number) for number in EVERY}
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[dict[int, object]]:
-    """Return the handlers that are in place, and see that a test leaves them so."""
+    """Yield the present handlers, and assert that a test restores them."""
     before = in_place()
     yield before
     assert in_place() == before
 
 
 def test_the_first_signal_is_caught_and_remembered() -> None:
-    """SIGTERM and SIGINT do nothing by themselves but to be known."""
+    """SIGTERM and SIGINT are recorded and have no other effect."""
     for number in HANDLED:
         with SignalHandler() as latch:
             assert latch.first_signal is None
@@ -67,7 +67,7 @@ def test_the_first_signal_is_caught_and_remembered() -> None:
 
 
 def test_the_first_signal_wakes_who_asked_for_it() -> None:
-    """A run that is attached is asked to stop when the signal arrives."""
+    """A signal stops the attached run."""
     target = Target()
     with SignalHandler() as latch:
         latch.attach(target)
@@ -77,7 +77,7 @@ def test_the_first_signal_wakes_who_asked_for_it() -> None:
 
 
 def test_a_signal_from_before_is_not_lost() -> None:
-    """A signal that arrived before a run was attached is passed at once."""
+    """A signal that arrived before a run was attached stops it at once."""
     target = Target()
     with SignalHandler() as latch:
         signal.raise_signal(signal.SIGINT)
@@ -86,7 +86,7 @@ def test_a_signal_from_before_is_not_lost() -> None:
 
 
 def test_handlers_are_put_back() -> None:
-    """What handled the signals before handles them afterwards, also after an error."""
+    """The former handlers are restored, also after an error."""
     calls: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: calls.append(number))
     try:
@@ -101,7 +101,7 @@ def test_handlers_are_put_back() -> None:
 
 
 def test_a_thread_leaves_the_signals_alone(handlers: dict[int, object]) -> None:
-    """Outside the main thread no handler is set, because Python would refuse it there."""
+    """In another thread no handler is installed, because Python does not allow it."""
     seen: list[dict[int, object]] = []
 
     def work() -> None:
@@ -120,21 +120,21 @@ def test_a_thread_leaves_the_signals_alone(handlers: dict[int, object]) -> None:
     [("SIGTERM", "SIGINT", -2), ("SIGINT", "SIGTERM", 143)],
 )
 def test_another_signal_ends_the_process_at_once(first: str, second: str, code: int) -> None:
-    """The second signal is obeyed without a word when it is not the first one again."""
+    """A second signal that differs from the first ends the process at once."""
     child = run_child(LATCHED.format(first=first, second=second, between=""))
     assert (child.returncode, child.stdout) == (code, "")
 
 
 @pytest.mark.parametrize(("number", "code"), [("SIGTERM", 143), ("SIGINT", -2)])
 def test_the_same_signal_later_ends_the_process_at_once(number: str, code: int) -> None:
-    """A person who presses Ctrl-C again after a moment means it."""
+    """The same signal after a moment is a second signal."""
     between = "time.sleep(0.15)"
     child = run_child(LATCHED.format(first=number, second=number, between=between))
     assert (child.returncode, child.stdout) == (code, "")
 
 
 def test_a_repeat_at_once_is_the_same_signal() -> None:
-    """A signal that a parent forwards in the same moment does not force the end."""
+    """The same signal within a moment, as a parent process forwards it, is ignored."""
     source = LATCHED.format(first="SIGTERM", second="SIGTERM", between="")
     # A machine that is busy may put more than 100 ms between the two: it gets more tries.
     assert any(run_child(source).stdout == "still here, after 15\n" for _ in range(3))
@@ -188,14 +188,14 @@ heard = []
 
 
 def hung_up(*body: str) -> tuple[int, list[str]]:
-    """Return the exit status and the lines of a process that is the first one of a session."""
+    """Return the exit status and the output lines of a session leader."""
     child = run_child(HUNG_UP.format(body="\n".join(body)))
     assert child.returncode in {0, 143}, child.stderr
     return child.returncode, child.stdout.splitlines()
 
 
 def test_without_a_terminal_a_hang_up_is_a_reload() -> None:
-    """A daemon is told to read its secrets again by each SIGHUP, and does not stop."""
+    """Without a terminal each SIGHUP requests a reload, and does not stop the process."""
     assert hung_up(
         "try_out(signal.SIG_DFL, 'attach', 'hang up', 'hang up')",
         # One that arrived before there was a run is remembered.
@@ -243,12 +243,12 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
 
 
 def test_a_forked_child_is_not_ours() -> None:
-    """A signal does to a child what it did before, and says nothing to its parent."""
+    """In a forked child signals have their former effect, and the parent is not affected."""
     child = run_child(FORKED)
     assert child.stdout == "-15 None\n-2 None\n-1 None\n", child.stderr
 
 
-# The last word
+# The last line
 
 FORCED = """
 import os, signal, sys, time
@@ -262,36 +262,36 @@ with SignalHandler() as latch:
 """
 
 
-def last_word(before: str = "") -> str:
-    """Return what a process writes to stderr that is forced to end."""
+def last_line(before: str = "") -> str:
+    """Return the stderr of a process whose exit is forced by a signal."""
     child = run_child(FORCED.format(before=before))
     assert (child.returncode, child.stdout) == (-signal.SIGINT, "")
     return child.stderr
 
 
 def test_the_second_signal_says_what_it_has_broken_off() -> None:
-    """Whoever reads the log sees which signal it was, and where the application stood."""
-    (line,) = last_word("latch.attach(Target())").splitlines()
+    """The last line names the signal and the state of the application."""
+    (line,) = last_line("latch.attach(Target())").splitlines()
     assert line.startswith("hive_boot: ")
     assert "SIGINT" in line
     assert "draining" in line
 
 
 def test_the_second_signal_has_a_word_before_there_is_a_run() -> None:
-    """From the first line on it is armed, also when nobody can be asked yet."""
-    (line,) = last_word().splitlines()
+    """The second signal works before there is a run."""
+    (line,) = last_line().splitlines()
     assert "SIGINT" in line
     assert "armed" in line
 
 
 def test_a_third_signal_changes_nothing() -> None:
-    """Whoever presses once more while the last word is found gets that word, and once."""
+    """A third signal while the last line is composed is ignored."""
     before = """class Slow(Target):
         def mark_forced(self):
             signal.raise_signal(signal.SIGINT)
             return 'stopping'
     latch.attach(Slow())"""
-    (line,) = last_word(before).splitlines()
+    (line,) = last_line(before).splitlines()
     assert "SIGINT" in line
     assert "stopping" in line
 
@@ -304,11 +304,11 @@ FULL += "os.set_blocking(w, True); os.dup2(w, 2)"
 
 
 def test_a_stderr_that_takes_nothing_holds_up_nobody() -> None:
-    """A full pipe that nobody reads, or none at all: the process is gone with its status."""
-    assert last_word(FULL) == last_word("os.close(2)") == ""
+    """A full or closed stderr does not prevent the exit."""
+    assert last_line(FULL) == last_line("os.close(2)") == ""
 
 
-# The signal to oneself
+# terminate_self
 
 TOLD = """
 import logging, signal, sys

@@ -1,4 +1,4 @@
-"""The table of states: what may follow what, and what a refused step leaves behind."""
+"""The table of states: allowed transitions, and the effect of a rejected one."""
 
 import pytest
 
@@ -28,7 +28,7 @@ REFUSED = [(state, event) for state in State for event in State if event not in 
 
 
 def machine_in(state: State) -> StateMachine:
-    """Walk a machine to ``state`` by allowed steps."""
+    """Return a state machine in ``state``, reached by allowed transitions."""
     machine = StateMachine()
     walk = next(walk for walk in [[State.ARMED], *WALKS, [State.FORCED]] if state in walk)
     for step in walk[: walk.index(state) + 1]:
@@ -38,12 +38,12 @@ def machine_in(state: State) -> StateMachine:
 
 
 def test_a_run_begins_armed() -> None:
-    """Before anything happened a run is armed, and nothing else."""
+    """The initial state is ARMED."""
     assert StateMachine().state is State.ARMED
 
 
 def test_a_run_can_end_early_or_late() -> None:
-    """A run goes all the way, or breaks off while it loads or starts; it always ends stopped."""
+    """A run may end in each phase, and always ends in STOPPED."""
     for walk in WALKS:
         machine = StateMachine()
         for step in walk:
@@ -53,14 +53,14 @@ def test_a_run_can_end_early_or_late() -> None:
 
 
 def test_the_table_holds_nothing_but_these_walks() -> None:
-    """A step that is on none of the walks is in nobody's mind, so it is not in the table."""
+    """Transitions that no run makes are not in the table."""
     steps = {pair for walk in WALKS for pair in zip([State.ARMED, *walk], walk, strict=False)}
     steps |= {(state, State.FORCED) for state in State if state is not State.FORCED}
     assert {(state, after) for state, all_ in TRANSITIONS.items() for after in all_} == steps
 
 
 def test_a_refused_step_changes_nothing() -> None:
-    """What the table does not know is refused by name, and the run stays where it was."""
+    """A transition that is not in the table raises an error that names it, and keeps the state."""
     for state, event in REFUSED:
         machine = machine_in(state)
         with pytest.raises(IllegalTransitionError) as caught:
@@ -73,6 +73,6 @@ def test_a_refused_step_changes_nothing() -> None:
 
 
 def test_a_run_that_has_stopped_stays_stopped() -> None:
-    """Nothing follows the end but a process that ends at once: a second start is a second run."""
+    """After STOPPED only a forced exit is possible: a second start is another run."""
     assert TRANSITIONS[State.STOPPED] == {State.FORCED}
     assert TRANSITIONS[State.FORCED] == frozenset()

@@ -1,4 +1,4 @@
-"""What systemd hears, through real sockets, and that a broken one harms nobody."""
+"""Messages to systemd, through real sockets, and failures of the socket."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ EVERYTHING: list[Callable[[SystemdNotifier], None]] = [
 
 @pytest.fixture
 def path(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Return a path that is short enough for a socket, and is named in the environment."""
+    """Yield the path of a socket that NOTIFY_SOCKET names."""
     with notify_path() as path:
         monkeypatch.setenv("NOTIFY_SOCKET", path)
         yield path
@@ -32,13 +32,13 @@ def path(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def reader(path: str) -> Iterator[socket.socket]:
-    """Return the socket that is named in the environment."""
+    """Yield the socket that NOTIFY_SOCKET names."""
     with listening(path) as reader:
         yield reader
 
 
 def test_every_message_is_a_datagram_of_its_own(reader: socket.socket) -> None:
-    """The service's states arrive in the order in which they were said, one at a time."""
+    """Each message is a separate datagram, in order."""
     notify = SystemdNotifier()
     notify.send("", "Starting")
     notify.send("READY=1", "8 secrets")
@@ -53,7 +53,7 @@ def test_every_message_is_a_datagram_of_its_own(reader: socket.socket) -> None:
 
 
 def test_a_reload_names_its_time_in_the_same_datagram(reader: socket.socket) -> None:
-    """A reload tells by systemd's clock, in microseconds, when it began."""
+    """A reload sends its time by systemd's clock, in microseconds."""
     states = StateMachine()
     for state in (State.LOADING, State.STARTING, State.READY):
         states.transition(state)
@@ -67,7 +67,7 @@ def test_a_reload_names_its_time_in_the_same_datagram(reader: socket.socket) -> 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has abstract sockets")
 def test_an_abstract_socket_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A socket that has no file, whose name begins with @, is as good as another."""
+    """An abstract socket, whose name begins with @, works too."""
     name = f"hive_boot/tests/{os.getpid()}"
     with listening(f"\0{name}") as reader:
         monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
@@ -76,7 +76,7 @@ def test_an_abstract_socket_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_socket_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service without systemd, or under one that speaks otherwise, pays and notices nothing."""
+    """Without systemd, or with an unsupported address, no socket is created."""
     monkeypatch.setenv("WATCHDOG_USEC", "1000000")
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     # No socket is created.
@@ -86,27 +86,27 @@ def test_without_a_socket_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> No
             monkeypatch.setenv("NOTIFY_SOCKET", named)
         notify = SystemdNotifier()
         assert notify.interval is None, named
-        for say in EVERYTHING:
-            say(notify)
+        for send in EVERYTHING:
+            send(notify)
 
 
 def test_a_socket_that_is_not_there_is_harmless(path: str) -> None:
-    """A service goes on when nobody has ever listened."""
-    for say in EVERYTHING:
-        say(SystemdNotifier())
+    """If the socket does not exist, nothing happens."""
+    for send in EVERYTHING:
+        send(SystemdNotifier())
         assert not Path(path).exists()
 
 
 def test_a_reader_that_is_gone_is_harmless(path: str) -> None:
-    """A service goes on when systemd has gone away, and is heard again when it is back."""
-    for say in EVERYTHING:
+    """If systemd goes away, nothing happens; when it is back, messages arrive again."""
+    for send in EVERYTHING:
         notify = SystemdNotifier()
         with listening(path) as reader:
             notify.send("WATCHDOG=1")
             assert received(reader) == ["WATCHDOG=1"]
-        say(notify)
+        send(notify)
         Path(path).unlink()
-        say(notify)
+        send(notify)
         with listening(path) as reader:
             notify.send("WATCHDOG=1")
             assert received(reader) == ["WATCHDOG=1"]
@@ -114,7 +114,7 @@ def test_a_reader_that_is_gone_is_harmless(path: str) -> None:
 
 
 def test_a_full_socket_holds_nobody(reader: socket.socket, path: str) -> None:
-    """A reader that does not read holds no service; what it has no room for is lost to it."""
+    """If the socket is full, messages are dropped without a wait."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as flood:
         flood.settimeout(0)
         flood.connect(path)
@@ -123,31 +123,31 @@ def test_a_full_socket_holds_nobody(reader: socket.socket, path: str) -> None:
             while flood.send(b"x"):
                 sent += 1
         notify = SystemdNotifier()
-        for say in EVERYTHING:
-            say(notify)
+        for send in EVERYTHING:
+            send(notify)
         assert received(reader) == ["x"] * sent
     notify.send("WATCHDOG=1")
     assert received(reader) == ["WATCHDOG=1"]
 
 
 def test_a_name_that_no_socket_can_have_is_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A path that is longer than the kernel takes, or broken, is as good as none."""
+    """A path that is too long for a socket is ignored."""
     for named in ("/" + "x" * 200, "@" + "x" * 200):
         monkeypatch.setenv("NOTIFY_SOCKET", named)
-        for say in EVERYTHING:
-            say(SystemdNotifier())
+        for send in EVERYTHING:
+            send(SystemdNotifier())
 
 
 def test_a_file_that_is_no_socket_is_harmless(path: str) -> None:
-    """What stands at the path is not written to when it is something else."""
-    for say in EVERYTHING:
+    """A file that is not a socket is not written to."""
+    for send in EVERYTHING:
         Path(path).write_text("a file")
-        say(SystemdNotifier())
+        send(SystemdNotifier())
         assert Path(path).read_text() == "a file"
 
 
 def test_a_stream_socket_is_harmless(path: str) -> None:
-    """A socket of another kind does not take a message, and the service goes on."""
+    """A socket of another type is ignored."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         server.listen()
@@ -155,7 +155,7 @@ def test_a_stream_socket_is_harmless(path: str) -> None:
 
 
 def test_a_status_is_one_line_that_systemd_takes(reader: socket.socket) -> None:
-    """No text can say another state, break the datagram, or be too long for it."""
+    """A text cannot inject another state, break the datagram, or be too long for it."""
     for text, line in (
         ("two\nlines", "two lines"),
         ("READY=1\r\n\r\nSTOPPING=1", "READY=1 STOPPING=1"),
@@ -172,13 +172,13 @@ def test_a_status_is_one_line_that_systemd_takes(reader: socket.socket) -> None:
 
 
 def test_a_status_shows_no_secret(reader: socket.socket) -> None:
-    """What everybody can see with `systemctl status` holds none of the loaded values."""
+    """A status, which `systemctl status` shows to all users, is redacted."""
 
     class Sealed:
         """A value of a test."""
 
         def reveal(self) -> str:
-            """Return it."""
+            """Return the value."""
             return "fake-value-of-a-test"
 
     owner = object()
@@ -194,7 +194,7 @@ def test_a_status_shows_no_secret(reader: socket.socket) -> None:
 
 @pytest.mark.usefixtures("path")
 def test_the_watchdog_is_fed_twice_as_often_as_it_bites(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time between beats is half of what systemd allows, if it waits for this process."""
+    """The interval between pings is half of the watchdog's timeout, if it is for this process."""
     told: tuple[tuple[dict[str, str], float | None], ...] = (
         ({"WATCHDOG_USEC": "30000000"}, 15.0),
         ({"WATCHDOG_USEC": "1"}, 0.0000005),
@@ -220,7 +220,7 @@ def test_the_watchdog_is_fed_twice_as_often_as_it_bites(monkeypatch: pytest.Monk
 
 
 def test_the_environment_stays(reader: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a service starts itself finds the variables as they were."""
+    """The environment is not changed, so child processes get the same variables."""
     monkeypatch.setenv("WATCHDOG_USEC", "1000")
     before = dict(os.environ)
     SystemdNotifier().send("READY=1")
@@ -245,7 +245,7 @@ notify.send("WATCHDOG=1")
 
 
 def test_a_forked_child_does_not_speak_for_its_parent(reader: socket.socket, path: str) -> None:
-    """The end of a child of a service is not the end of the service."""
+    """A forked child sends no messages for its parent."""
     child = run_child(FORKED, NOTIFY_SOCKET=path)
     assert (child.returncode, child.stderr) == (0, "")
     assert received(reader) == ["READY=1\nSTATUS=parent", "WATCHDOG=1"]
@@ -265,6 +265,6 @@ print("socket" in sys.modules)
 
 
 def test_a_service_without_systemd_does_not_import_sockets() -> None:
-    """Who has nobody to tell does not pay for it at the start."""
+    """Without systemd, the module socket is not imported."""
     child = run_child(UNHEARD, NOTIFY_SOCKET="")
     assert (child.stdout, child.stderr) == ("False\n", "")

@@ -1,13 +1,13 @@
-"""The timeline: what each step was, how long it took, and what became of it."""
+"""Timeline of a run: each step, its duration and its outcome."""
 
 import pytest
 
-from hive_boot.lifecycle import states as room
+from hive_boot.lifecycle import states as states_module
 from hive_boot.lifecycle.states import StepOutcome, Timeline, TimelineEntry
 
 
 class Clock:
-    """A clock that goes on by a second whenever somebody looks at it."""
+    """A clock that advances by a second at each call."""
 
     now = 100.0
 
@@ -19,8 +19,8 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing depend on the machine."""
-    monkeypatch.setattr(room, "time", Clock())
+    """Replace the clock of the timeline, so that the times do not depend on the machine."""
+    monkeypatch.setattr(states_module, "time", Clock())
 
 
 def test_a_step_has_a_start_an_end_and_an_outcome() -> None:
@@ -35,7 +35,7 @@ def test_a_step_has_a_start_an_end_and_an_outcome() -> None:
 
 
 def test_it_tells_how_a_step_ended() -> None:
-    """A step that went wrong is told from one that is done."""
+    """An outcome other than "done" is recorded."""
     outcomes: tuple[StepOutcome, ...] = ("failed", "overdue", "cancelled")
     timeline = Timeline()
     for outcome in outcomes:
@@ -44,7 +44,7 @@ def test_it_tells_how_a_step_ended() -> None:
 
 
 def test_the_first_end_counts() -> None:
-    """What has ended keeps its time and its outcome, whatever is said of it later."""
+    """A second end of a step changes neither its time nor its outcome."""
     timeline = Timeline()
     number = timeline.begin("pool", "resource")
     timeline.end(number, "overdue")
@@ -52,8 +52,8 @@ def test_the_first_end_counts() -> None:
     assert timeline.steps == (TimelineEntry("pool", "resource", 1.0, 2.0, "overdue"),)
 
 
-def test_a_wait_is_no_part_of_the_work() -> None:
-    """What waits for others begins anew when they are there, and remembers them."""
+def test_the_wait_for_others_does_not_count_as_work() -> None:
+    """A step that waited for others begins when they are ready, and names them."""
     timeline = Timeline()
     number = timeline.begin("api", "resource", waits_for=("pool",))
     assert timeline.step(number) == TimelineEntry(
@@ -68,7 +68,7 @@ def test_a_wait_is_no_part_of_the_work() -> None:
 
 
 def test_steps_stand_in_the_order_of_their_beginning() -> None:
-    """The list is read from above, also when what began first ends last."""
+    """Steps are listed in the order of their beginning, not of their end."""
     timeline = Timeline()
     first = timeline.begin("loading", "phase")
     timeline.end(timeline.begin("stripe", "check"))
@@ -77,8 +77,8 @@ def test_steps_stand_in_the_order_of_their_beginning() -> None:
 
 
 def test_a_service_that_fails_for_years_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the runs of services the last ones are remembered, and of all else everything."""
-    monkeypatch.setattr(room, "_MAX_REPEATED_STEPS", 3)
+    """The timeline contains only the last runs of services, but every other step."""
+    monkeypatch.setattr(states_module, "_MAX_REPEATED_STEPS", 3)
     timeline = Timeline()
     phase = timeline.begin("ready", "phase")
     runs = [timeline.begin(f"run {number}", "service") for number in range(5)]

@@ -1,4 +1,4 @@
-"""Work beside its caller: it begins, it ends, and it spoils nothing of the caller's."""
+"""Background tasks: start, stop, failures, and independence from the caller."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -17,20 +17,20 @@ pytestmark = pytest.mark.both_backends
 NAME = "the work of a test"
 
 PATIENCE = 20
-"""Seconds after which a test that waits has failed."""
+"""Timeout of each wait, in seconds."""
 
 SETTING: ContextVar[str] = ContextVar("SETTING", default="nothing")
 
 
 class Work:
-    """Work that waits until it is cancelled, and keeps what became of it."""
+    """A function that waits until it is cancelled, and records its steps."""
 
     def __init__(self) -> None:
         self.started = anyio.Event()
         self.heard: list[str] = []
 
     async def __call__(self) -> None:
-        """Wait for ever."""
+        """Wait until cancelled."""
         self.heard.append("started")
         self.started.set()
         try:
@@ -40,7 +40,7 @@ class Work:
 
 
 class Stubborn:
-    """Work that does not listen to its cancellation, before it is let go."""
+    """A function that ignores its cancellation until it is released."""
 
     def __init__(self) -> None:
         self.started = anyio.Event()
@@ -48,7 +48,7 @@ class Stubborn:
         self.over = anyio.Event()
 
     async def __call__(self) -> None:
-        """Wait for what a test decides, and for nothing else."""
+        """Wait for the release."""
         self.started.set()
         with anyio.CancelScope(shield=True):
             await self.release.wait()
@@ -56,7 +56,7 @@ class Stubborn:
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, bool, bool]]:
-    """Return level, whether the work is named, and whether a traceback is there, per record."""
+    """Return for each record its level, whether it names the task, and has a traceback."""
     return [
         (record.levelname, NAME in record.getMessage(), record.exc_info is not None)
         for record in caplog.records
@@ -64,14 +64,14 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, bool, bool]]:
 
 
 async def within_limits(wait: Callable[[], Awaitable[object]]) -> None:
-    """Wait for something, and fail when it does not come."""
+    """Wait for something, with a timeout."""
     with anyio.fail_after(PATIENCE):
         await wait()
 
 
 @pytest.mark.anyio
 async def test_the_caller_goes_on_beside_the_work() -> None:
-    """The work runs while its caller does other things, and has ended when it is stopped."""
+    """The task runs beside its caller, and has ended after ``stop``."""
     work = Work()
     host = BackgroundTask(work, NAME)
     host.start()
@@ -84,7 +84,7 @@ async def test_the_caller_goes_on_beside_the_work() -> None:
 
 @pytest.mark.anyio
 async def test_it_begins_once() -> None:
-    """Whoever starts it again, also when it was stopped, starts nothing."""
+    """A second start does nothing, also after a stop."""
     work = Work()
     host = BackgroundTask(work, NAME)
     host.start()
@@ -99,7 +99,7 @@ async def test_it_begins_once() -> None:
 
 @pytest.mark.anyio
 async def test_what_never_began_needs_no_end() -> None:
-    """A stop without a start returns at once, however often."""
+    """A stop without a start returns at once."""
     work = Work()
     host = BackgroundTask(work, NAME)
     await host.stop()
@@ -109,7 +109,7 @@ async def test_what_never_began_needs_no_end() -> None:
 
 @pytest.mark.anyio
 async def test_it_may_be_stopped_twice() -> None:
-    """The second stop finds nothing to do."""
+    """A second stop returns at once."""
     work = Work()
     host = BackgroundTask(work, NAME)
     host.start()
@@ -121,7 +121,7 @@ async def test_it_may_be_stopped_twice() -> None:
 
 @pytest.mark.anyio
 async def test_it_may_be_stopped_before_it_has_begun(caplog: pytest.LogCaptureFixture) -> None:
-    """A stop right after the start ends the work at its first wait, and is no fault."""
+    """A stop right after the start cancels the task, and is not a failure."""
     work = Work()
     host = BackgroundTask(work, NAME)
     host.start()
@@ -132,7 +132,7 @@ async def test_it_may_be_stopped_before_it_has_begun(caplog: pytest.LogCaptureFi
 
 @pytest.mark.anyio
 async def test_work_that_is_done_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """Work that ends by itself is no failure, and its stop returns at once."""
+    """A task that returns is not a failure, and its stop returns at once."""
     done = anyio.Event()
 
     async def short() -> None:
@@ -147,7 +147,7 @@ async def test_work_that_is_done_is_left_alone(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.anyio
 async def test_what_the_body_raises_comes_out_bare() -> None:
-    """The caller's own exception is what it was, in no group and with no other in its place."""
+    """The caller's own exception is not wrapped or replaced."""
     work = Work()
     host = BackgroundTask(work, NAME)
     failure = ValueError("the body's")
@@ -169,7 +169,7 @@ async def test_what_the_body_raises_comes_out_bare() -> None:
 
 @pytest.mark.anyio
 async def test_a_cancelled_caller_still_ends_the_work() -> None:
-    """Who is cancelled while it waits for other things leaves no work behind."""
+    """A cancelled caller can still stop the task."""
     work = Work()
     host = BackgroundTask(work, NAME)
     with anyio.CancelScope() as scope:
@@ -186,7 +186,7 @@ async def test_a_cancelled_caller_still_ends_the_work() -> None:
 
 @pytest.mark.anyio
 async def test_work_may_take_its_time_to_end() -> None:
-    """What the work does at its end is waited for, also by a caller that is cancelled."""
+    """The stop waits for the clean-up of the task, also in a cancelled caller."""
     ended: list[str] = []
     started = anyio.Event()
 
@@ -211,7 +211,7 @@ async def test_work_may_take_its_time_to_end() -> None:
 
 @pytest.mark.anyio
 async def test_work_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """A failure of the work is in the log with its traceback, and its caller goes on."""
+    """A failure of the task is logged with its traceback, and does not affect the caller."""
     started = anyio.Event()
 
     async def fail() -> None:
@@ -230,7 +230,7 @@ async def test_work_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> No
 
 @pytest.mark.anyio
 async def test_a_group_of_failures_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Work that holds a task group fails with a group, which is logged the same way."""
+    """An exception group of the task is logged in the same way."""
     started = anyio.Event()
 
     async def fail(text: str) -> None:
@@ -252,7 +252,7 @@ async def test_a_group_of_failures_is_logged(caplog: pytest.LogCaptureFixture) -
 
 @pytest.mark.anyio
 async def test_work_that_fails_at_its_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """A failure in answer to the stop is told too, and the stop itself does not raise."""
+    """A failure of the clean-up is logged, and the stop does not raise it."""
     started = anyio.Event()
 
     async def fail_at_the_end() -> None:
@@ -274,7 +274,7 @@ async def test_work_that_fails_at_its_end_is_logged(caplog: pytest.LogCaptureFix
 async def test_work_that_ignores_its_cancellation_is_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A stop does not wait for ever, and says what did not end."""
+    """If the task ignores its cancellation, the stop returns after a timeout, and names it."""
     work = Stubborn()
     host = BackgroundTask(work, NAME, timings=Timings(task_cancel_timeout=0.05))
     host.start()
@@ -284,7 +284,7 @@ async def test_work_that_ignores_its_cancellation_is_named(
     assert logged(caplog) == [("ERROR", True, False)]
     work.release.set()
     await within_limits(work.over.wait)
-    # On both backends it is a task of the loop still: let it be over.
+    # The task still belongs to the event loop: wait for its end.
     await host.stop()
 
 
@@ -292,7 +292,7 @@ async def test_work_that_ignores_its_cancellation_is_named(
 async def test_a_cancelled_caller_does_not_wait_for_ever_either(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The limit holds under the shield, too."""
+    """The timeout applies in a cancelled caller too."""
     work = Stubborn()
     host = BackgroundTask(work, NAME, timings=Timings(task_cancel_timeout=0.05))
     host.start()
@@ -308,7 +308,7 @@ async def test_a_cancelled_caller_does_not_wait_for_ever_either(
 
 @pytest.mark.anyio
 async def test_one_task_may_start_it_and_another_stop_it() -> None:
-    """A fixture that is set up in one task and torn down in another may hold it."""
+    """One task may start it and another one stop it, as in a fixture."""
     work = Work()
     host = BackgroundTask(work, NAME)
 
@@ -329,7 +329,7 @@ async def test_one_task_may_start_it_and_another_stop_it() -> None:
 
 @pytest.mark.anyio
 async def test_two_tasks_may_stop_it_at_once() -> None:
-    """Both return when the work has ended."""
+    """If two tasks stop it, both wait until it has ended."""
     work = Work()
     host = BackgroundTask(work, NAME)
     host.start()
@@ -342,7 +342,7 @@ async def test_two_tasks_may_stop_it_at_once() -> None:
 
 @pytest.mark.anyio
 async def test_the_end_of_its_starter_does_not_end_it() -> None:
-    """A scope around the start that is cancelled, or a task that is over, is nothing to it."""
+    """The end of the starting task or of its scope does not end the background task."""
     work = Work()
     host = BackgroundTask(work, NAME)
     with anyio.CancelScope() as scope:
@@ -357,7 +357,7 @@ async def test_the_end_of_its_starter_does_not_end_it() -> None:
 
 @pytest.mark.anyio
 async def test_the_work_sees_the_context_of_its_start() -> None:
-    """Context variables are what they were when it was started, and stay the caller's own."""
+    """The task has the context variables of its start, and does not change those of the caller."""
     seen = []
     done = anyio.Event()
 
@@ -378,7 +378,7 @@ async def test_the_work_sees_the_context_of_its_start() -> None:
 
 
 def test_a_loop_that_ends_takes_the_work_with_it(anyio_backend: str) -> None:
-    """A program that forgets the stop ends all the same; on trio the work hears of it."""
+    """A program may end without a stop; on trio the task is cancelled then."""
     works: list[Work] = []
 
     async def forget() -> None:
@@ -392,7 +392,7 @@ def test_a_loop_that_ends_takes_the_work_with_it(anyio_backend: str) -> None:
 
 
 def test_a_task_that_asyncio_cancels_ends_the_work() -> None:
-    """A cancellation by asyncio itself, which no shield keeps off, leaves no work behind."""
+    """If asyncio cancels the caller, which a shield cannot prevent, the task is stopped."""
     heard: list[str] = []
 
     async def run() -> None:
@@ -418,7 +418,7 @@ def test_a_task_that_asyncio_cancels_ends_the_work() -> None:
 
 
 def test_work_that_somebody_else_cancels_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    """Who cancels all tasks does not end the work; who finds its task does, and it is logged."""
+    """The task is not in ``asyncio.all_tasks``; if it is cancelled directly, that is logged."""
 
     async def run(work: Work, *, started: bool) -> None:
         host = BackgroundTask(work, NAME)
@@ -443,9 +443,10 @@ def test_work_that_somebody_else_cancels_is_named(caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.anyio
 async def test_the_work_sees_the_context_that_it_was_given() -> None:
-    """What was set for one request, whose handler starts the work, is not the work's.
+    """With its own context the task does not have the variables of a request.
 
-    Most programs set nothing before their start: a context of nothing is one too.
+    Most programs set no variable before their start, so an empty context is tested too.
+
     """
     seen: list[str] = []
 
@@ -465,12 +466,12 @@ async def test_the_work_sees_the_context_that_it_was_given() -> None:
         SETTING.reset(token)
 
 
-# What is done to its end
+# Shielded functions
 
 
 @pytest.mark.anyio
 async def test_a_scope_that_is_cancelled_does_not_break_it_off() -> None:
-    """What has to be done is done, whoever is cancelled meanwhile, and says what it raises."""
+    """A shielded function completes in a cancelled scope, and may raise."""
     said: list[str] = []
 
     async def work() -> None:
@@ -492,7 +493,7 @@ async def test_a_scope_that_is_cancelled_does_not_break_it_off() -> None:
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_task_that_is_cancelled_does_not_break_it_off() -> None:
-    """On asyncio a cancellation of the task itself waits, however often it comes, and is told."""
+    """On asyncio a cancellation of the task is delayed until the shielded function is done."""
     begun, gate = anyio.Event(), anyio.Event()
     said: list[object] = []
 

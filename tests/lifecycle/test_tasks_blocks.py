@@ -1,4 +1,4 @@
-"""A block that is ended from beside it, and what is left of that afterwards."""
+"""Blocks that another task cancels, and the state of their task afterwards."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
 async def assert_nothing_is_left(anyio_backend: str) -> None:
-    """See that the task can go on as if nothing had been."""
+    """Assert that the task can continue without a pending cancellation."""
     await anyio.lowlevel.checkpoint()
     if anyio_backend == "asyncio":
         task = asyncio.current_task()
@@ -26,7 +26,7 @@ async def assert_nothing_is_left(anyio_backend: str) -> None:
 
 
 async def test_a_block_that_waits_is_ended(anyio_backend: str) -> None:
-    """Whatever the block waits for, it ends; what stands below it goes on."""
+    """A block that waits is cancelled, and the code after it runs."""
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
             with CancellableBlock() as body:
@@ -36,13 +36,13 @@ async def test_a_block_that_waits_is_ended(anyio_backend: str) -> None:
 
 
 async def cancelling(body: CancellableBlock) -> None:
-    """End a block from a task beside it, and make sure."""
+    """Cancel a block, twice."""
     body.cancel()
     body.cancel()
 
 
 async def test_what_the_block_has_started_ends_with_it(anyio_backend: str) -> None:
-    """Tasks in a group inside the block are cancelled, and may clean up."""
+    """Tasks that the block has started are cancelled, and may clean up."""
     said: list[str] = []
 
     async def work() -> None:
@@ -63,7 +63,7 @@ async def test_what_the_block_has_started_ends_with_it(anyio_backend: str) -> No
 
 
 async def test_an_error_on_the_way_out_is_the_blocks_own(anyio_backend: str) -> None:
-    """What the block raises when it is cancelled comes out as it is, and no cancellation."""
+    """An error of the clean-up is raised, and no cancellation."""
 
     async def block() -> None:
         with CancellableBlock() as body:
@@ -80,7 +80,7 @@ async def test_an_error_on_the_way_out_is_the_blocks_own(anyio_backend: str) -> 
 
 
 async def test_a_block_that_nobody_ends_is_left_alone(anyio_backend: str) -> None:
-    """It runs to its end, and what it raises is what it was."""
+    """A block that is not cancelled runs to its end, and may raise."""
     with CancellableBlock() as body:
         await anyio.lowlevel.checkpoint()
     body.cancel()
@@ -91,7 +91,7 @@ async def test_a_block_that_nobody_ends_is_left_alone(anyio_backend: str) -> Non
 
 
 async def test_somebody_elses_cancellation_goes_through(anyio_backend: str) -> None:
-    """A scope of the caller's ends the block, too, and what is around it up to the scope."""
+    """A cancelled scope around a block cancels both."""
     went_on = False
     with anyio.move_on_after(0.01) as scope:
         with CancellableBlock():
@@ -104,7 +104,7 @@ async def test_somebody_elses_cancellation_goes_through(anyio_backend: str) -> N
 
 @ASYNCIO
 async def test_a_block_whose_task_has_ended_is_not_held_up() -> None:
-    """A fixture enters in one task and leaves in another: to end it harms neither."""
+    """A block may be entered in one task and left in another, as in a fixture."""
     body = CancellableBlock()
 
     async def enter() -> None:
@@ -120,7 +120,7 @@ async def test_a_block_whose_task_has_ended_is_not_held_up() -> None:
 
 @ASYNCIO
 async def test_a_task_that_catches_its_cancellation_has_none_left() -> None:
-    """A block that goes on in spite of it reaches its end, and the task is not marked."""
+    """A block that catches its cancellation reaches its end, without a pending cancellation."""
     async with anyio.create_task_group() as group:
         with CancellableBlock() as body:
             group.start_soon(cancelling, body)
@@ -133,7 +133,7 @@ async def test_a_task_that_catches_its_cancellation_has_none_left() -> None:
 
 @ASYNCIO
 async def test_somebody_elses_cancellation_at_the_same_moment_is_not_lost() -> None:
-    """Whoever cancels the task while its block is ended gets a task that is cancelled."""
+    """If the task is cancelled at the same moment as its block, that cancellation is not lost."""
 
     async def work() -> None:
         with CancellableBlock() as body:
@@ -153,7 +153,7 @@ async def test_somebody_elses_cancellation_at_the_same_moment_is_not_lost() -> N
 
 @ASYNCIO
 async def test_the_clean_up_of_a_block_may_await() -> None:
-    """One cancellation arrives, in the task itself and in the children of a TaskGroup."""
+    """The clean-up of a block may await, also in the children of a TaskGroup."""
     done: list[str] = []
 
     async def commit(name: str) -> None:
@@ -288,7 +288,7 @@ async def test_a_result_that_has_arrived_is_not_lost() -> None:
 async def test_with_an_unknown_anyio_a_block_is_cancelled_without_delay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What anyio does not publish may change: then shields do not delay a cancellation."""
+    """Private names of anyio may change: then shields do not delay a cancellation."""
     monkeypatch.delattr("anyio._backends._asyncio._task_states", raising=True)
     with CancellableBlock() as body:
         body.cancel()

@@ -1,4 +1,4 @@
-"""What is left of failures: one is bare, several are a group."""
+"""Exception groups: a single failure is unwrapped, several stay in a group."""
 
 import anyio
 import pytest
@@ -11,7 +11,7 @@ ONE, OTHER = ValueError("one"), KeyError("other")
 
 
 def test_a_single_failure_comes_out_of_its_groups() -> None:
-    """However many task groups it went through, people see what was raised."""
+    """A single failure is unwrapped from any number of groups."""
     assert unwrap_single(ONE) is ONE
     assert unwrap_single(ExceptionGroup("inner", [ONE])) is ONE
     assert unwrap_single(ExceptionGroup("outer", [ExceptionGroup("inner", [ONE])])) is ONE
@@ -20,7 +20,7 @@ def test_a_single_failure_comes_out_of_its_groups() -> None:
 
 
 def test_several_failures_stay_together() -> None:
-    """None is dropped to make the others simpler."""
+    """Several failures stay in their group."""
     group = ExceptionGroup("two", [ONE, OTHER])
     for given in (group, ExceptionGroup("outer", [group])):
         left = unwrap_single(given)
@@ -29,7 +29,7 @@ def test_several_failures_stay_together() -> None:
 
 
 def test_one_failure_is_raised_as_it_is() -> None:
-    """There is no group of one."""
+    """One failure is not wrapped in a group."""
     assert combine([ONE]) is ONE
 
 
@@ -42,7 +42,7 @@ def test_several_failures_are_raised_as_a_group() -> None:
 
 
 async def a_cancellation() -> BaseException:
-    """Return what a cancelled task is told."""
+    """Return the exception that a cancelled task receives."""
     told: list[BaseException] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -56,7 +56,7 @@ async def a_cancellation() -> BaseException:
 
 @pytest.mark.anyio
 async def test_a_cancellation_is_no_failure() -> None:
-    """A group of nothing but cancellations is one, too; with a failure in it, it is none."""
+    """A group is a cancellation only if it contains nothing else."""
     cancelled = await a_cancellation()
     assert is_cancellation(cancelled)
     assert is_cancellation(BaseExceptionGroup("group", [cancelled, cancelled]))
@@ -66,7 +66,7 @@ async def test_a_cancellation_is_no_failure() -> None:
 
 @pytest.mark.anyio
 async def test_a_failure_comes_out_from_among_the_cancelled() -> None:
-    """Tasks that were cancelled because one has failed are not told beside it."""
+    """Cancellations beside a failure are dropped."""
     cancelled = await a_cancellation()
     assert unwrap_single(BaseExceptionGroup("group", [cancelled, ONE, cancelled])) is ONE
     only = BaseExceptionGroup("outer", [BaseExceptionGroup("inner", [cancelled])])
@@ -74,6 +74,6 @@ async def test_a_failure_comes_out_from_among_the_cancelled() -> None:
 
 
 def test_outside_a_loop_nobody_is_cancelled() -> None:
-    """What a program has raised is looked at after its loop, too."""
+    """Without an event loop no exception is a cancellation."""
     assert not is_cancellation(ONE)
     assert not is_cancellation(ExceptionGroup("group", [ONE, OTHER]))

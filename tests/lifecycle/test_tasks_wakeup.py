@@ -1,4 +1,4 @@
-"""The ways into a loop from outside: a thread's result, and a call from another thread."""
+"""Calls between threads and the event loop: results of a thread, and calls from a thread."""
 
 import threading
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ PATIENCE = 20
 
 @pytest.fixture
 def gate(gate: threading.Event) -> Iterator[threading.Event]:
-    """Return what a thread can wait for; it is opened and the thread is gone when a test ends."""
+    """Yield an event that threads wait for; it is set at the end, and the threads are joined."""
     yield gate
     gate.set()
     for thread in threads():
@@ -30,13 +30,13 @@ def gate(gate: threading.Event) -> Iterator[threading.Event]:
 
 
 def threads() -> list[threading.Thread]:
-    """Find the threads that a test has started here."""
+    """Return the threads that a test has started."""
     return [thread for thread in threading.enumerate() if thread.name == NAME]
 
 
 @pytest.mark.anyio
 async def test_the_result_of_the_thread_comes_back() -> None:
-    """What the call returns is what is awaited, and it ran in a named thread of its own."""
+    """The result of the function is returned; it has run in its own, named thread."""
     ran = await run_in_daemon_thread(threading.current_thread, NAME)
     assert ran.name == NAME
     assert ran is not threading.current_thread()
@@ -44,7 +44,7 @@ async def test_the_result_of_the_thread_comes_back() -> None:
 
 @pytest.mark.anyio
 async def test_what_the_thread_raises_is_raised_where_it_is_awaited() -> None:
-    """No failure is lost in the thread, also none that would end only the thread."""
+    """An exception of the thread is raised in the caller, also SystemExit."""
 
     def fail(failure: BaseException) -> None:
         raise failure
@@ -57,7 +57,7 @@ async def test_what_the_thread_raises_is_raised_where_it_is_awaited() -> None:
 
 @pytest.mark.anyio
 async def test_the_loop_turns_while_the_thread_works(gate: threading.Event) -> None:
-    """Another task goes on while a thread waits; here it is what lets the thread go on."""
+    """Other tasks run while the thread waits, and may release it."""
     soon, going = threadsafe_scheduler(), anyio.Event()
     done = []
 
@@ -77,7 +77,7 @@ async def test_the_loop_turns_while_the_thread_works(gate: threading.Event) -> N
 
 @pytest.mark.anyio
 async def test_busy_worker_threads_do_not_hold_it_up() -> None:
-    """An application that keeps all of anyio's shared worker threads busy still starts."""
+    """The function runs although all worker threads of anyio are busy."""
     limiter = anyio.to_thread.current_default_thread_limiter()
     busy = [object() for _ in range(int(limiter.available_tokens))]
     for borrower in busy:
@@ -92,7 +92,7 @@ async def test_busy_worker_threads_do_not_hold_it_up() -> None:
 
 @pytest.mark.anyio
 async def test_a_cancelled_wait_ends_at_once(gate: threading.Event) -> None:
-    """Who stops waiting is free, although the thread still works; it cannot hold the process."""
+    """A cancelled caller does not wait for the thread, which is a daemon."""
     with anyio.move_on_after(0.01) as scope:
         await run_in_daemon_thread(gate.wait, NAME)
     assert scope.cancelled_caught
@@ -102,7 +102,7 @@ async def test_a_cancelled_wait_ends_at_once(gate: threading.Event) -> None:
 
 @pytest.mark.anyio
 async def test_a_thread_that_was_left_behind_may_fail_in_silence(gate: threading.Event) -> None:
-    """What a thread raises when nobody waits for it any more troubles nobody."""
+    """An exception of a thread whose caller was cancelled is dropped."""
 
     def fail() -> None:
         gate.wait(PATIENCE)
@@ -119,7 +119,7 @@ async def test_a_thread_that_was_left_behind_may_fail_in_silence(gate: threading
 
 @pytest.mark.anyio
 async def test_what_comes_too_late_can_be_thrown_away(gate: threading.Event) -> None:
-    """A result that nobody takes any more is handed to what was named for that."""
+    """A late result is passed to ``discard``."""
     thrown_away: list[bool] = []
     with anyio.move_on_after(0.01):
         await run_in_daemon_thread(lambda: gate.wait(PATIENCE), NAME, discard=thrown_away.append)
@@ -132,7 +132,7 @@ async def test_what_comes_too_late_can_be_thrown_away(gate: threading.Event) -> 
 
 @pytest.mark.anyio
 async def test_what_is_ready_when_the_wait_is_cancelled_is_thrown_away() -> None:
-    """A cancel that comes with the result does not lose the result unseen."""
+    """A result that arrives together with the cancellation is passed to ``discard``."""
     thrown_away: list[str] = []
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -145,7 +145,7 @@ async def test_what_is_ready_when_the_wait_is_cancelled_is_thrown_away() -> None
 
 @pytest.mark.anyio
 async def test_a_result_that_is_taken_is_not_thrown_away() -> None:
-    """Only what nobody takes is handed to what was named for that."""
+    """A result that is returned is not passed to ``discard``."""
     thrown_away: list[str] = []
     assert await run_in_daemon_thread(lambda: "here", NAME, discard=thrown_away.append) == "here"
     assert thrown_away == []
@@ -154,7 +154,7 @@ async def test_a_result_that_is_taken_is_not_thrown_away() -> None:
 def test_the_loop_may_be_gone_when_the_thread_ends(
     anyio_backend: str, gate: threading.Event
 ) -> None:
-    """A thread that outlives its loop ends without an error on anybody's screen."""
+    """A thread may end after its event loop was closed."""
 
     async def leave_early() -> None:
         with anyio.move_on_after(0.01):
@@ -170,7 +170,7 @@ def test_the_loop_may_be_gone_when_the_thread_ends(
 
 @pytest.mark.anyio
 async def test_a_thread_can_wake_the_loop() -> None:
-    """A call handed over by a thread runs in the loop, soon."""
+    """A thread can schedule a call in the event loop."""
     soon = threadsafe_scheduler()
     woken = anyio.Event()
     threading.Thread(target=soon, args=(woken.set,)).start()
@@ -179,7 +179,7 @@ async def test_a_thread_can_wake_the_loop() -> None:
 
 
 def test_a_loop_that_is_gone_cannot_be_woken(anyio_backend: str) -> None:
-    """Waking nobody is an error that says so, on both backends the same."""
+    """After the end of the event loop the call raises RuntimeError, on both backends."""
 
     async def give() -> object:
         return threadsafe_scheduler()

@@ -1,4 +1,4 @@
-"""What the tests of redaction stand on: no handlers of pytest, and Python's own functions again."""
+"""Fixtures of the redaction tests: loggers without pytest's handlers, and unpatched functions."""
 
 import logging
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from tests.redaction.log_output import new_log, start
 
 @pytest.fixture(autouse=True)
 def _no_other_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let logging know of no handler but those of a test: pytest's own are of an odd kind."""
+    """Clear the list of known handlers, which contains pytest's own."""
     monkeypatch.setattr(logging, "_handlerList", [])
 
 
 @pytest.fixture
 def unwrapped() -> Iterator[None]:
-    """Put back, at the end, what a test has put in the place of Python's own."""
+    """Restore, at the end, the functions that a test has patched."""
     functions = [entry[:2] for entry in PATCHED_FUNCTIONS if not isinstance(entry[0], str)]
     known = [(owner, name, vars(owner).get(name)) for owner, name in functions]
     yield
@@ -39,18 +39,18 @@ def closed(unwrapped: None) -> Iterator[Redaction]:  # noqa: ARG001  (it ends la
 
 @pytest.fixture
 def redaction(closed: Redaction) -> Redaction:
-    """Hide the value from the beginning."""
+    """Return a redaction that hides the value from the beginning."""
     start(closed)
     return closed
 
 
 @pytest.fixture
 def log() -> logging.Logger:
-    """Return a logger that nobody else has."""
+    """Return a logger that no other code uses."""
     return new_log()
 
 
 @pytest.fixture
 def stream() -> StringIO:
-    """Return what handlers write to."""
+    """Return a stream for handlers."""
     return StringIO()

@@ -1,4 +1,4 @@
-"""What the tests of redaction hide, and whom they let tell of it."""
+"""Handlers and formatters that expose everything in a record, and the value to hide."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ VALUE = "fake-value-0123456789"
 
 
 class Teller(logging.Handler):
-    """Formats nothing, and tells everything that a record has, as error trackers do."""
+    """A handler that keeps everything in a record unformatted, as error trackers do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Teller(logging.Handler):
         self.records: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell the message, every attribute, and the traceback."""
+        """Keep the message, every attribute, and the traceback."""
         self.records.append(record)
         self.told += f"{record.getMessage()}\n{record.__dict__}\n"
         if record.exc_info and record.exc_info[1]:
@@ -32,7 +32,7 @@ class Teller(logging.Handler):
 
 
 class Json(logging.Formatter):
-    """Makes a JSON document of all that a record has."""
+    """A formatter that writes everything in a record as JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line of JSON."""
@@ -43,19 +43,19 @@ class Json(logging.Formatter):
 
 
 class Broken:
-    """What is to find values, and fails."""
+    """A matcher that fails."""
 
     known_clean = frozenset[str]()
 
     def is_clean(self, text: str) -> bool:
-        """Fail at the first look."""
+        """Raise an error."""
         raise RuntimeError(text)
 
     scrub = is_clean
 
 
 class Client:
-    """An object that shows how it was made."""
+    """An object whose text contains the value."""
 
     def __init__(self, key: str = VALUE) -> None:
         self.key = key
@@ -68,21 +68,21 @@ class Client:
 
 
 def new_log() -> logging.Logger:
-    """Return a logger that no other code has."""
+    """Return a logger that no other code uses."""
     return logging.Logger("app")  # noqa: LOG001  (it is in no tree of loggers)
 
 
 def start(redaction: Redaction) -> None:
-    """Hide the value."""
+    """Open a redaction that hides the value."""
     redaction.open()
     redaction.register([Secret("A", VALUE)])
 
 
 def written(path: Path) -> str:
-    """Return what stands in all files of a directory."""
+    """Return the text of every file of a directory."""
     return "".join(each.read_text() for each in sorted(path.iterdir()))
 
 
 def shown(text: str, value: str | bytes) -> str:
-    """Return what a log shows of a text while a value is hidden."""
+    """Return a text as a log shows it while a value is hidden."""
     return Matcher(lambda: encoded_variants(value, MIN_LENGTH)).scrub(text)

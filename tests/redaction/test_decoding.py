@@ -1,5 +1,6 @@
 """A value is found in whatever form the characters of it have, each by itself."""
 
+import json
 import os
 import random
 import re
@@ -147,6 +148,22 @@ def test_the_signs_of_escapes_are_escaped_once_more() -> None:
             assert MASK in told
             assert "fake" not in told
             assert "012345" not in told
+
+
+def test_every_backslash_of_an_escape_is_removed() -> None:
+    """What is left of a string in JSON has no backslash, which would escape the next character."""
+    rest = "-fake-012345"
+    for char in ("\u00e9", "\u6f22", "\U00018d09"):
+        octal = "".join(f"\\{byte:03o}" for byte in char.encode())
+        raw = "".join(f"\\{byte:02x}" for byte in char.encode())
+        code = f"{ord(char):x}"
+        escapes = [ascii(char)[1:-1], octal, raw, f"\\x{{{code}}}", f"\\u{{{code}}}", f"\\{code} "]
+        for written in (*escapes, f"\\U{ord(char):08x}", f"\\{ord(char):06x}"):
+            told = written + rest
+            for _ in range(3):
+                told = json.dumps(told)[1:-1]
+                with case(char, told):
+                    assert shown(f"<{told}>", char + rest) == f"<{MASK}>"
 
 
 def test_hex_and_identifiers_are_found_in_either_case() -> None:

@@ -1,6 +1,7 @@
-"""Random secrets in random records, in random places and forms: none of them is ever shown.
+"""Random secrets in random records, places and encoded forms: none of them is ever shown.
 
-The forms are written here once more, with nothing of the package.
+The encoded forms are implemented here again, without code of the package.
+
 """
 
 import json
@@ -26,7 +27,7 @@ from tests.fixtures.cases import case
 from tests.redaction.log_output import Json
 
 SHORTEST = 8
-"""What is shorter is a word, and not hidden."""
+"""The shortest value that is hidden, in characters."""
 
 WRITTEN: dict[str, Callable[[str], str]] = {
     "plain": lambda text: text,
@@ -42,11 +43,11 @@ WRITTEN: dict[str, Callable[[str], str]] = {
         each if each.isascii() and each.isalnum() else quote_plus(each).lower() for each in text
     ),
 }
-"""How a text is written."""
+"""Encoded forms of a text."""
 
 
 def core(raw: bytes, offset: int, encode: Callable[[bytes], bytes]) -> str:
-    """Return the characters of base64 that are the same whatever stands around ``raw``."""
+    """Return the characters of base64 that are the same whatever bytes surround ``raw``."""
     around = [encode(filler * offset + raw + filler * 2).decode() for filler in (b"\x00", b"\xff")]
     first, last = -(-offset * 8 // 6), (offset + len(raw)) * 8 // 6
     assert around[0][first:last] == around[1][first:last]
@@ -64,62 +65,62 @@ ENCODED: dict[str, Callable[[bytes], str]] = {
         for offset in range(3)
     },
 }
-"""How bytes are encoded."""
+"""Encoded forms of bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """A secret, and every text that must not be seen, by what it is."""
+    """A secret, and the texts that must not appear, by description."""
 
     secret: Secret | SecretBytes
     texts: dict[str, str]
 
 
 def text_forms(text: str, name: str) -> dict[str, str]:
-    """Return every form of a text."""
+    """Return every encoded form of a text."""
     raw = text.encode()
     forms = {f"{name}: {form}": write(text) for form, write in WRITTEN.items()}
     return forms | {f"{name}: {form}": encode(raw) for form, encode in ENCODED.items()}
 
 
 def held(secret: Secret | SecretBytes, texts: dict[str, str]) -> Held:
-    """Return a secret with what is long enough to be hidden."""
+    """Return a secret with the texts that are long enough to be hidden."""
     known = {name: text for name, text in texts.items() if len(text.strip()) >= SHORTEST}
     return Held(secret=secret, texts=known)
 
 
 def a_text(text: str) -> Held:
-    """Return any text as a secret."""
+    """Return a text as a secret."""
     return held(Secret("A", text), text_forms(text, "text"))
 
 
 def a_url(password: str) -> Held:
-    """Return the address of a database."""
+    """Return a database URL as a secret, with its password."""
     url = f"postgres://app:{quote(password, safe='')}@db.example:5432/app?sslmode=require"
     parts = text_forms(url, "URL") | text_forms(password, "password")
     return held(Secret("A", url), parts)
 
 
 def a_document(leaf: str) -> Held:
-    """Return the key of a service account."""
+    """Return a service account's JSON document as a secret, with its key."""
     document = json.dumps({"type": "service_account", "private_key": leaf, "keys": [{"key": leaf}]})
     return held(Secret("A", document), text_forms(document, "JSON") | text_forms(leaf, "leaf"))
 
 
 def a_key(lines: list[str]) -> Held:
-    """Return a key of several lines in their armour, each of which gives it away."""
+    """Return a PEM block as a secret; each of its lines must be hidden too."""
     return some_lines(["-----BEGIN FAKE KEY-----", *lines, "-----END FAKE KEY-----"])
 
 
 def some_lines(lines: list[str]) -> Held:
-    """Return a text of several lines, each of which gives it away."""
+    """Return a text of several lines as a secret; each line must be hidden too."""
     text = "\n".join(lines)
     each = {f"line {number}": it.strip() for number, it in enumerate(lines) if "-----" not in it}
     return held(Secret("A", text), text_forms(text, "lines") | each)
 
 
 def some_bytes(raw: bytes) -> Held:
-    """Return bytes that are no text."""
+    """Return bytes that are not UTF-8 as a secret."""
     forms = {f"bytes: {form}": encode(raw) for form, encode in ENCODED.items()}
     forms["bytes: repr"] = repr(raw)[2:-1]
     return held(SecretBytes("A", raw), forms)
@@ -133,7 +134,7 @@ def is_long(text: str) -> bool:
 odd = st.sampled_from(
     "\"'\\/\n\t%&+= <>{}[]:;#?@abcxyz0189ZQ~^`|_-.,\r\x00\x7f\x85\u00a0\u00e4\u2028\u6f22\U0001f600"
 )
-# Stars are what stands in the place of a value, so one of stars would always be found.
+# A value is replaced by stars, so a value of stars would always be found.
 texts = st.text(odd | st.characters(exclude_characters="*", exclude_categories=["Cs"]), max_size=40)
 values = texts.filter(is_long)
 key_lines = st.text(st.sampled_from(ascii_letters + digits + "+/="), min_size=16, max_size=40)
@@ -154,7 +155,7 @@ secrets = st.one_of(
 
 
 class Client:
-    """An object that shows how it was made."""
+    """An object whose text and repr contain a text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -167,7 +168,7 @@ class Client:
 
 
 def chained(text: str) -> BaseException:
-    """Return an error that comes from another one, which comes from a third."""
+    """Return an error with a cause, which has a context."""
     exc = RuntimeError("refused")
     exc.__cause__ = ValueError("because")
     exc.__cause__.__context__ = KeyError(text)
@@ -182,7 +183,7 @@ def noted(text: str) -> BaseException:
 
 
 def made(**members: object) -> logging.LogRecord:
-    """Make a record as a foreign library would."""
+    """Return a record as a library would create it."""
     return logging.makeLogRecord({"levelno": logging.ERROR, "msg": "it", **members})
 
 
@@ -211,14 +212,14 @@ PLACES: dict[str, Callable[[logging.Logger, str], None]] = {
 
 
 class Teller(logging.Handler):
-    """Formats nothing, and tells everything that a record has, as error trackers do."""
+    """A handler that keeps everything in a record unformatted, as error trackers do."""
 
     def __init__(self) -> None:
         super().__init__()
         self.told: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell the message, every attribute, and the traceback."""
+        """Keep the message, every attribute, and the traceback."""
         self.told += [record.getMessage(), f"{record.__dict__}", str(record.name)]
         self.told += [str(record.exc_text), str(record.stack_info)]
         if record.exc_info and record.exc_info[1]:
@@ -226,18 +227,18 @@ class Teller(logging.Handler):
 
 
 class Odd(logging.Handler):
-    """Handles records without filters, as few do."""
+    """A handler that ignores filters, which is rare."""
 
     told = ""
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Tell the message."""
+        """Keep the message."""
         self.told += f"{record.getMessage()}\n"
         return True
 
 
 def strings(it: object) -> Iterator[str]:
-    """Return every text in what a JSON document holds."""
+    """Yield every text in a JSON document."""
     if isinstance(it, str):
         yield it
     elif isinstance(it, dict | list):
@@ -246,10 +247,10 @@ def strings(it: object) -> Iterator[str]:
 
 
 class Listeners:
-    """Handlers of several kinds, and all that comes out of them."""
+    """A logger with handlers of several kinds, and everything that they have written."""
 
     def __init__(self) -> None:
-        self.log = logging.Logger("app")  # noqa: LOG001  (one that nobody else has)
+        self.log = logging.Logger("app")  # noqa: LOG001  (no other code uses it)
         self.streams = {each: StringIO() for each in ("a line", "many fields", "memory", "JSON")}
         self.queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
         self.teller = Teller()
@@ -261,7 +262,7 @@ class Listeners:
             self.log.addHandler(handler)
 
     def heard(self) -> str:
-        """Return everything, and what JSON says when it is read again."""
+        """Return everything that was written, and the decoded texts of JSON."""
         self.memory.close()
         all_of_it = [stream.getvalue() for stream in self.streams.values()]
         for line in self.streams["JSON"].getvalue().splitlines():
@@ -273,7 +274,7 @@ class Listeners:
 
 @contextmanager
 def hiding(*those: Held) -> Iterator[None]:
-    """Hide secrets for a while."""
+    """Hide secrets while the block runs."""
     redaction = Redaction()
     redaction.open()
     try:
@@ -284,12 +285,12 @@ def hiding(*those: Held) -> Iterator[None]:
 
 
 def seen(heard: str, those: list[Held]) -> list[str]:
-    """Name everything that was heard and must not be."""
+    """Return the name of every text that must not appear and does."""
     return [name for each in those for name, text in each.texts.items() if text in heard]
 
 
 def noise() -> str:
-    """Return what is heard of records that hold nothing: names of fields and of functions."""
+    """Return the output for empty texts: names of fields and of functions."""
     listeners = Listeners()
     for say in PLACES.values():
         say(listeners.log, "")
@@ -299,9 +300,9 @@ def noise() -> str:
 @settings(max_examples=200, deadline=None)
 @given(data=st.data(), those=st.lists(secrets, min_size=1, max_size=2))
 def test_no_secret_is_shown_in_any_record(data: st.DataObject, those: list[Held]) -> None:
-    """Whatever a secret looks like, and wherever and however it is logged, it is not shown."""
+    """A secret of any form, logged in any place, is not shown."""
     assume(not seen(noise(), those))
-    # An ordinary word is hidden only where no letter is beside it.
+    # An ordinary word is hidden only if no letter is next to it.
     assume(not any(is_word(text) for each in those for text in each.texts.values()))
     listeners = Listeners()
     odd_one = Odd() if data.draw(st.booleans(), label="with an odd handler") else None
@@ -323,7 +324,7 @@ PLAIN = a_text("fake-value-0123456789")
 
 
 def test_the_same_search_finds_a_secret_that_is_not_hidden() -> None:
-    """The search can fail: without a run, every form of a value is found in every place."""
+    """Without redaction the search finds every form of a value in every place."""
     for place, log in PLACES.items():
         with case(place):
             for name, text in PLAIN.texts.items():
@@ -338,7 +339,7 @@ def test_the_same_search_finds_a_secret_that_is_not_hidden() -> None:
 @given(those=secrets)
 @example(those=PLAIN)
 def test_the_same_search_finds_any_secret_in_a_line(those: Held) -> None:
-    """The search can fail for every secret that is made up here."""
+    """Without redaction the search finds every secret that the strategies produce."""
     listeners = Listeners()
 
     for text in those.texts.values():

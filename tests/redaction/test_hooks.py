@@ -1,4 +1,4 @@
-"""When values begin to be hidden, when that ends, and what is left behind."""
+"""Redaction of a run: its beginning, its end, and what stays patched afterwards."""
 
 import functools
 import logging
@@ -39,17 +39,17 @@ FUNCTIONS: dict[str, tuple[Any, str]] = {
 
 
 _started: list[Redaction] = []
-"""What tests have begun, so that one that fails leaves nothing behind."""
+"""The redactions that a test has opened; they are closed at its end, also after a failure."""
 
 
 def current() -> dict[str, object]:
-    """Return the functions as they are now."""
+    """Return the functions that are in place now."""
     return {each: getattr(owner, name) for each, (owner, name) in FUNCTIONS.items()}
 
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Put back, at the end, what the block has put in the place of Python's own."""
+    """Restore, at the end, the functions that the block has patched."""
     known = [(owner, name, vars(owner).get(name)) for owner, name in FUNCTIONS.values()]
     yield
     while _started:
@@ -63,19 +63,19 @@ def restored() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _unwrapped() -> Iterator[None]:
-    """Put back, at the end, what a test has put in the place of Python's own."""
+    """Restore, at the end, the functions that a test has patched."""
     with restored():
         yield
 
 
 class Line:
-    """A logger of its own, and what its one handler writes."""
+    """A logger with one handler."""
 
     def __init__(self) -> None:
-        self.log = logging.Logger("app")  # noqa: LOG001  (one that nobody else has)
+        self.log = logging.Logger("app")  # noqa: LOG001  (no other code uses it)
 
     def says(self, *values: str) -> str:
-        """Log the values, and give what was written."""
+        """Log the values, and return the written line."""
         stream = StringIO()
         handler = logging.StreamHandler(stream)
         self.log.addHandler(handler)
@@ -84,13 +84,13 @@ class Line:
         return stream.getvalue().removesuffix("\n")
 
     def complains_of(self, value: str) -> None:
-        """Log a value that does not fit its template."""
+        """Log a value that does not match its template."""
         handler = logging.StreamHandler(StringIO())
         handler.handle(logging.makeLogRecord({"msg": "%d", "args": (value,)}))
 
 
 class Keeper(logging.Handler):
-    """Keeps what records say."""
+    """A handler that keeps the messages of records."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,14 +103,14 @@ class Keeper(logging.Handler):
 
 @pytest.fixture
 def line() -> Iterator[Line]:
-    """Return a logger that nobody else has."""
+    """Yield a logger that no other code uses."""
     one = Line()
     yield one
     registry.unregister(one)
 
 
 def started(*values: str) -> Redaction:
-    """Hide values from now on."""
+    """Open a redaction that hides the values."""
     redaction = Redaction()
     _started.append(redaction)
     redaction.open()
@@ -119,13 +119,13 @@ def started(*values: str) -> Redaction:
 
 
 def test_every_function_that_is_wrapped_is_looked_at_here() -> None:
-    """No place is forgotten in these tests."""
+    """These tests cover every patched function."""
     own = {entry[:2] for entry in PATCHED_FUNCTIONS if not isinstance(entry[0], str)}
     assert own == set(FUNCTIONS.values())
 
 
 def test_a_start_wraps_and_the_end_restores() -> None:
-    """Each function is another one while a run lasts, and the same one as before afterwards."""
+    """Each function is replaced during a run, and restored afterwards."""
     for label, (owner, name) in FUNCTIONS.items():
         with case(label), restored():
             before = getattr(owner, name)
@@ -139,7 +139,7 @@ def test_a_start_wraps_and_the_end_restores() -> None:
 
 
 def test_nothing_is_left_behind() -> None:
-    """A class that inherited a function inherits it again."""
+    """A class that inherited a patched method inherits it again afterwards."""
     assert "filter" not in vars(logging.Handler)
 
     redaction = started(VALUE)
@@ -151,7 +151,7 @@ def test_nothing_is_left_behind() -> None:
 
 
 def test_a_module_is_wrapped_once_it_is_imported() -> None:
-    """A start without asyncio does not import it, and the next one wraps what prints tasks."""
+    """A start does not import asyncio; the next start patches it if it was imported meanwhile."""
     child = run_child(
         "import sys\n"
         "from hive_boot.redaction.hooks import Redaction\n"
@@ -170,7 +170,7 @@ def test_a_module_is_wrapped_once_it_is_imported() -> None:
 
 
 def test_importing_wraps_nothing() -> None:
-    """Python's functions are Python's until something starts."""
+    """The import of hive_boot patches no function."""
     child = run_child(
         "import logging, sys, threading, traceback, warnings\n"
         "import hive_boot.redaction.hooks\n"
@@ -191,7 +191,7 @@ def test_importing_wraps_nothing() -> None:
 
 
 def test_lines_are_scrubbed_from_the_start_to_the_end(line: Line) -> None:
-    """A value is hidden while a run lasts, and no longer."""
+    """A value is hidden during a run, and no longer."""
     assert line.says(VALUE) == VALUE
 
     redaction = started(VALUE)
@@ -214,7 +214,7 @@ def test_a_run_that_hides_nothing_changes_nothing(line: Line) -> None:
 
 
 def test_what_is_hidden_is_what_was_said_last(line: Line) -> None:
-    """Who rotates says each time all that is to be hidden, what was rotated out included."""
+    """Each ``register`` replaces the hidden values, so a rotation registers the old ones again."""
     redaction = started(VALUE)
     redaction.register([Secret("A", OTHER)])
     assert line.says(VALUE, OTHER) == f"{VALUE} {MASK}"
@@ -228,7 +228,7 @@ def test_what_is_hidden_is_what_was_said_last(line: Line) -> None:
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_two_runs_each_hide_their_own(line: Line, first: int) -> None:
-    """In whatever order two runs end, the one that lasts still hides its values."""
+    """In whatever order two runs end, the other one still hides its values."""
     before = current()
     runs, values = [started(VALUE), started(OTHER)], [VALUE, OTHER]
     assert line.says(VALUE, OTHER) == f"{MASK} {MASK}"
@@ -245,7 +245,7 @@ def test_two_runs_each_hide_their_own(line: Line, first: int) -> None:
 
 
 def test_a_value_of_two_runs_is_hidden_as_long_as_one_lasts(line: Line) -> None:
-    """Two applications may share a secret."""
+    """A value of two runs is hidden until both have ended."""
     one, two = started(VALUE), started(VALUE)
 
     one.close()
@@ -256,7 +256,7 @@ def test_a_value_of_two_runs_is_hidden_as_long_as_one_lasts(line: Line) -> None:
 
 
 def test_closing_twice_is_closing_once(line: Line) -> None:
-    """A run that is stopped again does not end what another one began."""
+    """A second close of one redaction does not close another one."""
     one, two = started(VALUE), started(OTHER)
 
     one.close()
@@ -269,7 +269,7 @@ def test_closing_twice_is_closing_once(line: Line) -> None:
 
 
 def test_closing_what_never_began_changes_nothing() -> None:
-    """A run that failed before its start is stopped like any other."""
+    """A redaction that was never opened can be closed."""
     before = current()
 
     Redaction().close()
@@ -279,7 +279,7 @@ def test_closing_what_never_began_changes_nothing() -> None:
 
 
 def test_one_that_was_closed_may_begin_again(line: Line) -> None:
-    """What was ended can be begun."""
+    """A closed redaction can be opened again."""
     redaction = started(VALUE)
     redaction.close()
 
@@ -292,7 +292,7 @@ def test_one_that_was_closed_may_begin_again(line: Line) -> None:
 
 
 def test_what_lingers_goes_on_until_the_next_start(line: Line) -> None:
-    """Whoever tells what went wrong, after the end, tells no value; the next start ends that."""
+    """With ``linger=True`` values stay hidden after the end, until the next start."""
     before = current()
     failed = started(VALUE)
     failed.close(linger=True)
@@ -307,7 +307,7 @@ def test_what_lingers_goes_on_until_the_next_start(line: Line) -> None:
 
 
 def test_what_lingers_is_not_ended_by_the_end_of_another(line: Line) -> None:
-    """Of two runs at a time the one that failed goes on being hidden."""
+    """If one of two runs lingers, the end of the other one does not reveal its values."""
     one, two = started(VALUE), started(OTHER)
 
     one.close(linger=True)
@@ -319,7 +319,7 @@ def test_what_lingers_is_not_ended_by_the_end_of_another(line: Line) -> None:
 
 
 def test_what_lingers_may_linger_again(line: Line) -> None:
-    """Being stopped twice in a failing run changes nothing."""
+    """A second close with ``linger=True`` changes nothing."""
     redaction = started(VALUE)
 
     redaction.close(linger=True)
@@ -331,7 +331,7 @@ def test_what_lingers_may_linger_again(line: Line) -> None:
 
 
 def wrap(owner: Any, name: str) -> Callable[..., Any]:  # noqa: ANN401  (a module or a class)
-    """Put a function of somebody else around the current one."""
+    """Wrap a patched function, as another library does."""
     before = getattr(owner, name)
 
     def foreign(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  (whatever it is)
@@ -342,7 +342,7 @@ def wrap(owner: Any, name: str) -> Callable[..., Any]:  # noqa: ANN401  (a modul
 
 
 def test_a_foreign_wrapper_that_stays_on_top_is_not_taken_out() -> None:
-    """What somebody else put there during a run is theirs, and stays."""
+    """A wrapper that another library installs during a run stays in place."""
     for label, (owner, name) in FUNCTIONS.items():
         with case(label), restored():
             before = current()
@@ -358,7 +358,7 @@ def test_a_foreign_wrapper_that_stays_on_top_is_not_taken_out() -> None:
 
 
 def test_a_foreign_wrapper_from_before_is_put_back() -> None:
-    """What somebody else put there before a run is there again afterwards."""
+    """A wrapper that another library installed before a run is restored."""
     for label, (owner, name) in FUNCTIONS.items():
         with case(label), restored():
             foreign = wrap(owner, name)
@@ -371,12 +371,12 @@ def test_a_foreign_wrapper_from_before_is_put_back() -> None:
 def test_a_wrapper_that_has_to_stay_does_nothing(
     line: Line, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After the end, nothing is scrubbed through what could not be taken out, in any place."""
+    """After the end, a patch below another library's wrapper redacts nothing."""
     redaction = started(VALUE)
     for owner, name in FUNCTIONS.values():
         wrap(owner, name)
     redaction.close()
-    # Another run knows the value: what was switched off does not know that run.
+    # The value is hidden by another run: a closed redaction must not use it.
     registry.register(line, [Secret("A", VALUE)])
     keeper = Keeper()
     line.log.addHandler(keeper)
@@ -394,7 +394,7 @@ def test_a_wrapper_that_has_to_stay_does_nothing(
 
 
 def test_hooks_that_have_to_stay_hand_on_what_they_get(line: Line) -> None:
-    """After the end, others get the exception itself from what could not be taken out."""
+    """After the end, a hook below another library's wrapper passes the original exception on."""
     got: list[Any] = []
     sys.excepthook = lambda *args: got.append(args[1])
     threading.excepthook = lambda args: got.append(args.exc_value)
@@ -415,7 +415,7 @@ def test_hooks_that_have_to_stay_hand_on_what_they_get(line: Line) -> None:
 
 
 def test_the_next_start_works_on_top_of_what_stayed(line: Line) -> None:
-    """A tracker that came in one run does not keep the next one from hiding its values."""
+    """A wrapper that was installed during one run does not prevent the next one from redacting."""
     first = started(VALUE)
     for owner, name in FUNCTIONS.values():
         wrap(owner, name)
@@ -433,7 +433,7 @@ def test_the_next_start_works_on_top_of_what_stayed(line: Line) -> None:
 
 
 def test_what_is_hidden_too_late_is_not_hidden() -> None:
-    """A load that comes back when its start was given up leaves nothing behind."""
+    """Values that are registered after the close are not hidden."""
     redaction = Redaction()
     redaction.open()
     redaction.close()
@@ -442,7 +442,7 @@ def test_what_is_hidden_too_late_is_not_hidden() -> None:
 
 
 def test_a_wrapper_made_like_ours_is_not_taken_for_it() -> None:
-    """Who wraps a function of ours with functools.wraps, which copies its attributes, stays."""
+    """A wrapper made by functools.wraps, which copies our attributes, is not taken for ours."""
     cases: list[tuple[Any, str]] = [(logging.Logger, "callHandlers"), (sys, "excepthook")]
     for owner, name in cases:
         with case(owner, name):
@@ -464,7 +464,7 @@ def test_a_wrapper_made_like_ours_is_not_taken_for_it() -> None:
 def test_what_cannot_be_scrubbed_any_more_is_not_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """At the very end of a process nothing can be imported: then nothing is shown either."""
+    """If the redaction code cannot be imported, at the end of a process, nothing is shown."""
 
     def fail(*_: object) -> None:
         message = "sys.meta_path is None, Python is likely shutting down"
@@ -481,7 +481,7 @@ def test_what_cannot_be_scrubbed_any_more_is_not_shown(
 
 
 def test_nothing_is_loaded_for_lines_before_there_is_a_value() -> None:
-    """A start that shows nothing but its mode does not wait for what scrubs."""
+    """Without values, a log record does not import the redaction code."""
     source = """
 import logging, sys
 from hive_boot.redaction.hooks import Redaction
@@ -497,7 +497,7 @@ print(*(name for name in sys.modules if name in
 
 
 def test_a_wrapper_that_was_put_back_is_looked_through() -> None:
-    """Who wrapped ours, and puts it back later, leaves Python's own function at the end."""
+    """If another library restores our closed hook, it is removed at the next end."""
     before = sys.excepthook
     redaction = Redaction()
     redaction.open()
@@ -511,7 +511,7 @@ def test_a_wrapper_that_was_put_back_is_looked_through() -> None:
 
 
 def show_everything(log: logging.Logger) -> None:
-    """Let a hook, a print and a failing handler tell the value."""
+    """Show the value by a hook, a printed traceback and a failed log call."""
     error = ValueError(VALUE)
     sys.excepthook(ValueError, error, None)
     traceback.print_exception(error)
@@ -521,9 +521,9 @@ def show_everything(log: logging.Logger) -> None:
 def test_where_nothing_is_left_to_hide_everything_is_handed_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A second application without secrets changes nothing when the first one is over."""
+    """A redaction without values changes nothing when another one has ended."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    log = logging.Logger("app")  # noqa: LOG001  (nobody else has it)
+    log = logging.Logger("app")  # noqa: LOG001  (no other code uses it)
     log.addHandler(logging.StreamHandler(StringIO()))
     first, second = Redaction(), Redaction()
     first.open()

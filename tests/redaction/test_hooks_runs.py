@@ -1,4 +1,4 @@
-"""What a run keeps out of sight: in the logs of its whole life, and in what children inherit."""
+"""Redaction of a run: its logs from start to end, and the environment of its child processes."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ from hive_boot.redaction import hooks, registry
 from hive_boot.redaction.matcher import Matcher
 from hive_boot.testing import MountedVolume
 from tests.fixtures.owned_processes import side_by_side
-from tests.runtime.rotations import be_impatient, mounted
+from tests.runtime.rotations import mounted, set_read_policy
 from tests.support import SETTLED, failed_start, run_child, until
 
 VALUE = "fake-jwt-secret-0123456789-0123456789"
@@ -37,7 +37,7 @@ log = logging.getLogger("application")
 
 
 class HiveSecrets(SecretSet):
-    """What the application needs."""
+    """The secrets of the application."""
 
     jwt_secret: Secret = secret(previous="JWT_SECRET_PREVIOUS")
     sentry_dsn: Secret | None
@@ -45,8 +45,8 @@ class HiveSecrets(SecretSet):
 
 @pytest.fixture(autouse=True)
 def provided(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Provide the secrets as variables; a file that was just written is read at once."""
-    be_impatient(monkeypatch, wall=SETTLED.wall)
+    """Set the secrets as variables, and treat new files as settled."""
+    set_read_policy(monkeypatch, wall=SETTLED.wall)
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     monkeypatch.setenv("JWT_SECRET", VALUE)
     monkeypatch.setenv("JWT_SECRET_PREVIOUS", OLD)
@@ -54,12 +54,12 @@ def provided(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def all_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """Log everything."""
+    """Set the log level to DEBUG."""
     caplog.set_level(logging.DEBUG)
 
 
 class Database(SecretSet):
-    """Connection strings, one of which is hidden as a whole only."""
+    """Two connection strings, the first of which has ``redact_parts=False``."""
 
     dsn: Secret = secret(redact_parts=False, previous="DSN_PREVIOUS", aliases="OLD_DSN")
     other_dsn: Secret | None
@@ -74,7 +74,7 @@ DSNS = [f"postgresql://app:{password}@db/orders" for password in PASSWORDS]
 async def test_a_field_may_be_hidden_as_a_whole_only(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its parts are shown, also those of its previous value, in a run and after a load."""
+    """Parts of the field and of its previous value are not redacted, in a run and after a load."""
     for variable, value in zip((name, "DSN_PREVIOUS", "OTHER_DSN"), DSNS, strict=True):
         monkeypatch.setenv(variable, value)
     boot = Bootstrap(Database)
@@ -94,7 +94,7 @@ async def test_a_field_may_be_hidden_as_a_whole_only(
 
 @pytest.mark.anyio
 async def test_equal_values_are_hidden_as_each_field_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part is hidden if one of two fields with the same value hides its parts."""
+    """If two fields have the same value, a part is hidden if one of them hides its parts."""
     monkeypatch.setenv("DSN", DSNS[0])
     monkeypatch.setenv("OTHER_DSN", DSNS[0])
     async with Bootstrap(Database).running():
@@ -106,7 +106,7 @@ async def test_equal_values_are_hidden_as_each_field_is(monkeypatch: pytest.Monk
 
 @pytest.mark.anyio
 async def test_what_an_application_logs_holds_no_value(caplog: pytest.LogCaptureFixture) -> None:
-    """A value, and the previous one, is stars in a log line for as long as the run lasts."""
+    """A value and its previous one are redacted in logs while the run lasts."""
     async with Bootstrap(HiveSecrets).running() as secrets:
         log.info("signed with %s, before with %s", secrets.jwt_secret.reveal(), OLD)
     assert caplog.messages[-1] == "signed with ***, before with ***"
@@ -116,7 +116,7 @@ async def test_what_an_application_logs_holds_no_value(caplog: pytest.LogCapture
 
 @pytest.mark.anyio
 async def test_what_a_check_logs_holds_no_value(caplog: pytest.LogCaptureFixture) -> None:
-    """Values are hidden as soon as they are read, before anybody else sees them."""
+    """Values are hidden before the checks are called."""
 
     def now(value: str) -> None:
         log.info("judging %s", value)
@@ -126,13 +126,13 @@ async def test_what_a_check_logs_holds_no_value(caplog: pytest.LogCaptureFixture
         await anyio.lowlevel.checkpoint()
 
     class Checked(SecretSet):
-        """Two secrets with checks."""
+        """A set with checks."""
 
         jwt_secret: Secret = secret(check=now)
         jwt_secret_previous: Secret = secret(check=later)
 
         async def check(self) -> None:
-            """Judge the set."""
+            """Check the set."""
             log.info("judging both %s", self.jwt_secret.reveal())
             await anyio.lowlevel.checkpoint()
 
@@ -145,10 +145,10 @@ async def test_what_a_check_logs_holds_no_value(caplog: pytest.LogCaptureFixture
 
 @pytest.mark.anyio
 async def test_a_value_that_is_refused_is_hidden_too(caplog: pytest.LogCaptureFixture) -> None:
-    """Who logs a failed start after it failed shows no value that was found on the way."""
+    """After a failed start, the values that it has read are still hidden."""
 
     class Strict(SecretSet):
-        """A secret whose value is too short."""
+        """A set with a constraint that its value violates."""
 
         jwt_secret: Secret = secret(min_length=100)
 
@@ -161,7 +161,7 @@ async def test_a_value_that_is_refused_is_hidden_too(caplog: pytest.LogCaptureFi
 async def test_a_copy_in_the_environment_is_hidden_too(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The variable beside a file is in no use, and is a secret all the same."""
+    """The value of a variable that duplicates a file is hidden too."""
     (tmp_path / "jwt_secret").write_text("fake-value-of-the-file")
     for fallback in (True, False):
         boot = Bootstrap(
@@ -185,7 +185,7 @@ async def test_a_copy_in_the_environment_is_hidden_too(
 async def test_a_conflict_hides_both_values(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two values of one name are both secret, and so is the one that a variable adds to them."""
+    """Both values of a conflict are hidden, and so is that of a variable."""
     monkeypatch.delenv("JWT_SECRET_PREVIOUS")
     values = [f"fake-value-number-{number}" for number in range(2)]
     for number, value in enumerate(values):
@@ -202,7 +202,7 @@ async def test_a_conflict_hides_both_values(
 async def test_a_crash_is_told_by_others_without_a_value(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What ends a run is logged after the run by whoever catches it."""
+    """An error that ends a run is redacted also when the caller logs it."""
     boot = Bootstrap(HiveSecrets)
     try:
         async with boot.running():
@@ -218,7 +218,7 @@ async def test_a_crash_is_told_by_others_without_a_value(
 
 @pytest.mark.anyio
 async def test_a_run_that_a_sibling_ends_hides_on(caplog: pytest.LogCaptureFixture) -> None:
-    """Who is cancelled does not know why: the error of a sibling is told without a value, too."""
+    """If a run is cancelled because of another task, the error of that task is redacted."""
 
     async def fail(value: str) -> None:
         await anyio.lowlevel.checkpoint()
@@ -236,7 +236,7 @@ async def test_a_run_that_a_sibling_ends_hides_on(caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.anyio
 async def test_last_words_hold_no_value() -> None:
-    """What leaves the process with a text from inside a run leaves with one without values."""
+    """The message of a SystemExit is redacted."""
     with pytest.raises(SystemExit) as caught:
         async with Bootstrap(HiveSecrets).running():
             sys.exit(f"cannot go on with {VALUE}")
@@ -251,7 +251,7 @@ async def test_last_words_hold_no_value() -> None:
 async def test_very_much_is_made_ready_before_the_first_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What takes long to prepare is prepared while the start waits in a thread, not in the loop."""
+    """The matcher is built in a thread during the start, not at the first log record."""
     monkeypatch.setenv("SENTRY_DSN", "fake-dsn-" * 3000)
     async with Bootstrap(HiveSecrets).running():
         assert registry.matcher is not None
@@ -260,10 +260,10 @@ async def test_very_much_is_made_ready_before_the_first_line(
 
 @pytest.mark.anyio
 async def test_two_applications_hide_the_values_of_both() -> None:
-    """Each application's values are hidden from the logs of the other, until it ends."""
+    """With two applications, the values of each are hidden until it ends."""
 
     class Other(SecretSet):
-        """Another secret."""
+        """A set with another secret."""
 
         jwt_secret_previous: Secret
 
@@ -275,11 +275,11 @@ async def test_two_applications_hide_the_values_of_both() -> None:
 
 @pytest.mark.anyio
 async def test_a_default_for_development_is_no_secret() -> None:
-    """What stands in the code may stand in a log, also when a source gives it."""
+    """A default for development is not hidden, even if a source provides it."""
     default = "dev-only-jwt-secret-0123456789"
 
     class Defaulted(SecretSet):
-        """Two secrets with the same default, one of them provided."""
+        """Two secrets with the same default, one of which is provided."""
 
         jwt_secret: Secret = secret(dev_default=VALUE)
         api_key: Secret = secret(dev_default=default)
@@ -328,7 +328,7 @@ SHORT = {
 async def test_a_value_that_is_too_short_is_named(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A warning names what logs may show: values, and passwords in them, under 8 characters."""
+    """A warning names values, and passwords in them, with less than 8 characters."""
     for name, value in SHORT.items():
         monkeypatch.setenv(name, value)
     async with Bootstrap(Short, profile="development").running():
@@ -347,7 +347,7 @@ async def test_a_value_that_is_too_short_is_named(
 
 
 def child_sees() -> list[str]:
-    """Return the names of secrets that a child process inherits."""
+    """Return the names of the secrets that a child process inherits."""
     source = "import os; print(*sorted(n for n in os.environ if 'JWT' in n or 'SENTRY' in n))"
     command = [sys.executable, "-c", source]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
@@ -355,7 +355,7 @@ def child_sees() -> list[str]:
 
 @pytest.mark.anyio
 async def test_children_inherit_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With unset_env a child process gets no declared variable; afterwards all is as before."""
+    """With ``unset_env`` a child process inherits no declared variable; the run restores them."""
     monkeypatch.setenv("SENTRY_DSN_FILE_NAME", "not-declared")
     boot = Bootstrap(HiveSecrets, unset_env=True)
     before = dict(os.environ)
@@ -369,7 +369,7 @@ async def test_children_inherit_no_secret(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.anyio
 async def test_what_was_set_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that somebody sets during the run is theirs."""
+    """A variable that is set during the run is not changed at its end."""
     async with Bootstrap(HiveSecrets, unset_env=True).running():
         monkeypatch.setenv("JWT_SECRET", "fake-value-of-somebody")
     assert os.environ["JWT_SECRET"] == "fake-value-of-somebody"
@@ -378,7 +378,7 @@ async def test_what_was_set_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.anyio
 async def test_a_copy_beside_a_file_is_not_inherited_either(tmp_path: Path) -> None:
-    """In a mounted mode the variable is a copy that nobody needs."""
+    """With ``unset_env`` a variable that duplicates a file is not inherited either."""
     (tmp_path / "jwt_secret").write_text(VALUE)
     (tmp_path / "jwt_secret_previous").write_text(OLD)
     boot = Bootstrap(HiveSecrets, unset_env=True, mode="docker", secrets_dirs=tmp_path)
@@ -388,18 +388,18 @@ async def test_a_copy_beside_a_file_is_not_inherited_either(tmp_path: Path) -> N
 
 @pytest.mark.anyio
 async def test_without_it_the_environment_is_left_alone() -> None:
-    """The environment is somebody else's, unless it was asked for."""
+    """Without ``unset_env`` the environment is not changed."""
     async with Bootstrap(HiveSecrets).running():
         assert child_sees() == ["JWT_SECRET", "JWT_SECRET_PREVIOUS"]
 
 
 @pytest.mark.anyio
 async def test_a_failed_start_leaves_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was mended can be started again, in the same process."""
+    """After a failed start the variables are restored, so the next start can read them."""
     monkeypatch.setenv("SENTRY_DSN", "fake")
 
     class Strict(HiveSecrets):
-        """One rule more."""
+        """A set with one more constraint."""
 
         sentry_dsn: Secret | None = secret(min_length=8)
 
@@ -434,7 +434,7 @@ boot.run()
 
 
 def test_a_process_of_its_own_is_silent_to_its_end(tmp_path: Path) -> None:
-    """What is written after the run, up to the end of the process, holds no value either."""
+    """Output after the run, until the process exits, contains no value."""
 
     def scenario(body: str, path: Path) -> None:
         child = run_child(PROGRAM.format(body=body), cwd=path)
@@ -447,7 +447,7 @@ def test_a_process_of_its_own_is_silent_to_its_end(tmp_path: Path) -> None:
 
 
 def test_a_report_holds_no_value_by_chance() -> None:
-    """A value that stands in what a report shows, here in a path, is taken out of that, too."""
+    """A value that happens to be part of a path in the report is redacted."""
     place = Path.cwd() / VALUE
     place.mkdir()
     source = PROGRAM.format(body="pass")
@@ -470,7 +470,7 @@ def test_a_report_holds_no_value_by_chance() -> None:
 async def test_a_value_behind_a_stronger_one_is_hidden_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The value in .env is often the real one, also where a variable counts more."""
+    """The value in .env is hidden, also if a variable has precedence."""
     (tmp_path / "cwd" / ".env").write_text("JWT_SECRET=fake-value-of-the-dotenv-file\n")
     monkeypatch.setenv("HIVE_BOOT_MODE", "development")
     async with Bootstrap(HiveSecrets).running() as secrets:
@@ -482,7 +482,7 @@ async def test_a_value_behind_a_stronger_one_is_hidden_too(
 async def test_a_file_behind_a_pointer_is_hidden_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file in the mount is secret, also if NAME_FILE names another one, and the two differ."""
+    """A mounted file is hidden, also if NAME_FILE names another file with another value."""
     monkeypatch.delenv("JWT_SECRET")
     mount = tmp_path / "mount"
     mount.mkdir()
@@ -496,7 +496,7 @@ async def test_a_file_behind_a_pointer_is_hidden_too(
 
 @pytest.mark.anyio
 async def test_a_name_that_is_set_twice_hides_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A conflict is refused, and the variable's value is as secret as before."""
+    """A variable of a conflict is hidden."""
     monkeypatch.setenv("JWT_SECRET_FILE", "/nowhere")
     await failed_start(Bootstrap(HiveSecrets))
     assert redact(VALUE) == "***"
@@ -504,7 +504,7 @@ async def test_a_name_that_is_set_twice_hides_its_value(monkeypatch: pytest.Monk
 
 @pytest.mark.anyio
 async def test_a_value_in_the_place_of_a_path_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NAME_FILE that holds the value itself is refused; whoever logs it shows stars."""
+    """If NAME_FILE contains the value itself, it is hidden."""
     monkeypatch.delenv("JWT_SECRET")
     monkeypatch.setenv("JWT_SECRET_FILE", VALUE)
     await failed_start(Bootstrap(HiveSecrets))
@@ -513,7 +513,7 @@ async def test_a_value_in_the_place_of_a_path_is_hidden(monkeypatch: pytest.Monk
 
 @pytest.mark.anyio
 async def test_a_variable_that_is_no_text_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes that are not UTF-8 are refused, and hidden as Python shows them."""
+    """A variable that is not UTF-8 is hidden, also in its repr."""
     text = "fake-value-\udcff-0123456789"
     monkeypatch.setenv("JWT_SECRET", text)
     await failed_start(Bootstrap(HiveSecrets))
@@ -524,14 +524,14 @@ async def test_a_variable_that_is_no_text_is_hidden(monkeypatch: pytest.MonkeyPa
 async def test_a_check_that_tells_of_another_secret_is_scrubbed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A check may know more than its own value; the report shows none of it."""
+    """A value of another secret in the message of a check is redacted."""
 
     def check(_: str) -> None:
         message = f"differs from {OLD}"
         raise ValueError(message)
 
     class Checked(SecretSet):
-        """Two secrets, the first with a check that knows the second."""
+        """A set with a check that uses the other secret."""
 
         jwt_secret: Secret = secret(check=check)
         jwt_secret_previous: Secret
@@ -546,7 +546,7 @@ async def test_a_check_that_tells_of_another_secret_is_scrubbed(
 async def test_what_is_no_value_behind_a_pointer_does_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An empty file in the mount is nothing to hide where NAME_FILE leads elsewhere."""
+    """An empty mounted file is ignored if NAME_FILE names another file."""
     monkeypatch.delenv("JWT_SECRET")
     mount = tmp_path / "mount"
     mount.mkdir()
@@ -562,7 +562,7 @@ async def test_what_is_no_value_behind_a_pointer_does_not_matter(
 
 
 class Rotated(SecretSet):
-    """A secret with a rule and a check, and one that may be absent."""
+    """A secret with a constraint and a check, and an optional one."""
 
     jwt_secret: Secret = secret(min_length=20, check=lambda value: "bad" not in value)
     sentry_dsn: Secret | None
@@ -574,20 +574,20 @@ def jwt(number: int) -> str:
 
 
 def publish(volume: MountedVolume, *numbers: int) -> None:
-    """Publish the values of these numbers: the secret, and the one that may be absent."""
+    """Publish the values with these numbers: the secret, and the optional one."""
     names = ("jwt_secret", "sentry_dsn")
     volume.publish(dict(zip(names, map(jwt, numbers), strict=False)))
 
 
 @pytest.fixture
 def volume(tmp_path: Path) -> MountedVolume:
-    """Return a volume in which nothing is published yet."""
+    """Return a volume without content."""
     return MountedVolume(tmp_path / "volume")
 
 
 @pytest.fixture
 def reloader(volume: MountedVolume, monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Rotated, None]:
-    """Return an application that takes up its changes when it is told to."""
+    """Return an application that reloads only on demand."""
     for name in ("JWT_SECRET", "JWT_SECRET_PREVIOUS"):
         monkeypatch.delenv(name)
     publish(volume, 1)
@@ -598,7 +598,7 @@ def reloader(volume: MountedVolume, monkeypatch: pytest.MonkeyPatch) -> Bootstra
 async def test_what_is_rotated_in_and_out_is_hidden(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever logs an old value, late or out of a queue, shows none, for as long as the run is."""
+    """Old values stay hidden until the end of the run, because they may be logged late."""
     async with reloader.running():
         for number in range(2, 6):
             publish(volume, number)
@@ -612,7 +612,7 @@ async def test_what_is_rotated_in_and_out_is_hidden(
 async def test_what_is_taken_away_stays_hidden(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
-    """An optional secret that is gone may open a door still."""
+    """An optional secret that is removed may still be valid, so it stays hidden."""
     publish(volume, 1, 2)
     async with reloader.running() as secrets:
         publish(volume, 1)
@@ -625,7 +625,7 @@ async def test_what_is_taken_away_stays_hidden(
 async def test_a_new_value_that_is_refused_is_hidden(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a rule or a check refuses is a secret all the same, and stays hidden."""
+    """A value that a constraint or a check rejects stays hidden."""
     refused = ["fake-too-short", "fake-bad-secret-0123456789"]
     async with reloader.running():
         for value in refused:
@@ -643,7 +643,7 @@ async def test_a_new_value_that_is_refused_is_hidden(
 async def test_a_check_sees_new_values_that_are_hidden(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A value is hidden before anybody judges it, in a rotation as in a start."""
+    """In a rotation, as in a start, values are hidden before the checks are called."""
     publish(volume, 1)
     boot = mounted(volume.path, Rotated, watch=False)
 
@@ -663,7 +663,7 @@ async def test_a_check_sees_new_values_that_are_hidden(
 async def test_a_hook_may_log_what_it_is_told(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Old and new are stars, also in the traceback of a hook that fails with both."""
+    """Old and new values are redacted, also in the traceback of a failed hook."""
 
     @reloader.on_rotate("jwt_secret")
     async def compare(change: Change) -> None:
@@ -687,7 +687,7 @@ async def test_a_hook_may_log_what_it_is_told(
 async def test_as_many_old_values_as_are_promised_stay_hidden(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of very many the newest stay hidden; a service that rotates for years grows no more."""
+    """Only the newest old values stay hidden, so memory does not grow without limit."""
     monkeypatch.setattr(hooks, "_KEPT", 5)
     async with reloader.running():
         for number in range(2, 20):
@@ -705,7 +705,7 @@ async def test_as_many_old_values_as_are_promised_stay_hidden(
 async def test_new_values_are_in_use_before_the_oldest_are_dropped(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rotation does not wait until values that were rotated out long ago are dropped."""
+    """A rotation is applied before the oldest values are dropped."""
     in_use: list[str] = []
     update = Matcher.update
 
@@ -728,7 +728,7 @@ async def test_new_values_are_in_use_before_the_oldest_are_dropped(
 def test_a_value_that_comes_back_before_it_is_dropped_stays_hidden(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A reload may read more than once, and only at its end are old values dropped."""
+    """Old values are dropped only at the end of a reload, which may read several times."""
     monkeypatch.setattr(hooks, "_KEPT", 1)
     redaction = hooks.Redaction()
     redaction.open()
@@ -743,7 +743,7 @@ def test_a_value_that_comes_back_before_it_is_dropped_stays_hidden(
 async def test_refused_values_push_out_none_that_is_in_use(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever publishes rubbish again and again does not bring the value in use to light."""
+    """Rejected values do not displace the value in use."""
     monkeypatch.setattr(hooks, "_KEPT", 2)
     async with reloader.running():
         for number in range(10):
@@ -754,7 +754,7 @@ async def test_refused_values_push_out_none_that_is_in_use(
 
 
 def hidden_values() -> list[object]:
-    """Return what is hidden in this process."""
+    """Return the hidden values of this process."""
     return [value for _, values in registry._owned for value in values]  # noqa: SLF001  (what is measured)
 
 
@@ -762,7 +762,7 @@ def hidden_values() -> list[object]:
 async def test_a_thousand_old_values_stay_hidden(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
-    """So many are kept unless somebody decides otherwise."""
+    """By default 1000 old values stay hidden."""
     assert hooks._KEPT == 1000  # noqa: SLF001  (what is promised)
     async with reloader.running():
         for number in range(2, 12):
@@ -775,7 +775,7 @@ async def test_a_thousand_old_values_stay_hidden(
 async def test_long_old_values_stay_hidden_up_to_a_length(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of certificates and their keys fewer stay hidden; the newest old one does in any case."""
+    """The total length of old values is limited; the newest one always stays hidden."""
     assert len(jwt(1)) == 25
     for limit, kept in ((100, 4), (99, 3), (10, 1)):
         monkeypatch.setattr(hooks, "_KEPT_LENGTH", limit)
@@ -794,7 +794,7 @@ async def test_long_old_values_stay_hidden_up_to_a_length(
 async def test_one_large_old_value_pushes_out_no_other(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
-    """A keystore that rotates after a key does not bring the key to light; the newest stays."""
+    """A large old value does not displace a small one; the newest stays hidden."""
     assert hooks._KEPT_LENGTH == 64 * 1024  # noqa: SLF001  (what is promised)
     long = ["".join(f"fake-{letter}{number:07}" for number in range(6_000)) for letter in "ab"]
     async with reloader.running():
@@ -816,7 +816,7 @@ async def test_no_line_in_the_loop_waits_for_what_a_rotation_hides(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What takes long to prepare is prepared by who reads, in a thread, accepted or not."""
+    """Encoded forms are computed in the thread that reads, for accepted and rejected values."""
     threads: list[threading.Thread] = []
     forms = registry._forms  # noqa: SLF001  (what takes long)
 
@@ -842,7 +842,7 @@ async def test_no_line_in_the_loop_waits_for_what_a_rotation_hides(
 async def test_the_same_values_read_again_are_no_more_than_they_were(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
-    """Reading without a change hides nothing anew: neither memory nor work grows with time."""
+    """A reload without a change hides nothing new, so neither memory nor work grows."""
     publish(volume, 1, 2)
     async with reloader.running():
         known, matcher = hidden_values(), registry.matcher
@@ -859,7 +859,7 @@ async def test_the_same_values_read_again_are_no_more_than_they_were(
 async def test_the_same_refused_values_read_again_are_no_more(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
-    """A bad set that stands for days, and is looked at every minute, is hidden once."""
+    """A rejected set that is read many times is hidden once."""
     async with reloader.running():
         volume.publish({"jwt_secret": "fake-too-short"})
         counts = set()
@@ -874,7 +874,7 @@ async def test_the_same_refused_values_read_again_are_no_more(
 async def test_nothing_is_hidden_any_more_after_the_run(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
-    """A run that has rotated leaves as little behind as one that has not."""
+    """After the run nothing is hidden, also after rotations."""
     for number in (2, 3):
         async with reloader.running():
             publish(volume, number)

@@ -1,4 +1,4 @@
-"""Every way of a log record to a person, while values are hidden."""
+"""Log records on every way through logging, while values are hidden."""
 
 import functools
 import logging
@@ -37,9 +37,9 @@ from tests.redaction.log_output import VALUE, Broken, Teller, new_log, start, wr
 def test_a_child_logger_is_heard_by_its_parents_handler(
     log: logging.Logger, stream: StringIO
 ) -> None:
-    """The handler of a parent logger writes no value of a child's record."""
+    """The handler of a parent logger redacts the records of its children."""
     log.addHandler(logging.StreamHandler(stream))
-    child = logging.Logger("app.child")  # noqa: LOG001  (as above)
+    child = logging.Logger("app.child")  # noqa: LOG001  (no other code uses it)
     child.parent = log
 
     child.error("it is %s", VALUE)
@@ -49,7 +49,7 @@ def test_a_child_logger_is_heard_by_its_parents_handler(
 
 @pytest.mark.usefixtures("redaction")
 def test_a_real_tree_of_loggers_is_scrubbed(stream: StringIO) -> None:
-    """A logger with ``propagate = False`` and one below it are both scrubbed."""
+    """A logger with ``propagate = False`` and one below it are both redacted."""
     name = "tests.redaction.places"
     top, below = logging.getLogger(name), logging.getLogger(f"{name}.below.it")
     handler = logging.StreamHandler(stream)
@@ -67,7 +67,7 @@ def test_a_real_tree_of_loggers_is_scrubbed(stream: StringIO) -> None:
 
 @pytest.mark.usefixtures("redaction")
 def test_the_root_logger_is_scrubbed(caplog: pytest.LogCaptureFixture) -> None:
-    """What reaches the handlers of the root logger tells no value."""
+    """The handlers of the root logger redact."""
     logging.getLogger("tests.redaction.root").error("it is %s", VALUE)
 
     assert caplog.messages == [f"it is {MASK}"]
@@ -77,7 +77,7 @@ def test_the_root_logger_is_scrubbed(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_handler_is_scrubbed_whenever_it_was_added(
     closed: Redaction, log: logging.Logger
 ) -> None:
-    """It does not matter whether logging is configured before or after the start."""
+    """A handler is redacted, whether it was added before or after the start."""
     before, after, teller = StringIO(), StringIO(), Teller()
     log.addHandler(logging.StreamHandler(before))
     start(closed)
@@ -91,7 +91,7 @@ def test_a_handler_is_scrubbed_whenever_it_was_added(
 
 
 def add_user(record: logging.LogRecord) -> bool:
-    """Add a value to a record, as a filter does for a request's context."""
+    """Add a value to a record, as a filter does for the context of a request."""
     record.user = VALUE
     record.msg = f"{record.msg} by {VALUE}"
     return True
@@ -99,7 +99,7 @@ def add_user(record: logging.LogRecord) -> bool:
 
 @pytest.mark.usefixtures("redaction")
 def test_what_a_filter_adds_is_scrubbed() -> None:
-    """A filter that adds to records adds no value to what is shown."""
+    """A value that a filter adds to a record is redacted."""
     for where in ("logger", "handler"):
         with case(where):
             log = new_log()
@@ -130,7 +130,7 @@ def other(record: logging.LogRecord) -> logging.LogRecord:
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="new in Python 3.12")
 @pytest.mark.usefixtures("redaction")
 def test_the_record_that_a_filter_gives_is_scrubbed(log: logging.Logger, stream: StringIO) -> None:
-    """A filter may hand on another record than it got."""
+    """A filter may return another record, which is redacted too."""
     teller = Teller()
     for handler in (logging.StreamHandler(stream), teller):
         handler.addFilter(other)  # type: ignore[arg-type,unused-ignore]
@@ -145,7 +145,7 @@ def test_the_record_that_a_filter_gives_is_scrubbed(log: logging.Logger, stream:
 
 @pytest.mark.usefixtures("redaction")
 def test_a_record_that_a_filter_refuses_is_not_shown(log: logging.Logger, stream: StringIO) -> None:
-    """A filter that says no is obeyed, by a handler of either kind."""
+    """A record that a filter rejects is not shown."""
     teller = Teller()
     for handler in (logging.StreamHandler(stream), teller):
         handler.addFilter(lambda _: False)
@@ -158,31 +158,31 @@ def test_a_record_that_a_filter_refuses_is_not_shown(log: logging.Logger, stream
 
 @pytest.mark.usefixtures("redaction")
 def test_a_record_that_is_handed_to_a_handler_directly_is_scrubbed(stream: StringIO) -> None:
-    """A library may keep a record and emit it itself."""
+    """A record that a library passes to a handler directly is redacted."""
     logging.StreamHandler(stream).emit(logging.makeLogRecord({"msg": f"it is {VALUE}"}))
 
     assert stream.getvalue() == f"it is {MASK}\n"
 
 
 class Shouting(logging.Formatter):
-    """A formatter of somebody's own."""
+    """A formatter of an application."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Say it with emphasis."""
+        """Return the line with an exclamation mark."""
         return f"{super().format(record)}!"
 
 
 class Measuring(logging.Formatter):
-    """A formatter that gives something else than text, for a handler that takes it."""
+    """A formatter that returns a dict instead of text."""
 
     def format(self, record: logging.LogRecord) -> Any:  # noqa: ANN401  (not what the base gives)
-        """Return a document."""
+        """Return the message and its length."""
         return {"said": [record.getMessage()], "length": len(record.getMessage())}
 
 
 @pytest.mark.usefixtures("redaction")
 def test_a_formatter_of_ones_own_is_scrubbed(log: logging.Logger, stream: StringIO) -> None:
-    """What another formatter makes is scrubbed, too."""
+    """The result of a custom formatter is redacted."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Shouting())
     log.addHandler(handler)
@@ -194,7 +194,7 @@ def test_a_formatter_of_ones_own_is_scrubbed(log: logging.Logger, stream: String
 
 @pytest.mark.usefixtures("redaction")
 def test_a_formatter_may_give_something_else_than_text() -> None:
-    """A document that a formatter makes keeps its shape."""
+    """A formatter may return a dict; the dict is redacted, and keeps its shape."""
     handler = logging.StreamHandler()
     handler.setFormatter(Measuring())
 
@@ -205,7 +205,7 @@ def test_a_formatter_may_give_something_else_than_text() -> None:
 
 @pytest.mark.usefixtures("redaction")
 def test_uvicorns_access_log_keeps_its_shape(log: logging.Logger, stream: StringIO) -> None:
-    """The access log takes the arguments of a record apart: they stay five, the last a number."""
+    """The access log's formatter still gets five arguments, the last one a number."""
     writer, teller = logging.StreamHandler(stream), Teller()
     writer.setFormatter(
         AccessFormatter('%(client_addr)s "%(request_line)s" %(status_code)s', use_colors=False)
@@ -222,7 +222,7 @@ def test_uvicorns_access_log_keeps_its_shape(log: logging.Logger, stream: String
 
 @pytest.mark.usefixtures("redaction")
 def test_a_queue_holds_no_value(log: logging.Logger, stream: StringIO) -> None:
-    """A record that goes through a queue is scrubbed before it is in it."""
+    """A record is redacted before it is put into a queue."""
     queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
     teller = Teller()
     log.addHandler(QueueHandler(queue))
@@ -241,16 +241,16 @@ def test_a_queue_holds_no_value(log: logging.Logger, stream: StringIO) -> None:
 
 
 class PassingOn(QueueHandler):
-    """A queue's handler that puts the record into it as it is, which is a known recipe."""
+    """A queue handler that does not prepare records, which is a known recipe."""
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        """Return the record itself."""
+        """Return the record unchanged."""
         return record
 
 
 @pytest.mark.usefixtures("redaction")
 def test_a_queue_that_takes_records_as_they_are_holds_no_value(log: logging.Logger) -> None:
-    """A record that is not prepared for a queue is scrubbed all the same."""
+    """A record that is not prepared for the queue is redacted too."""
     queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
     log.addHandler(PassingOn(queue))
 
@@ -263,7 +263,7 @@ def test_a_queue_that_takes_records_as_they_are_holds_no_value(log: logging.Logg
 
 @pytest.mark.usefixtures("redaction")
 def test_a_memory_of_records_holds_no_value(log: logging.Logger, stream: StringIO) -> None:
-    """What is kept until an error comes is scrubbed while it is kept."""
+    """A record that is buffered until an error occurs is redacted in the buffer."""
     memory = MemoryHandler(10, target=logging.StreamHandler(stream))
     log.addHandler(memory)
 
@@ -279,7 +279,7 @@ def test_a_memory_of_records_holds_no_value(log: logging.Logger, stream: StringI
 
 @pytest.mark.usefixtures("redaction")
 def test_files_hold_no_value(log: logging.Logger, tmp_path: Path) -> None:
-    """Plain log files and those that rotate hold stars."""
+    """Log files, also rotating ones, contain no value."""
     place = tmp_path / "logs"
     place.mkdir()
     handlers = (
@@ -302,18 +302,18 @@ def test_files_hold_no_value(log: logging.Logger, tmp_path: Path) -> None:
 def test_a_logger_without_a_handler_is_scrubbed(
     log: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What nobody configured is written to stderr by ``logging`` itself."""
+    """The output of a logger without a handler, on stderr, is redacted."""
     log.error("it is %s", VALUE)
 
     assert capsys.readouterr().err == f"it is {MASK}\n"
 
 
-# What goes wrong inside of logging.
+# Failures inside logging.
 
 
 @pytest.mark.usefixtures("redaction")
 def test_a_complaint_of_logging_tells_no_value(capsys: pytest.CaptureFixture[str]) -> None:
-    """Arguments that do not fit are complained of as Python does, with stars."""
+    """The report of arguments that do not match is Python's own, redacted."""
     for template in ("it is %d", "it is %s %s"):
         with case(template):
             log = new_log()
@@ -331,18 +331,18 @@ def test_a_complaint_of_logging_tells_no_value(capsys: pytest.CaptureFixture[str
 
 
 class Failing(StringIO):
-    """A stream that does not take what it is given, and says what that was."""
+    """A stream that fails with an error that contains the text."""
 
     def write(self, text: str) -> int:
-        """Fail."""
+        """Raise an error."""
         raise OSError(text + VALUE)
 
 
 class Full(StringIO):
-    """A stream that does not take what it is given."""
+    """A stream on a full disk."""
 
     def write(self, text: str) -> int:  # noqa: ARG002  (whatever it is)
-        """Fail."""
+        """Raise an error."""
         raise OSError(28, "No space left on device")
 
 
@@ -350,7 +350,7 @@ class Full(StringIO):
 def test_what_a_stream_says_of_its_failure_is_scrubbed(
     log: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A handler that cannot write does not show the value in another place."""
+    """If a handler cannot write, the report of its error is redacted."""
     log.addHandler(logging.StreamHandler(Failing()))
 
     log.error("it is %(key)s", {"key": VALUE})
@@ -364,7 +364,7 @@ def test_what_a_stream_says_of_its_failure_is_scrubbed(
 def test_logging_does_not_complain_where_it_must_not(
     log: logging.Logger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``raiseExceptions = False`` is obeyed."""
+    """With ``raiseExceptions = False`` no report is written."""
     monkeypatch.setattr(logging, "raiseExceptions", False)
     log.addHandler(logging.StreamHandler(Failing()))
 
@@ -377,7 +377,7 @@ def test_logging_does_not_complain_where_it_must_not(
 def test_a_foreign_way_to_complain_gets_a_scrubbed_record(
     closed: Redaction, log: logging.Logger
 ) -> None:
-    """Who has put something else in the place of the complaint is called, without the value."""
+    """A ``handleError`` of another library gets the redacted record."""
     told: list[str] = []
 
     def complain(_: logging.Handler, record: logging.LogRecord) -> None:
@@ -397,7 +397,7 @@ def test_a_foreign_way_to_complain_gets_a_scrubbed_record(
 def test_a_foreign_way_to_complain_sees_no_exception_with_a_value(
     closed: Redaction, log: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The exception that is being handled cannot be replaced, so it is told by us."""
+    """A ``handleError`` cannot be given another exception, so ours reports one with a value."""
     told: list[BaseException | None] = []
 
     def complain(_handler: logging.Handler, _record: logging.LogRecord) -> None:
@@ -416,7 +416,7 @@ def test_a_foreign_way_to_complain_sees_no_exception_with_a_value(
 def test_a_foreign_way_to_complain_gets_what_it_would_without_a_value(
     closed: Redaction, log: logging.Logger
 ) -> None:
-    """Between the start and the first value, others get what logging gave."""
+    """Between the start and the first value, ``handleError`` gets the original record."""
     told: list[object] = []
 
     def complain(_: logging.Handler, record: logging.LogRecord) -> None:
@@ -433,7 +433,7 @@ def test_a_foreign_way_to_complain_gets_what_it_would_without_a_value(
 
 @pytest.mark.usefixtures("redaction")
 def test_a_process_without_stderr_goes_on() -> None:
-    """A daemon has no stderr; nothing breaks because of that."""
+    """Without stderr, as in a daemon, nothing fails."""
     for stderr in (None, StringIO()):
         with pytest.MonkeyPatch.context() as monkeypatch, case(stderr):
             log = new_log()
@@ -454,7 +454,7 @@ def test_a_text_that_cannot_be_scrubbed_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """When the scrubbing fails, nothing passes: not a line, not a complaint, not a warning."""
+    """If the redaction fails, a fixed text replaces every line, report and warning."""
     teller = Teller()
     for handler in (logging.StreamHandler(stream), teller, logging.StreamHandler(Failing())):
         log.addHandler(handler)
@@ -468,11 +468,11 @@ def test_a_text_that_cannot_be_scrubbed_is_replaced(
     assert capsys.readouterr().err == f"{REDACTION_FAILED}\n"
 
 
-# Handlers and loggers of another class, and others who wrap the same functions.
+# Custom classes of handlers and loggers, and other libraries that wrap the same functions.
 
 
 class OwnFormat(logging.StreamHandler[StringIO]):
-    """A handler that makes its lines itself."""
+    """A handler with its own ``format``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a line."""
@@ -480,21 +480,21 @@ class OwnFormat(logging.StreamHandler[StringIO]):
 
 
 class OwnHandle(logging.Handler):
-    """A handler that takes records before any filter does."""
+    """A handler with its own ``handle``, which ignores filters."""
 
     told = ""
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Tell the message."""
+        """Keep the message and the attributes."""
         self.told = f"{record.getMessage()} {record.__dict__}"
         return True
 
 
 class OwnFilter(Teller):
-    """A handler that looks at records in a filter of its own."""
+    """A handler with its own ``filter``."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Tell the message."""
+        """Keep the message and the attributes."""
         self.told += f"{record.getMessage()} {record.__dict__}"
         return True
 
@@ -503,7 +503,7 @@ class OwnFilter(Teller):
 def test_a_handler_with_ways_of_its_own_tells_no_value(
     log: logging.Logger, stream: StringIO
 ) -> None:
-    """Whatever part of its work a handler does itself, it sees no value."""
+    """A handler that overrides a method sees no value."""
     handlers = (OwnHandle(), OwnFilter())
     log.addHandler(OwnFormat(stream))
     for handler in handlers:
@@ -519,7 +519,7 @@ def test_a_handler_with_ways_of_its_own_tells_no_value(
 
 @pytest.mark.usefixtures("redaction")
 def test_a_handler_that_was_changed_tells_no_value() -> None:
-    """A single handler of which somebody replaced a part sees no value."""
+    """A handler with a replaced method sees no value."""
     told: list[str] = []
 
     def tell(record: logging.LogRecord) -> str:
@@ -538,19 +538,19 @@ def test_a_handler_that_was_changed_tells_no_value() -> None:
 
 
 class Keeping(logging.Logger):
-    """A logger that looks at a record after its handlers have."""
+    """A logger that reads a record after its handlers."""
 
     told = ""
 
     def callHandlers(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
-        """Tell what the record holds."""
+        """Call the handlers, and keep the message and the attributes."""
         super().callHandlers(record)
         self.told = f"{record.getMessage()} {record.__dict__}"
 
 
 @pytest.mark.usefixtures("redaction")
 def test_a_logger_of_another_class_sees_no_value() -> None:
-    """A library's own logger that keeps records keeps scrubbed ones."""
+    """A custom logger class sees redacted records."""
     log = Keeping("app")
     log.addHandler(logging.StreamHandler(StringIO()))
 
@@ -561,13 +561,13 @@ def test_a_logger_of_another_class_sees_no_value() -> None:
 
 
 class Tracker:
-    """What an error tracker does: it wraps callHandlers, and sends each record."""
+    """An error tracker, which wraps callHandlers and keeps each record."""
 
     def __init__(self) -> None:
         self.sent: list[logging.LogRecord] = []
 
     def wrap(self) -> None:
-        """Put a function of its own around the current one."""
+        """Wrap the present callHandlers."""
         before = logging.Logger.callHandlers
 
         def call_handlers(log: logging.Logger, record: logging.LogRecord) -> None:
@@ -583,7 +583,7 @@ class Tracker:
 def test_an_error_tracker_sends_no_value(
     closed: Redaction, log: logging.Logger, stream: StringIO, *, first: bool
 ) -> None:
-    """Whether a tracker was set up before or after the start, it gets scrubbed records."""
+    """An error tracker gets redacted records, whether it was set up before or after the start."""
     tracker = Tracker()
     if first:
         tracker.wrap()
@@ -600,11 +600,11 @@ def test_an_error_tracker_sends_no_value(
     assert stream.getvalue() == f"it is {MASK}\nValueError: {MASK}\n"
 
 
-# While something else is being said.
+# Records that are logged while another one is handled.
 
 
 class Chatty:
-    """An object that logs while it is asked what it is."""
+    """An object that logs while it is converted to text."""
 
     def __init__(self, log: logging.Logger) -> None:
         self.log = log
@@ -616,7 +616,7 @@ class Chatty:
 
 @pytest.mark.usefixtures("redaction")
 def test_an_argument_may_log(log: logging.Logger, stream: StringIO) -> None:
-    """What is said while another line is made is scrubbed like that line."""
+    """A record that is logged while another one is formatted is redacted too."""
     teller = Teller()
     log.addHandler(logging.StreamHandler(stream))
     log.addHandler(teller)
@@ -629,14 +629,14 @@ def test_an_argument_may_log(log: logging.Logger, stream: StringIO) -> None:
 
 
 class Repeating(Teller):
-    """A handler that logs while it handles."""
+    """A handler that logs while it handles a record."""
 
     def __init__(self, log: logging.Logger) -> None:
         super().__init__()
         self.log = log
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Tell, and say once more."""
+        """Keep the record, and log again."""
         super().emit(record)
         if len(self.records) < 3:
             self.log.error("again %s", VALUE)
@@ -644,7 +644,7 @@ class Repeating(Teller):
 
 @pytest.mark.usefixtures("redaction")
 def test_a_handler_may_log(log: logging.Logger, stream: StringIO) -> None:
-    """What a handler says while it handles is scrubbed."""
+    """A record that a handler logs is redacted."""
     repeating = Repeating(log)
     log.addHandler(repeating)
     log.addHandler(logging.StreamHandler(stream))
@@ -656,7 +656,7 @@ def test_a_handler_may_log(log: logging.Logger, stream: StringIO) -> None:
 
 
 class Signalled:
-    """An object during whose text a signal arrives."""
+    """An object that raises a signal while it is converted to text."""
 
     def __str__(self) -> str:
         signal.raise_signal(signal.SIGUSR1)
@@ -664,13 +664,13 @@ class Signalled:
 
 
 def with_a_signal(value: Secret) -> Iterator[Secret]:
-    """Return a value, and let a signal arrive before."""
+    """Raise a signal, and yield a value."""
     signal.raise_signal(signal.SIGUSR1)
     yield value
 
 
 def test_a_signal_handler_may_log(closed: Redaction, log: logging.Logger, stream: StringIO) -> None:
-    """A signal's handler logs at any moment: while a line is made, and while values are hidden."""
+    """A signal handler may log at any moment, such as while a value is registered."""
     log.addHandler(logging.StreamHandler(stream))
     teller = Teller()
     log.addHandler(teller)
@@ -695,7 +695,7 @@ def test_a_signal_handler_may_log(closed: Redaction, log: logging.Logger, stream
 
 
 def test_many_threads_log_while_runs_begin_and_end(redaction: Redaction) -> None:
-    """No line of any thread shows the value while one run hides it, whatever others do."""
+    """No line of any thread shows the value, while other runs begin and end."""
     streams = [StringIO() for _ in range(4)]
     tellers = [Teller() for _ in streams]
     # All threads have begun when they take turns often: see tests.fixtures.threads.readers.
@@ -733,18 +733,18 @@ def test_many_threads_log_while_runs_begin_and_end(redaction: Redaction) -> None
         assert VALUE not in stream.getvalue() + teller.told
 
 
-# What others do with the same functions, with a formatter, and with a handler.
+# Patches, formatters and handlers of other libraries.
 
 
 def logging_to(handler: logging.Handler) -> logging.Logger:
     """Return a logger with this handler alone."""
-    logger = logging.Logger("app")  # noqa: LOG001  (nobody else has it)
+    logger = logging.Logger("app")  # noqa: LOG001  (no other code uses it)
     logger.addHandler(handler)
     return logger
 
 
 def test_a_wrapper_that_says_it_is_python_s_is_none(closed: Redaction) -> None:
-    """A tracker that wraps with functools.wraps gets scrubbed records, too."""
+    """A tracker that wraps callHandlers with functools.wraps gets redacted records too."""
     sent = []
     known = logging.Logger.callHandlers
 
@@ -760,7 +760,7 @@ def test_a_wrapper_that_says_it_is_python_s_is_none(closed: Redaction) -> None:
 
 
 def test_a_format_that_cuts_shows_no_beginning(redaction: Redaction) -> None:
-    """A value is taken out before a format with a precision cuts it."""
+    """A value is redacted before a format with a precision cuts it."""
     for pattern in ("%(message).20s", "{message:.20}"):
         with case(pattern):
             stream = StringIO()
@@ -775,7 +775,7 @@ def test_a_format_that_cuts_shows_no_beginning(redaction: Redaction) -> None:
 def test_a_single_handler_with_a_method_of_its_own_gets_no_value(
     closed: Redaction, name: str
 ) -> None:
-    """A handler one of whose methods was replaced is given a scrubbed record."""
+    """A handler with a replaced ``handle`` or ``filter`` gets a redacted record."""
     told: list[str] = []
     handler = logging.StreamHandler(StringIO())
     setattr(handler, name, lambda record: told.append(record.getMessage()))
@@ -786,15 +786,15 @@ def test_a_single_handler_with_a_method_of_its_own_gets_no_value(
 
 
 def test_a_new_configuration_hides_nothing_from_us(closed: Redaction) -> None:
-    """A handler that lives on when dictConfig has forgotten it is given a scrubbed record."""
+    """A handler that dictConfig has removed from logging's list gets a redacted record."""
 
     class Own(logging.Handler):
-        """A handler that does everything itself."""
+        """A handler with its own ``handle``."""
 
         told = ""
 
         def handle(self, record: logging.LogRecord) -> bool:
-            """Tell the message."""
+            """Keep the message."""
             self.told += record.getMessage()
             return True
 
@@ -813,7 +813,7 @@ def test_a_new_configuration_hides_nothing_from_us(closed: Redaction) -> None:
 def test_a_handler_that_does_nothing_does_not_matter(
     redaction: Redaction, stream: StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A NullHandler, which every library has, makes no record go a longer way."""
+    """A NullHandler causes no additional redaction."""
     assert redaction
     looked: list[object] = []
     monkeypatch.setattr(scrub, "redact_record", lambda *both: looked.append(both))
@@ -824,7 +824,7 @@ def test_a_handler_that_does_nothing_does_not_matter(
 
 
 def test_the_name_of_an_extra_is_hidden_too(redaction: Redaction) -> None:
-    """A value that somebody made the name of an attribute is taken out of it."""
+    """A value in the name of an extra attribute is redacted."""
     assert redaction
     teller = Teller()
     logging_to(teller).error("it is", extra={VALUE: 1})

@@ -1,4 +1,4 @@
-"""What Python itself writes to people, while values are hidden."""
+"""Output of Python itself, such as tracebacks and warnings, while values are hidden."""
 
 import asyncio
 import gc
@@ -23,11 +23,11 @@ from tests.fixtures.cases import case
 from tests.redaction.log_output import VALUE, Broken, Client, start
 from tests.support import run_child
 
-# What ends a program, a thread, or nothing at all.
+# Hooks for uncaught exceptions.
 
 
 def hooks_of_python(redaction: Redaction) -> None:
-    """Let Python's own functions be what is there before the start."""
+    """Restore Python's own hooks, and start a redaction."""
     sys.excepthook = sys.__excepthook__
     threading.excepthook = threading.__excepthook__
     sys.unraisablehook = sys.__unraisablehook__
@@ -44,7 +44,7 @@ def failed(text: str = VALUE) -> ValueError:
 def test_a_crash_is_shown_without_the_value(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The traceback of what ends a process has stars."""
+    """The traceback of a crash is redacted."""
     hooks_of_python(closed)
     exc = failed()
 
@@ -58,7 +58,7 @@ def test_a_crash_is_shown_without_the_value(
 def thread_args(
     exc: BaseException | None, thread: threading.Thread | None
 ) -> threading.ExceptHookArgs:
-    """Return what a thread's hook gets."""
+    """Return the argument of ``threading.excepthook``."""
     trace = None if exc is None else exc.__traceback__
     return threading.ExceptHookArgs((type(exc or ValueError()), exc, trace, thread))
 
@@ -66,7 +66,7 @@ def thread_args(
 def test_a_crash_of_a_thread_is_shown_without_the_value(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The traceback of what ends a thread has stars, and names the thread."""
+    """The traceback of a crashed thread is redacted, and names the thread."""
     hooks_of_python(closed)
 
     threading.excepthook(thread_args(failed(), threading.Thread(name="worker")))
@@ -82,7 +82,7 @@ def test_a_crash_of_a_thread_is_shown_without_the_value(
 def test_a_thread_that_exits_says_nothing(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """``sys.exit`` in a thread ends it in silence, as without us."""
+    """``sys.exit`` in a thread ends it without output, as without hive_boot."""
     hooks_of_python(closed)
 
     threading.excepthook(thread_args(SystemExit(VALUE), threading.Thread(name="worker")))
@@ -91,7 +91,7 @@ def test_a_thread_that_exits_says_nothing(
 
 
 def unraisable(exc: BaseException | None, message: str | None = None, what: object = None) -> Any:  # noqa: ANN401  (what Python hands over cannot be made)
-    """Return what Python hands to the hook for what nobody can catch."""
+    """Return an argument of ``sys.unraisablehook``."""
     return SimpleNamespace(
         exc_type=type(exc),
         exc_value=exc,
@@ -104,7 +104,7 @@ def unraisable(exc: BaseException | None, message: str | None = None, what: obje
 def test_what_nobody_can_catch_is_shown_without_the_value(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An error in ``__del__`` has stars, in what it says and in what it happened to."""
+    """An error in ``__del__`` is redacted, and so is the description of the object."""
     hooks_of_python(closed)
 
     sys.unraisablehook(unraisable(failed(), what=Client()))
@@ -118,7 +118,7 @@ def test_what_nobody_can_catch_is_shown_without_the_value(
 
 
 class Foreign:
-    """Hooks of somebody else, who shows what they get in his own way."""
+    """Hooks of another library, which keep their arguments."""
 
     def __init__(self) -> None:
         self.got: list[Any] = []
@@ -127,20 +127,20 @@ class Foreign:
         sys.unraisablehook = self.keep
 
     def crash(self, *arguments: object) -> None:
-        """Take the three arguments of sys.excepthook."""
+        """Keep the arguments of ``sys.excepthook``."""
         self.keep(SimpleNamespace(exc_value=arguments[1], all=arguments))
 
     def keep(self, args: Any) -> None:  # noqa: ANN401  (of one hook or the other)
-        """Take the argument of the others."""
+        """Keep the argument of the other hooks."""
         self.got.append(args)
 
     def told(self) -> str:
-        """Show all, in full."""
+        """Return every traceback."""
         return "".join("".join(traceback.format_exception(args.exc_value)) for args in self.got)
 
 
 def call_all_hooks(exc: BaseException | None) -> None:
-    """Let an exception arrive at each of the three hooks."""
+    """Call each of the three hooks with an exception."""
     trace = None if exc is None else exc.__traceback__
     sys.excepthook(type(exc), exc, trace)  # type: ignore[arg-type]
     threading.excepthook(thread_args(exc, None))
@@ -148,7 +148,7 @@ def call_all_hooks(exc: BaseException | None) -> None:
 
 
 def test_foreign_hooks_get_an_exception_without_the_value(closed: Redaction) -> None:
-    """An error tracker is called as before, with a stand-in that has the traceback."""
+    """A hook of another library gets a redacted copy of the exception, with the traceback."""
     foreign = Foreign()
     start(closed)
     exc = failed()
@@ -169,7 +169,7 @@ def test_foreign_hooks_get_an_exception_without_the_value(closed: Redaction) -> 
 
 
 def test_foreign_hooks_get_an_exception_without_a_value_as_it_is(closed: Redaction) -> None:
-    """What tells nothing is handed on, the same object."""
+    """An exception without a value is passed on unchanged."""
     foreign = Foreign()
     start(closed)
     exc = failed("refused")
@@ -180,7 +180,7 @@ def test_foreign_hooks_get_an_exception_without_a_value_as_it_is(closed: Redacti
 
 
 def test_foreign_hooks_get_nothing_when_there_is_nothing(closed: Redaction) -> None:
-    """Where Python has no exception at hand, the hooks of others are called all the same."""
+    """Hooks are called also without an exception."""
     foreign = Foreign()
     start(closed)
 
@@ -191,7 +191,7 @@ def test_foreign_hooks_get_nothing_when_there_is_nothing(closed: Redaction) -> N
 
 
 def test_hooks_hand_on_while_nothing_is_hidden(closed: Redaction) -> None:
-    """Between the start and the first value, others get what Python gave."""
+    """Between the start and the first value, hooks get the original exception."""
     foreign = Foreign()
     closed.open()
     exc = failed()
@@ -204,7 +204,7 @@ def test_hooks_hand_on_while_nothing_is_hidden(closed: Redaction) -> None:
 def test_foreign_hooks_get_no_exception_that_cannot_be_scrubbed(
     closed: Redaction, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the scrubbing fails, a tracker is told that something is not shown."""
+    """If the redaction fails, hooks get a fixed text instead of the exception."""
     foreign = Foreign()
     start(closed)
     monkeypatch.setattr(registry, "matcher", Broken())
@@ -218,7 +218,7 @@ def test_foreign_hooks_get_no_exception_that_cannot_be_scrubbed(
 def test_hooks_of_python_show_nothing_that_cannot_be_scrubbed(
     closed: Redaction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """When the scrubbing fails, stderr tells that something is not shown."""
+    """If the redaction fails, stderr gets a fixed text."""
     hooks_of_python(closed)
     monkeypatch.setattr(registry, "matcher", Broken())
 
@@ -231,7 +231,7 @@ def test_hooks_of_python_show_nothing_that_cannot_be_scrubbed(
 def test_an_unhandled_error_in_a_loop_is_shown_without_the_value(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What asyncio says of a task that nobody awaited has stars."""
+    """The report of asyncio about an exception that was never retrieved is redacted."""
 
     async def fail() -> None:
         raise ValueError(VALUE)
@@ -258,7 +258,7 @@ def test_an_unhandled_error_in_a_loop_is_shown_without_the_value(
 
 @pytest.mark.usefixtures("redaction")
 def test_the_text_of_a_warning_is_scrubbed() -> None:
-    """A warning is written with stars, and with the line that it is about."""
+    """The text and the source line of a warning are redacted."""
     text = warnings.formatwarning(f"it is {VALUE}", UserWarning, "app.py", 7, f"connect({VALUE})")
 
     assert text == f"app.py:7: UserWarning: it is {MASK}\n  connect({MASK})\n"
@@ -266,7 +266,7 @@ def test_the_text_of_a_warning_is_scrubbed() -> None:
 
 @pytest.mark.usefixtures("redaction")
 def test_a_warning_that_logging_captures_is_scrubbed(caplog: pytest.LogCaptureFixture) -> None:
-    """Warnings that go to the log have stars there."""
+    """Warnings that logging captures are redacted."""
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(capture=True)
@@ -279,7 +279,7 @@ def test_a_warning_that_logging_captures_is_scrubbed(caplog: pytest.LogCaptureFi
     assert VALUE not in caplog.text
 
 
-# What is printed by hand.
+# Printed tracebacks.
 
 
 PRINTED: dict[str, Callable[[ValueError, StringIO], None]] = {
@@ -303,7 +303,7 @@ PRINTED: dict[str, Callable[[ValueError, StringIO], None]] = {
 
 @pytest.mark.usefixtures("redaction")
 def test_a_traceback_that_is_printed_is_scrubbed() -> None:
-    """What a server or a pool of processes prints of an error has stars."""
+    """A traceback that a server or a process pool prints is redacted."""
     for name, show in PRINTED.items():
         with case(name):
             stream = StringIO()
@@ -316,7 +316,7 @@ def test_a_traceback_that_is_printed_is_scrubbed() -> None:
 
 @pytest.mark.usefixtures("redaction")
 def test_a_traceback_that_is_printed_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """``print_exc`` prints where it always did, and no chain where none is asked for."""
+    """The traceback goes to stderr, and without the chain if the caller asks for that."""
     exc = failed()
     exc.__context__ = KeyError("context")
 
@@ -332,7 +332,7 @@ def test_a_traceback_that_is_printed_goes_to_stderr(capsys: pytest.CaptureFixtur
 def test_a_traceback_is_printed_as_ever_while_nothing_is_hidden(
     closed: Redaction, stream: StringIO
 ) -> None:
-    """Between the start and the first value, a traceback is what it was."""
+    """Between the start and the first value, tracebacks are unchanged."""
     closed.open()
 
     traceback.print_exception(ValueError(VALUE), file=stream)
@@ -457,7 +457,7 @@ logging.getLogger("app").error("it is %d", VALUE)
 
 
 def test_a_program_shows_no_value() -> None:
-    """A program that shows its value on stderr shows the same, but for the value, when hidden."""
+    """With redaction the output of a program on stderr is the same, except for the value."""
     for name, program in PROGRAMS.items():
         with case(name):
             shown = run_child(OPEN + program, HELD=VALUE, HIDDEN="")
@@ -469,12 +469,12 @@ def test_a_program_shows_no_value() -> None:
             assert REDACTION_FAILED not in hidden_now.stderr
             assert hidden_now.returncode == shown.returncode
             if "crash" in name or name in {"a group", "a note"}:
-                # A traceback differs in nothing but the stars.
+                # A redacted traceback differs only in the mask.
                 assert hidden_now.stderr == shown.stderr.replace(VALUE, MASK)
 
 
 def test_a_program_without_stderr_ends_as_it_would() -> None:
-    """The exit status of a crash is right where there is nobody to tell."""
+    """The exit status of a crash is right without stderr."""
     for how in ("sys.stderr = None", "sys.stderr.close()"):
         with case(how):
             child = run_child(
@@ -485,11 +485,11 @@ def test_a_program_without_stderr_ends_as_it_would() -> None:
             assert VALUE not in child.stderr
 
 
-# What others get, and what they make of it.
+# Hooks of other libraries.
 
 
 def fails(*_: object) -> None:
-    """Be a hook that fails, and that tells the value while it does."""
+    """A hook that fails with the value in its message."""
     message = f"the tracker is down, with {VALUE}"
     raise RuntimeError(message)
 
@@ -498,7 +498,7 @@ def fails(*_: object) -> None:
 def test_a_hook_that_fails_tells_no_value(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """When somebody else's hook raises both errors are told, and none of them has the value."""
+    """If a hook of another library raises, both errors are shown, without the value."""
     sys.excepthook = fails
     start(closed)
 
@@ -511,7 +511,7 @@ def test_a_hook_that_fails_tells_no_value(
 
 
 def test_the_object_of_what_cannot_be_raised_is_shown_without_the_value(closed: Redaction) -> None:
-    """A hook of somebody else's is given no object and no text that tells the value."""
+    """``sys.unraisablehook`` of another library gets a redacted object and message."""
     got: list[Any] = []
     sys.unraisablehook = got.append
     start(closed)
@@ -532,7 +532,7 @@ def test_the_object_of_what_cannot_be_raised_is_shown_without_the_value(closed: 
 def test_a_value_of_short_lines_is_hidden_in_a_group(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A group's traceback indents each line of its members; the value is taken out before."""
+    """The traceback of a group indents each line; a value of several lines is redacted before."""
     value = "fake-one-11\nfake-two-22\nfake-three-33"
     sys.excepthook = sys.__excepthook__
     closed.open()
@@ -549,7 +549,7 @@ def test_a_value_of_short_lines_is_hidden_in_a_group(
 
 @pytest.mark.usefixtures("redaction")
 def test_what_is_no_exception_is_printed_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever prints the absence of an exception sees it told."""
+    """``print_exception`` without an exception is unchanged."""
     traceback.print_exception(None, None, None)
 
     assert capsys.readouterr().err == "NoneType: None\n"
@@ -558,7 +558,7 @@ def test_what_is_no_exception_is_printed_as_ever(capsys: pytest.CaptureFixture[s
 def test_a_traceback_that_a_program_prints_itself_shows_no_value(
     redaction: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """``TracebackException.print`` writes to stderr or to a file, with variables and without."""
+    """``TracebackException.print`` is redacted, on stderr and in a file, also with locals."""
     exc = failed()
     exc.__cause__ = KeyError(VALUE)
     reports = [
@@ -583,7 +583,7 @@ def test_a_traceback_that_a_program_prints_itself_shows_no_value(
 def test_a_stack_of_a_task_shows_no_value(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """``Task.print_stack`` shows a failed, a running and a finished task without the value."""
+    """``Task.print_stack`` is redacted for a failed, a running and a finished task."""
 
     async def fail() -> None:
         raise ValueError(VALUE)

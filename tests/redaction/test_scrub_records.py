@@ -1,4 +1,4 @@
-"""What a log record holds, and where in it a value can stand."""
+"""Redaction of log records: every place in a record that can hold a value."""
 
 import ast
 import json
@@ -27,10 +27,10 @@ E = TypeVar("E", bound=BaseException)
 
 
 class Listener:
-    """A logger with one handler, and what came out of that."""
+    """A logger with one handler, and its output."""
 
     def __init__(self, kind: str) -> None:
-        self.log = logging.Logger("app")  # noqa: LOG001  (one that nobody else has)
+        self.log = logging.Logger("app")  # noqa: LOG001  (no other code uses it)
         self.teller = Teller()
         self.stream = StringIO()
         handler = logging.StreamHandler(self.stream)
@@ -40,7 +40,7 @@ class Listener:
 
     @property
     def heard(self) -> str:
-        """All that was written or told."""
+        """The output of the handler."""
         return self.stream.getvalue() + self.teller.told
 
 
@@ -55,17 +55,17 @@ def redaction() -> Iterator[Redaction]:
 
 
 KINDS = ("a line", "everything in JSON", "all attributes")
-"""The ways to listen: to the formatted line, to JSON, and to the record."""
+"""The kinds of handlers: a formatted line, JSON, and the record itself."""
 
 
 @pytest.fixture
 def teller() -> Listener:
-    """Listen to the record itself."""
+    """Return a logger whose handler keeps everything in a record."""
     return Listener("all attributes")
 
 
 class Half:
-    """An object that tells the first or the second half of the value."""
+    """An object whose text is one half of the value."""
 
     def __init__(self, half: str) -> None:
         self.half = half
@@ -75,7 +75,7 @@ class Half:
 
 
 class Silent:
-    """An object that fails to say what it is."""
+    """An object whose text cannot be read."""
 
     def __str__(self) -> str:
         raise RuntimeError(VALUE)
@@ -84,18 +84,18 @@ class Silent:
 
 
 class Settings(BaseModel):
-    """What a service reads."""
+    """Settings of a service."""
 
     port: int
 
 
 def made(**members: Any) -> logging.LogRecord:  # noqa: ANN401  (whatever a record holds)
-    """Make a record as a foreign library would."""
+    """Return a record as a library would create it."""
     return logging.makeLogRecord({"levelno": logging.ERROR, **members})
 
 
 def raised(exc: E, cause: BaseException | None = None, context: BaseException | None = None) -> E:
-    """Raise an exception, so that it has a traceback."""
+    """Raise an exception, so that it has a traceback, and return it."""
     with pytest.raises(type(exc)) as caught:
         raise exc from cause
     if context is not None:
@@ -105,7 +105,7 @@ def raised(exc: E, cause: BaseException | None = None, context: BaseException | 
 
 
 def failed(function: Callable[..., object], *arguments: object, **named: object) -> BaseException:
-    """Return what a call of somebody else's code raises."""
+    """Return the exception that a call raises."""
     with pytest.raises(Exception) as caught:  # noqa: PT011  (whatever it raises)
         function(*arguments, **named)
     return caught.value
@@ -156,7 +156,7 @@ MESSAGES: dict[str, Callable[[logging.Logger], None]] = {
 
 
 def test_a_value_is_taken_out_of_wherever_it_stands() -> None:
-    """Whatever part of a record a value is in, nobody hears it."""
+    """A value in any part of a record is not shown."""
     for name, say in MESSAGES.items():
         for kind in KINDS:
             with case(name, kind):
@@ -171,7 +171,7 @@ def test_a_value_is_taken_out_of_wherever_it_stands() -> None:
 
 
 def test_stars_stand_in_its_place() -> None:
-    """A record with a value is not lost; it is told with stars."""
+    """The mask replaces the value; the record is not lost."""
     for name, say in MESSAGES.items():
         with case(name):
             teller = Listener("all attributes")
@@ -205,7 +205,7 @@ EXCEPTIONS: dict[str, Callable[[], BaseException]] = {
 
 
 def test_a_traceback_tells_no_value() -> None:
-    """An error is logged with all that led to it, and stars where the value stood."""
+    """A logged exception shows its chain, and the mask in place of the value."""
     for name, make in EXCEPTIONS.items():
         for kind in KINDS:
             with case(name, kind):
@@ -222,14 +222,14 @@ def test_a_traceback_tells_no_value() -> None:
 
 UNSAID: dict[str, Callable[[], BaseException]] = {
     "bytes that are no text": lambda: failed((VALUE.encode() + b"\xff").decode, "utf-8"),
-    "text that is no ASCII": lambda: failed(f"{VALUE}\u00e4".encode, "ascii"),
+    "text that is not ASCII": lambda: failed(f"{VALUE}\u00e4".encode, "ascii"),
     "a line of Python": lambda: failed(ast.literal_eval, f"{VALUE} is"),
-    "text that is no JSON": lambda: failed(json.loads, VALUE),
+    "text that is not JSON": lambda: failed(json.loads, VALUE),
 }
 
 
 def test_what_could_not_be_read_is_not_told() -> None:
-    """An error that carries what it could not read is logged without it."""
+    """An exception that holds the input that could not be decoded is logged without it."""
     for name, make in UNSAID.items():
         for kind in KINDS:
             with case(name, kind):
@@ -243,7 +243,7 @@ def test_what_could_not_be_read_is_not_told() -> None:
 
 
 def test_what_is_being_handled_is_scrubbed() -> None:
-    """``log.exception`` shows the traceback to the frame that raised, without the value."""
+    """``log.exception`` shows the traceback without the value."""
     for kind in KINDS:
         with case(kind):
             listener = Listener(kind)
@@ -257,7 +257,7 @@ def test_what_is_being_handled_is_scrubbed() -> None:
 
 
 def test_a_stack_that_is_asked_for_is_scrubbed() -> None:
-    """``stack_info=True`` shows where a call came from, and no value."""
+    """``stack_info=True`` shows the stack without the value."""
     for kind in KINDS:
         with case(kind):
             listener = Listener(kind)
@@ -268,7 +268,7 @@ def test_a_stack_that_is_asked_for_is_scrubbed() -> None:
 
 
 def test_a_program_keeps_its_own_objects(teller: Listener) -> None:
-    """What was handed to the logger is the program's, and does not change."""
+    """The objects that a program passes to the logger are not changed."""
     exc, extra, args = ValueError(VALUE), {"keys": [VALUE]}, {"key": VALUE}
 
     teller.log.error("%(key)s", args, exc_info=exc, extra={"all": extra})
@@ -279,7 +279,7 @@ def test_a_program_keeps_its_own_objects(teller: Listener) -> None:
 
 
 def test_arguments_keep_their_shape(teller: Listener) -> None:
-    """What takes arguments apart finds as many, of the types that it expects."""
+    """The arguments have the same number and types as before."""
     teller.log.error("%s %s %d %s", VALUE, 1.5, 200, [VALUE])
     teller.log.error("%(key)s %(count)d", {"key": VALUE, "count": 3})
 
@@ -289,7 +289,7 @@ def test_arguments_keep_their_shape(teller: Listener) -> None:
 
 
 def test_a_number_that_is_a_secret_is_taken_out_of_the_message(teller: Listener) -> None:
-    """No text fits ``%d``, so the message is made, and stays the same but for the number."""
+    """A number that is a secret is replaced in the message, because ``%d`` accepts no text."""
     teller.log.error("port %d of %s", NUMBER, "host")
 
     (record,) = teller.teller.records
@@ -298,7 +298,7 @@ def test_a_number_that_is_a_secret_is_taken_out_of_the_message(teller: Listener)
 
 
 def test_an_argument_that_is_an_object_is_replaced_by_one_that_speaks(teller: Listener) -> None:
-    """A handler may ask an argument for ``str`` or ``repr``; neither gives the value."""
+    """An object whose ``str`` or ``repr`` contains the value is replaced by one without."""
     fine = Client("other")
     teller.log.error("%s and %s", Client(VALUE), fine)
 
@@ -310,7 +310,7 @@ def test_an_argument_that_is_an_object_is_replaced_by_one_that_speaks(teller: Li
 
 
 def test_an_exception_is_replaced_by_one_of_its_kind(teller: Listener) -> None:
-    """A handler that looks at the exception finds the kind, the traceback and the notes."""
+    """A redacted exception keeps its type, traceback and notes."""
     exc = noted(raised(KeyError(VALUE)), VALUE)
     teller.log.error("failed", exc_info=exc)
 
@@ -324,12 +324,12 @@ def test_an_exception_is_replaced_by_one_of_its_kind(teller: Listener) -> None:
 
 
 def held(record: logging.LogRecord) -> dict[str, int]:
-    """Return the identity of everything that a record holds."""
+    """Return the identity of every attribute of a record."""
     return {name: id(it) for name, it in record.__dict__.items()}
 
 
 def test_a_record_without_a_value_is_left_exactly_as_it_is(matcher: Matcher) -> None:
-    """Nothing is made anew for a record that tells nothing: it has the same objects."""
+    """A record without a value keeps its objects."""
     exc = raised(ValueError("refused"), KeyError("key"))
     record = made(
         msg="%s of %s, %s",
@@ -346,7 +346,7 @@ def test_a_record_without_a_value_is_left_exactly_as_it_is(matcher: Matcher) -> 
 
 
 def test_a_record_that_only_seems_to_hold_a_value_is_left_as_it_is(matcher: Matcher) -> None:
-    """A text that begins like a value is no value."""
+    """A text that is almost a value is not changed."""
     client = Client(VALUE[:-1])
     record = made(msg="%s " + VALUE[1:], args=(client,), exc_info=(None, None, None))
     exc = ValueError(VALUE[:-1])
@@ -363,7 +363,7 @@ def test_a_record_that_only_seems_to_hold_a_value_is_left_as_it_is(matcher: Matc
 
 
 def test_a_record_made_while_nothing_is_handled_is_left_as_it_is(matcher: Matcher) -> None:
-    """``log.exception`` outside of a handler has three times nothing."""
+    """``exc_info`` of ``log.exception`` outside of a handler is three times None."""
     record = made(msg=VALUE, exc_info=(None, None, None))
 
     redact_record(record, matcher)
@@ -374,13 +374,13 @@ def test_a_record_made_while_nothing_is_handled_is_left_as_it_is(matcher: Matche
 
 @pytest.fixture
 def matcher() -> Matcher:
-    """Return what finds the value now."""
+    """Return the present matcher."""
     assert registry.matcher is not None
     return registry.matcher
 
 
 def test_arguments_that_do_not_fit_are_scrubbed_all_the_same(matcher: Matcher) -> None:
-    """A message that cannot be made is the handler's to complain of, without the value."""
+    """If the arguments do not match the template, they are redacted, and the handler reports it."""
     record = made(msg="%d", args=(VALUE,))
 
     redact_record(record, matcher)
@@ -390,7 +390,7 @@ def test_arguments_that_do_not_fit_are_scrubbed_all_the_same(matcher: Matcher) -
 
 
 def test_an_object_that_cannot_speak_is_passed_on(matcher: Matcher) -> None:
-    """What tells nothing needs no scrubbing."""
+    """An object whose text cannot be read is not changed."""
     record = made(msg="it", user=Silent())
     before = held(record)
 
@@ -400,7 +400,7 @@ def test_an_object_that_cannot_speak_is_passed_on(matcher: Matcher) -> None:
 
 
 def test_an_object_that_cannot_speak_beside_a_value_is_passed_on(matcher: Matcher) -> None:
-    """Beside a value, too."""
+    """Beside a value it is not changed either."""
     silent = Silent()
     record = made(msg="%s", args=(VALUE, silent))
 
@@ -410,15 +410,15 @@ def test_an_object_that_cannot_speak_beside_a_value_is_passed_on(matcher: Matche
 
 
 class BrokenLater(Broken):
-    """What is to find values, and fails when one has to be taken out."""
+    """A matcher that finds a value, and fails to replace it."""
 
     def is_clean(self, text: str) -> bool:  # noqa: ARG002  (whatever it is)
-        """Say that there may be one."""
+        """Return False."""
         return False
 
 
 def test_a_record_that_cannot_be_scrubbed_is_replaced() -> None:
-    """When the scrubbing itself fails, a line tells so, and nothing of the record is shown."""
+    """If the redaction fails, a fixed text replaces the whole record."""
     say_cases: list[Callable[[logging.Logger], None]] = [
         lambda to: to.error("it is %s", VALUE, extra={"key": VALUE}),
         lambda to: to.error("failed", exc_info=ValueError(VALUE), stack_info=True),
@@ -441,7 +441,7 @@ def test_a_record_that_cannot_be_scrubbed_is_replaced() -> None:
 def test_a_replaced_record_has_nothing_of_what_it_had(
     teller: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a filter or a caller added is gone, and what says where it came from stays."""
+    """The replaced record keeps its level and path, and loses its message and added attributes."""
     record = made(
         msg="%s",
         args=(VALUE,),
@@ -465,7 +465,7 @@ def test_a_replaced_record_has_nothing_of_what_it_had(
 
 
 def test_a_very_long_chain_of_errors_tells_no_value(teller: Listener) -> None:
-    """A chain of errors may be too long to follow; then it is not shown."""
+    """If a chain of exceptions is too long to follow, it is not shown."""
     exc: BaseException = ValueError(VALUE)
     for _ in range(sys.getrecursionlimit()):
         longer = ValueError("next")
@@ -481,14 +481,14 @@ def test_a_very_long_chain_of_errors_tells_no_value(teller: Listener) -> None:
 
 
 class Interrupting:
-    """An object that is interrupted while it speaks."""
+    """An object whose text raises KeyboardInterrupt."""
 
     def __str__(self) -> str:
         raise KeyboardInterrupt
 
 
 def test_an_interrupt_goes_through() -> None:
-    """A person who presses Ctrl-C while a line is made stops the program."""
+    """Ctrl-C while a line is made stops the program."""
     for kind in KINDS:
         with case(kind):
             listener = Listener(kind)
@@ -497,7 +497,7 @@ def test_an_interrupt_goes_through() -> None:
 
 
 def test_an_interrupt_while_a_value_is_taken_out_goes_through(teller: Listener) -> None:
-    """Beside a value, too."""
+    """Ctrl-C while a value is replaced stops the program too."""
     with pytest.raises(KeyboardInterrupt):
         teller.log.error("%s %s", VALUE, Interrupting())
 
@@ -505,7 +505,7 @@ def test_an_interrupt_while_a_value_is_taken_out_goes_through(teller: Listener) 
 def test_an_argument_that_cannot_speak_is_complained_of_without_a_value(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """``logging`` tells of an argument that fails, and what that argument said is scrubbed."""
+    """The report of an argument whose text cannot be read is redacted."""
     listener = Listener("a line")
 
     listener.log.error("%s is %s", VALUE, Silent())
@@ -517,7 +517,7 @@ def test_an_argument_that_cannot_speak_is_complained_of_without_a_value(
 
 
 def test_arguments_in_a_list_do_not_hurt(teller: Listener) -> None:
-    """A library that makes records by hand may use a list."""
+    """The arguments of a record that a library has created may be a list."""
     for args in ([VALUE], [Client(VALUE)]):
         teller.log.handle(made(msg="it is %s", args=args))
 

@@ -1,4 +1,4 @@
-"""Places whose files change while an application runs."""
+"""Fixtures of the runtime tests: directories whose files change while an application runs."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -17,24 +17,24 @@ from tests.support import SETTLED
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """Return a directory in a file system like that of a Secret volume, where there is one."""
+    """Yield a directory in a tmpfs, as for a Secret volume, if there is one."""
     with in_memory(tmp_path) as place:
         yield place
 
 
 @pytest.fixture
 def volume(memory: Path) -> MountedVolume:
-    """Return a volume in memory, in which nothing is published yet."""
+    """Return a volume in a tmpfs, without content."""
     return MountedVolume(memory / "volume")
 
 
 @pytest.fixture
 def directory(memory: Path) -> PlainDirectory:
-    """Return an empty directory in memory, for files that are written one by one."""
+    """Return an empty directory in a tmpfs, for files that are written one by one."""
     return PlainDirectory(memory / "directory")
 
 
 @pytest.fixture
 def settled_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let new files count as settled, for tests that replace each file in one step."""
+    """Treat new files as settled, for tests that replace each file in one step."""
     monkeypatch.setattr(load_pipeline, "load", partial(load, policy=SETTLED))

@@ -1,4 +1,4 @@
-"""An application with a pool that follows a rotation, and that records what happens to it."""
+"""An application with a pool that is rebuilt after a rotation, and that records its steps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Pool:
 
 
 def count_reads(reloader: Any) -> list[None]:  # noqa: ANN401  (a Reloader)
-    """Return a list that grows with each reload that has ended."""
+    """Return a list that grows with each completed reload."""
     reload, reads = reloader._reload, list[None]()  # noqa: SLF001  (there is no other trace)
 
     async def reload_and_count(*args: object, **options: object) -> object:
@@ -47,7 +47,7 @@ def count_reads(reloader: Any) -> list[None]:  # noqa: ANN401  (a Reloader)
 
 
 async def checkpoints() -> None:
-    """Let every other task take some steps."""
+    """Wait for 20 steps of the event loop, so that other tasks run."""
     for _ in range(20):
         await checkpoint()
 
@@ -70,14 +70,14 @@ def declared(volume: MountedVolume, **options: Any) -> Bootstrap[Needs, Any]:  #
 
 
 def kept_by_leases(boot: Bootstrap[Any, Any]) -> int:
-    """Return how many old instances a request or a block still uses when their overlap is over."""
+    """Return how many old instances are still used by a request or block after their overlap."""
     instances = boot._run.runner.resources._instances  # type: ignore[union-attr]  # noqa: SLF001
     leases = {lease for each in instances if each.is_old for lease in each.leases}
     return sum(lease.statistics().tasks_waiting for lease in leases)
 
 
 def recording(boot: Bootstrap[Needs, Any], log: list[str], **options: Any) -> ResourceHandle[Pool]:  # noqa: ANN401  (of the decorator)
-    """Declare a pool that is rebuilt, and that records what happens to it."""
+    """Declare a pool that is rebuilt, and that records its steps."""
     options.setdefault("overlap", 0.02)
 
     @boot.resource(rebuild_on="db_password", **options)

@@ -1,4 +1,4 @@
-"""An application whose secrets change, and what is seen and heard of it."""
+"""An application whose secrets change, and its hooks and log."""
 
 import logging
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ S = TypeVar("S", bound=SecretSet)
 
 
 class Service(SecretSet):
-    """What the application needs."""
+    """The secrets of the application."""
 
     api_key: Secret = secret(used_by="billing", min_length=12)
     jwt_secret: Secret = secret(used_by="user-auth")
@@ -35,7 +35,7 @@ def numbered(number: int, **more: str) -> dict[str, str]:
 
 
 def number_of(value: Secret | SecretBytes | None) -> int:
-    """Return the generation that a value was written with; 0 where there is none."""
+    """Return the generation that a value was written with; 0 for None."""
     return 0 if value is None else int(value.reveal()[-6:])
 
 
@@ -47,7 +47,8 @@ def mounted(
 ) -> Bootstrap[S, None]:
     """Declare an application whose secrets are mounted at ``place``.
 
-    It watches them. What failed is tried again soon, unless ``timings`` say something else.
+    By default it watches them, and retries failures after a short time.
+
     """
     more = {"mode": "kubernetes", "watch": True, **more}
     boot = Bootstrap(declared, secrets_dirs=place, **more)
@@ -61,17 +62,17 @@ def watching(volume: MountedVolume) -> Bootstrap[Service, None]:
     return mounted(volume.path, Service)
 
 
-def be_impatient(
+def set_read_policy(
     monkeypatch: pytest.MonkeyPatch,
-    **limits: Any,  # noqa: ANN401  (what Patience takes)
+    **limits: Any,  # noqa: ANN401  (what ReadPolicy takes)
 ) -> None:
-    """Let a load wait for writers within other limits than its own."""
+    """Make a load wait for writers by other limits, by default for a short time."""
     patient = partial(load, policy=ReadPolicy(**{"quiet_interval": 0.01, **limits}))
     monkeypatch.setattr("hive_boot.runtime.load_pipeline.load", patient)
 
 
 class Heard:
-    """A hook that keeps what it was told."""
+    """A hook that keeps its changes."""
 
     def __init__(self, boot: Bootstrap[Any, Any], *names: str) -> None:
         self.changes: list[Change] = []
@@ -82,12 +83,12 @@ class Heard:
 
     @property
     def names(self) -> list[tuple[str, ...]]:
-        """What has changed each time."""
+        """The names of each change."""
         return [change.names for change in self.changes]
 
 
 class Log:
-    """The log of an application, from here on."""
+    """The log of an application, from now on."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO, "hive_boot")
@@ -95,18 +96,18 @@ class Log:
 
     @property
     def rotations(self) -> list[logging.LogRecord]:
-        """What was told of rotations."""
+        """The log records about rotations."""
         return [each for each in self._caplog.records if each.name == "hive_boot.rotation"]
 
     @property
     def watch(self) -> list[str]:
-        """WARNING at each fall-back to polling, ERROR at a failure, INFO when events are back."""
+        """Level of each record: WARNING for polling, ERROR for a failure, INFO for events again."""
         records = self._caplog.records
         return [each.levelname for each in records if each.name == "hive_boot.watching"]
 
     @property
     def verdicts(self) -> list[tuple[str, int | None, list[str]]]:
-        """What became of each set: verdict, generation and names."""
+        """Verdict, generation and names of each rotation."""
         return [
             (facts["verdict"], facts["generation"], facts["names"])
             for facts in map(vars, self.rotations)
@@ -120,9 +121,9 @@ class Log:
 
     @property
     def text(self) -> str:
-        """Everything that was told, a line for each record."""
+        """The text of the log, with a line for each record."""
         return self._caplog.text
 
     def clear(self) -> None:
-        """Forget what was told so far."""
+        """Delete the log records so far."""
         self._caplog.clear()

@@ -20,13 +20,13 @@ POSITIVE = [*NO_NUMBERS, -1, 0, 0.0]
 
 @pytest.fixture
 def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs, Settings]:
-    """Return an application that could be started."""
+    """Return an application that can be started."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
     return application()
 
 
 def refusal(declare: Callable[[], object], case: object) -> str:
-    """Return the message of a declaration that is refused."""
+    """Return the message of the DeclarationError; fail if the declaration is accepted."""
     try:
         declare()
     except DeclarationError as exc:
@@ -37,32 +37,32 @@ def refusal(declare: Callable[[], object], case: object) -> str:
 def assert_each_refused(
     declare: Callable[..., object], wrong: Iterable[object], contains: str
 ) -> None:
-    """Assert that each wrong value is refused by a message that contains a text."""
+    """Assert that each wrong value is rejected by a message that contains a text."""
     for value in wrong:
         assert contains in refusal(partial(declare, value), (contains, value)), repr(value)
 
 
 async def work() -> None:
-    """Do nothing, as a correct function does."""
+    """A correct function that does nothing."""
 
 
 async def pool() -> AsyncIterator[int]:
-    """Yield, as a correct part does."""
+    """A correct resource."""
     yield 3
 
 
 def sync_function() -> int:
-    """Return, without being awaited."""
+    """A function that is not async."""
     return 3
 
 
 def sync_generator() -> Iterator[int]:
-    """Yield, without being awaited."""
+    """A generator that is not async."""
     yield 3
 
 
 class Pool:
-    """A class is not a function, even if its objects could be awaited."""
+    """A class, which is not a function, even if its instances can be awaited."""
 
     async def __call__(self) -> int:
         """Return a number."""
@@ -86,15 +86,15 @@ NO_TRUTH = [None, 1, 0, "yes", "no", "", [], object()]
 
 
 def test_arguments_of_an_application() -> None:
-    """Each wrong argument is named where the application is declared."""
-    drain = [*NO_NUMBERS[1:], -1, -0.001]
+    """The error names the wrong argument of ``Bootstrap``."""
+    delays = [*NO_NUMBERS[1:], -1, -0.001]
     directories = [[], (), "", b"/x", [""], [b"/x"], [1], 1, ["/x", None]]
     table: dict[str, list[Any]] = {
         **dict.fromkeys(["watch", "env_fallback", "unset_env"], NO_TRUTH),
         "wait_for_files": [*NO_NUMBERS, -1, -0.001],
         "startup_timeout": [*POSITIVE, [30]],
         "shutdown_timeout": POSITIVE,
-        "shutdown_delay": drain,
+        "shutdown_delay": delays,
         "probe_port": ["8081", -1, 65536, 8081.0, True, False, "", []],
         "probe_host": ["", 1, b"127.0.0.1", [], "127.0.0.1"],  # the last has no port
         "secrets_dirs": directories,
@@ -114,14 +114,14 @@ def application_with(name: str, value: Any) -> Bootstrap[Needs, Any]:  # noqa: A
 
 
 def test_good_arguments_are_taken() -> None:
-    """Whole numbers and fractions, small and large, are seconds; some may be left out."""
+    """Whole numbers and fractions of seconds are accepted; some arguments may be None."""
     for seconds in (0.001, 1, 30, 86400.0):
         boot = Bootstrap(Needs, watch=True, wait_for_files=seconds, startup_timeout=seconds)
         assert callable(boot.on_rotate("jwt_secret", timeout=seconds))
         assert callable(boot.service(restart_window=seconds, max_restarts=0))
-    for drain in (None, 0, 0.5, 30):
+    for delay in (None, 0, 0.5, 30):
         Bootstrap(
-            Needs, shutdown_delay=drain, shutdown_timeout=0.001, wait_for_files=0, watch=False
+            Needs, shutdown_delay=delay, shutdown_timeout=0.001, wait_for_files=0, watch=False
         )
     for port in (None, 0, 1, 8081, 65535):
         Bootstrap(Needs, probe_port=port, shutdown_timeout=3600)
@@ -129,8 +129,8 @@ def test_good_arguments_are_taken() -> None:
 
 
 def test_arguments_of_decorators(boot: Bootstrap[Needs, Settings]) -> None:
-    """Times, restarts and budgets are refused before a function is decorated."""
-    positive = POSITIVE[1:]  # None is no time of its own
+    """Wrong arguments are rejected before the function is decorated."""
+    positive = POSITIVE[1:]  # None means the default
     assert_each_refused(lambda value: boot.resource(timeout=value), positive, "timeout=")
     assert_each_refused(lambda value: boot.check("jwt_secret", timeout=value), positive, "timeout=")
     assert_each_refused(lambda value: boot.on_rotate(timeout=value), POSITIVE, "timeout=")
@@ -144,7 +144,7 @@ def test_arguments_of_decorators(boot: Bootstrap[Needs, Settings]) -> None:
 
 
 def test_names_of_fields(boot: Bootstrap[Needs, Settings]) -> None:
-    """A typing error would be a hook or a check that is never called: all names are in it."""
+    """A misspelt field name is rejected; the error lists every wrong name."""
     table: list[tuple[tuple[Any, ...], str]] = [
         (("jwt_secrt",), "jwt_secrt"),
         (("a", "jwt_secret", "b"), "a, b"),
@@ -166,7 +166,7 @@ def test_names_of_fields(boot: Bootstrap[Needs, Settings]) -> None:
 
 
 def test_functions(boot: Bootstrap[Needs, Settings]) -> None:
-    """What cannot be awaited must be an ``async def``; the decorator and the function are named."""
+    """A function that is not an ``async def`` is rejected; the error names it and the decorator."""
     decorators: dict[str, Callable[[Any], object]] = {
         "@boot.main": boot.main,
         "@boot.service": boot.service,
@@ -192,22 +192,22 @@ def test_functions(boot: Bootstrap[Needs, Settings]) -> None:
     )
 
 
-def test_names_of_parts_and_services(boot: Bootstrap[Needs, Settings]) -> None:
-    """Each needs a name of its own, by which a parameter or a log can mean it."""
+def test_names_of_resources_and_services(boot: Bootstrap[Needs, Settings]) -> None:
+    """Each resource and service needs its own name, for parameters and the log."""
     handle = boot.resource(pool)
-    assert "pool" in refusal(lambda: boot.resource(pool), "a second part")
-    assert "pool" in refusal(lambda: boot.resource(timeout=3)(pool), "a second part")
+    assert "pool" in refusal(lambda: boot.resource(pool), "a second resource")
+    assert "pool" in refusal(lambda: boot.resource(timeout=3)(pool), "a second resource")
     assert handle.name == "pool"
 
-    async def part() -> None: ...
+    async def resource() -> None: ...
 
     # Requests find the secrets and the settings under them.
     for name in ("secrets", "config", "boot"):
-        part.__name__ = name
-        assert name in refusal(lambda: boot.resource(part), name)
+        resource.__name__ = name
+        assert name in refusal(lambda: boot.resource(resource), name)
     for name in ("<lambda>", "", "two words", "1st"):
-        part.__name__ = name
-        assert "@boot.resource" in refusal(lambda: boot.resource(part), name)
+        resource.__name__ = name
+        assert "@boot.resource" in refusal(lambda: boot.resource(resource), name)
     assert_each_refused(boot.resource, [partial(pool), partial(work)], "@boot.resource")
 
     assert boot.service(work) is work
@@ -216,7 +216,7 @@ def test_names_of_parts_and_services(boot: Bootstrap[Needs, Settings]) -> None:
 
 
 def test_there_is_one_main() -> None:
-    """A second main is refused, and the first one named, also when it is a partial."""
+    """A second main is rejected, and the error names the first one, also if it is a partial."""
 
     async def serve(port: int) -> None: ...
 
@@ -228,7 +228,7 @@ def test_there_is_one_main() -> None:
 
 
 def test_a_backend_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is refused before anything is read, in one line that names the backends: 70."""
+    """An unknown backend is rejected before anything is read, in one line, with status 70."""
     boot = application()
     boot.main(work)
     for wrong in ("curio", "", None, 3, "Trio"):
@@ -246,34 +246,34 @@ def test_a_backend_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> No
 
 
 async def change_by_name(*, change: Change) -> None:
-    """Take the change by its name alone."""
+    """A hook that takes the change only by keyword."""
 
 
 async def all_by_name(**more: object) -> None:
-    """Take whatever there is by name."""
+    """A hook that takes any keyword."""
 
 
 async def asks(pool: int) -> None:
-    """Ask for what does not exist."""
+    """A function with a parameter that cannot be resolved."""
 
 
 async def asks_after_the_change(change: Change, pool: int) -> None:
-    """Ask for what does not exist."""
+    """A hook with a parameter that cannot be resolved."""
 
 
 async def asks_by_position(change: Change, secrets: Needs, /) -> None:
-    """Take by position what is given by name."""
+    """A hook with a positional-only parameter."""
 
 
 async def asks_for_anything(secrets) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001  (what is wrong)
-    """Ask for nothing in particular."""
+    """A function with a parameter that has no annotation."""
 
 
 @pytest.mark.anyio
 async def test_parameters_are_looked_at_before_anything_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A function that cannot be called is refused at the start, with what there is to ask for."""
+    """A function with a wrong signature is rejected at startup; the error lists the types."""
     monkeypatch.delenv("JWT_SECRET", raising=False)  # which a start would miss if it looked
     there = ("Needs", "Bootstrap", "Settings")
     table: list[tuple[Callable[[Any], Any], Callable[..., Any], tuple[str, ...]]] = [
@@ -299,10 +299,10 @@ async def test_parameters_are_looked_at_before_anything_runs(
 
 
 @pytest.mark.anyio
-async def test_parts_that_cannot_be_filled_are_refused_before_anything_runs(
+async def test_resources_with_unresolved_parameters_are_rejected_at_startup(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """The names of the parts are in the message; a check runs before parts, and has none."""
+    """The error lists the resources; that of a check does not, because a check runs before them."""
     lines: list[str] = []
 
     @boot.resource
@@ -334,8 +334,8 @@ async def test_parts_that_cannot_be_filled_are_refused_before_anything_runs(
 
 
 @pytest.mark.anyio
-async def test_parts_that_need_each_other_are_refused() -> None:
-    """The circle is shown, and nothing has been read or started."""
+async def test_resources_that_need_each_other_are_rejected() -> None:
+    """The error shows the cycle, and nothing has been read or started."""
 
     async def need_itself(a: object) -> None: ...
 
@@ -350,14 +350,14 @@ async def test_parts_that_need_each_other_are_refused() -> None:
         {"a": need_b, "b": need_a},
         {"pool": work, "a": need_pool_and_c, "b": need_a, "c": need_b},
     ]
-    for parts in circles:
+    for resources in circles:
         boot = application()
-        for name, function in parts.items():
+        for name, function in resources.items():
             function.__name__ = name
             boot.resource(function)
         with pytest.raises(DeclarationError) as caught:
             async with boot.running():
                 pytest.fail("it has started")
         shown = str(caught.value).partition(": ")[2].partition(". ")[0].split(" → ")
-        assert set(shown) == parts.keys() - {"pool"}
+        assert set(shown) == resources.keys() - {"pool"}
         assert boot.status().state == "armed"

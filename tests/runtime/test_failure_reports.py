@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 
 from tests.fixtures.owned_processes import BACKENDS, RUN, ended, side_by_side, started
+from tests.fixtures.package import OURS
 from tests.fixtures.ports import free_port
 
 APPLICATION = """
@@ -99,7 +100,7 @@ def test_each_failure_is_reported_once_with_its_line(tmp_path: Path) -> None:
         assert contains in err
         frames = re.findall(r'File "(.*)", line \d+, in (\w+)', err)
         assert frames[-2:] == [("<string>", function), ("<string>", "bang")], err
-        assert not [path for path, _ in frames if "/hive_boot/" in path], err
+        assert not [path for path, _ in frames if path.startswith(OURS)], err
 
     side_by_side(tmp_path, scenario, product(FAILURES, BACKENDS))
 

@@ -21,10 +21,10 @@ from tests.support import child_environment, failed_start, move_to, run_child, u
 pytestmark = pytest.mark.anyio
 
 PATIENT = 60.0
-"""Seconds that no test waits for a writer that comes."""
+"""A timeout for a writer, in seconds, that is never reached."""
 
 NO_TIME = 0.0
-"""Seconds that a test waits for a writer that does not come."""
+"""A timeout for a writer, in seconds, that is reached at once."""
 
 
 class Needs(SecretSet):
@@ -102,7 +102,7 @@ def is_open(process: int, path: Path) -> bool:
 
 
 async def resync(boot: Bootstrap[Needs, None]) -> Rejection | None:
-    """Let the application read its sources again, as after an event, and return a rejection."""
+    """Request a reload as after an event, wait for the read, and return a rejection."""
     run: Any = boot._run  # noqa: SLF001  (what the watcher uses)
     reloader = run._get_reloader()  # noqa: SLF001
     before = reloader.last_read
@@ -211,7 +211,7 @@ def test_a_process_substitution(tmp_path: Path) -> None:
 
 
 async def test_a_pipe_is_kept_by_a_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second open of /dev/fd/N is empty, which is no new value."""
+    """A second read of /dev/fd/N is empty, and is not taken as a new value."""
     move_to(tmp_path, monkeypatch)
     read_end, write_end = os.pipe()
     os.write(write_end, b"fake-key")
@@ -259,7 +259,7 @@ def test_a_stop_while_it_waits(fifo: Path) -> None:
 
 
 def test_get_secret_reads_it_once(fifo: Path) -> None:
-    """Code without an application gets every name of the one content."""
+    """``get_secret`` without an application reads a FIFO once, for every name in it."""
     with written(fifo, "API_KEY=fake-1\nTOKEN=fake-2\n"):
         assert get_secret("API_KEY") == "fake-1"
     assert get_secret("TOKEN") == "fake-2"

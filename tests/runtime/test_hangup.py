@@ -1,4 +1,4 @@
-"""SIGHUP to an owned process: the answers for ``Type=notify-reload``, and a check asked again."""
+"""SIGHUP to an owned process: the answers for ``Type=notify-reload``, and retried checks."""
 
 import signal
 import socket
@@ -54,7 +54,7 @@ boot.run(backend=backend)
 
 
 class Message(NamedTuple):
-    """A datagram for systemd, and the moment in it, in microseconds of the monotonic clock."""
+    """A datagram for systemd, and its time in microseconds of the monotonic clock."""
 
     kind: str
     at: int
@@ -68,7 +68,7 @@ class Systemd:
         self.process = process
 
     def read(self) -> Message:
-        """Wait for the next message that is more than a status."""
+        """Wait for the next message that is not only a status."""
         while True:
             first, *more = self._reader.recv(4096).decode().splitlines()
             if not first.startswith("STATUS="):
@@ -76,19 +76,19 @@ class Systemd:
                 return Message(first, int(moment[0].partition("=")[2]) if moment else 0)
 
     def signal(self) -> int:
-        """Send SIGHUP, and return the moment before that, as systemd notes it."""
+        """Send SIGHUP, and return the time before it, as systemd records it."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self.process.send(signal.SIGHUP)
         return now
 
     def wait_reloaded(self, since: int) -> None:
-        """Wait for the answer to a signal; an older answer is none, as for systemd."""
+        """Wait for the answer to a signal; as systemd, ignore an older answer."""
         while not ((message := self.read()).kind == "RELOADING=1" and message.at >= since):
             assert message.kind in {"RELOADING=1", "READY=1"}
         assert self.read().kind == "READY=1"
 
     def reload(self) -> None:
-        """Do what ``systemctl reload`` does."""
+        """Send SIGHUP, as ``systemctl reload`` does, and wait for the answer."""
         self.wait_reloaded(self.signal())
 
     def stop(self) -> str:
@@ -127,12 +127,12 @@ def mounted(path: Path, backend: str, watch: str = "", **variables: str) -> Iter
 
 
 def publish(path: Path, end: str) -> None:
-    """Publish a value that ends so."""
+    """Publish a value with this end."""
     MountedVolume(path / "volume").publish({"jwt_secret": f"fake-jwt-secret-{end}"})
 
 
 def test_each_hang_up_is_answered_in_every_mode(tmp_path: Path) -> None:
-    """Also without a change and without a watcher: `systemctl reload` waits for the answer."""
+    """``systemctl reload`` gets an answer also without a change and without a watcher."""
 
     def scenario(backend: str, watch: str, mode: str, path: Path) -> None:
         where = []
@@ -153,7 +153,7 @@ def test_each_hang_up_is_answered_in_every_mode(tmp_path: Path) -> None:
 
 
 def test_each_hang_up_is_answered_whatever_the_reload_finds(tmp_path: Path) -> None:
-    """A changed set, a refused one, and a set that is refused again are answered alike."""
+    """The answer is the same for a new set, a rejected set, and one that is rejected again."""
 
     def scenario(backend: str, watch: str, path: Path) -> None:
         with mounted(path, backend, watch) as systemd:
@@ -173,7 +173,7 @@ def test_each_hang_up_is_answered_whatever_the_reload_finds(tmp_path: Path) -> N
 
 
 def test_a_hang_up_is_answered_while_the_process_is_busy(tmp_path: Path) -> None:
-    """One during a reload is answered by the next reload, one during the start after READY."""
+    """A signal during a reload is answered by the next reload, one during startup after READY."""
 
     def reloading(backend: str, path: Path) -> None:
         with mounted(path, backend) as systemd:
@@ -203,7 +203,7 @@ def test_a_hang_up_is_answered_while_the_process_is_busy(tmp_path: Path) -> None
 
 
 def test_a_hang_up_is_answered_when_other_code_has_cancelled_every_task(tmp_path: Path) -> None:
-    """The tasks of hive_boot are not among those of the loop."""
+    """Tasks of hive_boot are not listed by ``asyncio.all_tasks``."""
     with mounted(tmp_path, "asyncio", CANCEL="yes") as systemd:
         assert systemd.read().kind == "READY=1"
         while systemd.process.read_line() != "main":
@@ -213,7 +213,7 @@ def test_a_hang_up_is_answered_when_other_code_has_cancelled_every_task(tmp_path
 
 
 def test_a_hang_up_asks_a_check_again(tmp_path: Path) -> None:
-    """As `boot.reload()` does: a check that has refused the same values may accept them now."""
+    """SIGHUP runs a check again, as ``boot.reload()`` does, on values that it has rejected."""
 
     def scenario(backend: str, path: Path) -> None:
         with mounted(path, backend) as systemd:

@@ -1,4 +1,4 @@
-"""Taking in a set: waiting for its files, and judging it by everything that was declared."""
+"""Load pipeline: the wait for files, and the checks of fields, set and application."""
 
 import logging
 import threading
@@ -22,10 +22,10 @@ from tests.runtime.rotations import (
     Heard,
     Log,
     Service,
-    be_impatient,
     mounted,
     number_of,
     numbered,
+    set_read_policy,
 )
 from tests.support import failed_start, until
 
@@ -33,18 +33,18 @@ pytestmark = pytest.mark.anyio
 
 
 def threads_of_ours() -> list[str]:
-    """Name the threads that this package has started and that are alive."""
+    """Return the names of the running threads of hive_boot."""
     return [each.name for each in threading.enumerate() if each.name.startswith("hive_boot")]
 
 
-# A sidecar that has yet to write
+# The wait for files
 
 
 @pytest.mark.parametrize("watch", [False, True])
 async def test_a_start_waits_for_a_late_volume(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, *, watch: bool
 ) -> None:
-    """A sidecar writes the files while the start waits, and logs what it waits for."""
+    """The start waits until a sidecar has written the files, and logs that it waits."""
     boot = mounted(volume.path, Service, watch=watch, wait_for_files=20)
     log = Log(caplog)
     states: list[str] = []
@@ -67,8 +67,8 @@ async def test_a_start_waits_for_a_late_volume(
 async def test_a_start_waits_for_a_directory_that_is_not_there_yet(
     memory: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    """Nor may the one above it be there; later swaps are seen all the same."""
-    # Two steps away there are no events, and the next look finds it.
+    """The start waits for a directory whose parent may not exist; later changes are noticed too."""
+    # A directory whose parent does not exist has no events: a resync notices it.
     timings = {"resync_interval": 0.1}
     place = memory / name
     boot = mounted(place, Service, timings, wait_for_files=20)
@@ -92,8 +92,8 @@ async def test_a_start_waits_for_a_directory_that_is_not_there_yet(
 async def test_a_start_waits_for_files_that_come_one_by_one(
     directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It waits until the last one that is required is there."""
-    be_impatient(monkeypatch, quiet_interval=0.02)
+    """The start waits until the last required file exists."""
+    set_read_policy(monkeypatch, quiet_interval=0.02)
     boot = mounted(directory.path, Service, mode="docker", wait_for_files=20)
     log = Log(caplog)
 
@@ -112,8 +112,8 @@ async def test_a_start_waits_for_files_that_come_one_by_one(
 async def test_a_start_waits_for_a_file_beside_its_variable(
     directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy in the environment does not end the wait for the file that a sidecar writes."""
-    be_impatient(monkeypatch, quiet_interval=0.02)
+    """A copy in the environment does not end the wait for the file of a sidecar."""
+    set_read_policy(monkeypatch, quiet_interval=0.02)
     monkeypatch.setenv("API_KEY", numbered(7)["api_key"])
     directory.replace("jwt_secret", numbered(1)["jwt_secret"])
     boot = mounted(directory.path, Service, mode="docker", wait_for_files=20)
@@ -133,7 +133,7 @@ async def test_what_never_comes_is_reported_at_the_end(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After `wait_for_files` seconds the report is the same as without waiting."""
-    be_impatient(monkeypatch, quiet_interval=0.02)
+    set_read_policy(monkeypatch, quiet_interval=0.02)
     directory.replace("api_key", numbered(1)["api_key"])
     waited = await failed_start(
         mounted(directory.path, Service, mode="docker", wait_for_files=0.05)
@@ -155,7 +155,7 @@ async def test_what_is_wrong_is_not_waited_for(
 
 
 async def test_variables_are_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody can set a variable of a process that runs."""
+    """Missing variables are reported at once: they cannot be set in a running process."""
     log = Log(caplog)
     error = await failed_start(Bootstrap(Service, mode="environment", wait_for_files=600))
     assert [problem.name for problem in error.problems] == ["API_KEY", "JWT_SECRET"]
@@ -167,7 +167,7 @@ async def test_variables_are_not_waited_for(caplog: pytest.LogCaptureFixture) ->
 async def test_a_start_that_is_given_up_waits_no_longer(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, *, watch: bool
 ) -> None:
-    """A signal during the wait ends it, and leaves no thread behind that waits on."""
+    """A cancelled start ends the wait, and leaves no thread behind."""
     boot = mounted(volume.path, Service, watch=watch, wait_for_files=600)
     log = Log(caplog)
     with anyio.CancelScope() as scope:
@@ -188,7 +188,7 @@ async def test_a_start_that_is_given_up_waits_no_longer(
 async def test_a_start_that_is_given_up_early_leaves_no_watch(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when it was still looking around, in a file system that takes its time."""
+    """A start that is cancelled while it detects the platform leaves no thread behind."""
     volume.publish(numbered(1))
     looking, go_on = threading.Event(), threading.Event()
 
@@ -214,17 +214,17 @@ async def test_a_start_that_is_given_up_early_leaves_no_watch(
     await until(lambda: threads_of_ours() == [])
 
 
-# Judging
+# Checks
 
 
 class Tls(SecretSet):
-    """A certificate and its key, which have to belong together."""
+    """A certificate and its private key."""
 
     certificate: Secret
     private_key: Secret
 
     async def check(self) -> None:
-        """Refuse a key of another certificate."""
+        """Reject a key of another certificate."""
         await checkpoint()
         if number_of(self.certificate) != number_of(self.private_key):
             message = f"the key {self.private_key.reveal()} is of another certificate"
@@ -240,7 +240,7 @@ def tls(certificate: int, key: int) -> dict[str, str]:
 
 
 async def test_a_key_of_another_certificate_does_not_start(volume: MountedVolume) -> None:
-    """The check of the set is called at a start too, and its report shows no value."""
+    """The check of the set runs at startup too, and its report contains no value."""
     volume.publish(tls(1, 2))
     error = await failed_start(mounted(volume.path, Tls))
     assert [(problem.name, problem.kind) for problem in error.problems] == [("Tls", "check")]
@@ -251,8 +251,8 @@ async def test_a_key_of_another_certificate_does_not_start(volume: MountedVolume
 async def test_a_key_of_another_certificate_is_not_used(
     directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files that come one by one do not match for a moment: both old ones stay until they do."""
-    be_impatient(monkeypatch, quiet_interval=0.02)
+    """Files that are replaced one by one do not match for a moment; the old pair stays in use."""
+    set_read_policy(monkeypatch, quiet_interval=0.02)
     for name, value in tls(1, 1).items():
         directory.replace(name, value)
     boot = mounted(directory.path, Tls, mode="docker")
@@ -280,27 +280,27 @@ async def test_a_key_of_another_certificate_is_not_used(
 
 
 async def raises(_: Secret) -> object:
-    """Refuse by raising."""
+    """Raise an error."""
     await checkpoint()
     message = "the server refuses it"
     raise RuntimeError(message)
 
 
 async def cannot_connect(_: Secret) -> object:
-    """Raise an error of the network."""
+    """Raise a network error."""
     await checkpoint()
     message = "no route"
     raise ConnectionError(message)
 
 
 async def hangs(_: Secret) -> object:
-    """Never answer."""
+    """Hang."""
     await anyio.sleep_forever()
     return True
 
 
 async def says_no(_: Secret) -> object:
-    """Refuse without a reason."""
+    """Return False."""
     await checkpoint()
     return False
 
@@ -312,7 +312,7 @@ async def says_rubbish(value: Secret) -> object:
 
 
 async def leaves(_: Secret) -> object:
-    """Want to end the process."""
+    """Raise SystemExit."""
     await checkpoint()
     raise SystemExit(3)
 
@@ -327,11 +327,11 @@ VERDICTS = [
     (says_rubbish, "check", "str"),
     (leaves, "check", "SystemExit: 3"),
 ]
-"""Ways to refuse, the kind of the problem, and what the message contains."""
+"""Ways to reject, with the kind of the problem and a text in its message."""
 
 
 def of_the_application(volume: MountedVolume, judge: Judge, seconds: float) -> Bootstrap[Any, None]:
-    """Let a check of the application judge the second generation by ``judge``."""
+    """Declare an application whose own check calls ``judge`` for the second generation."""
     boot = mounted(volume.path, Service, watch=False, startup_timeout=seconds)
 
     @boot.check
@@ -342,26 +342,26 @@ def of_the_application(volume: MountedVolume, judge: Judge, seconds: float) -> B
 
 
 def of_the_set(volume: MountedVolume, judge: Judge, seconds: float) -> Bootstrap[Any, None]:
-    """Let the check of the set judge the second generation by ``judge``."""
+    """Declare an application whose set check calls ``judge`` for the second generation."""
 
     class Judged(Service):
-        """An application with a check of its set."""
+        """A set with a check."""
 
         async def check(self) -> Any:  # noqa: ANN401  (a check may answer wrongly)
-            """Judge the set."""
+            """Check the set."""
             return await judge(self.api_key) if number_of(self.api_key) == 2 else None
 
     return mounted(volume.path, Judged, watch=False, startup_timeout=seconds)
 
 
 def of_the_field(volume: MountedVolume, judge: Judge, seconds: float) -> Bootstrap[Any, None]:
-    """Let the check of a field judge the second generation by ``judge``."""
+    """Declare an application whose field check calls ``judge`` for the second generation."""
 
     async def check(value: str) -> Any:  # noqa: ANN401  (a check may answer wrongly)
         return await judge(Secret("API_KEY", value)) if value.endswith("2") else None
 
     class Judged(Service):
-        """An application with a check of a field."""
+        """A set with a field check."""
 
         api_key: Secret = secret(check=check)
 
@@ -372,11 +372,11 @@ WHOSE = [(of_the_application, "judged"), (of_the_set, "Judged"), (of_the_field, 
 
 
 async def test_what_a_check_refuses_does_not_start(memory: Path) -> None:
-    """The report names the check, or the field, and the kind of refusal."""
+    """The report names the check or the field, and the kind of the problem."""
     for number, ((declare, name), (judge, kind, text)) in enumerate(product(WHOSE, VERDICTS)):
         volume = MountedVolume(memory / str(number))
         volume.publish(numbered(2))
-        # What is not available is asked again while there is time.
+        # A check that is unavailable is retried until the timeout.
         boot = declare(volume, judge, 0.5)
         error = await failed_start(boot)
         assert [(each.name, each.kind) for each in error.problems] == [(name, kind)]
@@ -389,7 +389,7 @@ async def test_what_a_check_refuses_does_not_start(memory: Path) -> None:
 async def test_what_a_check_refuses_does_not_come_into_use(
     memory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The last good set stays, whatever the check does; the next set has its own chance."""
+    """A rejected set is not used, whatever the check does; the next set is checked on its own."""
     log = Log(caplog)
     for number, ((declare, name), (judge, kind, text)) in enumerate(product(WHOSE, VERDICTS)):
         log.clear()
@@ -439,7 +439,7 @@ boot.run(backend=backend)
 
 
 def test_a_process_whose_check_refuses_ends_with_a_report(tmp_path: Path) -> None:
-    """The report for a person on stderr, its exit status, and main is never called."""
+    """Stderr has the report, the exit status is that of the problem, and main does not run."""
 
     def scenario(backend: str, how: tuple[str, int, str, str], path: Path) -> None:
         code, out, err = ended(PROGRAM, backend, how[0], cwd=path)
@@ -459,7 +459,7 @@ def test_a_process_whose_check_refuses_ends_with_a_report(tmp_path: Path) -> Non
 
 @pytest.mark.both_backends
 async def test_a_check_that_blocks_its_thread_holds_up_nobody(volume: MountedVolume) -> None:
-    """A plain check that hangs holds no second thread, and keeps no later value from use."""
+    """A blocking check that hangs occupies one thread, and does not prevent a later rotation."""
     release = threading.Event()
     called: list[str] = []
 
@@ -469,7 +469,7 @@ async def test_a_check_that_blocks_its_thread_holds_up_nobody(volume: MountedVol
             release.wait(20)
 
     class Judged(Service):
-        """An application with a check that blocks."""
+        """A set with a check that blocks."""
 
         api_key: Secret = secret(check=blocks)
 
@@ -493,7 +493,7 @@ async def test_a_check_that_blocks_its_thread_holds_up_nobody(volume: MountedVol
 
 
 class Options:
-    """A config that notes when it is built."""
+    """Settings that record when they are built."""
 
     steps: ClassVar[list[str]] = []
 
@@ -502,7 +502,7 @@ class Options:
 
 
 def test_a_start_and_a_dry_run_take_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fields, config, set, application: each step sees what the ones before it have made."""
+    """Both run field checks, settings, set check and application checks, in this order."""
     monkeypatch.setenv("API_KEY", numbered(1)["api_key"])
     monkeypatch.setenv("JWT_SECRET", numbered(1)["jwt_secret"])
     steps = Options.steps
@@ -511,12 +511,12 @@ def test_a_start_and_a_dry_run_take_the_same_steps(monkeypatch: pytest.MonkeyPat
         steps.append("field")
 
     class Judged(Service):
-        """An application with a check in each step."""
+        """A set with a check in each step."""
 
         api_key: Secret = secret(check=note)
 
         async def check(self) -> None:
-            """Note the step."""
+            """Record the step."""
             steps.append("set")
 
     boot = Bootstrap(Judged, config=Options, mode="environment")
@@ -539,20 +539,20 @@ def test_a_start_and_a_dry_run_take_the_same_steps(monkeypatch: pytest.MonkeyPat
 
 
 async def test_only_what_has_changed_is_judged_field_by_field(volume: MountedVolume) -> None:
-    """A check that asks a server is not asked about a value that it has passed already."""
+    """A field check is not called again for a value that it has accepted."""
     judged: list[str] = []
 
     def note(value: str) -> None:
         judged.append(value)
 
     class Judged(Service):
-        """An application whose fields are checked."""
+        """A set with field checks."""
 
         api_key: Secret = secret(check=note)
         jwt_secret: Secret = secret(check=note)
 
         async def check(self) -> None:
-            """Judge the set, whatever has changed in it."""
+            """Record the call."""
             judged.append("set")
 
     volume.publish(numbered(1))
@@ -575,7 +575,7 @@ async def test_only_what_has_changed_is_judged_field_by_field(volume: MountedVol
 
 
 async def test_a_check_of_the_application_is_given_what_it_judges(volume: MountedVolume) -> None:
-    """The candidate, not the set in use; beside it the application, which serves the old one."""
+    """A check gets the candidate, and the application, which still uses the old set."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service, watch=False)
     seen: list[tuple[int, int]] = []
@@ -593,7 +593,7 @@ async def test_a_check_of_the_application_is_given_what_it_judges(volume: Mounte
 
 
 async def test_checks_are_asked_side_by_side(volume: MountedVolume) -> None:
-    """The other checks are called after a refusal, and the report names the refused one."""
+    """After a rejection the other checks run too, and the report names the one that rejected."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service, watch=False)
     asked: list[str] = []
@@ -616,14 +616,14 @@ async def test_checks_are_asked_side_by_side(volume: MountedVolume) -> None:
 
 
 async def test_all_checks_of_a_rotation_share_their_time(volume: MountedVolume) -> None:
-    """``startup_timeout=`` is for all of them together: the second one has what the first left."""
+    """``startup_timeout=`` limits all checks together: the second gets what the first has left."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service, watch=False, startup_timeout=0.2)
 
     @boot.check
     async def slow(secrets: Service) -> None:
         if number_of(secrets.api_key) == 2:
-            # Nothing is cancelled that does not wait.
+            # A check that does not wait cannot be cancelled.
             time.sleep(0.3)  # noqa: ASYNC251  (it blocks, as some checks do)
 
     @boot.check

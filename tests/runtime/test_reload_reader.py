@@ -1,4 +1,4 @@
-"""Reading again what somebody has written badly, or is still writing."""
+"""Reads of a running application: sources that are damaged, incomplete or being written."""
 
 import logging
 import os
@@ -23,10 +23,10 @@ from tests.runtime.rotations import (
     Heard,
     Log,
     Service,
-    be_impatient,
     mounted,
     number_of,
     numbered,
+    set_read_policy,
     watching,
 )
 from tests.support import as_ordinary_user, move_to, until
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Relaxed(SecretSet):
-    """An application that can do without any secret."""
+    """A set of optional secrets."""
 
     api_key: Secret | None
     jwt_secret: Secret | None
@@ -44,7 +44,7 @@ class Relaxed(SecretSet):
 async def test_a_required_key_that_is_removed_stays_in_use(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The whole set is kept, the secret is named, and the application serves, degraded."""
+    """The whole old set stays in use, degraded, and the missing secret is named."""
     boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
@@ -70,7 +70,7 @@ async def test_a_required_key_that_is_removed_stays_in_use(
 
 
 async def test_an_empty_volume_is_never_an_empty_set(volume: MountedVolume) -> None:
-    """Also where every secret is optional: nothing at all is a failure of the mount."""
+    """Without any secret, the mount is treated as failed, even if every secret is optional."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Relaxed)
     heard = Heard(boot)
@@ -88,7 +88,7 @@ async def test_an_empty_volume_is_never_an_empty_set(volume: MountedVolume) -> N
 async def test_a_volume_below_that_is_gone_is_never_an_empty_set(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of the volumes in /run/secrets vanishes: what it held is kept, and it is named."""
+    """If one of the volumes in /run/secrets disappears, its secrets stay in use; it is named."""
     move_to(memory, monkeypatch)
     ours = MountedVolume(memory / "run" / "secrets" / "ours")
     ours.publish(numbered(1))
@@ -105,22 +105,22 @@ async def test_a_volume_below_that_is_gone_is_never_an_empty_set(
 
 
 def dangling(volume: MountedVolume) -> AbstractContextManager[None]:
-    """Let ``..data`` lead nowhere."""
+    """Point ``..data`` at a directory that does not exist, while the block runs."""
     return volume.dangling_data()
 
 
 def absent(volume: MountedVolume) -> AbstractContextManager[None]:
-    """Let there be no ``..data``."""
+    """Remove ``..data`` while the block runs."""
     return volume.without_data()
 
 
 def closed(volume: MountedVolume) -> AbstractContextManager[None]:
-    """Swap, and let nobody read the files yet."""
+    """Publish a set whose files are unreadable while the block runs."""
     return volume.late_permissions(numbered(2))
 
 
 def locked(volume: MountedVolume) -> AbstractContextManager[None]:
-    """Swap, and let nobody into the directory yet."""
+    """Publish a set whose directory is unreadable while the block runs."""
     return volume.late_permissions(numbered(2), directory=True)
 
 
@@ -130,15 +130,15 @@ Amiss = Callable[[MountedVolume], AbstractContextManager[None]]
 async def test_what_is_amiss_for_a_moment_is_waited_for(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A gap of 50 or 200 ms ends before anybody has heard of it."""
+    """A gap of 50 or 200 ms is not reported."""
     pauses = threading.Event()
 
     def sleep(seconds: float) -> None:
         pauses.set()
         time.sleep(seconds)
 
-    # A busy machine may make the gap longer, so there is more patience than the usual 2 s.
-    be_impatient(monkeypatch, missing_timeout=20, sleep=sleep)
+    # A busy machine may make the gap longer, so the timeout is longer than the usual 2 s.
+    set_read_policy(monkeypatch, missing_timeout=20, sleep=sleep)
     with as_ordinary_user() as place:
         volume = MountedVolume(place / "volume")
         for amiss in (dangling, absent, closed, locked):
@@ -150,7 +150,7 @@ async def test_what_is_amiss_for_a_moment_is_waited_for(
             async with boot.running() as secrets:
                 pauses.clear()
                 with amiss(volume):
-                    # It was looked at, and there was nothing to be read.
+                    # The directory was read, and had no content.
                     await until(pauses.is_set)
                     await anyio.sleep(0.05 if amiss in {dangling, absent} else 0.2)
                     assert number_of(secrets.api_key) == 1
@@ -164,8 +164,8 @@ async def test_what_is_amiss_for_a_moment_is_waited_for(
 async def test_what_stays_amiss_is_said_once_and_tried_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last good set is used meanwhile; when it passes, without a new swap, it is seen."""
-    be_impatient(monkeypatch, missing_timeout=0.05)
+    """A longer gap is logged once, and the read is retried until it ends, without a new event."""
+    set_read_policy(monkeypatch, missing_timeout=0.05)
     cases = [(dangling, "directory"), (absent, "directory"), (closed, "unreadable")]
     with as_ordinary_user() as place:
         volume = MountedVolume(place / "volume")
@@ -192,7 +192,7 @@ async def test_what_stays_amiss_is_said_once_and_tried_again(
 async def test_what_the_sources_hold_again_is_no_rotation(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A bad set that is taken back: one line, no new generation, and no hook is called."""
+    """If a bad set is reverted, there is one log record, no generation and no hook call."""
     boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
@@ -211,7 +211,7 @@ async def test_what_the_sources_hold_again_is_no_rotation(
 async def test_an_invalid_value_is_reported_once(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """However often it is read it is one line, and the next good swap heals it."""
+    """A bad value that is read several times is logged once; the next good set is accepted."""
     boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
@@ -239,7 +239,7 @@ async def test_an_invalid_value_is_reported_once(
 async def test_another_fault_is_another_line(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who mends one of two values reads what is still wrong."""
+    """If one of two bad values is fixed, the other one is reported again."""
     boot = watching(volume)
     log = Log(caplog)
     async with boot.running():
@@ -256,7 +256,7 @@ async def test_another_fault_is_another_line(
 async def test_a_writer_that_pauses_halfway_is_waited_for(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Truncate, write a half, pause, write the rest: no half value is ever in use."""
+    """A writer truncates, writes a half, pauses and writes the rest: the half is never used."""
     paused, going = threading.Event(), threading.Event()
 
     def sleep(_: float) -> None:
@@ -264,7 +264,7 @@ async def test_a_writer_that_pauses_halfway_is_waited_for(
         going.wait(20)
         time.sleep(0.02)
 
-    be_impatient(monkeypatch, sleep=sleep)
+    set_read_policy(monkeypatch, sleep=sleep)
     for name, value in numbered(1).items():
         directory.replace(name, value)
     going.set()
@@ -274,7 +274,7 @@ async def test_a_writer_that_pauses_halfway_is_waited_for(
         going.clear()
         paused.clear()
         with directory.partial_write("jwt_secret", "fake-jwt-secret-000002"):
-            await until(paused.is_set)  # the half was read, and is not believed yet
+            await until(paused.is_set)  # the half was read, and is not used yet
             assert number_of(secrets.jwt_secret) == 1
         going.set()
         await until(lambda: heard.changes)
@@ -284,7 +284,7 @@ async def test_a_writer_that_pauses_halfway_is_waited_for(
 
 
 async def test_files_that_are_renamed_one_by_one_come_into_use(directory: PlainDirectory) -> None:
-    """Vault Agent has no generations: each value is whole, and at last all are new."""
+    """Files that are replaced one by one, as by Vault Agent, come into use."""
     for name, value in numbered(1).items():
         directory.replace(name, value)
     boot = mounted(directory.path, Service, mode="docker")
@@ -304,7 +304,7 @@ async def test_files_that_are_renamed_one_by_one_come_into_use(directory: PlainD
 async def test_a_stray_file_is_nobodys_secret(
     directory: PlainDirectory, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A temporary file that a writer left, or has yet to rename, changes nothing."""
+    """A temporary file that a writer leaves behind changes nothing."""
     for name, value in numbered(1).items():
         directory.replace(name, value)
     boot = mounted(directory.path, Service, mode="docker")
@@ -322,31 +322,31 @@ async def test_a_stray_file_is_nobodys_secret(
 
 
 def a_fifo(directory: PlainDirectory) -> None:
-    """Put a FIFO where the value was."""
+    """Replace a file by a FIFO."""
     directory.remove("api_key")
     os.mkfifo(directory.path / "api_key")
 
 
 def too_much(directory: PlainDirectory) -> None:
-    """Put 2 MiB where the value was."""
+    """Replace the value by 2 MiB."""
     directory.replace("api_key", "f" * (2 << 20))
 
 
 def not_text(directory: PlainDirectory) -> None:
-    """Put bytes that are no UTF-8 where the value was."""
+    """Replace the value by bytes that are not UTF-8."""
     directory.replace("api_key", b"fake-\xff-000002")
 
 
 def nothing(directory: PlainDirectory) -> None:
-    """Put an empty file where the value was."""
+    """Replace the value by an empty file."""
     directory.replace("api_key", "")
 
 
 async def test_what_is_no_value_is_refused(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last good value is used, nothing hangs, and a good file heals it."""
-    be_impatient(monkeypatch, quiet_interval=0.02)
+    """An invalid file is rejected without a hang, and the next valid one is accepted."""
+    set_read_policy(monkeypatch, quiet_interval=0.02)
     for name, value in numbered(1).items():
         directory.replace(name, value)
     boot = mounted(directory.path, Service, mode="docker")
@@ -376,7 +376,7 @@ async def test_what_is_no_value_is_refused(
 async def test_a_read_that_crashes_keeps_the_set(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error that nobody foresaw is a refusal like any other, and is tried again."""
+    """An unexpected error of a read is a rejection like any other, and is retried."""
     boot = watching(volume)
     log = Log(caplog)
     crashes = iter([True, True, False])
@@ -402,7 +402,7 @@ async def test_a_read_that_crashes_keeps_the_set(
 async def test_a_read_that_hangs_is_not_joined_by_others(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file system that answers no more holds one thread, and the application serves."""
+    """A read that hangs occupies one thread, further reads fail, and the application serves."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service, {"read_timeout": 0.05})
     log = Log(caplog)

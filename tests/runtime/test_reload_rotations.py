@@ -1,4 +1,4 @@
-"""Secrets that change while the application runs, well written or not."""
+"""Rotations of a running application."""
 
 import asyncio
 import logging
@@ -14,7 +14,15 @@ import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 
-from hive_boot import Bootstrap, Change, LifecycleError, Secret, SecretSet, secret
+from hive_boot import (
+    Bootstrap,
+    Change,
+    InvalidSecretsError,
+    LifecycleError,
+    Secret,
+    SecretSet,
+    secret,
+)
 from hive_boot.lifecycle.states import State
 from hive_boot.runtime import reload
 from hive_boot.secrets.loader import load
@@ -52,7 +60,7 @@ def ten(number: int) -> dict[str, str]:
 
 
 def ten_of(secrets: Ten) -> set[int]:
-    """Return the generations that the ten values of a set were written with."""
+    """Return the generations of the ten values of a set."""
     return {number_of(getattr(secrets, name)) for name in TEN}
 
 
@@ -60,7 +68,7 @@ def ten_of(secrets: Ten) -> set[int]:
 async def test_one_swap_of_ten_keys_is_one_change(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Ten keys in one swap: one generation, one call of a hook, one line in the log."""
+    """Ten keys in one swap are one generation, one call of a hook, and one log record."""
     volume.publish(ten(1))
     boot = mounted(volume.path, Ten)
     heard = Heard(boot)
@@ -72,7 +80,7 @@ async def test_one_swap_of_ten_keys_is_one_change(
         assert ten_of(secrets) == ten_of(secrets.current) == {2}
         assert ten_of(before) == {1}
         assert boot.status().generation == 2
-        # Whatever else the events of this swap would bring is read before this returns.
+        # reload() returns after all reads that the events of this swap have requested.
         assert await boot.reload() is None
     (change,) = heard.changes
     assert change.names == TEN
@@ -83,7 +91,7 @@ async def test_one_swap_of_ten_keys_is_one_change(
 
 
 class Reader(threading.Thread):
-    """A thread of the application that reads the secrets all the time."""
+    """A thread that reads the secrets continuously."""
 
     def __init__(self, secrets: Ten) -> None:
         super().__init__(name="reader", daemon=True)
@@ -93,14 +101,14 @@ class Reader(threading.Thread):
         self.seen: set[int] = set()
 
     def run(self) -> None:
-        """Read a generation at once, and field by field."""
+        """Read a snapshot, and then each field."""
         newest = 0
         while not self.over.wait(0.0005):
             numbers = ten_of(self.secrets.current)
             if len(numbers) != 1:
                 self.wrong.append(numbers)
             self.seen |= numbers
-            # Between two fields there may be a swap, and never a step back, nor a hole.
+            # There may be a swap between two fields, but never an older or a missing value.
             for name in TEN:
                 number = number_of(getattr(self.secrets, name))
                 if number < newest:
@@ -109,7 +117,7 @@ class Reader(threading.Thread):
 
 
 async def test_no_reader_sees_a_torn_set_in_a_storm(volume: MountedVolume) -> None:
-    """200 swaps a second for 4 s: every set belongs together, and the last one is used."""
+    """With 200 swaps a second for 4 s, each snapshot is of one generation, and the last is used."""
     volume.publish(ten(0))
     boot = mounted(volume.path, Ten)
     heard = Heard(boot)
@@ -125,7 +133,7 @@ async def test_no_reader_sees_a_torn_set_in_a_storm(volume: MountedVolume) -> No
 
             threading.Thread(target=wait, name="end of storm", daemon=True).start()
             while not over.is_set():
-                # In the loop, where the swap is made, the live view is of one moment too.
+                # Swaps are made in the event loop, so reads without an await see one generation.
                 assert len(ten_of(secrets)) == 1
                 await anyio.sleep(0.002)
         await until(lambda: ten_of(secrets) == {storm.count})
@@ -133,7 +141,7 @@ async def test_no_reader_sees_a_torn_set_in_a_storm(volume: MountedVolume) -> No
         await until(lambda: number_of(heard.changes[-1].new["key_0"]) == storm.count)
         reader.over.set()
         await anyio.to_thread.run_sync(reader.join)
-        # A hook that is still busy hears of two rotations in one change.
+        # A hook that is still running gets two rotations as one change.
         assert len(heard.changes) < boot.status().generation == heard.changes[-1].generation
     for earlier, later in pairwise(heard.changes):
         assert later.old["key_0"] == earlier.new["key_0"]
@@ -145,7 +153,7 @@ async def test_no_reader_sees_a_torn_set_in_a_storm(volume: MountedVolume) -> No
 async def test_unchanged_content_is_no_news(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The same values in new files: they are read, and nothing is said, done or counted."""
+    """The same values in new files are read without a log record, a hook call or a generation."""
     boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
@@ -164,7 +172,7 @@ async def test_unchanged_content_is_no_news(
 
 
 async def test_a_generation_is_one_object_while_it_lasts(volume: MountedVolume) -> None:
-    """Who keeps ``secrets.current`` to see whether it is another one is not fooled by a read."""
+    """``secrets.current`` stays the same object until a rotation."""
     boot = watching(volume)
     async with boot.running() as secrets:
         pinned = secrets.current
@@ -176,7 +184,7 @@ async def test_a_generation_is_one_object_while_it_lasts(volume: MountedVolume) 
 
 
 async def test_a_key_that_is_added_comes_into_use(volume: MountedVolume) -> None:
-    """An optional secret that was absent is there as soon as the volume has it."""
+    """An optional secret that is added to the volume comes into use."""
     boot = watching(volume)
     heard = Heard(boot)
     async with boot.running() as secrets:
@@ -189,7 +197,7 @@ async def test_a_key_that_is_added_comes_into_use(volume: MountedVolume) -> None
 
 
 async def test_an_optional_key_that_is_removed_becomes_none(volume: MountedVolume) -> None:
-    """What was taken away on purpose is gone, and nothing is amiss."""
+    """An optional secret that is removed becomes None, and the application is not degraded."""
     volume.publish(numbered(1, sentry_dsn="fake-dsn-000001"))
     boot = mounted(volume.path, Service)
     heard = Heard(boot)
@@ -202,12 +210,12 @@ async def test_an_optional_key_that_is_removed_becomes_none(volume: MountedVolum
     assert number_of(heard.changes[0].old["sentry_dsn"]) == 1
 
 
-# At a bad moment
+# Swaps in other phases
 
 
 @pytest.mark.both_backends
 async def test_a_swap_is_seen_while_every_worker_thread_is_busy(volume: MountedVolume) -> None:
-    """Neither the watch nor the read waits for the threads that the application has taken."""
+    """Neither the watcher nor a read needs a worker thread of anyio."""
     boot = watching(volume)
     limiter = anyio.to_thread.current_default_thread_limiter()
     release = threading.Event()
@@ -228,7 +236,7 @@ async def test_a_swap_is_seen_while_every_worker_thread_is_busy(volume: MountedV
 
 
 async def test_a_swap_during_start_up_is_used_right_after_it(volume: MountedVolume) -> None:
-    """What changed behind the back of the first read is a rotation like any other."""
+    """A swap after the first read is a rotation after startup."""
     volume.publish(numbered(1))
 
     def swap(value: str) -> None:
@@ -236,7 +244,7 @@ async def test_a_swap_during_start_up_is_used_right_after_it(volume: MountedVolu
             volume.publish(numbered(2))
 
     class Swapped(Service):
-        """An application whose volume is swapped while it is judged."""
+        """A set whose check publishes the next generation."""
 
         api_key: Secret = secret(check=swap)
 
@@ -252,7 +260,7 @@ async def test_a_swap_during_start_up_is_used_right_after_it(volume: MountedVolu
 async def test_a_swap_during_a_rotation_is_taken_up_after_it(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A slow check judges one set, and then the newest; readers have the old one meanwhile."""
+    """After a slow check the newest set is checked; meanwhile the old one stays in use."""
     boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
@@ -272,7 +280,7 @@ async def test_a_swap_during_a_rotation_is_taken_up_after_it(
         assert boot.status().ready
         volume.publish(numbered(3))
         volume.publish(numbered(4))
-        # In use is what it was; the plain functions and the live view agree on that.
+        # The old set is still in use.
         assert number_of(secrets.api_key) == 1
         go_on.set()
         await until(lambda: number_of(secrets.api_key) == 4)
@@ -286,7 +294,7 @@ async def test_a_swap_during_a_rotation_is_taken_up_after_it(
 
 @pytest.mark.both_backends
 async def test_a_stop_does_not_wait_for_a_rotation(volume: MountedVolume) -> None:
-    """What is being judged when the application stops comes into nobody's use."""
+    """A set whose check runs when the application stops is not used."""
     boot = watching(volume)
     heard = Heard(boot)
     judged: list[int] = []
@@ -314,7 +322,7 @@ async def test_a_stop_does_not_wait_for_a_rotation(volume: MountedVolume) -> Non
 async def test_a_stopped_application_hears_of_nothing(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After the stop nobody watches, reads or is told; a new start begins with what is there."""
+    """After the stop nothing is watched, read or called; a new start reads the present files."""
     boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
@@ -339,7 +347,7 @@ async def test_a_stopped_application_hears_of_nothing(
 async def test_a_check_that_fails_twice_needs_no_new_swap(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What a check refuses is judged again while it is there: its database may be back."""
+    """A rejected set is checked again without an event, because the cause may be gone."""
     boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
@@ -365,7 +373,7 @@ async def test_a_check_that_fails_twice_needs_no_new_swap(
 async def test_a_refused_set_is_not_judged_at_every_event(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A check that asks a server is not asked again by events that bring nothing new."""
+    """An event that brings the same set does not run a rejecting check again."""
     volume.publish(numbered(1))
     boot = mounted(
         volume.path, Service, {"reload_retry_delay": NEVER, "max_reload_retry_delay": NEVER}
@@ -388,7 +396,7 @@ async def test_a_refused_set_is_not_judged_at_every_event(
         volume.publish(numbered(2))
         await until(lambda: boot.status().degraded)
         assert len(reads) == 2
-        # A key that nobody declares brings an event, and the same set.
+        # An undeclared key causes an event, but the set is the same.
         volume.publish(numbered(2, unknown="fake-unknown"))
         await until(lambda: len(reads) == 3)
         volume.publish(numbered(3))
@@ -396,13 +404,13 @@ async def test_a_refused_set_is_not_judged_at_every_event(
     assert judged == [1, 2, 3]
 
 
-# What is said
+# Log and status
 
 
 async def test_each_rotation_leaves_one_structured_record(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A program reads names, generation, verdict and duration; a person reads a sentence."""
+    """The record has names, generation, verdict and duration, and a sentence as its text."""
     boot = watching(volume)
     heard = Heard(boot)
     log = Log(caplog)
@@ -431,7 +439,7 @@ async def test_each_rotation_leaves_one_structured_record(
 async def test_a_resync_without_change_says_nothing(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Everything is read every minute, and as long as it is the same nobody hears of it."""
+    """A periodic read without a change is not logged."""
     volume.publish(numbered(1))
     timings = {"full_read_interval": 0.05}
     boot = mounted(volume.path, Service, timings)
@@ -450,7 +458,7 @@ async def test_a_resync_without_change_says_nothing(
 
 
 async def test_status_tells_when_secrets_were_read_and_changed(volume: MountedVolume) -> None:
-    """Each transition is seen in the status: a good set, a bad one, and a good one again."""
+    """The status shows each transition: a good set, a bad one, and a good one again."""
     boot = watching(volume)
     assert (boot.status().watcher, boot.status().last_read) == ("off", 0.0)
     async with boot.running():
@@ -465,24 +473,27 @@ async def test_status_tells_when_secrets_were_read_and_changed(volume: MountedVo
         volume.publish(numbered(3, api_key="fake"))
         await until(lambda: boot.status().degraded)
         third = boot.status()
-        # A read that was refused is none that went well.
-        assert (third.last_read, third.last_change) == (second.last_read, second.last_change)
+        assert third.last_change == second.last_change
+        with pytest.raises(InvalidSecretsError):
+            await boot.reload()
+        # A rejected read does not change last_read.
+        assert boot.status().last_read == third.last_read
         assert [each.generation for each in third.secrets] == [2, 2, 1]
         assert (third.ready, third.state) == (True, State.READY)
     assert boot.status().watcher == "off"
     assert "fake" not in repr([first, second, third])
 
 
-# The body of the run
+# The block of the run
 
 
 class Broken(Exception):  # noqa: N818  (what the author calls it)
-    """What the body of a run may raise."""
+    """An error of the block."""
 
 
 @pytest.mark.both_backends
 async def test_what_the_body_raises_comes_out_bare(volume: MountedVolume) -> None:
-    """Nobody has to unpack an exception group because somebody watches."""
+    """An error of the block is not wrapped in a group."""
     boot = watching(volume)
     errors: list[BaseException] = [KeyError("fake"), Broken("fake"), SystemExit(3)]
     for error in errors:
@@ -495,7 +506,7 @@ async def test_what_the_body_raises_comes_out_bare(volume: MountedVolume) -> Non
 
 @pytest.mark.both_backends
 async def test_a_cancelled_body_ends_the_run(volume: MountedVolume) -> None:
-    """A scope around the run is left in order, and nothing goes on."""
+    """A cancelled block ends the run, and leaves no thread behind."""
     boot = watching(volume)
     with anyio.CancelScope() as scope:
         async with boot.running():
@@ -507,7 +518,7 @@ async def test_a_cancelled_body_ends_the_run(volume: MountedVolume) -> None:
 
 
 async def test_a_run_may_begin_in_one_task_and_end_in_another(volume: MountedVolume) -> None:
-    """As fixtures of other plugins do it on asyncio: setup here, teardown there."""
+    """On asyncio a run may start in one task and end in another, as fixtures of some plugins do."""
     boot = watching(volume)
     context = boot.running()
     got: list[Service] = []
@@ -529,14 +540,14 @@ async def test_a_run_may_begin_in_one_task_and_end_in_another(volume: MountedVol
 
 @pytest.fixture
 async def service(volume: MountedVolume) -> AsyncIterator[Service]:
-    """Return the secrets of an application that runs for the time of a test."""
+    """Yield the secrets of an application that runs during a test."""
     volume.publish(numbered(1))
     async with mounted(volume.path, Service).running() as secrets:
         yield secrets
 
 
 async def test_a_fixture_of_anyio_may_be_a_run(service: Service, volume: MountedVolume) -> None:
-    """A test of a user's has the running application for a fixture, and rotates it."""
+    """A fixture may run the application, which a test then rotates."""
     volume.publish(numbered(2))
     await until(lambda: number_of(service.api_key) == 2)
 
@@ -545,7 +556,7 @@ async def test_a_fixture_of_anyio_may_be_a_run(service: Service, volume: Mounted
 def fixture_of_a_runner(
     runner: asyncio.Runner, boot: Bootstrap[Service, None]
 ) -> Iterator[Service]:
-    """Do what pytest-asyncio does with an async fixture: a task for each half."""
+    """Run an async fixture as pytest-asyncio does: each half in its own task."""
 
     async def fixture() -> AsyncIterator[Service]:
         async with boot.running() as secrets:
@@ -562,7 +573,7 @@ def fixture_of_a_runner(
 
 
 def test_a_fixture_of_two_tasks_may_be_a_run(volume: MountedVolume) -> None:
-    """The halves of an async generator run in different tasks, one after the other."""
+    """A run may start and end in different tasks of an async generator fixture."""
     boot = watching(volume)
     heard = Heard(boot)
     with asyncio.Runner() as runner, fixture_of_a_runner(runner, boot) as secrets:
@@ -577,22 +588,22 @@ def test_a_fixture_of_two_tasks_may_be_a_run(volume: MountedVolume) -> None:
     assert boot.status().state == "armed"
 
 
-# Accidents
+# Unexpected failures
 
 
 async def test_a_log_that_fails_does_not_end_the_rotations(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A filter of the application's that raises is its own fault, and costs no rotation."""
+    """A logging filter of the application that raises prevents no rotation."""
 
-    class Led(Service):
-        """An application with a key that is used a moment later."""
+    class Delayed(Service):
+        """A set in which one key comes into use a moment later."""
 
         jwt_secret: Secret = secret(activate_after=0.05)
 
     Log(caplog)
     volume.publish(numbered(1))
-    boot = mounted(volume.path, Led)
+    boot = mounted(volume.path, Delayed)
     failures = iter([True])
     told: list[Change] = []
     raised: list[str] = []
@@ -630,7 +641,7 @@ async def test_a_log_that_fails_does_not_end_the_rotations(
             await until(lambda: not boot.status().degraded)
     finally:
         logger.removeFilter(broken)
-    # The other three: a hook failed, it has succeeded, and the sources hold what they held.
+    # The other three records: a hook failed, it succeeded, and a bad set was reverted.
     assert {"accepted", "refused", "in-use"} < set(raised)
     assert len(raised) == 6
 
@@ -639,7 +650,7 @@ async def test_a_log_that_fails_does_not_end_the_rotations(
 async def test_a_failure_of_our_own_is_not_silent(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When rotating itself breaks down the service goes on, says so, and lets nobody wait."""
+    """If the reload task fails unexpectedly, the status is degraded, and a reload raises."""
     boot = watching(volume)
 
     def fail(_: object) -> None:
@@ -659,7 +670,7 @@ async def test_a_failure_of_our_own_is_not_silent(
 async def test_a_rotation_that_somebody_else_cancels_is_told_of(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who finds the task and cancels it has an application that says what it does no more."""
+    """If other code cancels the reload task, the status and the log report that."""
     log = Log(caplog)
     for started in (False, True):
         volume.publish(numbered(1))
@@ -675,7 +686,7 @@ async def test_a_rotation_that_somebody_else_cancels_is_told_of(
             with pytest.raises(LifecycleError):
                 await boot.reload()
             assert number_of(secrets.api_key) == 1
-        # It was ended from outside; and the stop has waited for nothing that had ended.
+        # One record for the cancellation; the stop adds none.
         assert log.about("hive_boot rotation") == ["ERROR"], started
 
 
@@ -734,7 +745,7 @@ anyio.run(main, backend=sys.argv[1])
 
 
 def test_retries_without_free_descriptors_are_logged_once(tmp_path: Path) -> None:
-    """Each retry fails for the same reason, in imports too; it goes on when there are some."""
+    """Retries that fail for the same reason are logged once, and succeed with free descriptors."""
     for backend in ("asyncio", "trio"):
         (tmp_path / backend).mkdir()
         child = run_child(EXHAUSTED, backend, cwd=tmp_path / backend)

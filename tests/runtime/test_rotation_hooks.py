@@ -1,4 +1,4 @@
-"""Hooks of a rotation: who is told what, in which order, and what one that fails costs."""
+"""Rotation hooks: their arguments, their order, and the consequences of a failure."""
 
 import logging
 import threading
@@ -31,17 +31,17 @@ class Settings:
 
 
 class Broken(Exception):  # noqa: N818  (what the author calls it)
-    """What a hook may raise."""
+    """An error of a hook."""
 
 
-# Who is told what
+# Calls of hooks
 
 
 @pytest.mark.both_backends
 async def test_hooks_are_called_in_the_order_of_their_declaration(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """One begins when the one before it has ended."""
+    """A hook is called when the previous one has ended."""
     told: list[str] = []
 
     @boot.on_rotate()
@@ -67,7 +67,7 @@ async def test_hooks_are_called_in_the_order_of_their_declaration(
 async def test_a_hook_hears_of_the_names_that_it_is_about(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """What has names is told of these alone, and not at all when none of them changed."""
+    """A hook with names gets only these, and is not called if none of them has changed."""
     every = Heard(boot)
     api_key = Heard(boot, "api_key")
     both = Heard(boot, "api_key", "sentry_dsn")
@@ -88,7 +88,7 @@ async def test_a_hook_hears_of_the_names_that_it_is_about(
 
 
 async def test_the_parameters_of_a_hook_are_filled_by_type(volume: MountedVolume) -> None:
-    """Beside the change a hook gets what main gets: secrets, settings, the application."""
+    """Besides the change a hook gets what main gets: secrets, settings, the application."""
     volume.publish(numbered(1))
     boot: Bootstrap[Service, Settings] = Bootstrap(
         Service, config=Settings, mode="kubernetes", secrets_dirs=volume.path, watch=True
@@ -116,7 +116,7 @@ async def test_the_parameters_of_a_hook_are_filled_by_type(volume: MountedVolume
 async def test_a_hook_reads_the_new_values(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """The swap comes first: whatever a hook asks for secrets, it gets the new ones."""
+    """A hook is called after the swap, so it reads the new values everywhere."""
     seen: list[object] = []
 
     @boot.on_rotate("api_key")
@@ -132,18 +132,18 @@ async def test_a_hook_reads_the_new_values(
     assert seen == [True] * 5
 
 
-# What cannot be
+# Wrong declarations
 
 
 def test_a_hook_cannot_be_about_what_is_not_declared(boot: Bootstrap[Service, None]) -> None:
-    """Every name that was misspelt is told at the import."""
+    """An error at the declaration lists every name that is not a field."""
     with pytest.raises(DeclarationError) as caught:
         boot.on_rotate("api_key", "api_keys", "JWT_SECRT")
     assert "api_keys, JWT_SECRT" in str(caught.value)
 
 
 def test_the_timeout_of_a_hook_is_a_number_of_seconds(boot: Bootstrap[Service, None]) -> None:
-    """Anything else is a mistake, and not a hook that never ends or never runs."""
+    """Any other timeout is rejected when the hook is declared."""
     for seconds in (0, -1, float("nan"), float("inf"), "5", True, None):
         with pytest.raises(DeclarationError) as caught:
             boot.on_rotate(timeout=cast("float", seconds))
@@ -151,10 +151,10 @@ def test_the_timeout_of_a_hook_is_a_number_of_seconds(boot: Bootstrap[Service, N
 
 
 def test_a_hook_is_an_async_def(boot: Bootstrap[Service, None]) -> None:
-    """A plain function could hold up the loop, and is refused where it is declared."""
+    """A plain function, which could block the event loop, is rejected when it is declared."""
 
     def plain(change: Change) -> None:
-        """Do nothing."""
+        """A function that is not async."""
 
     with pytest.raises(DeclarationError) as caught:
         boot.on_rotate()(cast("Any", plain))
@@ -162,19 +162,19 @@ def test_a_hook_is_an_async_def(boot: Bootstrap[Service, None]) -> None:
 
 
 async def takes_nothing() -> None:
-    """Take not even the change."""
+    """A hook without a parameter."""
 
 
 async def takes_the_unknown(change: Change, pool: dict[str, str]) -> None:
-    """Ask for what nobody offers."""
+    """A hook with a parameter that cannot be resolved."""
 
 
 async def takes_only_names(*, change: Change) -> None:
-    """Have no place for the change."""
+    """A hook that takes the change only by keyword."""
 
 
 async def test_what_no_hook_can_be_given_is_told_at_the_start(volume: MountedVolume) -> None:
-    """Before anything is read, and not at the first rotation, weeks later."""
+    """A hook that cannot be called is rejected at startup, before anything is read."""
     cases = [
         (takes_nothing, "takes_nothing()"),
         (takes_only_names, "takes_only_names()"),
@@ -191,7 +191,7 @@ async def test_what_no_hook_can_be_given_is_told_at_the_start(volume: MountedVol
 
 
 async def test_a_decorated_hook_is_still_the_function(boot: Bootstrap[Service, None]) -> None:
-    """A test of the author's calls it as it was written."""
+    """A test can call a decorated hook as a plain function."""
 
     @boot.on_rotate()
     async def hook(change: Change) -> int:
@@ -200,21 +200,21 @@ async def test_a_decorated_hook_is_still_the_function(boot: Bootstrap[Service, N
     assert await hook(Change((), {}, {}, 7)) == 7
 
 
-# What fails
+# Failures
 
 
 async def broken() -> BaseException:
-    """Fail as most do."""
+    """Return an ordinary error."""
     return Broken("fake-reason")
 
 
 async def speechless() -> BaseException:
-    """Fail with what cannot say what it is."""
+    """Return an error whose text cannot be read."""
     return Speechless()
 
 
 async def cancelled() -> BaseException:
-    """Have awaited what somebody else has cancelled, which looks like being cancelled."""
+    """Return a cancellation from another scope, which looks like a cancellation of the hook."""
     if anyio.get_cancelled_exc_class() is CancelledError:
         return CancelledError()
     with anyio.CancelScope() as scope:
@@ -227,7 +227,7 @@ async def cancelled() -> BaseException:
 
 
 class Speechless(Exception):  # noqa: N818  (what the author calls it)
-    """An exception that cannot say what it is."""
+    """An error whose text cannot be read."""
 
     def __str__(self) -> str:
         raise RuntimeError
@@ -244,7 +244,7 @@ FAILURES: dict[str, Callable[[], Awaitable[BaseException]]] = {
 async def test_a_hook_that_fails_is_called_again_until_it_succeeds(
     boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each fails twice and then succeeds, without a new swap; the others do not wait for that."""
+    """Each hook fails twice and then succeeds, without a new event; the others do not wait."""
     tries: dict[str, list[int]] = {name: [] for name in FAILURES}
 
     def register(name: str, fail: Callable[[], Awaitable[BaseException]]) -> None:
@@ -278,7 +278,7 @@ async def test_a_hook_that_fails_is_called_again_until_it_succeeds(
 async def test_a_failing_hook_is_told_with_one_traceback(
     boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The first line of a failure shows where it was, those of the retries only what it was."""
+    """The first record of a failure has a traceback, those of the retries do not."""
     tries: list[int] = []
 
     @boot.on_rotate()
@@ -302,7 +302,7 @@ async def test_a_failing_hook_is_told_with_one_traceback(
 async def test_a_failing_hook_is_named_in_the_status(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """The application serves the new values, degraded, until the hook has coped with them."""
+    """The application uses the new values, and is degraded until the hook has succeeded."""
     may_pass = threading.Event()
 
     @boot.on_rotate()
@@ -326,7 +326,7 @@ async def test_a_failing_hook_is_named_in_the_status(
 async def test_a_failed_hook_hears_of_what_it_missed_and_of_what_is_new(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """Two changes become one: from the oldest values to the newest, and no wait for a retry."""
+    """A retry gets both changes as one, from the oldest to the newest values, without a delay."""
     set_timings(boot, hook_retry_delay=NEVER, max_hook_retry_delay=NEVER)
     told: list[Change] = []
 
@@ -352,14 +352,14 @@ async def test_a_failed_hook_hears_of_what_it_missed_and_of_what_is_new(
     assert [number_of(third.old[name]) for name in ("api_key", "jwt_secret")] == [1, 1]
     assert [number_of(third.new[name]) for name in ("api_key", "jwt_secret")] == [4, 4]
     assert [change.generation for change in told] == [2, 3, 4, 5]
-    # What it has coped with is over.
+    # A change that the hook has accepted is not delivered again.
     assert {number_of(value) for value in fourth.old.values()} == {4}
 
 
 async def test_joined_changes_begin_with_what_changed_first(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """In one change names are in the order of the declaration; a second one follows."""
+    """In a joined change the names that changed first come first."""
     told: list[Change] = []
 
     @boot.on_rotate()
@@ -382,7 +382,7 @@ async def test_joined_changes_begin_with_what_changed_first(
 async def test_news_that_comes_while_a_hook_fails_is_told_at_once(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """It may be the new value that the hook needs: the old backoff does not count."""
+    """A new change is delivered at once, without the delay of the retry: the hook may need it."""
     set_timings(boot, hook_retry_delay=NEVER, max_hook_retry_delay=NEVER)
     told: list[Change] = []
     go_on = anyio.Event()
@@ -410,7 +410,7 @@ async def test_news_that_comes_while_a_hook_fails_is_told_at_once(
 async def test_a_hook_that_hangs_is_cancelled_and_called_again(
     boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its ``timeout=`` is over: the others have their turn, and it has another one."""
+    """After its ``timeout=`` a hook is cancelled, the others are called, and it is retried."""
     told: list[str] = []
 
     @boot.on_rotate(timeout=0.05)
@@ -441,7 +441,7 @@ async def test_a_hook_that_ignores_its_cancellation_holds_up_nobody(
     volume: MountedVolume,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It goes on, which is said; the others are called, and it is not called twice at once."""
+    """A hook that ignores its cancellation is logged; the others are called; it runs only once."""
     set_timings(boot, hook_cancel_timeout=0.02)
     release = anyio.Event()
     calls: list[int] = []
@@ -474,7 +474,7 @@ async def test_a_hook_that_ignores_its_cancellation_holds_up_nobody(
 async def test_a_hook_that_is_called_when_the_application_stops_is_cancelled(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """A stop does not wait for the timeout of a hook, and no hook is called after it."""
+    """A stop cancels a running hook, whatever its timeout, and calls no other one."""
     told: list[str] = []
 
     @boot.on_rotate(timeout=600)
@@ -483,7 +483,7 @@ async def test_a_hook_that_is_called_when_the_application_stops_is_cancelled(
         try:
             await anyio.sleep_forever()
         finally:
-            # What has to be put in order is put in order.
+            # The clean-up of the hook completes.
             with anyio.CancelScope(shield=True):
                 await checkpoint()
                 told.append("cancelled")
@@ -502,7 +502,7 @@ async def test_a_hook_that_does_not_end_is_named_at_the_stop(
     volume: MountedVolume,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The stop goes on without it, and says what it leaves behind."""
+    """A hook that ignores its cancellation does not delay the stop, and is logged."""
     set_timings(boot, task_cancel_timeout=0.05)
     release, ended = anyio.Event(), anyio.Event()
     called: list[int] = []
@@ -525,19 +525,19 @@ async def test_a_hook_that_does_not_end_is_named_at_the_stop(
     assert called == [2]
 
 
-async def test_a_value_with_a_lead_is_told_of_when_it_comes_into_use(
+async def test_a_hook_is_called_when_its_value_comes_into_use(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Accepted is not used: the hook is called when its value is the current one."""
+    """The hook is called when its value comes into use, not when it is accepted."""
 
-    class Led(SecretSet):
-        """A key that verifies at once and signs later."""
+    class Delayed(SecretSet):
+        """A set with a key that is accepted at once and used later."""
 
         api_key: Secret
         jwt_secret: Secret = secret(activate_after=0.2, accept_old_for=600)
 
     volume.publish(numbered(1))
-    boot = mounted(volume.path, Led)
+    boot = mounted(volume.path, Delayed)
     heard = Heard(boot)
     log = Log(caplog)
     async with boot.running() as secrets:

@@ -1,4 +1,4 @@
-"""One run of an application: what a failed start tells, and what it leaves behind."""
+"""One run of an application: its start, its failures, and what it leaves behind."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ from hive_boot.lifecycle.states import State
 from hive_boot.lifecycle.tasks import threadsafe_scheduler
 from tests.fixtures.owned_processes import BACKENDS, ended, side_by_side
 from tests.fixtures.writers import PlainDirectory
-from tests.runtime.rotations import be_impatient
+from tests.runtime.rotations import set_read_policy
 from tests.support import SETTLED, everything_told, failed_start, until
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ VALUE = "fake-jwt-secret-0123456789-0123456789"
 
 
 class HiveSecrets(SecretSet):
-    """What the application needs."""
+    """The secrets of the application."""
 
     openai_api_key: Secret = secret(used_by="agents")
     jwt_secret: Secret = secret(min_length=32)
@@ -35,7 +35,7 @@ class HiveSecrets(SecretSet):
 
 @pytest.mark.anyio
 async def test_a_report_says_what_was_decided_before_looking() -> None:
-    """The report names the declaration, mode and profile, and why they were chosen."""
+    """The report has the declaration, the mode and the profile, each with its reason."""
     error = await failed_start(Bootstrap(HiveSecrets, mode="environment"))
     assert error.declaration == "HiveSecrets"
     (mode, mode_text), (profile, profile_text) = error.facts
@@ -50,7 +50,7 @@ async def test_a_report_says_what_was_decided_before_looking() -> None:
 async def test_a_mode_that_means_nothing_is_reported_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where nobody knows where to look nothing is looked for: the report has no mode in it."""
+    """With an unknown mode no source is read: the report has only the problems of the settings."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "kubernets")
     monkeypatch.setenv("HIVE_BOOT_PROFILE", "prodction")
     boot = Bootstrap(HiveSecrets)
@@ -63,7 +63,7 @@ async def test_a_mode_that_means_nothing_is_reported_alone(
 
 @pytest.mark.anyio
 async def test_each_start_looks_around_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mode and profile are those of the start, not those of the import."""
+    """Mode and profile are detected at each start, not at the import."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
     monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
     boot = Bootstrap(HiveSecrets)
@@ -76,7 +76,7 @@ async def test_each_start_looks_around_anew(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.anyio
 async def test_a_failed_start_holds_no_value_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an error tracker sends of a failed start shows no value in any of our frames."""
+    """The traceback of a failed start with its variables contains no value."""
     monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key-0123456789")
     monkeypatch.setenv("JWT_SECRET", "fake-too-short")
     error = await failed_start(Bootstrap(HiveSecrets, mode="environment"))
@@ -89,7 +89,7 @@ async def test_a_failed_start_holds_no_value_at_all(monkeypatch: pytest.MonkeyPa
 async def test_a_failed_start_is_not_what_the_plain_functions_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What was not accepted is in nobody's hands: the functions read as without a run."""
+    """After a failed start the plain functions work as without an application."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     monkeypatch.setenv("JWT_SECRET", VALUE)
     await failed_start(Bootstrap(HiveSecrets))
@@ -104,7 +104,7 @@ async def test_a_failed_start_is_not_what_the_plain_functions_read(
 @pytest.mark.anyio
 @pytest.mark.both_backends
 async def test_a_blocking_check_does_not_block_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a plain check waits for a service, the application's other tasks go on."""
+    """While a blocking check waits, other tasks of the application run."""
     soon, going, gate = threadsafe_scheduler(), anyio.Event(), threading.Event()
 
     def wait(_: str) -> bool:
@@ -112,7 +112,7 @@ async def test_a_blocking_check_does_not_block_the_loop(monkeypatch: pytest.Monk
         return gate.wait(20)
 
     class Judged(SecretSet):
-        """One secret with a check that blocks."""
+        """A set with a check that blocks."""
 
         jwt_secret: Secret = secret(check=wait)
 
@@ -135,12 +135,12 @@ async def test_a_blocking_check_does_not_block_the_loop(monkeypatch: pytest.Monk
 
 @pytest.mark.anyio
 async def test_before_the_mode_is_known_the_status_has_none(tmp_path: Path) -> None:
-    """In the first moment of a start there is a state and nothing else."""
+    """At the beginning of a start the status has a state and nothing else."""
     (tmp_path / ".env").write_text(f"OPENAI_API_KEY=fake-openai-key\nJWT_SECRET={VALUE}\n")
     seen: list[Status] = []
 
     class Curious:
-        """A path that looks around when somebody wants to know it."""
+        """A path that reads the status when it is used."""
 
         def __fspath__(self) -> str:
             seen.append(boot.status())
@@ -156,20 +156,20 @@ async def test_before_the_mode_is_known_the_status_has_none(tmp_path: Path) -> N
 def test_a_run_whose_loop_is_gone_is_in_nobodys_way(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch, *, watch: bool
 ) -> None:
-    """A loop that was closed without a stop, as in a test, costs the next start nothing."""
+    """A run whose event loop was closed without a stop does not prevent the next start."""
 
     class Key(SecretSet):
-        """What the application needs."""
+        """The secret of the application."""
 
         api_key: Secret
 
-    be_impatient(monkeypatch, wall=SETTLED.wall)
+    set_read_policy(monkeypatch, wall=SETTLED.wall)
     directory.replace("api_key", "fake-key-1")
     boot = Bootstrap(Key, mode="kubernetes", secrets_dirs=directory.path, watch=watch)
     lost = boot.running()
     loop = asyncio.new_event_loop()
     loop.run_until_complete(lost.__aenter__())
-    # The rotation has begun, and is cancelled as asyncio.run would; nobody stops the run.
+    # The reload task has begun, and is cancelled as by asyncio.run; the run is not stopped.
     loop.run_until_complete(asyncio.sleep(0.01))
     for task in asyncio.all_tasks(loop):
         task.cancel()
@@ -194,7 +194,7 @@ def test_a_run_whose_loop_is_gone_is_in_nobodys_way(
             assert get_secret("API_KEY") == "fake-key-2"
 
     asyncio.run(again())
-    # Whoever comes back to the lost one ends that, and nothing else.
+    # A late exit of the lost run does not stop the new one.
     asyncio.run(stop_late())
 
 
@@ -203,7 +203,7 @@ def test_a_run_whose_loop_is_gone_is_in_nobodys_way(
 async def test_what_answers_from_outside_may_fail_while_it_starts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A door that falls shut before READY is a failed start, however well the parts do."""
+    """A listener that fails before READY is a failed start, although every resource has started."""
     monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
     monkeypatch.setenv("JWT_SECRET", VALUE)
     boot = Bootstrap(HiveSecrets, mode="environment")
@@ -234,8 +234,8 @@ async def test_what_answers_from_outside_may_fail_while_it_starts(
 async def test_a_server_in_kubernetes_drains(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The endpoints of a cluster take time to learn of a stop; ``shutdown_delay=`` counts more."""
-    be_impatient(monkeypatch, wall=SETTLED.wall)
+    """In Kubernetes a server has a shutdown delay by default; ``shutdown_delay=`` replaces it."""
+    set_read_policy(monkeypatch, wall=SETTLED.wall)
     directory.replace("openai_api_key", "fake-openai-key")
     directory.replace("jwt_secret", VALUE)
     table: list[tuple[Mode, bool, float | None, float]] = [
@@ -258,7 +258,7 @@ async def test_a_server_in_kubernetes_drains(
 async def test_an_application_without_doors_answers_nowhere(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What stands below the doors lives without them."""
+    """An application does not need a listener."""
     monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
     monkeypatch.setenv("JWT_SECRET", VALUE)
     application: Bootstrap[HiveSecrets, None] = Bootstrap(HiveSecrets, mode="environment")
@@ -271,7 +271,7 @@ async def test_an_application_without_doors_answers_nowhere(
 async def test_a_main_that_does_not_run_is_not_asked_to_stop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """``on_stop`` of main is not called where main is not called."""
+    """``on_stop`` of main is not called if main does not run."""
     monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
     monkeypatch.setenv("JWT_SECRET", VALUE)
     asked: list[str] = []
@@ -279,7 +279,7 @@ async def test_a_main_that_does_not_run_is_not_asked_to_stop(
 
     @application.main(on_stop=lambda: asked.append("main"))
     async def main() -> None:
-        """Serve."""
+        """A main that does nothing."""
 
     @application.service(on_stop=lambda: asked.append("service"))
     async def service() -> None:
@@ -320,7 +320,7 @@ anyio.run(main, backend=backend)
 
 
 def test_a_forked_child_leaves_the_block_without_a_stop(tmp_path: Path) -> None:
-    """The run belongs to the parent: the child cannot stop it."""
+    """A forked child leaves the block of the run without stopping it."""
 
     def scenario(backend: str, path: Path) -> None:
         code, out, err = ended(FORKING, backend, cwd=path)

@@ -1,4 +1,4 @@
-"""Signals at every moment of an application that owns its process."""
+"""Signals in every phase of an application that owns its process."""
 
 import os
 import pty
@@ -34,22 +34,22 @@ from tests.fixtures.owned_processes import (
 from tests.support import child_environment
 
 WITH_SIGNALS = [*product(["asyncio"], STOPS), ("trio", signal.SIGTERM)]
-"""Scenarios of a backend and a signal; the number of the signal is nothing to the backend."""
+"""Pairs of a backend and a signal; trio needs only one signal."""
 
 Scenario = Callable[["Moment", str, signal.Signals, Path], None]
 
 
 class Moment(NamedTuple):
-    """A moment at which the first signal comes.
+    """A moment at which the first signal arrives.
 
     Attributes:
-        source: prints ``here`` when it is there, and ``held`` when the signal was handled;
-            then it stands at the gate.
-        before: what is printed before ``here``.
-        after: what is printed when the gate is open.
-        state: where a second signal finds it.
-        tracebacks: how many there are, of failures of the author's.
-        fresh: whether the process has imported nothing.
+        source: a program that prints ``here`` at this moment, and ``held`` when it has handled
+            the signal; then it waits for the gate.
+        before: the lines that are printed before ``here``.
+        after: the lines that are printed when the gate is open.
+        state: the state at the second signal.
+        tracebacks: the number of tracebacks of the application.
+        fresh: whether the process starts without imported modules.
     """
 
     source: str
@@ -247,12 +247,12 @@ async def main(pool: str) -> None:
         tracebacks=1,
     ),
 }
-"""Every moment at which a signal may come; in each of them it is the first one."""
+"""Every moment at which the first signal may arrive."""
 
 
 @contextmanager
 def at(moment: Moment, backend: str, path: Path, number: signal.Signals) -> Iterator[OwnedProcess]:
-    """Send a signal at a moment, and yield the process when the signal was handled."""
+    """Send a signal at a moment, and yield the process when it has handled the signal."""
     start = started_fresh if moment.fresh else started
     with start(moment.source, backend, str(path / "volume"), cwd=path) as process:
         assert [process.read_line() for _ in moment.before] == list(moment.before)
@@ -263,7 +263,7 @@ def at(moment: Moment, backend: str, path: Path, number: signal.Signals) -> Iter
 
 
 def first_signal(moment: Moment, backend: str, number: signal.Signals, path: Path) -> None:
-    """Assert that what has begun ends in order, nothing else begins, and it is no failure."""
+    """Assert that the first signal stops everything in order, starts nothing, and is no failure."""
     with at(moment, backend, path, number) as process:
         process.open_gate()
         code, out, err = process.wait()
@@ -274,7 +274,7 @@ def first_signal(moment: Moment, backend: str, number: signal.Signals, path: Pat
 
 
 def second_signal(moment: Moment, backend: str, number: signal.Signals, path: Path) -> None:
-    """Assert that nothing is waited for, and that the last line names the state."""
+    """Assert that the second signal exits at once, and that the last line names the state."""
     second = next(each for each in STOPS if each is not number)
     with at(moment, backend, path, number) as process:
         process.send(second)
@@ -288,7 +288,7 @@ def second_signal(moment: Moment, backend: str, number: signal.Signals, path: Pa
 
 @pytest.mark.parametrize("name", MOMENTS)
 def test_a_signal_at_any_moment(name: str, tmp_path: Path) -> None:
-    """The first one stops in order, the second one ends the process at once."""
+    """The first signal stops the application in order, the second one ends the process at once."""
 
     def scenario(step: Scenario, backend: str, number: signal.Signals, path: Path) -> None:
         step(MOMENTS[name], backend, number, path)
@@ -299,7 +299,7 @@ def test_a_signal_at_any_moment(name: str, tmp_path: Path) -> None:
 
 
 def test_a_wait_for_a_file_is_broken_off(tmp_path: Path) -> None:
-    """An application that waits for its secrets is stopped like any other, and reports nothing."""
+    """An application that waits for files stops like any other, without a report."""
     source = f"""
 boot = Bootstrap(Needs, mode="docker", secrets_dirs=sys.argv[2], wait_for_files=3600)
 {POOL}{MAIN}{RUN}"""
@@ -340,7 +340,7 @@ async def main(pool: str) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_signal_that_is_repeated_at_once_is_the_same(backend: str) -> None:
-    """A terminal and a parent that both send it, also while it drains, force nothing: exit 0."""
+    """The same signal again within a moment, even while draining, does not force the exit."""
     # A machine that is busy may put more than 100 ms between the first and the last: it gets
     # more tries.
     for _ in range(3):
@@ -354,7 +354,7 @@ def test_a_signal_that_is_repeated_at_once_is_the_same(backend: str) -> None:
 
 
 def test_a_terminal_that_is_closed_stops_in_order(tmp_path: Path) -> None:
-    """A closed window, or a lost connection, stops what runs in it, in order."""
+    """A closed terminal stops the application in order."""
 
     def scenario(backend: str, watch: object, path: Path) -> None:
         source = f"""
@@ -406,7 +406,7 @@ async def main(pool: str) -> None:
 
 
 def test_a_signal_to_a_forked_child_is_not_ours(tmp_path: Path) -> None:
-    """A child that the application forks dies of its signal, and the application goes on."""
+    """A forked child dies of its signal, and the application keeps running."""
 
     def scenario(backend: str, path: Path) -> None:
         with started(FORKING, backend, cwd=path) as process:
@@ -469,14 +469,14 @@ LEFT = {
     ),
     "an atexit function": ("pass", "atexit.register(remain)"),
 }
-"""What CPython waits for at its exit: a statement in main, and one before the run."""
+"""Things that CPython waits for at its exit: a statement in main, and one before the run."""
 
 
 @contextmanager
 def ending(
     backend: str, left: tuple[str, str], argument: str, path: Path, run: str = RUN
 ) -> Iterator[OwnedProcess]:
-    """Start a process whose run ends; yield it when it prints that it is ``here``."""
+    """Start a process whose run ends, and yield it when it has printed ``here``."""
     source = ENDING.format(in_main=left[0], before=left[1], run=run)
     with started(source, backend, argument, cwd=path) as process:
         assert [process.read_line(), process.read_line()] == ["pool starts", "ready"]
@@ -487,14 +487,14 @@ def ending(
 
 
 def assert_result(process: OwnedProcess, status: int, *lines: str) -> None:
-    """Assert how a process ends, with nothing on stderr but the log of its run."""
+    """Assert the exit status and output of a process, with only the log of its run on stderr."""
     code, out, err = process.wait()
     assert (code, out) == (status, [*lines]), err
     assert all(line.startswith("INFO ") for line in err.splitlines()), err
 
 
 def test_a_first_signal_while_the_interpreter_exits(tmp_path: Path) -> None:
-    """The process is ending already: threads are joined, and its status stays."""
+    """While threads are joined at exit, a first signal changes nothing, nor the exit status."""
 
     def scenario(backend: str, left: str, number: signal.Signals, path: Path) -> None:
         with ending(backend, LEFT[left], "first", path) as process:
@@ -508,7 +508,7 @@ def test_a_first_signal_while_the_interpreter_exits(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_while_the_interpreter_exits(tmp_path: Path) -> None:
-    """It ends the process at once, also when the first one has stopped the run."""
+    """A second signal ends the process at once, also if the first one has stopped the run."""
 
     def scenario(left: str, argument: str, path: Path) -> None:
         with ending("asyncio", LEFT[left], argument, path) as process:
@@ -543,7 +543,7 @@ except KeyboardInterrupt:
 
 
 def test_a_program_that_continues_after_its_run(tmp_path: Path) -> None:
-    """A signal does what it did before the run, whatever the run has left."""
+    """After the run, a signal has the same effect as before it, whatever remains of the run."""
     thread = "threading.Thread(target=work).start()"
     own = "signal.signal(signal.SIGTERM, lambda *_: (print('own'), os._exit(7)))"
 
@@ -573,7 +573,7 @@ run.join()
 
 
 def test_handlers_that_are_not_of_hive_boot_stay_until_the_exit(tmp_path: Path) -> None:
-    """Those of the program, and the default ones where a run could not install its own."""
+    """Handlers of the program, and default ones where a run could not install its own, stay."""
     at_exit = "atexit.register(remain)"
     own = f"signal.signal(signal.SIGTERM, lambda *_: print('own')); {at_exit}"
 
@@ -597,7 +597,7 @@ late = Late()
 
 
 def test_a_signal_while_modules_are_removed(tmp_path: Path) -> None:
-    """CPython has restored the default actions then: the stated limit."""
+    """While CPython removes modules, signals have their default action: a documented limit."""
     source = ENDING.format(in_main="pass", before=TORN_DOWN, run=RUN)
     code, out, err = ended(source, "asyncio", "", cwd=tmp_path)
     assert (code, out) == (-signal.SIGTERM, ["pool starts", "ready", "pool stops"]), err
@@ -609,7 +609,7 @@ ALONE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 
 
 def no_namespace() -> str:
-    """Say why no process can be the first of its kind here; nothing when one can."""
+    """Return the reason why no PID namespace can be created here, or an empty string."""
     if shutil.which(ALONE[0]) is None:
         return "there is no unshare here"
     tried = subprocess.run(
@@ -624,14 +624,14 @@ def no_namespace() -> str:
 
 @pytest.fixture(scope="module")
 def namespace() -> None:
-    """Skip what needs a PID namespace, where there is none to be had."""
+    """Skip the test if no PID namespace can be created."""
     if why := no_namespace():
         pytest.skip(why)
 
 
 @contextmanager
 def as_first(source: str, backend: str, path: Path) -> Iterator[tuple[OwnedProcess, int]]:
-    """Start an application as PID 1, as in a container; yield it and its number outside."""
+    """Start an application as PID 1, as in a container; yield it and its PID outside."""
     child = subprocess.Popen(
         [*ALONE, sys.executable, "-u", "-c", f"{HEAD}\nprint(os.getpid())\n{source}", backend],
         env=child_environment(**ENVIRONMENT),
@@ -656,7 +656,7 @@ def as_first(source: str, backend: str, path: Path) -> Iterator[tuple[OwnedProce
 
 
 def stopped_in_order(backend: str, number: signal.Signals, path: Path) -> None:
-    """Assert that PID 1, which no signal ends by itself, ends with 0, or with 130 after SIGINT."""
+    """Assert that PID 1, which ignores default actions, exits with 0, or with 130 after SIGINT."""
     with as_first(f"{PLAIN}{MAIN}{RUN}", backend, path) as (process, pid):
         assert [process.read_line(), process.read_line()] == ["pool starts", "ready"]
         os.kill(pid, number)
@@ -666,7 +666,7 @@ def stopped_in_order(backend: str, number: signal.Signals, path: Path) -> None:
 
 
 def forced(backend: str, first: signal.Signals, second: signal.Signals, path: Path) -> None:
-    """Assert that the second signal ends a PID 1 whose loop is blocked: 128 + n."""
+    """Assert that a second signal ends a PID 1 with a blocked event loop: exit status 128 + n."""
     with as_first(MOMENTS["ready"].source, backend, path) as (process, pid):
         while process.read_line() != "here":
             pass
@@ -682,7 +682,7 @@ def forced(backend: str, first: signal.Signals, second: signal.Signals, path: Pa
 
 @pytest.mark.usefixtures("namespace")
 def test_the_first_process_of_a_container(tmp_path: Path) -> None:
-    """It stops in order at the first signal, and at once at the second."""
+    """PID 1 stops in order at the first signal, and exits at once at the second."""
     side_by_side(tmp_path, stopped_in_order, WITH_SIGNALS)
     orders = [("asyncio", *STOPS), ("asyncio", *STOPS[::-1]), ("trio", *STOPS)]
     side_by_side(tmp_path, forced, orders)

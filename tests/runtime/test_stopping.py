@@ -284,7 +284,7 @@ async def main():
 UNUSED_MAIN = """
 boot = Bootstrap(Needs)
 
-@boot.service(grace_period=0.01)
+@boot.service(grace_period=30)
 async def consumer():
     await boot.stopping.wait()
     print("consumer ends")
@@ -423,6 +423,8 @@ async def main():
 """
 
 PATH = """
+from tests.fixtures.package import OURS
+
 boot = Bootstrap(Needs)
 passed = set()
 
@@ -442,7 +444,7 @@ async def main():
         await anyio.sleep_forever()
     finally:
         sys.setprofile(None)
-        print(*sorted(name for name in passed if "/hive_boot/" in name), sep="\\n")
+        print(*sorted(name for name in passed if name.startswith(OURS)), sep="\\n")
 """
 
 EXHAUSTED = """

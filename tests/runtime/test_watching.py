@@ -1,6 +1,7 @@
-"""An application whose secrets change under it, in every way that a deployment has.
+"""Rotations that a watcher notices, for every way in which a deployment changes files.
 
 Each test runs with each kind of events.
+
 """
 
 import os
@@ -38,7 +39,7 @@ from tests.fixtures.watching import (
     watcher_threads,
 )
 from tests.fixtures.writers import PlainDirectory
-from tests.runtime.rotations import Log, be_impatient
+from tests.runtime.rotations import Log, set_read_policy
 from tests.support import SETTLED, descriptors, move_to, run_child, started_child, tmpfs, until
 
 pytestmark = pytest.mark.anyio
@@ -49,7 +50,7 @@ really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 
 
 class Keys(SecretSet):
-    """What the application needs."""
+    """The secrets of the application."""
 
     api_key: Secret
     token: Secret | None = secret(file="token~")
@@ -69,43 +70,43 @@ def watched(
 
 
 def time_quickly(boot: Bootstrap[Keys, None], **seconds: float) -> None:
-    """Change timings of an application; where it polls it does so often."""
+    """Change the timings of an application; if it polls, it polls often."""
     set_timings(boot, **seconds | ({"poll_interval": 0.05} if Kind.name == "poll" else {}))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test with each kind of events that it applies to."""
+    """Run each test with every kind of events that applies."""
     parametrize_kinds(metafunc, KINDS)
 
 
 @pytest.fixture(autouse=True)
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Use one kind of events."""
+    """Select one kind of events."""
     with each_kind(request, monkeypatch) as name:
         yield name
 
 
 def uses(boot: Bootstrap[Keys, None], value: str) -> Callable[[], bool]:
-    """Return what tells whether this is the key in use."""
+    """Return a function that returns whether this key is in use."""
     return lambda: boot.secrets.api_key.reveal() == value
 
 
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nobody wait whether a file that was just written is written to again."""
-    be_impatient(monkeypatch, wall=SETTLED.wall)
+    """Treat files that were just written as settled, so that a load does not wait."""
+    set_read_policy(monkeypatch, wall=SETTLED.wall)
 
 
 @pytest.fixture
 def key(volume: MountedVolume) -> MountedVolume:
-    """Return a volume that has the one key."""
+    """Return a volume with one key."""
     volume.publish({"api_key": "fake-key-0"})
     return volume
 
 
 @pytest.fixture
 def mounts() -> Iterator[ExitStack]:
-    """Unmount at the end what a test mounts, the last first."""
+    """Unmount, at the end, what the test has mounted, in reverse order."""
     with ExitStack() as stack:
         yield stack
 
@@ -116,12 +117,12 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
     return Log(caplog)
 
 
-# Directories, and what becomes of them.
+# Directories.
 
 
 @pytest.mark.both_backends
 async def test_a_swap_of_a_volume_is_in_use_without_being_asked_for(key: MountedVolume) -> None:
-    """The kubelet publishes, and the application has the new key; each time."""
+    """Each time that the kubelet publishes a key, it comes into use."""
     boot = watched(key.path, timings=EVENTS_ONLY)
     async with boot.running() as secrets:
         await until_watched(boot)
@@ -139,7 +140,7 @@ async def test_a_swap_of_a_volume_is_in_use_without_being_asked_for(key: Mounted
 async def test_a_directory_that_is_gone_and_comes_back(
     where: str, memory: Path, tmp_path: Path
 ) -> None:
-    """Without it the last good set stays in use; when it is back it counts, and is watched."""
+    """Without the directory the last good set stays in use; once back, it is watched again."""
     place = (memory if where == "memory" else tmp_path) / "secrets"
     PlainDirectory(place).replace("api_key", "fake-key-0")
     boot = watched(place, timings=EVENTS_ONLY)
@@ -157,7 +158,7 @@ async def test_a_directory_that_is_gone_and_comes_back(
 
 
 async def test_a_directory_renamed_away_and_replaced(key: MountedVolume) -> None:
-    """The application takes what is at the path now, and hears of its next change."""
+    """The application uses the new directory at the path, and notices its next change."""
     boot = watched(key.path, timings=EVENTS_ONLY)
     async with boot.running():
         key.path.rename(key.path.with_name("away"))
@@ -170,7 +171,7 @@ async def test_a_directory_renamed_away_and_replaced(key: MountedVolume) -> None
 @really
 @pytest.mark.usefixtures("settled")
 async def test_a_directory_mounted_over_and_unmounted(key: MountedVolume) -> None:
-    """No event tells of it; the application follows all the same."""
+    """A mount causes no event; the application notices it all the same."""
     boot = watched(key.path, timings=QUICK_RESYNC)
     async with boot.running():
         await until_watched(boot)
@@ -188,7 +189,7 @@ async def test_a_directory_mounted_over_and_unmounted(key: MountedVolume) -> Non
 
 @pytest.mark.parametrize("way", ["link", "chain", "middle"])
 async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path) -> None:
-    """Roots that are links, as NixOS and sops lay them out, wherever the link is."""
+    """Roots that are symbolic links, as of NixOS and sops, are followed wherever the link is."""
     below = "below" if way == "middle" else ""
     for number in range(4):
         volume = MountedVolume(memory / f"release-{number}" / below)
@@ -215,7 +216,7 @@ async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path)
 async def test_the_volumes_below_the_usual_directory(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is named, and what is mounted below /run/secrets rotates, also what comes later."""
+    """Without a setting, volumes below /run/secrets rotate, also one that is mounted later."""
     app = MountedVolume(memory / "run/secrets/app")
     app.publish({"api_key": "fake-key-0"})
     move_to(memory, monkeypatch)
@@ -238,7 +239,7 @@ async def test_the_volumes_below_the_usual_directory(
 
 @pytest.mark.usefixtures("settled")
 async def test_files_that_other_tools_take_for_rubbish_rotate(directory: PlainDirectory) -> None:
-    """Names like ``token~`` and ``x.pyc`` may be declared."""
+    """Names such as ``token~`` and ``x.pyc``, which some tools ignore, may be declared."""
     for name in ("api_key", "token~", "x.pyc"):
         directory.replace(name, "fake-0")
     boot = watched(directory.path, timings=EVENTS_ONLY)
@@ -254,7 +255,7 @@ async def test_files_that_other_tools_take_for_rubbish_rotate(directory: PlainDi
 async def test_a_file_name_that_is_not_utf_8_stops_no_rotation(
     directory: PlainDirectory, log: Log
 ) -> None:
-    """Somebody else's odd file is survived, and nobody is alarmed for long."""
+    """A file whose name is not UTF-8 does not stop the watcher, or only for a short time."""
     directory.replace("api_key", "fake-key-0")
     boot = watched(directory.path, {"poll_interval": 0.05})
     async with boot.running():
@@ -274,7 +275,7 @@ async def test_a_file_name_that_is_not_utf_8_stops_no_rotation(
 async def test_a_file_that_a_variable_names_rotates(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``NAME_FILE`` is followed through replacement and rewriting, in environment mode too."""
+    """The file of a ``NAME_FILE`` variable may be replaced or rewritten, in two modes."""
     directory.replace("key", "fake-key-0")
     monkeypatch.setenv("API_KEY_FILE", str(directory.path / "key"))
     boot = Bootstrap(Keys, mode="environment", watch=True)
@@ -290,7 +291,7 @@ async def test_a_file_that_a_variable_names_rotates(
 async def test_a_file_that_a_variable_names_in_a_volume_rotates(
     key: MountedVolume, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A link to a link into a volume: a watch on the file itself hears of the first swap only."""
+    """A link to a link into a volume: a watch on the file would only notice the first swap."""
     (memory / "link").symlink_to(key.path / "api_key")
     monkeypatch.setenv("API_KEY_FILE", str(memory / "link"))
     boot = Bootstrap(Keys, mode="environment", watch=True)
@@ -304,7 +305,7 @@ async def test_a_file_that_a_variable_names_in_a_volume_rotates(
 
 @pytest.mark.usefixtures("settled")
 async def test_a_dotenv_file_is_taken_up_when_it_is_saved() -> None:
-    """A developer edits ``.env``, in place or as editors do, and the service has the new key."""
+    """If a developer saves ``.env``, in place or by a rename, the new key comes into use."""
     project = PlainDirectory(Path.cwd())
     project.replace(".env", "API_KEY=fake-key-0")
     boot = Bootstrap(Keys, mode="development", profile="development", watch=True)
@@ -319,13 +320,13 @@ async def test_a_dotenv_file_is_taken_up_when_it_is_saved() -> None:
         assert boot.status().missed_events == 0
 
 
-# Files that are mounted alone.
+# Single mounted files.
 
 
 @really
 @pytest.mark.usefixtures("settled")
 async def test_a_compose_secret_rotates_in_place_and_goes_stale(memory: Path, log: Log) -> None:
-    """Rewriting the host's file works; replacing it never will, and that is said, once."""
+    """A rewrite of the host's file is noticed; a replacement never can be, and is logged once."""
     with PinnedFile(memory / "secrets/api_key", memory / "host/api_key") as pinned:
         pinned.write("fake-key-0")
         timings = EVENTS_ONLY
@@ -355,7 +356,7 @@ async def test_a_compose_secret_rotates_in_place_and_goes_stale(memory: Path, lo
 async def test_a_subpath_is_warned_of_at_the_start(
     mode: str, memory: Path, mounts: ExitStack, log: Log
 ) -> None:
-    """The kubelet never updates a subPath; who watches one is told what to do instead."""
+    """The kubelet never updates a subPath: with ``watch=True`` there is a warning."""
     pod = memory / "pods/6f1c"
     volume = MountedVolume(pod / "volumes/kubernetes.io~secret/app")
     mounts.enter_context(tmpfs(volume.path))
@@ -372,7 +373,7 @@ async def test_a_subpath_is_warned_of_at_the_start(
 @really
 @ONCE
 async def test_who_does_not_watch_hears_nothing_of_mounted_files(memory: Path, log: Log) -> None:
-    """Without ``watch=True`` nobody expects a change."""
+    """Without ``watch=True`` a file that is mounted alone is not logged."""
     with PinnedFile(memory / "secrets/api_key", memory / "host/api_key") as pinned:
         pinned.write("fake-key-0")
         boot = Bootstrap(Keys, mode="docker", secrets_dirs=memory / "secrets")
@@ -381,13 +382,13 @@ async def test_who_does_not_watch_hears_nothing_of_mounted_files(memory: Path, l
     assert log.about(str(pinned.path)) == []
 
 
-# What no event tells.
+# Changes without an event.
 
 
 async def test_a_change_that_no_event_tells_of_is_found_and_counted(
     directory: PlainDirectory,
 ) -> None:
-    """What is written by another path of the file comes into use all the same."""
+    """A change without an event comes into use, and is counted as missed."""
     directory.replace("api_key", "fake-key-0")
     hidden = directory.link_outside("api_key")
     boot = watched(directory.path, timings=QUICK_RESYNC)
@@ -399,7 +400,7 @@ async def test_a_change_that_no_event_tells_of_is_found_and_counted(
 
 
 async def test_ordinary_changes_are_never_counted_as_missed(key: MountedVolume) -> None:
-    """However often the places are looked at beside the events: all of them were told of."""
+    """Changes with an event are not counted as missed, even if a resync runs very often."""
     boot = watched(key.path, {"resync_interval": 0.01})
     async with boot.running():
         for number in range(1, 21):
@@ -409,7 +410,7 @@ async def test_ordinary_changes_are_never_counted_as_missed(key: MountedVolume) 
 
 
 async def test_a_change_between_the_first_read_and_ready_is_applied(key: MountedVolume) -> None:
-    """Everything is read again when the watch has begun, so nothing falls between the two."""
+    """When the watcher is ready, everything is read again, so no change is lost."""
     boot = watched(key.path)
 
     @boot.check
@@ -483,7 +484,7 @@ boot.run(backend=backend)
 
 
 def overflow(place: Path) -> None:
-    """Let more happen in a directory than the kernel keeps for one watch."""
+    """Cause more events in a directory than the kernel queues."""
     limit = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     if limit > 200_000:
         pytest.skip(f"this kernel keeps {limit} events")
@@ -500,9 +501,9 @@ def overflow(place: Path) -> None:
 def test_an_overflow_of_events_loses_no_change(
     noisy: str, anyio_backend: str, key: MountedVolume
 ) -> None:
-    """The last swap before which the kernel gave up is in use.
+    """The last swap before the overflow is in use.
 
-    inotify reports that it gave up, and everything is read; watchfiles does not, and a look finds
+    inotify reports an overflow, so everything is read; watchfiles does not, and a resync notices
     the swap.
     """
     is_hidden = Kind.name == "watchfiles"
@@ -562,7 +563,7 @@ async def main() -> None:
     allow(before)
     await until(lambda: boot.status().watcher == "inotify")
     await rotate()
-    # There is room no more just when the watch has to begin anew.
+    # There is no watch left when the watcher has to start again.
     allow("0")
     volume.path.rename(f"{volume.path}-away")
     volume.path.mkdir()
@@ -583,9 +584,9 @@ boot.run(backend=backend)
 def test_a_machine_without_room_for_events_is_polled(
     resource: str, anyio_backend: str, key: MountedVolume
 ) -> None:
-    """Secrets rotate all the same; events are used as soon as there is room, and both is said.
+    """Without inotify the application polls, and returns to events when it can; both are logged.
 
-    The limit is that of a user namespace, which nobody else is in.
+    The limit is that of a user namespace, which nothing else uses.
     """
     child = interpreter().run(EXHAUSTED, anyio_backend, str(key.path), resource, EVENTS=Kind.name)
     if child.stdout.startswith(("no user namespace", "the limit stands")):
@@ -607,7 +608,7 @@ def test_a_machine_without_room_for_events_is_polled(
 async def test_who_forces_polling_gets_it(
     key: MountedVolume, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The variable that switches watchfiles to polling switches us too."""
+    """The variable that makes watchfiles poll makes hive_boot poll too."""
     monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")
     boot = watched(key.path, {"poll_interval": 0.05})
     async with boot.running():
@@ -622,7 +623,7 @@ async def test_who_forces_polling_gets_it(
 async def test_where_nothing_can_change_nothing_is_watched(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Variables alone are watched by nobody, and who asked for it is told."""
+    """Variables alone are not watched; with ``watch=True`` that is logged."""
     monkeypatch.setenv("API_KEY", "fake-key-0")
     boot = Bootstrap(Keys, mode="environment", watch=True)
     async with boot.running():
@@ -665,32 +666,32 @@ boot.run(backend=sys.argv[1])
 def test_no_start_waits_for_the_imports_of_a_watcher(
     anyio_backend: str, key: MountedVolume
 ) -> None:
-    """They follow when main waits, only with ``watch=True``; watchfiles is not among them."""
+    """The watcher is imported when main waits, only with ``watch=True``; watchfiles is not."""
     without = run_child(IMPORTS, anyio_backend, str(key.path), "")
     assert without.stdout == "\n\n", without.stderr
     watcher = run_child(IMPORTS, anyio_backend, str(key.path), "watch")
     assert watcher.stdout == "\nctypes hive_boot.runtime.reload hive_boot.runtime.watcher\n"
 
 
-# What hangs.
+# File systems that hang.
 
 
 class FileSystem:
-    """A file system that may cease to answer."""
+    """A file system that can stop responding."""
 
     def __init__(self) -> None:
         self.answers, self.asked = threading.Event(), threading.Event()
         self.answers.set()
 
     def ask(self) -> None:
-        """Wait until it answers."""
+        """Wait until the file system responds."""
         if not self.answers.is_set():
             self.asked.set()
             self.answers.wait(PATIENCE)
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """Let nothing be answered while the block runs."""
+        """Make the file system hang while the block runs."""
         self.answers.clear()
         try:
             yield
@@ -700,21 +701,21 @@ class FileSystem:
 
 @pytest.fixture
 def file_system(monkeypatch: pytest.MonkeyPatch) -> FileSystem:
-    """Let every look at the places go to a file system that may cease to answer."""
-    found, look = FileSystem(), WatchTargets.snapshot
+    """Make every snapshot of the watch targets wait for a file system that may hang."""
+    found, snapshot = FileSystem(), WatchTargets.snapshot
 
-    def ask_and_look(vantage: WatchTargets) -> WatchSnapshot:
+    def wait_and_snapshot(targets: WatchTargets) -> WatchSnapshot:
         found.ask()
-        return look(vantage)
+        return snapshot(targets)
 
-    monkeypatch.setattr(WatchTargets, "snapshot", ask_and_look)
+    monkeypatch.setattr(WatchTargets, "snapshot", wait_and_snapshot)
     return found
 
 
 async def test_a_file_system_that_hangs_is_told_of_once(
     key: MountedVolume, file_system: FileSystem, log: Log
 ) -> None:
-    """The application serves on, says that it is deaf, and says when it is not any more."""
+    """The application keeps serving; the hang is logged once, and so is its end."""
     boot = watched(key.path, {**QUICK_RESYNC, "watcher_silence_timeout": 0.1})
     async with boot.running():
         with file_system.hanging():
@@ -734,7 +735,7 @@ async def test_a_file_system_that_hangs_is_told_of_once(
 async def test_a_file_system_that_hangs_holds_up_no_stop(
     key: MountedVolume, file_system: FileSystem
 ) -> None:
-    """The thread that waits for it is left behind, and holds no process."""
+    """The thread that waits for the file system is a daemon, and does not delay the stop."""
     boot = watched(key.path, QUICK_RESYNC)
     with ExitStack() as stack:
         async with boot.running():
@@ -751,7 +752,7 @@ async def test_a_file_system_that_hangs_holds_up_no_stop(
 
 @pytest.mark.both_backends
 async def test_twenty_starts_and_stops_leave_nothing_behind(key: MountedVolume) -> None:
-    """No thread and no descriptor is left by a watch that nothing happened to."""
+    """A watcher without an event leaves no thread and no descriptor behind."""
     boot = watched(key.path)
     async with boot.running():
         pass
@@ -765,7 +766,7 @@ async def test_twenty_starts_and_stops_leave_nothing_behind(key: MountedVolume) 
 
 @pytest.mark.both_backends
 async def test_a_cancel_while_idle_leaves_nothing_behind(key: MountedVolume) -> None:
-    """Who is cancelled does not wait for a watch, and finds it ended."""
+    """A cancellation does not wait for the watcher, and leaves nothing behind."""
     boot = watched(key.path)
     files = descriptors()
     with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:
@@ -783,7 +784,7 @@ async def test_a_cancel_while_idle_leaves_nothing_behind(key: MountedVolume) -> 
 async def test_a_start_that_is_cancelled_begins_no_watch_later(
     key: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thread that is left behind in a slow file system leaves no watch when it goes on."""
+    """A start that is cancelled in a slow file system does not start a watcher later."""
     slow = FileSystem()
 
     class Slow(HostEnvironment):
@@ -851,7 +852,7 @@ boot.run(backend=backend)
 def test_a_forked_child_keeps_its_set_and_watches_nothing(
     anyio_backend: str, key: MountedVolume
 ) -> None:
-    """What is forked keeps the secrets that it was born with; its parent goes on rotating."""
+    """A forked child keeps the secrets of its start; its parent keeps rotating."""
     child = interpreter().run(FORKED, anyio_backend, str(key.path), "", EVENTS=Kind.name)
     assert child.returncode == 0, child.stderr
     assert child.stdout.splitlines() == [
@@ -910,9 +911,9 @@ anyio.run(main, backend=backend)
 def test_a_forked_child_may_start_the_same_application(
     way: str, anyio_backend: str, key: MountedVolume
 ) -> None:
-    """A worker that was forked from a running application has one of its own.
+    """A worker that was forked from a running application can start its own run.
 
-    It polls where the library watchfiles may have left it a lock that is never released.
+    It polls if the library watchfiles may have left it a lock that is never released.
     """
     child = interpreter().run(BORN_ANEW, anyio_backend, str(key.path), way, EVENTS=Kind.name)
     assert child.returncode == 0, child.stderr
@@ -943,9 +944,9 @@ anyio.run(main, backend=backend)
 
 
 def test_a_forked_child_leaves_as_it_says(key: MountedVolume) -> None:
-    """Its exit is its own, although the block that it leaves belongs to an application.
+    """The exit status of a forked child is its own, although it leaves the block of a run.
 
-    On asyncio: a loop of trio cannot be left in a forked child, with or without us.
+    Only on asyncio: a forked child cannot leave an event loop of trio, even without hive_boot.
     """
     child = interpreter().run(LEFT, "asyncio", str(key.path), "", EVENTS=Kind.name)
     assert child.returncode == 0, child.stderr
@@ -958,7 +959,7 @@ def test_a_forked_child_leaves_as_it_says(key: MountedVolume) -> None:
 async def test_a_relative_path_is_that_of_the_start(
     by: str, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service that changes its working directory goes on with the secrets that it had."""
+    """After a change of the working directory, the same files are read and watched."""
     ours, other = (PlainDirectory(memory / home / "keys") for home in ("home", "elsewhere"))
     ours.replace("api_key", "fake-key-1")
     other.replace("api_key", "fake-of-somebody-else")

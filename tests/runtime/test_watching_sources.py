@@ -1,4 +1,4 @@
-"""Bundles, subdirectories and unlistable directories that change under a running application."""
+"""Bundles, subdirectories and unlistable directories whose files change."""
 
 import json
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from hive_boot.testing import MountedVolume
 from tests.fixtures.timings import EVENTS_ONLY, QUICK_RESYNC
 from tests.fixtures.watching import KINDS, SELECT_EVENTS, until_watched
 from tests.fixtures.writers import PlainDirectory
-from tests.runtime.rotations import be_impatient, mounted
+from tests.runtime.rotations import mounted, set_read_policy
 from tests.support import SETTLED, started_child, until
 
 pytestmark = pytest.mark.anyio
 
 
 class Keys(SecretSet):
-    """Two secrets of one rotation."""
+    """Two secrets that are rotated together."""
 
     api_key: Secret
     db_password: Secret
@@ -29,8 +29,8 @@ class Keys(SecretSet):
 
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read a file that was just written only once."""
-    be_impatient(monkeypatch, wall=SETTLED.wall)
+    """Treat files that were just written as settled, so that they are read once."""
+    set_read_policy(monkeypatch, wall=SETTLED.wall)
 
 
 def pair(number: int) -> dict[str, str]:
@@ -44,7 +44,7 @@ def as_exports(number: int) -> str:
 
 
 def uses(boot: Bootstrap[Keys, None], number: int) -> Callable[[], bool]:
-    """Return a function that tells whether both values of a rotation are in use."""
+    """Return a function that returns whether both values of a rotation are in use."""
 
     def in_use() -> bool:
         pinned = boot.secrets.current
@@ -57,7 +57,7 @@ def uses(boot: Bootstrap[Keys, None], number: int) -> Callable[[], bool]:
 
 @pytest.mark.both_backends
 async def test_a_bundle_rotates_as_one_set(directory: PlainDirectory) -> None:
-    """A bundle is replaced by a rename or rewritten in place; both values change together."""
+    """A bundle is replaced or rewritten; both values change together."""
     directory.replace("bundle", as_exports(0))
     boot = mounted(directory.path / "bundle", Keys, EVENTS_ONLY)
     async with boot.running():
@@ -72,7 +72,7 @@ async def test_a_bundle_rotates_as_one_set(directory: PlainDirectory) -> None:
 
 
 async def test_a_bundle_in_a_volume_rotates(volume: MountedVolume) -> None:
-    """A key of a Kubernetes Secret may be a bundle; the kubelet swaps it."""
+    """A key of a Kubernetes Secret may be a bundle."""
     volume.publish({"config": as_exports(0)})
     boot = mounted(volume.path / "config", Keys, EVENTS_ONLY)
     async with boot.running():
@@ -84,7 +84,7 @@ async def test_a_bundle_in_a_volume_rotates(volume: MountedVolume) -> None:
 async def test_a_bundle_that_is_broken_or_gone_keeps_the_last_set(
     directory: PlainDirectory,
 ) -> None:
-    """Half of a JSON object, an empty file and no file are refused; a good one recovers."""
+    """An incomplete, empty or missing bundle is rejected, and the next good one is accepted."""
     directory.replace("bundle", json.dumps(pair(0)))
     boot = mounted(directory.path / "bundle", Keys, QUICK_RESYNC)
     async with boot.running():
@@ -101,7 +101,7 @@ async def test_a_bundle_that_is_broken_or_gone_keeps_the_last_set(
 
 
 async def test_a_member_of_a_json_file_rotates(directory: PlainDirectory) -> None:
-    """The JSON file beside the other secrets is watched under its own name."""
+    """A JSON file in the directory is watched by its own name."""
     for name, value in pair(0).items():
         directory.replace(name, value)
     directory.replace("rds.json", '{"password": "fake-rds-0"}')
@@ -114,7 +114,7 @@ async def test_a_member_of_a_json_file_rotates(directory: PlainDirectory) -> Non
 
 
 async def test_volumes_below_a_named_directory_rotate(memory: Path) -> None:
-    """Each volume is swapped on its own; one that appears later is searched too."""
+    """Each volume is swapped on its own, and a volume that appears later is read too."""
     key, password = MountedVolume(memory / "all/key"), MountedVolume(memory / "all/password")
     key.publish({"api_key": "fake-key-0"})
     password.publish({"db_password": "fake-password-0"})
@@ -130,7 +130,7 @@ async def test_volumes_below_a_named_directory_rotate(memory: Path) -> None:
 
 
 async def test_one_directory_per_secret_rotates(memory: Path) -> None:
-    """Plain subdirectories are watched; one whose file is gone keeps the last good set."""
+    """Plain subdirectories are watched; if a file is removed, the last good set stays in use."""
     key, password = PlainDirectory(memory / "all/key"), PlainDirectory(memory / "all/password")
     key.replace("api_key", "fake-key-0")
     password.replace("db_password", "fake-password-0")
@@ -197,7 +197,7 @@ anyio.run(main)
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_files_of_a_directory_that_cannot_be_listed_rotate(kind: str) -> None:
-    """Another user may enter the directory (0751) but not list it: its files are watched."""
+    """If another user may enter a directory (0751) but not list it, its files are watched."""
     with ExitStack() as stack:
         name = stack.enter_context(TemporaryDirectory())
         Path(name).chmod(0o755)

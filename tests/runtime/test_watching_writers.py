@@ -17,7 +17,7 @@ from tests.fixtures.bind_mounts import PinnedFile
 from tests.fixtures.timings import QUICK_RETRIES, set_timings
 from tests.fixtures.watching import until_watched
 from tests.fixtures.writers import PlainDirectory
-from tests.runtime.rotations import be_impatient
+from tests.runtime.rotations import set_read_policy
 from tests.support import SETTLED, until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
@@ -36,26 +36,26 @@ class Keys(SecretSet):
 
 
 class Waits:
-    """The pauses of reads that wait for a writer; the process clock is an hour ahead of files."""
+    """Counter of the pauses of reads that wait for a writer; files are settled by its clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **limits: float) -> None:
         self.count = 0
-        be_impatient(monkeypatch, wall=SETTLED.wall, sleep=self.sleep, **limits)
+        set_read_policy(monkeypatch, wall=SETTLED.wall, sleep=self.sleep, **limits)
 
     def sleep(self, seconds: float) -> None:
-        """Wait, as a read does."""
+        """Wait, and count the pause."""
         self.count += 1
         time.sleep(seconds)
 
     def more_than(self, count: int) -> Callable[[], bool]:
-        """Return a function that returns whether there were more pauses from now on."""
+        """Return a function that returns whether there were more than ``count`` further pauses."""
         before = self.count
         return lambda: self.count > before + count
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    """Count the pauses of reads."""
+    """Return a counter of the pauses of reads."""
     return Waits(monkeypatch)
 
 
@@ -65,7 +65,7 @@ def watched(
     monkeypatch: pytest.MonkeyPatch,
     **more: Any,  # noqa: ANN401  (what Bootstrap takes)
 ) -> Bootstrap[Keys, None]:
-    """Declare an application whose secret is in ``real/key``, which it reads often."""
+    """Declare an application with a secret in the directory ``real``, which it reads often."""
     real = directory / "real/key"
     options: dict[str, Any] = {"mode": "docker", "secrets_dirs": directory / "secrets"}
     (directory / "secrets").mkdir()
@@ -95,7 +95,7 @@ def name_of(place: str) -> str:
 
 
 def content_of(place: str, value: str) -> str:
-    """Return the content of the file with a value; half of it is a value, too."""
+    """Return the content of the file with a value; half of the content is valid too."""
     return f"API_KEY={value}" if place in {"bundle", "dotenv"} else value
 
 
@@ -111,7 +111,7 @@ PLACES = ["plain", "link", "subdirectory", "variable", "bundle", "dotenv"]
 async def test_half_of_a_file_is_not_used_while_its_writer_has_it_open(
     place: str, memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
 ) -> None:
-    """However long the writer pauses, and however often the file is read; then all of it is."""
+    """While a writer pauses, half of a file is not used, however often it is read."""
     directory, name = PlainDirectory(memory / "real"), name_of(place)
     directory.replace(name, content_of(place, OLD))
     boot = watched(place, memory, monkeypatch)
@@ -129,7 +129,7 @@ async def test_half_of_a_file_is_not_used_while_its_writer_has_it_open(
 async def test_half_of_a_mounted_file_is_not_used_while_its_writer_has_it_open(
     memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
 ) -> None:
-    """The writer uses another path than the application, that of the host."""
+    """The same holds if the writer uses the path on the host."""
     directory = PlainDirectory(memory / "real")
     directory.replace("api_key", OLD)
     boot = watched("mounted", memory, monkeypatch)
@@ -145,7 +145,7 @@ async def test_half_of_a_mounted_file_is_not_used_while_its_writer_has_it_open(
 async def test_a_start_that_waits_for_a_file_does_not_use_half_of_it(
     memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
 ) -> None:
-    """The start has watched the file since before it existed, and so knows its writer."""
+    """A start that waits for a file watches it before it exists, so it notices its writer."""
     directory = PlainDirectory(memory / "real")
     boot = watched("plain", memory, monkeypatch, wait_for_files=20.0)
     ready, finished = anyio.Event(), anyio.Event()
@@ -170,7 +170,7 @@ async def test_a_start_that_waits_for_a_file_does_not_use_half_of_it(
 
 
 def watcher_of(boot: Bootstrap[Keys, None]) -> Watcher | None:
-    """Return the watcher of a run; None before it watches."""
+    """Return the watcher of a run; None before it uses inotify."""
     reloader = boot._run and boot._run.reloader  # noqa: SLF001  (no public name)
     watcher = reloader and reloader.watcher
     return watcher if watcher and watcher.mode == "inotify" else None
@@ -179,7 +179,7 @@ def watcher_of(boot: Bootstrap[Keys, None]) -> Watcher | None:
 async def test_a_writer_that_began_before_the_watch_is_not_seen(
     memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
 ) -> None:
-    """A limit: half of its file is used, until it writes again."""
+    """A limit: half of a file is used if its writer began before the watch."""
     directory = PlainDirectory(memory / "real")
     boot = watched("plain", memory, monkeypatch)
     with ExitStack() as writing:
@@ -194,7 +194,7 @@ async def test_a_writer_that_began_before_the_watch_is_not_seen(
 async def test_a_writer_that_closes_a_file_in_the_middle_looks_done(
     memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
 ) -> None:
-    """A limit: it cannot be told from one that is done. Only a rename has no such moment."""
+    """A limit: a writer that closes a file halfway looks done. Only a rename avoids that."""
     del waits
     directory = PlainDirectory(memory / "real")
     directory.replace("api_key", OLD)
@@ -210,7 +210,7 @@ async def test_a_writer_that_closes_a_file_in_the_middle_looks_done(
 async def test_a_silent_writer_is_not_waited_for(
     memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
 ) -> None:
-    """What a program keeps open and does not write any more is used after a while."""
+    """A file that stays open is used when its writer has been silent for a while."""
     directory = PlainDirectory(memory / "real")
     directory.replace("api_key", OLD)
     boot = watched("plain", memory, monkeypatch)
@@ -226,7 +226,7 @@ async def test_a_silent_writer_is_not_waited_for(
 async def test_a_file_that_is_replaced_does_not_wait_for_the_writer_of_the_old_one(
     memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
 ) -> None:
-    """A rename brings a complete file, whoever still has the old one open."""
+    """A rename brings a complete file, even if another process still has the old one open."""
     directory = PlainDirectory(memory / "real")
     directory.replace("api_key", OLD)
     boot = watched("plain", memory, monkeypatch)
@@ -244,7 +244,7 @@ async def test_a_file_that_is_replaced_does_not_wait_for_the_writer_of_the_old_o
 async def test_a_writer_of_a_file_that_is_gone_delays_nothing(
     memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
 ) -> None:
-    """It has the old file open, whose name belongs to another file now, and writes on."""
+    """A process that still writes to a replaced file delays no read."""
     directory = PlainDirectory(memory / "real")
     directory.replace("api_key", OLD)
     boot = watched("plain", memory, monkeypatch)
@@ -259,7 +259,7 @@ async def test_a_writer_of_a_file_that_is_gone_delays_nothing(
 async def test_a_demand_is_refused_while_a_file_is_written(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``boot.reload()`` waits for the writer up to a limit, and uses no half either."""
+    """``boot.reload()`` waits for the writer up to a limit, and never uses half of a file."""
     Waits(monkeypatch, unstable_timeout=0.1)
     directory = PlainDirectory(memory / "real")
     directory.replace("api_key", OLD)
@@ -282,7 +282,7 @@ async def test_a_demand_is_refused_while_a_file_is_written(
 async def test_other_files_that_are_written_delay_nothing(
     memory: Path, monkeypatch: pytest.MonkeyPatch, waits: Waits
 ) -> None:
-    """A log beside the secrets may stay open for ever."""
+    """Other files in the directory may stay open forever."""
     directory = PlainDirectory(memory / "real")
     directory.replace("api_key", OLD)
     boot = watched("plain", memory, monkeypatch)

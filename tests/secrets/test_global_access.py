@@ -1,4 +1,4 @@
-"""The four plain functions, with an application that runs and without one."""
+"""Plain functions such as ``get_secret``, with and without a running application."""
 
 import threading
 from pathlib import Path
@@ -54,7 +54,7 @@ BAD_NAMES: list[Any] = [
 
 
 class Hive(SecretSet):
-    """What the tests declare."""
+    """The declaration of the tests."""
 
     jwt_secret: Secret = secret(used_by="user-auth", previous="JWT_SECRET_PREVIOUS")
     tls_key: SecretBytes | None
@@ -64,7 +64,7 @@ class Hive(SecretSet):
 
 @pytest.fixture
 def injected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process be one on a platform that injects variables, one of them a secret."""
+    """Simulate a platform that injects variables, one of which is a secret."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     monkeypatch.setenv("JWT_SECRET", FAKE)
 
@@ -75,7 +75,7 @@ def injected(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
 async def test_they_read_the_running_application(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While an application runs, the functions give what it was given, by the declared names."""
+    """While an application runs, the functions return its values, by their declared names."""
     monkeypatch.setenv("GITHUB_TOKEN", OTHER)
     async with Bootstrap(Hive).running():
         monkeypatch.setenv("JWT_SECRET", "fake-later")
@@ -88,7 +88,7 @@ async def test_they_read_the_running_application(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
 async def test_an_absent_optional_one_is_required_by_the_caller() -> None:
-    """require_secret raises for a declared secret that is absent, and names the variable."""
+    """``require_secret`` raises for a declared secret that is absent, and names the variable."""
     async with Bootstrap(Hive).running():
         with pytest.raises(MissingSecretError) as caught:
             require_secret("SENTRY_DSN")
@@ -115,7 +115,7 @@ async def test_missing_in_a_mount_names_the_file(
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
 async def test_a_near_miss_is_suggested() -> None:
-    """An undeclared name is refused by each function, with the declared one that was meant."""
+    """Each function rejects an undeclared name, and suggests the declared one."""
     cases: list[tuple[str, str]] = [
         ("JWT_SECRT", "JWT_SECRET"),
         ("jwt_secret", "JWT_SECRET"),
@@ -134,7 +134,7 @@ async def test_a_near_miss_is_suggested() -> None:
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
 async def test_other_names_are_refused() -> None:
-    """What is not declared is refused, even when a variable of this name exists."""
+    """An undeclared name is rejected, even if a variable of this name exists."""
     cases: list[str] = ["STRIPE_SECRET_KEY", "PATH", "renamed", "JWT_SECRET_PREVIOUS"]
     for name in cases:
         with case(name):
@@ -147,7 +147,7 @@ async def test_other_names_are_refused() -> None:
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
 async def test_bytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name declared as SecretBytes is refused with the attribute to read."""
+    """The name of a SecretBytes field is rejected, with the attribute to use instead."""
     monkeypatch.setenv("TLS_KEY", "fake-key-0123456789")
     async with Bootstrap(Hive).running():
         for function in (get_secret, require_secret, has_secret):
@@ -159,7 +159,7 @@ async def test_bytes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
 async def test_a_bad_name_with_an_application() -> None:
-    """What cannot be a name is refused as such while an application runs, and not repeated."""
+    """An invalid name is rejected while an application runs, and is not repeated in the error."""
     for name in BAD_NAMES:
         with case(name):
             async with Bootstrap(Hive).running():
@@ -174,7 +174,7 @@ async def test_a_bad_name_with_an_application() -> None:
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
 async def test_two_applications() -> None:
-    """With two applications the functions do not guess; with one left they go on."""
+    """With two running applications the functions raise; with one left they work again."""
     one, two = Bootstrap(Hive), Bootstrap(Hive)
     async with one.running():
         async with two.running():
@@ -195,7 +195,7 @@ async def test_two_applications() -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_a_script_needs_no_declaration() -> None:
-    """Without an application any name that can be one is looked up, with the detected mode."""
+    """Without an application, any valid name is looked up in the detected mode."""
     assert get_secret("JWT_SECRET") == require_secret("JWT_SECRET") == FAKE
     assert has_secret("JWT_SECRET")
     assert get_secret("STRIPE_SECRET_KEY") is None
@@ -204,7 +204,7 @@ def test_a_script_needs_no_declaration() -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_unusual_names() -> None:
-    """A name may have the letters that a Kubernetes key has."""
+    """A name may contain the characters of a Kubernetes key."""
     for name in ("_x", "a.b-c", "lower_case"):
         with pytest.MonkeyPatch.context() as monkeypatch, case(name):
             monkeypatch.setenv(name, FAKE)
@@ -213,7 +213,7 @@ def test_unusual_names() -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_a_bad_name_without_an_application() -> None:
-    """What cannot be a name is refused, opens no file, and is not repeated."""
+    """An invalid name is rejected, opens no file, and is not repeated in the error."""
     for name in BAD_NAMES:
         with case(name):
             for function in (get_secret, require_secret, has_secret):
@@ -223,7 +223,7 @@ def test_a_bad_name_without_an_application() -> None:
 
 
 def test_missing_in_each_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """MissingSecretError names what to set where the process runs: here the .env line."""
+    """In development the text of MissingSecretError names the line of the .env."""
     move_to(tmp_path, monkeypatch)
     with pytest.raises(MissingSecretError) as caught:
         require_secret("JWT_SECRET")
@@ -249,7 +249,7 @@ def test_a_variable_that_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unusable_file_is_an_error(tmp_path: Path) -> None:
-    """None and False mean absent only: a file that cannot be used raises SourceError."""
+    """A file that cannot be used raises SourceError; None and False mean absent."""
     cases: list[tuple[bytes, str]] = [
         (b"fake-\xff-0123456789", "not-utf-8"),
         (b"fake-\0-0123456789", "nul"),
@@ -272,7 +272,7 @@ def test_an_unusable_file_is_an_error(tmp_path: Path) -> None:
 def test_a_source_that_cannot_be_read_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A missing directory does not count as an absent secret."""
+    """A missing directory raises an error; it does not mean an absent secret."""
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "gone"))
     with pytest.raises(SourceError) as caught:
         get_secret("JWT_SECRET")
@@ -282,7 +282,7 @@ def test_a_source_that_cannot_be_read_is_an_error(
 
 
 def test_a_dotenv_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
-    """An unreadable .env does not count as an absent secret, and is not quoted."""
+    """An unreadable .env raises an error, which does not quote it."""
     cases: list[bytes] = [b"JWT_SECRET=fake-\xff-0123456789\n", b"JWT_SECRET='fake\n", b"A=1\0\n"]
     machines = empty_machines(tmp_path)
     for content in cases:
@@ -300,7 +300,7 @@ def test_a_dotenv_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_a_contradiction_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """NAME beside a NAME_FILE that names no file raises, and shows neither."""
+    """NAME beside a NAME_FILE without a file raises, and shows neither value."""
     monkeypatch.setenv("JWT_SECRET_FILE", OTHER)
     with pytest.raises(SourceError) as caught:
         get_secret("JWT_SECRET")
@@ -313,7 +313,7 @@ def test_a_contradiction_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("injected")
 def test_an_unknown_mode_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mode that means nothing is reported at the first call, without its text."""
+    """An unknown mode is reported at the first call, without its value."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "nonsense-0123456789")
     with pytest.raises(InvalidSecretsError) as caught:
         get_secret("JWT_SECRET")
@@ -325,7 +325,7 @@ def test_an_unknown_mode_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_threads_read_each_secret_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Threads that all ask at once all get the values, and no file is read twice."""
+    """Threads that call at the same time all get the values, and no file is read twice."""
     MountedVolume(tmp_path / "named").publish({f"key_{n}": f"fake-{n}" for n in range(8)})
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
     loads: list[str] = []

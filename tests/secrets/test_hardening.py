@@ -1,4 +1,4 @@
-"""What went wrong once: declarations, places, and the texts that showed a value."""
+"""Regressions: declarations, locations, and texts that contained a value."""
 
 import threading
 import time
@@ -44,18 +44,18 @@ FAKE = "fake-jwt-secret-0123456789-0123456789"
 OTHER = "fake-other-secret-9876543210-9876543210"
 
 HANGS = 20
-"""Seconds after which a test that waits has failed."""
+"""Timeout of each wait, in seconds."""
 
 
 class Two(SecretSet):
-    """One secret that is needed, and one that is not."""
+    """A required and an optional secret."""
 
     jwt_secret: Secret
     sentry_dsn: Secret | None
 
 
 class Optional(SecretSet):
-    """One secret that may be absent."""
+    """An optional secret."""
 
     sentry_dsn: Secret | None
 
@@ -70,7 +70,7 @@ class Annotated:
 
 
 class Quoted:
-    """A mixin that annotates a secret with quotes."""
+    """A mixin that annotates a secret with a string."""
 
     api_key: "Secret | None"
 
@@ -88,17 +88,17 @@ class Specified:
 
 
 class Full:
-    """A mixin that does both."""
+    """A mixin that annotates and specifies a secret."""
 
     api_key: Secret = secret(min_length=32)
 
 
 class Above(Full):
-    """A mixin that inherits all of it from another."""
+    """A mixin that inherits a secret from another one."""
 
 
 def test_a_secret_of_a_plain_mixin_is_refused() -> None:
-    """A secret that would be silently ignored is told, with the class that has to change."""
+    """A secret in a mixin would be ignored, so it is an error that names the mixin."""
     cases: list[tuple[type, str]] = [
         (Annotated, "Annotated"),
         (Quoted, "Quoted"),
@@ -116,19 +116,19 @@ def test_a_secret_of_a_plain_mixin_is_refused() -> None:
 
 
 def test_a_plain_mixin_without_secrets_is_welcome() -> None:
-    """A mixin with methods and other annotations takes no part in the declaration."""
+    """A mixin with methods and other annotations is not part of the declaration."""
 
     class Helpful:
-        """Methods, and an attribute that is none of ours."""
+        """A mixin with a method and an attribute."""
 
         port: int = 3000
 
         def doubled(self) -> int:
-            """Use the attribute."""
+            """Return the doubled port."""
             return 2 * self.port
 
     class Mixed(Helpful, SecretSet):
-        """One secret and the help."""
+        """A set with one secret and the mixin."""
 
         api_key: Secret
 
@@ -137,29 +137,29 @@ def test_a_plain_mixin_without_secrets_is_welcome() -> None:
 
 
 class Base(SecretSet):
-    """The top of a diamond."""
+    """The base of a diamond."""
 
     jwt: Secret | None
 
 
 class Strict(Base):
-    """The side that makes the secret required."""
+    """A base that makes the secret required."""
 
     jwt: Secret = secret(min_length=32)
 
 
 class Further(Base):
-    """The side that adds a secret, and says nothing about the other."""
+    """A base that adds a secret."""
 
     api_key: Secret
 
 
 class Diamond(Further, Strict):
-    """Both sides."""
+    """A set with both bases."""
 
 
 def test_a_diamond_follows_the_order_of_its_bases(tmp_path: Path) -> None:
-    """A secret that one base made required stays so below another that only inherits it."""
+    """A secret that one base makes required stays required if another base only inherits it."""
     fields = Diamond._field_index.fields
     assert set(fields) == {"jwt", "api_key"}
     assert (fields["jwt"].required, fields["jwt"].min_length) == (True, 32)
@@ -170,11 +170,11 @@ def test_a_diamond_follows_the_order_of_its_bases(tmp_path: Path) -> None:
     assert [(each.name, each.kind) for each in short.problems] == [("JWT", "length")]
 
 
-# Places
+# Locations
 
 
 def freshened(directory: Path) -> FakeClock:
-    """Change the directory itself, and stop a clock when its files are settled and it is not."""
+    """Change the directory, and return a clock by which only its files are settled."""
     settled = max(path.stat().st_ctime for path in directory.iterdir())
     while directory.stat().st_ctime < settled + 0.02:
         time.sleep(0.005)
@@ -185,7 +185,7 @@ def freshened(directory: Path) -> FakeClock:
 
 
 def test_a_complete_fresh_directory_is_not_waited_for(tmp_path: Path) -> None:
-    """A start does not wait for a directory in which everything is there and left alone."""
+    """If every secret is in a fresh directory with settled files, the read does not wait."""
     directory = tmp_path / "run/secrets"
     directory.mkdir(parents=True)
     (directory / "jwt_secret").write_text(FAKE)
@@ -197,7 +197,7 @@ def test_a_complete_fresh_directory_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_volume_that_may_not_be_read_is_named_if_a_secret_is_missing() -> None:
-    """A mount with wrong permissions is named in the report, which an optional secret has not."""
+    """An unreadable mount is named in the report if a required secret is missing."""
     for declared in (Two, Optional):
         for host in ("", "10.0.0.1"):
             with case(declared, host):
@@ -216,7 +216,7 @@ def test_a_volume_that_may_not_be_read_is_named_if_a_secret_is_missing() -> None
 
 
 def test_bytes_of_a_dotenv_file_are_utf_8_in_any_locale(tmp_path: Path) -> None:
-    """A key with an umlaut is the same bytes in a container that sets no locale."""
+    """The bytes of a value in a .env are UTF-8, also in a container without a locale."""
     text = "fäke-schlüssel-0123456789"
     (tmp_path / ".env").write_text(f"KEY={text}\n", encoding="utf-8")
     source = """
@@ -248,7 +248,7 @@ anyio.run(main)
 
 @pytest.fixture
 def plain_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process be a script on a platform that injects variables, one of them a secret."""
+    """Simulate a script on a platform that injects variables, one of which is a secret."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     monkeypatch.setenv("KNOWN", FAKE)
 
@@ -257,7 +257,7 @@ def plain_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_known_value_does_not_wait_for_a_slow_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While one thread waits for a file's writer, another reads what was found before."""
+    """While one thread waits for the writer of a file, another one gets a value that is known."""
     fresh = tmp_path / "fresh"
     fresh.write_text(OTHER)
     monkeypatch.setenv("SLOW_FILE", str(fresh))
@@ -288,7 +288,7 @@ def test_a_known_value_does_not_wait_for_a_slow_one(
 
 
 def test_a_signal_handler_may_ask_for_a_secret(tmp_path: Path) -> None:
-    """A handler that runs while the main thread waits inside get_secret does not hang."""
+    """A signal handler that calls ``get_secret`` while the main thread is in it does not hang."""
     # The sleep is the wait for the writer of a file just written: the signal comes within it.
     source = """
 import faulthandler, os, signal, sys, time
@@ -331,12 +331,12 @@ for slow, asked in (("S1", "KNOWN"), ("S2", "S2"), ("S3", "ABSENT"), ("S4", "OTH
     assert child.stdout.splitlines() == expected, child.stderr
 
 
-# Texts that showed a value
+# Texts that contained a value
 
 
 @pytest.mark.anyio
 async def test_a_value_in_the_place_of_a_name_is_in_no_chain() -> None:
-    """A value that is passed as a name is in no part of the error, nor in what it came from."""
+    """A value that is passed as a name is in no part of the error or of its chain."""
     for ending in ("/+", "\n", "=="):
         with pytest.MonkeyPatch.context() as monkeypatch, case(ending):
             monkeypatch.setenv("JWT_SECRET", FAKE)
@@ -350,7 +350,7 @@ async def test_a_value_in_the_place_of_a_name_is_in_no_chain() -> None:
 
 
 def test_a_secret_gives_no_state_away() -> None:
-    """What saves an object by its state gets an error, not the way to the value."""
+    """``__getstate__`` of a secret raises an error without the value."""
     cases: list[Secret | SecretBytes] = [
         Secret("JWT_SECRET", FAKE),
         SecretBytes("TLS_KEY", FAKE.encode()),
@@ -363,7 +363,7 @@ def test_a_secret_gives_no_state_away() -> None:
 
 
 def test_an_escaped_quote_hides_no_value() -> None:
-    """A value with a quote is taken out of a repr that had to escape the quote."""
+    """A value with a quote is redacted in a repr that escapes the quote."""
     cases: list[str] = ["fake'quote-0123456789", "it's a fake 'value' 0123456789"]
     for value in cases:
         with case(value):
@@ -380,7 +380,7 @@ ARMOUR = ["-----BEGIN FAKE KEY-----", "-----END FAKE KEY-----"]
 
 
 def test_one_line_of_a_key_is_as_secret_as_the_whole() -> None:
-    """A message that shows a single line of a key block shows it to nobody."""
+    """A single line of a PEM block is redacted like the whole block."""
     for line in (LINE, SHORTEST):
         for end in ("\n", "\r\n"):
             for as_bytes in (False, True):
@@ -392,7 +392,7 @@ def test_one_line_of_a_key_is_as_secret_as_the_whole() -> None:
 
 
 def test_the_armour_of_a_key_is_left() -> None:
-    """A message may say what kind of block was expected."""
+    """The BEGIN and END lines of a PEM block are not redacted."""
     for armour in ARMOUR:
         with case(armour):
             value = "\n".join([ARMOUR[0], LINE, ARMOUR[1], ""])
@@ -400,7 +400,7 @@ def test_the_armour_of_a_key_is_left() -> None:
 
 
 def test_what_is_no_name_is_no_near_miss() -> None:
-    """Only what can be a name is suggested, because anything else may end in a value."""
+    """Only a valid name is suggested, because any other text may contain a value."""
     cases: list[str] = [
         "STRIPE_WEBHOOK_SECRET:aB3d",
         "STRIPE_WEBHOOK_SECRET:",
@@ -420,13 +420,13 @@ def test_what_is_no_name_is_no_near_miss() -> None:
 
 
 class Webhook(SecretSet):
-    """One secret that is needed."""
+    """A required secret."""
 
     stripe_webhook_secret: Secret
 
 
 def test_a_line_with_a_colon_is_not_echoed(tmp_path: Path) -> None:
-    """A value behind a colon in .env, where an equals sign belongs, is in no report or log."""
+    """A line of .env with a colon instead of an equals sign is not quoted in a report or log."""
     cases: list[str] = [
         "STRIPE_WEBHOOK_SECRET:aB3d==",
         "HIVE_BOOT_TOKEN:aB3dfakevalue=",
@@ -445,32 +445,32 @@ def test_a_line_with_a_colon_is_not_echoed(tmp_path: Path) -> None:
 
 
 def wrong_mask() -> None:
-    """Mask bytes."""
+    """Pass bytes to ``mask_secret``."""
     mask_secret(cast("Any", FAKE.encode()))
 
 
 def wrong_secret() -> None:
-    """Make a text of bytes."""
+    """Pass bytes to ``Secret``."""
     Secret("JWT_SECRET", cast("Any", FAKE.encode()))
 
 
 def wrong_bytes() -> None:
-    """Make bytes of a text."""
+    """Pass text to ``SecretBytes``."""
     SecretBytes("JWT_SECRET", cast("Any", FAKE))
 
 
 def wrong_set() -> None:
-    """Make a set of a plain text."""
+    """Pass text for a required secret of a set."""
     Two(jwt_secret=cast("Any", FAKE), sentry_dsn=None)
 
 
 def wrong_optional() -> None:
-    """Make a set of a plain text, where None would do."""
+    """Pass text for an optional secret of a set."""
     Two(jwt_secret=Secret("JWT_SECRET", OTHER), sentry_dsn=cast("Any", FAKE))
 
 
 def test_our_frames_show_no_value_to_an_error_tracker() -> None:
-    """An error tracker that sends the variables of our frames sends no value."""
+    """A traceback with the variables of hive_boot's frames contains no value."""
     cases: list[Callable[[], None]] = [
         wrong_mask,
         wrong_secret,

@@ -1,4 +1,4 @@
-"""The sources in their order, and what a load says about each secret."""
+"""Sources in their order, and the result of a load for each secret."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,20 +21,20 @@ PEM = "-----BEGIN FAKE KEY-----\nZmFrZS9mYWtl/ZmFrZQ==\n-----END FAKE KEY-----\n
 
 
 class Two(SecretSet):
-    """One secret that is needed, and one that is not."""
+    """A required and an optional secret."""
 
     jwt_secret: Secret = secret(used_by="user-auth")
     sentry_dsn: Secret | None = secret()
 
 
 def only_problem(loaded: LoadResult) -> Problem:
-    """Return the one problem of a load that found one."""
+    """Return the problem of a load; fail unless there is exactly one."""
     assert len(loaded.problems) == 1, report_of(loaded)
     return loaded.problems[0]
 
 
 def mounted(root: Path, files: Mapping[str, str | bytes]) -> dict[str, str]:
-    """Write files into a directory of its own, and give the variable that names it."""
+    """Write files into a directory, and return the variable that names it."""
     directory = root / "named"
     directory.mkdir(exist_ok=True)
     for name, content in files.items():
@@ -44,7 +44,7 @@ def mounted(root: Path, files: Mapping[str, str | bytes]) -> dict[str, str]:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """Return a file in a directory that no mode looks into."""
+    """Return a file in a directory that no mode reads."""
     path = tmp_path / "elsewhere/key"
     path.parent.mkdir()
     path.write_text(f"{FAKE}\n")
@@ -55,7 +55,7 @@ def outside(tmp_path: Path) -> Path:
 
 
 def every_mode(root: Path) -> dict[str, dict[str, str]]:
-    """Give, for each mode, an environment that leads to it."""
+    """Return for each mode an environment in which it is detected."""
     (root / "run/secrets").mkdir(parents=True)
     (root / "run/credentials").mkdir()
     return {
@@ -71,7 +71,7 @@ MODES = ["kubernetes", "systemd", "docker", "environment", "development"]
 
 
 def test_name_file_counts_in_every_mode(tmp_path: Path, outside: Path) -> None:
-    """NAME_FILE=/path gives the file's text in each mode, and the status tells the file."""
+    """NAME_FILE=/path provides the text of the file in each mode, with the file as origin."""
     machines = empty_machines(tmp_path)
     for mode in MODES:
         with case(mode):
@@ -84,9 +84,9 @@ def test_name_file_counts_in_every_mode(tmp_path: Path, outside: Path) -> None:
 
 
 def test_name_and_name_file_are_a_contradiction(tmp_path: Path, outside: Path) -> None:
-    """NAME and NAME_FILE that differ are a problem that names both; equal ones are not.
+    """NAME and NAME_FILE with different values are a problem that names both; equal ones are not.
 
-    A mounted mode does not read NAME, so there the file counts, as it does beside a mount.
+    A mounted mode does not read NAME, so there the file of NAME_FILE is used.
     """
     machines = empty_machines(tmp_path)
     for mode in MODES:
@@ -111,14 +111,14 @@ def test_name_and_name_file_are_a_contradiction(tmp_path: Path, outside: Path) -
 
 
 def test_a_pointer_beside_files_that_differ(tmp_path: Path, outside: Path) -> None:
-    """The file that NAME_FILE names is one of three that differ, and all are named."""
+    """If the file of NAME_FILE and two mounted files differ, the problem names all three."""
     environ = mounted(tmp_path, {"jwt_secret": OTHER, "JWT_SECRET.txt": "fake-third-0123456789"})
     problem = only_problem(look(Two, tmp_path, environ | {"JWT_SECRET_FILE": str(outside)}))
     assert (problem.kind, len(problem.places)) == ("conflict", 3)
 
 
 def test_an_empty_one_of_the_two_is_unset(tmp_path: Path, outside: Path) -> None:
-    """NAME= beside NAME_FILE=/path is no contradiction, and neither is the other way round."""
+    """An empty NAME beside NAME_FILE, or an empty NAME_FILE beside NAME, is not a conflict."""
     machines = empty_machines(tmp_path)
     for empty in ("JWT_SECRET", "JWT_SECRET_FILE"):
         with case(empty):
@@ -129,7 +129,7 @@ def test_an_empty_one_of_the_two_is_unset(tmp_path: Path, outside: Path) -> None
 
 
 def test_name_file_against_a_mount(tmp_path: Path, outside: Path) -> None:
-    """A file that is named and one that is mounted may be equal; if they differ, both are named."""
+    """A file of NAME_FILE and a mounted one may be equal; if they differ, both are named."""
     pointer = {"JWT_SECRET_FILE": str(outside)}
     environ = mounted(tmp_path, {"jwt_secret": FAKE}) | pointer
     assert values_of(look(Two, tmp_path, environ)) == {"jwt_secret": FAKE}
@@ -141,20 +141,20 @@ def test_name_file_against_a_mount(tmp_path: Path, outside: Path) -> None:
 
 
 def test_name_file_in_dotenv(tmp_path: Path, outside: Path) -> None:
-    """A .env may name a file too; a variable of the process counts more than both."""
+    """A .env may contain NAME_FILE; a variable of the process has precedence."""
     (tmp_path / "cwd/.env").write_text(f"JWT_SECRET_FILE={outside}\n")
     assert values_of(look(Two, tmp_path)) == {"jwt_secret": FAKE}
     assert values_of(look(Two, tmp_path, {"JWT_SECRET": OTHER})) == {"jwt_secret": OTHER}
 
 
 def test_the_process_decides_before_dotenv(tmp_path: Path, outside: Path) -> None:
-    """NAME_FILE of the process counts more than NAME_FILE in .env, whose file is not read."""
+    """NAME_FILE of the process has precedence over NAME_FILE in .env, whose file is not read."""
     (tmp_path / "cwd/.env").write_text("JWT_SECRET_FILE=/no/such/file\n")
     assert values_of(look(Two, tmp_path, {"JWT_SECRET_FILE": str(outside)})) == {"jwt_secret": FAKE}
 
 
 def test_a_contradiction_in_dotenv_names_the_file(tmp_path: Path, outside: Path) -> None:
-    """NAME and NAME_FILE in the same .env that differ are a problem that names this .env."""
+    """NAME and NAME_FILE with different values in one .env are a problem that names this .env."""
     (tmp_path / "cwd/.env").write_text(f"JWT_SECRET={OTHER}\nJWT_SECRET_FILE={outside}\n")
     problem = only_problem(look(Two, tmp_path))
     assert problem.kind == "conflict"
@@ -162,7 +162,7 @@ def test_a_contradiction_in_dotenv_names_the_file(tmp_path: Path, outside: Path)
 
 
 def test_two_secrets_of_one_file(tmp_path: Path, outside: Path) -> None:
-    """Two NAME_FILE variables may name the same file: each secret has its value."""
+    """Two NAME_FILE variables may name the same file."""
     environ = {"HIVE_BOOT_MODE": "environment"}
     environ |= {"JWT_SECRET_FILE": str(outside), "SENTRY_DSN_FILE": str(outside)}
     loaded = look(Two, tmp_path, environ)
@@ -171,7 +171,7 @@ def test_two_secrets_of_one_file(tmp_path: Path, outside: Path) -> None:
 
 
 def test_two_names_of_one_file(tmp_path: Path) -> None:
-    """One variable may say from the working directory what another says in full."""
+    """Two NAME_FILE variables may name one file by a relative and by an absolute path."""
     file = tmp_path / "cwd/key"
     file.write_text(FAKE)
     for texts in (("key", str(file)), (str(file), "key")):
@@ -186,7 +186,7 @@ def test_two_names_of_one_file(tmp_path: Path) -> None:
 def test_a_relative_path_counts_from_the_working_directory_of_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who changes the directory later reads the same files, named by variables or code."""
+    """A relative path, in a variable or in the code, is resolved at the start."""
     for home, value in (("cwd", FAKE), ("elsewhere", OTHER)):
         (tmp_path / home / "named").mkdir(parents=True)
         (tmp_path / home / "named/jwt_secret").write_text(value)
@@ -201,7 +201,7 @@ def test_a_relative_path_counts_from_the_working_directory_of_the_start(
 
 
 def test_name_file_of_a_missing_file(tmp_path: Path) -> None:
-    """A NAME_FILE that leads nowhere is a problem, for an optional secret too."""
+    """A NAME_FILE without a file is a problem, also for an optional secret."""
     machines = empty_machines(tmp_path)
     for name in ("JWT_SECRET", "SENTRY_DSN"):
         with case(name):
@@ -222,7 +222,7 @@ def test_name_file_of_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_value_in_name_file_is_not_printed(tmp_path: Path) -> None:
-    """Somebody puts the value itself into NAME_FILE: the report tells, and does not show it."""
+    """If NAME_FILE contains the value itself, the report explains that without showing it."""
     value_cases: list[str] = [
         FAKE,
         f"/{FAKE}",
@@ -252,7 +252,7 @@ def test_a_value_in_name_file_is_not_printed(tmp_path: Path) -> None:
 
 
 def test_one_value_in_two_name_files_is_not_printed(tmp_path: Path) -> None:
-    """The same mistake twice is told twice, and the value is hidden as it was written."""
+    """The same mistake in two variables is two problems, and the value is registered as hidden."""
     environ = {"HIVE_BOOT_MODE": "environment"}
     environ |= dict.fromkeys(("JWT_SECRET_FILE", "SENTRY_DSN_FILE"), FAKE)
     loaded = look(Two, tmp_path, environ)
@@ -262,7 +262,7 @@ def test_one_value_in_two_name_files_is_not_printed(tmp_path: Path) -> None:
 
 
 def test_name_file_of_an_empty_file(tmp_path: Path) -> None:
-    """An empty file is a problem for what is required and a warning for what is not."""
+    """An empty file is a problem for a required secret, and a warning for an optional one."""
     empty = tmp_path / "cwd/empty"
     empty.write_text("\n")
     environ = {"HIVE_BOOT_MODE": "environment"}
@@ -277,7 +277,7 @@ def test_name_file_of_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_name_file_of_something_else(tmp_path: Path) -> None:
-    """A NAME_FILE that names a directory says so."""
+    """A NAME_FILE that names a directory is a problem of the kind "not-a-file"."""
     environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET_FILE": str(tmp_path / "cwd")}
     problem = only_problem(look(Two, tmp_path, environ))
     assert problem.kind == "not-a-file"
@@ -287,7 +287,7 @@ def test_name_file_of_something_else(tmp_path: Path) -> None:
 
 
 def test_only_in_the_environment(tmp_path: Path) -> None:
-    """In a mounted mode a variable does not count, and the problem names both ways out."""
+    """In a mounted mode a variable is not read, and the problem names both ways to change that."""
     loaded = look(Two, tmp_path, mounted(tmp_path, {}) | {"JWT_SECRET": FAKE})
     problem = only_problem(loaded)
     assert (problem.name, problem.kind) == ("JWT_SECRET", "environment-only")
@@ -298,14 +298,14 @@ def test_only_in_the_environment(tmp_path: Path) -> None:
 
 
 def test_an_optional_one_only_in_the_environment(tmp_path: Path) -> None:
-    """An optional secret that a variable holds is a mistake as well, not an absence."""
+    """An optional secret that is only a variable is a problem too."""
     environ = mounted(tmp_path, {"jwt_secret": FAKE}) | {"SENTRY_DSN": OTHER}
     problem = only_problem(look(Two, tmp_path, environ))
     assert (problem.name, problem.kind) == ("SENTRY_DSN", "environment-only")
 
 
 def test_env_fallback_takes_the_variable(tmp_path: Path) -> None:
-    """The fallback, allowed in the code or by a variable, takes what no file holds."""
+    """With the fallback, enabled in the code or by a variable, a variable is used."""
     machines = empty_machines(tmp_path)
     for by in ("argument", "variable"):
         with case(by):
@@ -321,26 +321,26 @@ def test_env_fallback_takes_the_variable(tmp_path: Path) -> None:
 
 
 def test_env_fallback_can_be_said_off(tmp_path: Path) -> None:
-    """HIVE_BOOT_ENV_FALLBACK=0 allows nothing."""
+    """HIVE_BOOT_ENV_FALLBACK=0 disables the fallback."""
     environ = mounted(tmp_path, {}) | {"JWT_SECRET": FAKE, "HIVE_BOOT_ENV_FALLBACK": "0"}
     assert only_problem(look(Two, tmp_path, environ)).kind == "environment-only"
 
 
 def test_env_fallback_does_not_invent(tmp_path: Path) -> None:
-    """With the fallback, what neither a file nor a variable holds is missing."""
+    """With the fallback, a secret without a file and without a variable is missing."""
     problem = only_problem(look(Two, tmp_path, mounted(tmp_path, {}), env_fallback=True))
     assert problem.kind == "missing"
 
 
 def test_env_fallback_of_what_is_no_text(tmp_path: Path) -> None:
-    """A variable that is not UTF-8 is a problem, by the fallback too."""
+    """With the fallback, a variable that is not UTF-8 is a problem."""
     environ = mounted(tmp_path, {}) | {"JWT_SECRET": "fake-\udcff-0123456789"}
     problem = only_problem(look(Two, tmp_path, environ, env_fallback=True))
     assert (problem.kind, problem.places) == ("not-utf-8", ("environment variable JWT_SECRET",))
 
 
 def test_a_file_and_a_variable(tmp_path: Path) -> None:
-    """Of a file and a variable the file counts, and one warning tells of the copy."""
+    """If there are a file and a variable, the file is used, with a warning."""
     machines = empty_machines(tmp_path)
     for fallback in (False, True):
         for copy in (FAKE, OTHER):
@@ -357,19 +357,19 @@ def test_a_file_and_a_variable(tmp_path: Path) -> None:
 
 
 def test_an_unusable_file_and_a_variable(tmp_path: Path) -> None:
-    """A file that cannot be used is a problem although a variable would do."""
+    """A file that cannot be used is a problem, although there is a variable."""
     environ = mounted(tmp_path, {"jwt_secret": b"\xff\xfe"}) | {"JWT_SECRET": FAKE}
     assert only_problem(look(Two, tmp_path, environ, env_fallback=True)).kind == "not-utf-8"
 
 
 def test_an_empty_file_and_a_variable(tmp_path: Path) -> None:
-    """An empty file is no answer: with the fallback the variable is."""
+    """If the file is empty, the fallback uses the variable."""
     environ = mounted(tmp_path, {"jwt_secret": ""}) | {"JWT_SECRET": FAKE}
     assert values_of(look(Two, tmp_path, environ, env_fallback=True)) == {"jwt_secret": FAKE}
 
 
 def test_empty_variables_are_unset(tmp_path: Path) -> None:
-    """A variable that is set to nothing is missing when required, and silent when not."""
+    """An empty variable is missing if required, and not reported if optional."""
     environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": "", "SENTRY_DSN": ""}
     problem = only_problem(look(Two, tmp_path, environ))
     assert (problem.name, problem.kind) == ("JWT_SECRET", "missing")
@@ -379,7 +379,7 @@ def test_empty_variables_are_unset(tmp_path: Path) -> None:
 
 
 def test_empty_files(tmp_path: Path) -> None:
-    """An empty file is a problem when required; when optional it is absent, with a warning."""
+    """An empty file is a problem if required; if optional, it is absent, with a warning."""
     machines = empty_machines(tmp_path)
     for content in ("", "\n", "\r\n", "\ufeff", "\ufeff\n"):
         with case(content):
@@ -398,7 +398,7 @@ def test_empty_files(tmp_path: Path) -> None:
 
 
 class WithDefault(SecretSet):
-    """Two secrets with a default for development, and one that has none."""
+    """Two secrets with a default for development, and one without."""
 
     jwt_secret: Secret = secret(dev_default="dev-only-jwt-secret-0123456789", used_by="user-auth")
     cookie_key: SecretBytes = secret(dev_default=b"dev-only-cookie-key")
@@ -406,7 +406,7 @@ class WithDefault(SecretSet):
 
 
 def test_development_uses_its_defaults(tmp_path: Path) -> None:
-    """On a workplace the defaults are used, and one warning names each that is."""
+    """In development the defaults are used, and one warning names them."""
     loaded = look(WithDefault, tmp_path)
     assert loaded.problems == ()
     assert values_of(loaded) == {
@@ -419,7 +419,7 @@ def test_development_uses_its_defaults(tmp_path: Path) -> None:
 
 
 def test_a_value_of_its_own_replaces_a_default(tmp_path: Path) -> None:
-    """The warning does not name a secret that has a value of its own."""
+    """The warning does not name a secret that has a value."""
     loaded = look(WithDefault, tmp_path, {"JWT_SECRET": FAKE})
     assert values_of(loaded)["jwt_secret"] == FAKE
     (warning,) = loaded.warnings
@@ -427,7 +427,7 @@ def test_a_value_of_its_own_replaces_a_default(tmp_path: Path) -> None:
 
 
 def test_a_default_stands_in_for_an_empty_file(tmp_path: Path) -> None:
-    """In the development profile an empty file is an absence, which the default fills."""
+    """In the development profile an empty file is absent, so the default is used."""
     environ = mounted(tmp_path, {"jwt_secret": "", "cookie_key": b"fake-cookie-key"})
     loaded = look(WithDefault, tmp_path, environ, profile="development")
     assert loaded.problems == ()
@@ -435,7 +435,7 @@ def test_a_default_stands_in_for_an_empty_file(tmp_path: Path) -> None:
 
 
 def test_other_profiles_refuse_defaults(tmp_path: Path) -> None:
-    """Outside development a default is not used, and the problem says why."""
+    """In other profiles a default is not used, and the problem names the profile."""
     machines = empty_machines(tmp_path)
     for profile in ("test", "staging", "production"):
         with case(profile):
@@ -448,7 +448,7 @@ def test_other_profiles_refuse_defaults(tmp_path: Path) -> None:
 
 
 def test_other_profiles_refuse_the_text_of_a_default(tmp_path: Path) -> None:
-    """Outside development a source that provides the default's text is refused as well."""
+    """In other profiles the value of a default is rejected, even if a source provides it."""
     machines = empty_machines(tmp_path)
     for profile in ("test", "staging", "production"):
         with case(profile):
@@ -475,7 +475,7 @@ def test_other_profiles_refuse_the_text_of_a_default(tmp_path: Path) -> None:
 
 
 def test_development_accepts_the_text_of_a_default(tmp_path: Path) -> None:
-    """In development the default's text is as good from .env as from the code."""
+    """In development a source may provide the value of a default."""
     (tmp_path / "cwd/.env").write_text("JWT_SECRET=dev-only-jwt-secret-0123456789\n")
     loaded = look(WithDefault, tmp_path)
     assert loaded.problems == ()
@@ -486,7 +486,7 @@ def test_development_accepts_the_text_of_a_default(tmp_path: Path) -> None:
 
 
 class Rotated(SecretSet):
-    """A secret whose value before this one has a name of its own."""
+    """A secret whose previous value has its own name."""
 
     jwt_secret: Secret = secret(
         previous="JWT_SECRET_PREVIOUS", min_length=8, used_by="user-auth", file="jwt"
@@ -494,14 +494,14 @@ class Rotated(SecretSet):
 
 
 def test_previous_is_optional(tmp_path: Path) -> None:
-    """Without the previous value nothing is wrong, in production either."""
+    """A previous value is optional, also in production."""
     loaded = look(Rotated, tmp_path, mounted(tmp_path, {"jwt": FAKE}))
     assert (loaded.problems, loaded.warnings) == ((), ())
     assert values_of(loaded) == {"jwt_secret": FAKE}
 
 
 def test_previous_is_read_under_its_own_name(tmp_path: Path) -> None:
-    """The previous value comes from the file of its own name, and is no second field."""
+    """The previous value is read from the file with its own name, and is not a second field."""
     files = {"jwt": FAKE, "jwt-secret-previous": OTHER}
     loaded = look(Rotated, tmp_path, mounted(tmp_path, files))
     assert loaded.problems == ()
@@ -509,7 +509,7 @@ def test_previous_is_read_under_its_own_name(tmp_path: Path) -> None:
 
 
 def test_previous_is_judged_like_the_current(tmp_path: Path) -> None:
-    """A previous value that breaks the declaration is a problem of its own name."""
+    """A previous value that violates a constraint is a problem with its own name."""
     loaded = look(Rotated, tmp_path, mounted(tmp_path, {"jwt": FAKE, "jwt_secret_previous": "x"}))
     problem = only_problem(loaded)
     assert (problem.name, problem.kind) == ("JWT_SECRET_PREVIOUS", "length")
@@ -519,7 +519,7 @@ def test_previous_is_judged_like_the_current(tmp_path: Path) -> None:
 
 
 def test_two_volumes(tmp_path: Path) -> None:
-    """Two Secret volumes below /run/secrets are both read, beside foreign entries."""
+    """Two Secret volumes below /run/secrets are both read; platform entries are ignored."""
     MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
     MountedVolume(tmp_path / "run/secrets/b").publish({"sentry_dsn": OTHER})
     foreign = MountedVolume(tmp_path / "run/secrets/kubernetes.io")
@@ -531,7 +531,7 @@ def test_two_volumes(tmp_path: Path) -> None:
 
 
 def test_the_same_value_in_two_volumes(tmp_path: Path) -> None:
-    """A secret that two volumes hold with one value is that value, from the first."""
+    """If two volumes contain a secret with the same value, the first one is its origin."""
     for volume in "ba":
         MountedVolume(tmp_path / "run/secrets" / volume).publish({"jwt_secret": FAKE})
     loaded = look(Two, tmp_path, IN_CLUSTER)
@@ -541,7 +541,7 @@ def test_the_same_value_in_two_volumes(tmp_path: Path) -> None:
 
 
 def test_different_values_in_two_volumes(tmp_path: Path) -> None:
-    """A secret that two volumes hold with two values is a problem that names both files."""
+    """If two volumes contain a secret with different values, the problem names both files."""
     MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
     MountedVolume(tmp_path / "run/secrets/b").publish({"jwt-secret.txt": OTHER})
     loaded = look(Two, tmp_path, IN_CLUSTER)
@@ -555,14 +555,14 @@ def test_different_values_in_two_volumes(tmp_path: Path) -> None:
 
 
 def test_a_third_place_is_compared_too(tmp_path: Path) -> None:
-    """Of three places that hold a secret all have to agree."""
+    """If three volumes contain a secret, all values are compared."""
     for volume, value in (("a", FAKE), ("b", FAKE), ("c", OTHER)):
         MountedVolume(tmp_path / "run/secrets" / volume).publish({"jwt_secret": value})
     assert only_problem(look(Two, tmp_path, IN_CLUSTER)).kind == "conflict"
 
 
 def test_two_names_in_one_directory(tmp_path: Path) -> None:
-    """Two spellings of one name in one directory have to agree."""
+    """Two spellings of a name in one directory must have the same value."""
     same = look(Two, tmp_path, mounted(tmp_path, {"JWT_SECRET": FAKE, "jwt-secret": FAKE}))
     assert values_of(same) == {"jwt_secret": FAKE}
     differ = look(Two, tmp_path, mounted(tmp_path, {"jwt_secret.txt": OTHER}))
@@ -592,7 +592,7 @@ def test_a_bad_place_beside_a_good_one(tmp_path: Path) -> None:
 
 
 def test_a_good_place_before_a_bad_one(tmp_path: Path) -> None:
-    """It does not matter which of the two is read first."""
+    """The order of the two volumes makes no difference."""
     MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
     MountedVolume(tmp_path / "run/secrets/b").publish({"jwt_secret": b"\xff"})
     assert only_problem(look(Two, tmp_path, IN_CLUSTER)).kind == "not-utf-8"
@@ -606,7 +606,7 @@ def test_files_beside_volumes(tmp_path: Path) -> None:
 
 
 def test_a_volume_that_is_called_like_a_secret(tmp_path: Path) -> None:
-    """A volume mounted at /run/secrets/jwt-secret is a volume, not a file that is none."""
+    """A volume that is mounted at /run/secrets/jwt-secret is not taken for a file of the secret."""
     MountedVolume(tmp_path / "run/secrets/jwt-secret").publish({"jwt_secret": FAKE})
     loaded = look(Two, tmp_path, IN_CLUSTER)
     assert loaded.problems == ()
@@ -614,7 +614,7 @@ def test_a_volume_that_is_called_like_a_secret(tmp_path: Path) -> None:
 
 
 def test_run_secrets_is_a_link(tmp_path: Path) -> None:
-    """A /run/secrets that is a link to a volume is read where it leads."""
+    """/run/secrets may be a symbolic link to a volume."""
     MountedVolume(tmp_path / "volumes/hive").publish({"jwt_secret": FAKE})
     (tmp_path / "run").mkdir()
     (tmp_path / "run/secrets").symlink_to(tmp_path / "volumes/hive")
@@ -625,7 +625,7 @@ def test_run_secrets_is_a_link(tmp_path: Path) -> None:
 
 
 def test_a_sops_layout(tmp_path: Path) -> None:
-    """Secrets as NixOS and sops lay them out: numbered generations, links out of the root."""
+    """Secrets as NixOS and sops install them, in numbered generations with links, are read."""
     generation = tmp_path / "run/secrets.d/3"
     generation.mkdir(parents=True)
     (generation / "jwt_secret").write_text(FAKE)
@@ -639,7 +639,7 @@ def test_a_sops_layout(tmp_path: Path) -> None:
 
 
 def test_only_declared_names_are_opened(tmp_path: Path) -> None:
-    """A link of a name that nobody declared is not followed, wherever it leads."""
+    """A symbolic link with an undeclared name is not followed."""
     environ = mounted(tmp_path, {"jwt_secret": FAKE})
     (tmp_path / "named/other").symlink_to("/proc/self/mem")
     (tmp_path / "named/loop").symlink_to("loop")
@@ -648,14 +648,14 @@ def test_only_declared_names_are_opened(tmp_path: Path) -> None:
 
 
 class Nested(SecretSet):
-    """A secret in a subdirectory of a volume, as ``items:`` puts it."""
+    """A set whose secrets are in a subdirectory of a volume, as by ``items:``."""
 
     tls_key: SecretBytes = secret(file="tls/server.key", used_by="TLS")
     tls_certificate: Secret = secret(file="tls/server.crt")
 
 
 def test_nested_items_of_a_volume(tmp_path: Path) -> None:
-    """A path given by ``items:`` is read below the volume, at its declared place."""
+    """A path of ``items:`` is read below the volume, by its declared name."""
     MountedVolume(tmp_path / "run/secrets/tls-volume").publish(
         {"tls/server.key": b"fake\0key\n", "tls/server.crt.txt": "fake-certificate\n"}
     )
@@ -669,7 +669,7 @@ def test_nested_items_of_a_volume(tmp_path: Path) -> None:
 
 
 def test_nested_items_that_are_missing(tmp_path: Path) -> None:
-    """A path that is missing is named in full."""
+    """The problem of a missing path names the whole path."""
     MountedVolume(tmp_path / "run/secrets/v").publish({"tls/server.key": b"x"})
     problem = only_problem(look(Nested, tmp_path, IN_CLUSTER))
     assert problem.name == "TLS_CERTIFICATE"
@@ -677,7 +677,7 @@ def test_nested_items_that_are_missing(tmp_path: Path) -> None:
 
 
 def test_several_named_directories(tmp_path: Path) -> None:
-    """HIVE_BOOT_SECRETS_DIR names several directories like PATH, read in their order."""
+    """HIVE_BOOT_SECRETS_DIR may name several directories, as PATH does, in order."""
     for name, files in (
         ("x", {"jwt_secret": FAKE}),
         ("y", {"jwt_secret": FAKE, "sentry_dsn": "z"}),
@@ -691,7 +691,7 @@ def test_several_named_directories(tmp_path: Path) -> None:
 
 
 def test_a_named_directory_that_is_absent(tmp_path: Path) -> None:
-    """A directory that somebody named and that is not there fails closed, and says who named it."""
+    """A directory that is named and does not exist is a problem that names the setting."""
     machines = empty_machines(tmp_path)
     for by in ("HIVE_BOOT_SECRETS_DIR", "secrets_dirs="):
         with case(by):
@@ -711,14 +711,14 @@ def test_a_named_directory_that_is_absent(tmp_path: Path) -> None:
 
 
 def test_a_usual_directory_that_is_absent(tmp_path: Path) -> None:
-    """Without a /run/secrets a mounted mode says what is missing, and nothing of directories."""
+    """Without /run/secrets, a mounted mode reports only the missing secrets."""
     problem = only_problem(look(Two, tmp_path, {"HIVE_BOOT_MODE": "docker"}))
     assert (problem.name, problem.kind) == ("JWT_SECRET", "missing")
     assert problem.places[0].startswith(f"{tmp_path}/run/secrets/jwt_secret (")
 
 
 def test_run_secrets_is_a_file(tmp_path: Path) -> None:
-    """A file in the place of the directory is a bundle, here without the declared name."""
+    """A file instead of the directory is a bundle, here without the declared name."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run/secrets").write_text(FAKE)
     loaded = look(Two, tmp_path)
@@ -728,7 +728,7 @@ def test_run_secrets_is_a_file(tmp_path: Path) -> None:
 
 
 def test_a_volume_that_lost_its_data(tmp_path: Path) -> None:
-    """A volume whose ..data leads nowhere is waited for, and then a problem of its own."""
+    """A volume whose ``..data`` is missing is waited for, and then is a problem."""
     MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
     (tmp_path / "run/secrets/a/..data").unlink()
     clock = FakeClock()
@@ -745,7 +745,7 @@ def test_a_volume_that_lost_its_data(tmp_path: Path) -> None:
 
 
 class Five(SecretSet):
-    """Five secrets, each of which will be wrong in its own way."""
+    """Secrets with a different problem each."""
 
     openai_api_key: Secret = secret(used_by="agents")
     hive_api_key: Secret = secret(used_by="auth middleware")
@@ -756,7 +756,7 @@ class Five(SecretSet):
 
 
 def test_five_problems_are_five(tmp_path: Path) -> None:
-    """Everything that is wrong is told at once, in the order of the declaration."""
+    """All problems are reported at once, in the order of the declaration."""
     environ = mounted(
         tmp_path,
         {
@@ -799,7 +799,7 @@ def test_five_problems_are_five(tmp_path: Path) -> None:
 
 
 def test_every_problem_has_a_mend(tmp_path: Path) -> None:
-    """No problem of a secret leaves a person without a next step."""
+    """Every problem of a secret has a fix."""
     environ = mounted(
         tmp_path,
         {
@@ -815,7 +815,7 @@ def test_every_problem_has_a_mend(tmp_path: Path) -> None:
 
 
 def test_problems_come_in_the_order_of_the_declaration(tmp_path: Path) -> None:
-    """The order does not depend on the kind of a problem, nor on that of the sources."""
+    """The order of the problems depends neither on their kinds nor on the sources."""
     environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": "fake", "JWT_SECRET_FILE": "/x"}
     environ |= {"GITHUB_TOKEN_FILE": str(tmp_path), "STRIPE_SECRET_KEY": "fake-stripe"}
     loaded = look(Five, tmp_path, environ)
@@ -829,14 +829,14 @@ def test_problems_come_in_the_order_of_the_declaration(tmp_path: Path) -> None:
 
 
 def test_a_secret_is_reported_once(tmp_path: Path) -> None:
-    """A secret whose value breaks a rule is not missing as well."""
+    """A secret whose value violates a constraint is not reported as missing too."""
     loaded = look(Five, tmp_path, {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": "fake-short"})
     names = [each.name for each in loaded.problems]
     assert sorted(names) == sorted(set(names))
 
 
 def test_dotenv_problems_come_first(tmp_path: Path) -> None:
-    """A line of .env that cannot be read may explain the rest, so it comes first."""
+    """Invalid lines of .env are reported first, because they may cause the other problems."""
     (tmp_path / "cwd/.env").write_text("SENTRY_DSN this is no line\nJWT_SECRET=fake-short\n")
     loaded = look(Five, tmp_path)
     assert loaded.problems[0].name == f"{tmp_path}/cwd/.env:1"
@@ -848,7 +848,7 @@ def test_nothing_declared_needs_nothing(tmp_path: Path) -> None:
     """A declaration without fields loads, in every mode."""
 
     class Nothing(SecretSet):
-        """An application that needs no secrets yet."""
+        """A set without secrets."""
 
     for environ in every_mode(tmp_path).values():
         loaded = look(Nothing, tmp_path, environ)
@@ -856,12 +856,12 @@ def test_nothing_declared_needs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_load_shows_no_value(tmp_path: Path) -> None:
-    """What a debugger prints of a load has no value in it."""
+    """The repr of a load contains no value."""
     loaded = look(Inventory, tmp_path, mounted(tmp_path, {"jwt_secret": FAKE}))
     assert FAKE not in repr(loaded)
 
 
-# What is given
+# Overrides
 
 
 def loaded_with(
@@ -870,13 +870,13 @@ def loaded_with(
     environ: Mapping[str, str],
     declared: type[SecretSet] = Two,
 ) -> LoadResult:
-    """Load with values that count more than any source."""
+    """Load with overrides."""
     field_index = declared._field_index
     return load(field_index, situate(root, environ), policy=SETTLED, overrides=given)
 
 
 def everywhere(root: Path, mode: str) -> dict[str, str]:
-    """Have another value wherever a mode looks; give an environment that leads to it."""
+    """Return an environment for a mode whose sources all contain another value."""
     environ = every_mode(root)[mode] | {"JWT_SECRET": OTHER}
     for directory in ("run/secrets", "run/credentials"):
         if mode != "development":
@@ -885,7 +885,7 @@ def everywhere(root: Path, mode: str) -> dict[str, str]:
 
 
 def test_what_is_given_counts_more_than_any_source(tmp_path: Path) -> None:
-    """A value that a test hands over is used in every mode, and its origin says that it was."""
+    """An override is used in every mode, and is named as the origin."""
     machines = empty_machines(tmp_path)
     for mode in MODES:
         with case(mode):
@@ -899,7 +899,7 @@ def test_what_is_given_counts_more_than_any_source(tmp_path: Path) -> None:
 
 
 def test_what_a_given_value_displaces_is_hidden_too(tmp_path: Path) -> None:
-    """The real value behind a test's is as secret as before, wherever it was."""
+    """The values of the sources that an override replaces are hidden too."""
     machines = empty_machines(tmp_path)
     for mode in MODES:
         with case(mode):
@@ -910,7 +910,7 @@ def test_what_a_given_value_displaces_is_hidden_too(tmp_path: Path) -> None:
 
 
 def test_what_is_given_as_absent_is_absent(tmp_path: Path) -> None:
-    """None takes a secret away, whatever the sources hold; a required one is missing then."""
+    """None as an override makes a secret absent; a required one is missing then."""
     environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": FAKE, "SENTRY_DSN": OTHER}
     loaded = loaded_with(tmp_path, {"sentry_dsn": None}, environ)
     assert (loaded.problems, values_of(loaded)) == ((), {"jwt_secret": FAKE})
@@ -921,7 +921,7 @@ def test_what_is_given_as_absent_is_absent(tmp_path: Path) -> None:
 
 
 def test_what_is_given_ends_a_conflict(tmp_path: Path) -> None:
-    """Where two sources differ, and a pointer leads nowhere, a given value is the answer."""
+    """An override replaces conflicting and missing sources."""
     environ = {
         "HIVE_BOOT_MODE": "environment",
         "JWT_SECRET": FAKE,
@@ -938,10 +938,10 @@ def test_what_is_given_ends_a_conflict(tmp_path: Path) -> None:
 
 
 def test_what_is_given_is_judged_like_everything(tmp_path: Path) -> None:
-    """A value of a test's has to keep to the rules of the declaration, and its fault is told."""
+    """An override must meet the constraints of the declaration."""
 
     class Strict(SecretSet):
-        """A secret with a rule, and bytes."""
+        """A secret with a constraint, and bytes."""
 
         jwt_secret: Secret = secret(min_length=32)
         keystore: SecretBytes
@@ -959,7 +959,7 @@ def test_what_is_given_is_judged_like_everything(tmp_path: Path) -> None:
 
 
 def test_what_is_given_leaves_the_others_to_their_sources(tmp_path: Path) -> None:
-    """One secret of a test's own, and the rest as it is in the mount."""
+    """Secrets without an override are read from their sources."""
     volume = MountedVolume(tmp_path / "named")
     volume.publish({"jwt_secret": FAKE, "sentry_dsn": OTHER})
     environ = {"HIVE_BOOT_SECRETS_DIR": str(volume.path)}

@@ -1,7 +1,8 @@
-"""Whatever is rotated, and whenever: what is accepted is what the promise says, and nothing else.
+"""Accepted values of a field, for any sequence of rotations and pauses.
 
-A model of a few lines keeps every value that a field ever had, each with the moment at
-which it came into use; the store, which forgets, has to agree with it at all times.
+A simple model keeps every value that the field ever had, with the moment at which it came into
+use; the store, which forgets values, must agree with the model at all times.
+
 """
 
 import math
@@ -18,11 +19,11 @@ from hive_boot.secrets.store import Store
 from tests.support import look
 
 Values = tuple[str | None, str | None]
-"""The values of a set: of the field, and of the one that ``previous=`` names."""
+"""The current and the previous value of the field."""
 
 
 class Rotate(NamedTuple):
-    """A set is accepted."""
+    """A new set is accepted."""
 
     values: Values
     now: bool = False
@@ -35,15 +36,15 @@ class Wait(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What is due is put into use."""
+    """Values that are due come into use."""
 
     now: bool = False
 
 
 Step = Rotate | Wait | Look
 
-LEADS = (0, 1, 4)
-GRACES = (0, 1, 6)
+ACTIVATE_AFTER = (0, 1, 4)
+ACCEPT_OLD_FOR = (0, 1, 6)
 
 letters = st.sampled_from([None, *"abc"])
 steps = st.one_of(
@@ -54,35 +55,41 @@ steps = st.one_of(
 
 
 @cache
-def declared(lead: int, grace: int) -> type[SecretSet]:
-    """Declare a secret with a lead and a grace."""
+def declared(activate_after: int, accept_old_for: int) -> type[SecretSet]:
+    """Return a declaration with these periods."""
 
     class Declared(SecretSet):
-        """One secret."""
+        """A set with one secret."""
 
-        key: Secret | None = secret(activate_after=lead, accept_old_for=grace, previous="BEFORE")
+        key: Secret | None = secret(
+            activate_after=activate_after, accept_old_for=accept_old_for, previous="BEFORE"
+        )
 
     return Declared
 
 
 @cache
-def loaded(lead: int, grace: int, values: Values) -> LoadResult:
+def loaded(activate_after: int, accept_old_for: int, values: Values) -> LoadResult:
     """Load a set."""
     names = zip(("KEY", "BEFORE"), values, strict=True)
     environ = {name: f"fake-value-{value}" for name, value in names if value is not None}
-    return look(declared(lead, grace), Path("/"), {"HIVE_BOOT_MODE": "environment", **environ})
+    return look(
+        declared(activate_after, accept_old_for),
+        Path("/"),
+        {"HIVE_BOOT_MODE": "environment", **environ},
+    )
 
 
 class Model:
-    """Expected values of one field.
+    """A model of the expected values of one field.
 
     Attributes:
-        turns: every value that was accepted, with the moment from which it is the current one.
-        used: the value in use, since somebody looked last.
+        turns: every accepted value, with the moment from which it is the current one.
+        used: the value in use at the last step.
     """
 
-    def __init__(self, lead: int, grace: int, values: Values) -> None:
-        self.lead, self.grace = lead, grace
+    def __init__(self, activate_after: int, accept_old_for: int, values: Values) -> None:
+        self.activate_after, self.accept_old_for = activate_after, accept_old_for
         self.used, self.before = values
         self.turns: list[tuple[str | None, float]] = [(self.used, -math.inf)]
         self.merged: set[int] = set()
@@ -93,26 +100,26 @@ class Model:
         if hurry:
             self.hurry(now)
         if value != self.turns[-1][0]:
-            self.turns.append((value, now if hurry else now + self.lead))
+            self.turns.append((value, now if hurry else now + self.activate_after))
         self.look(now)
 
     def hurry(self, now: float) -> None:
-        """Skip every lead."""
+        """Activate every value now."""
         self.turns = [(value, min(since, now)) for value, since in self.turns]
 
     def look(self, now: float, *, hurry: bool = False) -> None:
-        """Put into use what is due."""
+        """Activate the values that are due."""
         if hurry:
             self.hurry(now)
         at = max(number for number, (_, since) in enumerate(self.turns) if since <= now)
         values = [value for value, _ in self.turns]
         self.used = values[at]
-        # A value that has come back needs no grace for the time when it was used before.
+        # A value that is in use again does not expire because of its earlier use.
         self.merged |= {number for number in range(at) if values[number] in values[at:]}
 
     def accepted(self, now: float) -> list[str]:
         """Return the accepted values: current, then pending, then old ones, the newest first."""
-        ends = [since + self.grace for _, since in self.turns[1:]]
+        ends = [since + self.accept_old_for for _, since in self.turns[1:]]
         valid = [
             value
             for (value, _), until in zip(self.turns, [*ends, math.inf], strict=True)
@@ -122,9 +129,9 @@ class Model:
         return list(dict.fromkeys(value for value in found if value is not None))
 
     def next_due(self, now: float) -> float:
-        """Return the next moment at which a value comes into use, or its predecessor ends."""
+        """Return the next moment at which a value comes into use, or an old one ends."""
         moments = [since for _, since in self.turns[1:]]
-        ends = [since + self.grace for since in moments]
+        ends = [since + self.accept_old_for for since in moments]
         moments += [end for number, end in enumerate(ends) if number not in self.merged]
         return min((moment for moment in moments if moment > now), default=math.inf)
 
@@ -134,24 +141,24 @@ class Model:
 
 
 class Both:
-    """A store and its model, which hear of the same steps.
+    """A store and its model, which take the same steps.
 
     Attributes:
-        now: the time of both.
-        change: what the store said at the last step.
-        before: what was in use before it.
+        now: the time of the clock.
+        change: the change that the store returned at the last step.
+        before: the value in use before the last step.
     """
 
-    def __init__(self, lead: int, grace: int, first: Values) -> None:
+    def __init__(self, activate_after: int, accept_old_for: int, first: Values) -> None:
         self.now = 100.0
-        self.load = partial(loaded, lead, grace)
-        self.store = Store(declared(lead, grace), clock=lambda: self.now)
-        self.model = Model(lead, grace, first)
+        self.load = partial(loaded, activate_after, accept_old_for)
+        self.store = Store(declared(activate_after, accept_old_for), clock=lambda: self.now)
+        self.model = Model(activate_after, accept_old_for, first)
         self.before = self.model.used
         self.change = self.store.accept(self.load(first))
 
     def take(self, step: Step) -> None:
-        """Do one thing with both, and compare them."""
+        """Take a step with the store and the model, and compare them."""
         self.before, self.change = self.model.used, None
         match step:
             case Rotate(values, hurry):
@@ -170,7 +177,7 @@ class Both:
             assert self.store.next_due <= self.now
 
     def compare_values(self) -> None:
-        """Both use and accept the same, and what is used is accepted."""
+        """Assert that both use and accept the same values, and accept the value in use."""
         used = self.store.view.__dict__["key"]
         accepted = self.store.accepted("key")
         assert letter(used) == self.model.used
@@ -178,7 +185,7 @@ class Both:
         assert used is None or accepted[0] == used
 
     def compare_change(self) -> None:
-        """The change names the fields whose value in use is another one now."""
+        """Assert that the change has the old and the new value in use."""
         if self.change is None:
             assert self.before == self.model.used
         else:
@@ -188,30 +195,30 @@ class Both:
 
 
 def letter(value: object) -> str | None:
-    """Return the letter of a fake value."""
+    """Return the last letter of a fake value."""
     assert isinstance(value, Secret | None)
     return None if value is None else value.reveal()[-1]
 
 
 @settings(deadline=None)
 @given(
-    st.sampled_from(LEADS),
-    st.sampled_from(GRACES),
+    st.sampled_from(ACTIVATE_AFTER),
+    st.sampled_from(ACCEPT_OLD_FOR),
     st.tuples(letters, letters),
     st.lists(steps, max_size=12),
 )
-# Two values on their way are hurried; the first of them has to be forgotten in the end.
+# Two pending values are activated now; the first of them must expire at last.
 @example(4, 1, ("a", None), [Rotate(("b", None)), Rotate(("c", None), now=True), Wait(5), Look()])
-# A lead ends while nobody looks.
+# activate_after ends without a call.
 @example(1, 6, ("a", None), [Rotate(("b", None)), Wait(1)])
 def test_the_store_keeps_its_promise(
-    lead: int, grace: int, first: Values, plan: list[Step]
+    activate_after: int, accept_old_for: int, first: Values, plan: list[Step]
 ) -> None:
-    """At every moment of every history: what is used, what is accepted, and when to look again."""
-    both = Both(lead, grace, first)
+    """After any steps the values in use, the accepted values and the next due time are right."""
+    both = Both(activate_after, accept_old_for, first)
     for step in plan:
         both.take(step)
-    # Whoever looks whenever it is due comes to an end, and then the last value is in use.
+    # A call at each due time comes to an end, with the last value in use.
     due = both.now
     while due < math.inf:
         both.now = due

@@ -1,9 +1,10 @@
-"""Applications for the command lines of servers: ``app`` lives by ``boot.lifespan``.
+"""Applications for the command lines of servers: ``app`` passes ``boot.lifespan`` itself.
 
-``wrapped`` knows nothing of it, and is wrapped in what does.
+``wrapped`` is an application without it, in ``LifespanMiddleware``.
 
-As a program it is served by hypercorn on trio, whose command line decides its exit status
-by its number of processes.
+As a program, this module serves one of them by hypercorn on trio, because the exit status of
+hypercorn's command line depends on the number of its processes.
+
 """
 
 import sys
@@ -19,7 +20,7 @@ from hive_boot.serving.asgi import LifespanMiddleware
 
 
 class Secrets(SecretSet):
-    """What the application needs."""
+    """The secrets of the application."""
 
     openai_api_key: Secret = secret(used_by="agents")
 
@@ -28,7 +29,7 @@ boot = Bootstrap(Secrets)
 
 
 async def root(_: Request) -> PlainTextResponse:
-    """Say that it is served."""
+    """Return a fixed text."""
     return PlainTextResponse("served")
 
 

@@ -1,4 +1,4 @@
-"""Whole applications that are served, each in a process of its own, and who speaks to them."""
+"""Served applications, each in its own process, and their clients."""
 
 import os
 import re
@@ -27,14 +27,14 @@ SERVERS = {
 """The servers that ``boot.serve`` knows, on each loop that they run on."""
 
 each_server = pytest.mark.parametrize(("server", "backend"), SERVERS.values(), ids=SERVERS)
-"""Where servers differ: what they do with sockets, connections and requests."""
+"""Servers and backends that differ in their sockets, connections and requests."""
 
 _TWO = ("uvicorn", "hypercorn on trio")
 
 both_servers = pytest.mark.parametrize(
     ("server", "backend"), [SERVERS[name] for name in _TWO], ids=_TWO
 )
-"""Where they differ only in what they are built on."""
+"""Servers and backends that differ only in their event loop."""
 
 HEAD = """
 import os, sys
@@ -54,14 +54,14 @@ sleep = anyio.sleep
 
 
 async def at(gate):
-    '''Wait until there is a file of this name.'''
+    '''Wait until a file with this name exists.'''
     print("at", gate)
     while not os.path.exists(gate):
         await sleep(0.005)
 
 
 async def pass_time(seconds):
-    '''Let a drain of 77 seconds be over when somebody says so.'''
+    '''Sleep; instead of a shutdown delay of 77 seconds, wait for a file.'''
     await (at("drained") if seconds == 77 else sleep(seconds))
 
 
@@ -87,9 +87,9 @@ async def app(scope, receive, send):
         await at(scope["path"][1:])
     await answer(send, b"served")
 """
-"""What the sources have in common."""
+"""The common head of the programs."""
 
-PARTS = """
+RESOURCES = """
 @boot.resource
 async def base():
     print("base starts")
@@ -112,13 +112,13 @@ STOPPED = ["app stops", "pool stops", "base stops"]
 
 
 class Answer(NamedTuple):
-    """What was answered.
+    """A response.
 
     Attributes:
-        status: the status.
-        body: the body, without white space around it.
-        leaves: whether the connection is closed after it.
-        retry: the header Retry-After.
+        status: the status code.
+        body: the body, without surrounding white space.
+        leaves: whether the response announces that the connection closes.
+        retry: the header Retry-After; None without it.
     """
 
     status: int
@@ -128,40 +128,40 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """One connection, which is kept as long as the server keeps it."""
+    """One connection, which stays open until the server or the test closes it."""
 
     def __init__(self, port: int) -> None:
         self.connection = HTTPConnection("127.0.0.1", port, timeout=30)
         self.connection.connect()
 
     def ask(self, path: str = "/") -> Answer:
-        """Ask, and wait for the answer."""
+        """Send a request, and wait for the response."""
         self.send(path)
         return self.answer()
 
     def send(self, path: str) -> None:
-        """Ask."""
+        """Send a request."""
         self.connection.request("GET", path)
 
     def answer(self) -> Answer:
-        """Wait for the answer."""
+        """Wait for the response."""
         response = self.connection.getresponse()
         body = response.read().decode().strip()
         leaves = response.getheader("connection") == "close"
         return Answer(response.status, body, leaves, response.getheader("retry-after"))
 
     def is_closed(self) -> bool:
-        """Wait until the server closes the connection; nothing else may come."""
+        """Wait until the server closes the connection; fail if it sends anything else."""
         received: bytes = self.connection.sock.recv(1)
         return received == b""
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self.connection.close()
 
 
 class Served:
-    """A process, what it has written so far, and its ports.
+    """A process, its output so far, and its ports.
 
     Attributes:
         process: the process.
@@ -183,7 +183,7 @@ class Served:
             reader.start()
 
     def wait_for(self, condition: Callable[[], object]) -> None:
-        """Wait until a condition holds; an end of the process first is a failure."""
+        """Wait until a condition holds; fail if the process ends first."""
         deadline = time.monotonic() + 30
         while not condition():
             assert self.process.poll() is None, self.err
@@ -205,44 +205,44 @@ class Served:
 
     @property
     def last_line(self) -> str:
-        """The last line of stderr that is not of the access log."""
+        """The last line of stderr that does not belong to the access log."""
         return [line for line in self.err if ".access: " not in line][-1]
 
     @property
     def port(self) -> int:
-        """Where it serves, as soon as it does."""
+        """The port of the application, once it is logged."""
         return int(self.wait_logged(r"(?<=://127\.0\.0\.1:)\d+"))
 
     @property
     def probe_port(self) -> int:
-        """Where its probes are answered, as soon as they are."""
+        """The port of the probes, once it is logged."""
         return int(self.wait_logged(r"(?i)\bprobe.*\bport \d+").split()[-1])
 
     def connect(self, port: int | None = None) -> Client:
-        """Connect, as a new client."""
+        """Open a new connection."""
         client = Client(self.port if port is None else port)
         self._clients.append(client)
         return client
 
     def ask(self, path: str = "/", port: int | None = None) -> Answer:
-        """Ask as a new client."""
+        """Send a request on a new connection, and wait for the response."""
         return self.connect(port).ask(path)
 
     def probes(self, port: int | None = None) -> list[tuple[int, str]]:
-        """Ask all the probes, as a new client each."""
+        """Request every probe, each on a new connection; return status and body of each."""
         return [self.ask(path, port)[:2] for path in ("/livez", "/readyz", "/startupz")]
 
     def wait_ready(self) -> None:
-        """Wait until it wants to be sent requests."""
+        """Wait until ``/readyz`` answers 200."""
         self.wait_for(lambda: self.ask("/readyz").status == 200)
 
     def wait_refused(self) -> None:
-        """Wait until nobody can connect any more."""
+        """Wait until the server accepts no new connection."""
         port = self.port
         self.wait_for(lambda: asked(port, "/livez") is None)
 
     def open(self, gate: str) -> None:
-        """Let go what waits for a file of this name."""
+        """Create the file ``gate``, for which the application waits."""
         (self._cwd / gate).touch()
 
     def send(self, number: signal.Signals) -> None:
@@ -250,7 +250,7 @@ class Served:
         self.process.send_signal(number)
 
     def end(self) -> int:
-        """Wait for the end, and give the exit status."""
+        """Wait for the end, and return the exit status."""
         code = self.process.wait(60)
         for reader in self._readers:
             reader.join()
@@ -258,7 +258,7 @@ class Served:
         return code
 
     def close(self) -> None:
-        """Leave no connection."""
+        """Close every connection, and kill the process."""
         for client in self._clients:
             client.close()
         self.process.kill()
@@ -271,7 +271,7 @@ def _collect(pipe: IO[str], lines: list[str]) -> None:
 
 
 def asked(port: int, path: str = "/") -> int | None:
-    """Return the status that a new client is answered with; None when it is not."""
+    """Return the status code of a response on a new connection; None without a response."""
     try:
         client = Client(port)
     except OSError:
@@ -285,7 +285,7 @@ def asked(port: int, path: str = "/") -> int | None:
 
 
 KNOWN = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": "fake-jwt-secret-0123456789"}
-"""The variables of each of them, unless others are given."""
+"""Environment variables of each process; arguments override them."""
 
 
 _PRELOAD = """
@@ -298,13 +298,13 @@ import hive_boot.serving.hypercorn_server, hive_boot.serving.uvicorn_server
 
 
 def interpreter() -> Interpreter:
-    """Return an interpreter that has imported what most applications do."""
+    """Return an interpreter that has imported the modules that most applications import."""
     return shared(_PRELOAD)
 
 
 @contextmanager
 def serving(source: str, *arguments: str, cwd: Path, **variables: str) -> Iterator[Served]:
-    """Start a process; it is killed when it hangs, and at the end."""
+    """Start a process, and kill it at the end of the block."""
     known = {**KNOWN, **variables}
     with interpreter().started(HEAD + source, *arguments, cwd=cwd, **known) as process:
         served = Served(process, cwd)
@@ -316,7 +316,7 @@ def serving(source: str, *arguments: str, cwd: Path, **variables: str) -> Iterat
 
 @contextmanager
 def under(*line: str, cwd: Path, **variables: str) -> Iterator[Served]:
-    """Run the command line of a server, with the processes that it starts; end all of them."""
+    """Run the command line of a server; kill it and its child processes at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", *line],
         env=child_environment(**KNOWN | variables),

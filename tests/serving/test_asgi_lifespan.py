@@ -1,4 +1,4 @@
-"""What a served application's own start and stop do to whoever serves it."""
+"""Lifespan of a served application: the effects of its start, its stop and its failures."""
 
 import logging
 import sys
@@ -32,11 +32,11 @@ framework = pytest.mark.parametrize("make", FRAMEWORKS.values(), ids=FRAMEWORKS)
 
 
 class Stubborn(Exception):  # noqa: N818  (a name that only a test has)
-    """What goes wrong here."""
+    """An error of the tested application."""
 
 
 def fail(text: str) -> None:
-    """Fail, as far as a type checker knows only perhaps."""
+    """Raise an error; the return type hides that from a type checker."""
     raise Stubborn(text)
 
 
@@ -44,7 +44,7 @@ def fail(text: str) -> None:
 async def test_an_application_starts_before_the_block_and_stops_after_it(
     make: Callable[[Lifespan], App],
 ) -> None:
-    """An application's own lifespan is entered and left, as under any server."""
+    """The lifespan of the application is entered before the block, and exited after it."""
     told: list[str] = []
 
     @asynccontextmanager
@@ -64,7 +64,7 @@ async def test_an_application_starts_before_the_block_and_stops_after_it(
 async def test_what_a_lifespan_yields_is_for_its_requests(
     make: Callable[[Lifespan], App],
 ) -> None:
-    """The state that a lifespan yields is added to what was there."""
+    """The state that a lifespan yields is added to the existing state."""
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[dict[str, Any]]:
@@ -79,7 +79,7 @@ async def test_what_a_lifespan_yields_is_for_its_requests(
 async def test_a_failed_start_comes_out_and_nothing_is_served(
     make: Callable[[Lifespan], App],
 ) -> None:
-    """When an application's start fails its own error is raised."""
+    """If the start of an application fails, its own error is raised."""
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
@@ -94,7 +94,7 @@ async def test_a_failed_start_comes_out_and_nothing_is_served(
 
 @framework
 async def test_a_failed_stop_comes_out(make: Callable[[Lifespan], App]) -> None:
-    """When an application's stop fails the error says why."""
+    """If the stop of an application fails, its own error is raised."""
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[None]:
@@ -110,7 +110,7 @@ async def test_a_failed_stop_comes_out(make: Callable[[Lifespan], App]) -> None:
 async def test_an_error_of_the_block_comes_out_bare_after_an_orderly_stop(
     make: Callable[[Lifespan], App],
 ) -> None:
-    """What fails beside an application stops it in order, and is not put into a group."""
+    """An error of the block stops the application in order, and is not wrapped in a group."""
     told: list[str] = []
 
     @asynccontextmanager
@@ -127,7 +127,7 @@ async def test_an_error_of_the_block_comes_out_bare_after_an_orderly_stop(
 
 @framework
 async def test_a_crash_while_serving_ends_the_block(make: Callable[[Lifespan], App]) -> None:
-    """When an application's background work crashes nothing goes on as if it had not."""
+    """If a background task of the application crashes, its error ends the block."""
     crash = anyio.Event()
 
     async def work() -> None:
@@ -140,33 +140,33 @@ async def test_a_crash_while_serving_ends_the_block(make: Callable[[Lifespan], A
             group.start_soon(work)
             yield
 
-    # A framework says that its stop has failed, although nobody has asked it to stop.
+    # A framework may report a failed stop without having been stopped.
     with pytest.raises(Stubborn):
         await serve_until(crash, make(lifespan))
 
 
 async def serve_until(crash: anyio.Event, app: App) -> None:
-    """Serve an application that crashes when it is told to."""
+    """Serve an application, make it crash, and wait."""
     async with app_lifespan(app, {}):
         crash.set()
         await anyio.sleep_forever()
 
 
 async def bare(_scope: Scope, receive: Receive, send: Send) -> None:
-    """Be started and stopped, and go on listening, as some do."""
+    """Answer every lifespan message, and keep waiting for more after the shutdown."""
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})
 
 
 async def test_an_application_that_listens_for_ever_is_stopped() -> None:
-    """An application that waits for more after its stop does not hold the process."""
+    """An application that waits for more messages after its stop does not block the process."""
     async with app_lifespan(bare, {}):
         pass
 
 
 async def test_the_scope_is_a_lifespan() -> None:
-    """An application is told what is asked of it, with the state that it may fill."""
+    """The application gets a lifespan scope, with the state that it may fill."""
     state: dict[str, Any] = {}
     seen: list[Scope] = []
 
@@ -184,7 +184,7 @@ async def test_the_scope_is_a_lifespan() -> None:
 async def test_an_application_that_refuses_the_scope_is_served_without_a_lifespan(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An application that knows only requests is served, and the log says that it is so."""
+    """An application that only handles requests is served, which is logged."""
 
     async def app(scope: Scope, _receive: Receive, _send: Send) -> None:
         raise ValueError(scope["type"])
@@ -199,7 +199,7 @@ async def test_an_application_that_refuses_the_scope_is_served_without_a_lifespa
 
 
 async def test_an_application_that_returns_is_served_without_a_lifespan() -> None:
-    """An application that has nothing to say to its start is served."""
+    """An application that returns without a response to ``lifespan.startup`` is served."""
 
     async def deaf(_scope: Scope, _receive: Receive, _send: Send) -> None:
         pass
@@ -215,7 +215,7 @@ async def test_an_application_that_returns_is_served_without_a_lifespan() -> Non
 
 
 async def test_an_application_may_be_over_once_it_has_started() -> None:
-    """An application with a start and no stop is served to the end."""
+    """An application may return after its start; it is served until the end."""
 
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -226,7 +226,7 @@ async def test_an_application_may_be_over_once_it_has_started() -> None:
 
 
 async def test_an_error_after_the_start_was_asked_for_is_a_failed_start() -> None:
-    """An application that breaks while it starts is not served: other servers would."""
+    """An application that raises during its start is not served; other servers would serve it."""
 
     async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
         await receive()
@@ -238,7 +238,7 @@ async def test_an_error_after_the_start_was_asked_for_is_a_failed_start() -> Non
 
 
 async def test_an_exit_before_the_start_is_no_missing_lifespan() -> None:
-    """An application that calls sys.exit() is not served, whatever it has received."""
+    """An application that calls ``sys.exit`` is not served, even before it receives a message."""
 
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
         raise SystemExit(7)
@@ -250,7 +250,7 @@ async def test_an_exit_before_the_start_is_no_missing_lifespan() -> None:
 
 @pytest.mark.parametrize("step", ["startup", "shutdown"])
 async def test_a_failure_without_a_word_is_a_failure(step: str) -> None:
-    """An application need not say why it failed, nor end by itself."""
+    """An application may report a failure without a message, and keep running."""
 
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
         while (message := await receive())["type"] != f"lifespan.{step}":
@@ -264,7 +264,7 @@ async def test_a_failure_without_a_word_is_a_failure(step: str) -> None:
 
 
 async def test_a_crash_of_a_bare_application_ends_the_block() -> None:
-    """What an application raises while it serves comes out as it is."""
+    """An error that an application raises while it is served is raised unchanged."""
     crash = anyio.Event()
 
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -278,7 +278,7 @@ async def test_a_crash_of_a_bare_application_ends_the_block() -> None:
 
 
 async def test_an_error_in_the_stop_of_a_bare_application_comes_out() -> None:
-    """What an application raises while it stops comes out as it is."""
+    """An error that an application raises while it stops is raised unchanged."""
 
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -292,7 +292,7 @@ async def test_an_error_in_the_stop_of_a_bare_application_comes_out() -> None:
 
 
 async def test_a_system_exit_of_an_application_does_not_end_the_loop() -> None:
-    """``sys.exit`` in an application's start comes to whoever serves it."""
+    """``sys.exit`` in the start of an application is raised in the caller."""
 
     async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
         await receive()
@@ -305,7 +305,7 @@ async def test_a_system_exit_of_an_application_does_not_end_the_loop() -> None:
 
 
 async def test_two_failures_are_both_told() -> None:
-    """When the block and the stop fail, neither hides the other."""
+    """If the block and the stop fail, both errors are raised in a group."""
 
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -321,7 +321,7 @@ async def test_two_failures_are_both_told() -> None:
 
 @pytest.mark.parametrize("grouped", [False, True])
 async def test_a_cancelled_block_ends_the_application_at_once(*, grouped: bool) -> None:
-    """When time is up an application is cancelled, whatever it is waiting for."""
+    """If the block is cancelled, the application is cancelled too."""
     told: list[str] = []
     forever = anyio.Event()
     text = "tasks"
@@ -349,7 +349,7 @@ async def test_a_cancelled_block_ends_the_application_at_once(*, grouped: bool) 
 
 
 async def test_a_start_that_is_cancelled_is_over() -> None:
-    """A start that takes too long can be given up."""
+    """A start that takes too long can be cancelled."""
     told: list[str] = []
 
     async def app(_scope: Scope, receive: Receive, _send: Send) -> None:

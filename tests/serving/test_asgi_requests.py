@@ -1,4 +1,4 @@
-"""What a request hears that comes, or is still there, when the time is up."""
+"""Requests that arrive, or are still running, after the shutdown deadline."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ pytestmark = pytest.mark.anyio
 
 
 async def slow(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    """Be busy for ever."""
+    """Never answer."""
     await anyio.sleep_forever()
 
 
 async def answer_late(scope: Scope) -> list[Message]:
-    """Call an application that never answers, when the time is up; give what is sent."""
+    """Call an application that never answers after the deadline, and return its messages."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -34,7 +34,7 @@ async def answer_late(scope: Scope) -> list[Message]:
 
 
 async def test_a_request_that_comes_too_late_is_refused() -> None:
-    """It is told that nobody answers; only HTTP/1 has a header for the connection's end."""
+    """The response is 503; only HTTP/1 has a header that announces the end of the connection."""
     for version, closing in (("1.0", True), ("1.1", True), ("2", False), ("3", False)):
         start, body = await answer_late(
             {"type": "http", "http_version": version, "method": "GET", "path": "/"}
@@ -45,14 +45,14 @@ async def test_a_request_that_comes_too_late_is_refused() -> None:
 
 
 async def test_a_websocket_that_comes_too_late_is_closed() -> None:
-    """It is told that the service restarts."""
+    """The close code means that the service restarts."""
     assert await answer_late({"type": "websocket", "path": "/"}) == [
         {"type": "websocket.close", "code": 1012}
     ]
 
 
 async def test_the_lifespan_of_a_server_is_answered() -> None:
-    """A server that insists on a lifespan gets one; the application has been started already."""
+    """A server that requires a lifespan gets one, although the application has started."""
     steps = ["lifespan.startup", "lifespan.shutdown"]
     sent: list[Message] = []
 

@@ -1,4 +1,4 @@
-"""An application and what it needs, under somebody else's server."""
+"""An application in ``LifespanMiddleware``, under a server that hive_boot does not run."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,11 +22,11 @@ pytestmark = pytest.mark.anyio
 
 
 class Boot:
-    """What an application needs, or what keeps it from starting.
+    """A stand-in for Bootstrap, whose start succeeds or fails.
 
     Attributes:
-        told: what has happened, in order.
-        state: where it stands.
+        told: the events, in order.
+        state: the state of the run.
     """
 
     def __init__(self, failure: BaseException | None = None) -> None:
@@ -35,12 +35,12 @@ class Boot:
         self._failure = failure
 
     def status(self) -> Status:
-        """Describe it."""
+        """Return the status."""
         return Status(state=self.state, started=self.state is not State.ARMED)
 
     @asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncIterator[dict[str, Any]]:
-        """Be ready while the block lasts."""
+        """Hold the state READY while the block runs."""
         if self._failure is not None:
             raise self._failure
         self.told.append("secrets")
@@ -53,7 +53,7 @@ class Boot:
 
 
 def inner(told: list[str], fail: str = "") -> FastAPI:
-    """Make an application with a lifespan, which may fail."""
+    """Return an application with a lifespan, which may fail."""
 
     @asynccontextmanager
     async def lifespan(_app: object) -> AsyncIterator[dict[str, Any]]:
@@ -75,11 +75,11 @@ def inner(told: list[str], fail: str = "") -> FastAPI:
 
 
 class Server:
-    """The lifespan as a server drives it, step by step.
+    """A server that drives the lifespan step by step.
 
     Attributes:
-        said: what the application has said.
-        raised: what came out of it instead.
+        said: the messages of the application.
+        raised: the exception of the application, if any.
     """
 
     def __init__(self, app: App, *, knows_state: bool = True) -> None:
@@ -94,7 +94,7 @@ class Server:
         self._spoken = anyio.Event()
 
     async def run(self) -> None:
-        """Call the application once."""
+        """Call the application once, with a lifespan scope."""
         asked = 0
 
         async def receive() -> Message:
@@ -116,7 +116,7 @@ class Server:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[AsyncClient]:
-        """Start, give a client, and stop."""
+        """Start the application, yield a client, and stop it."""
         async with anyio.create_task_group() as group:
             group.start_soon(self.run)
             await self._spoken.wait()
@@ -130,7 +130,7 @@ class Server:
 @pytest.mark.both_backends
 @pytest.mark.parametrize("knows_state", [True, False])
 async def test_the_application_has_what_it_needs(*, knows_state: bool) -> None:
-    """Secrets come before the application's own start, and go after its stop."""
+    """Secrets exist before the application's own start, and until after its stop."""
     boot = Boot()
     app = LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status)
     server = Server(app, knows_state=knows_state)
@@ -146,7 +146,7 @@ async def test_the_application_has_what_it_needs(*, knows_state: bool) -> None:
 
 
 async def test_a_request_that_has_the_state_is_passed_on_as_it_is() -> None:
-    """A server copies the state to each request; another copy would only take time."""
+    """A server copies the state to each request; the wrapper does not copy it again."""
     boot, seen = Boot(), []
 
     async def app(scope: Scope, _receive: Receive, send: Send) -> None:
@@ -192,7 +192,7 @@ async def test_a_missing_lifespan_is_an_error_that_is_logged_once(
 
 
 async def test_a_request_after_the_lifespan_is_an_error_too() -> None:
-    """A second test client that is not entered gets the reason, and nothing of the first run."""
+    """A second test client that is not entered gets the error, and no state of the first run."""
     boot = Boot()
     app = LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status)
     server = Server(app)
@@ -208,7 +208,7 @@ async def test_a_request_after_the_lifespan_is_an_error_too() -> None:
 
 
 async def websocket_close_code(app: App) -> object:
-    """Return the code with which a new websocket is closed."""
+    """Return the close code of a new websocket."""
     sent: list[Message] = []
 
     async def receive() -> Message:
@@ -238,7 +238,7 @@ async def test_a_run_that_another_owner_has_started_needs_no_lifespan() -> None:
 
 
 async def test_a_start_without_secrets_is_a_failed_start() -> None:
-    """The server receives the report, and then the error, which a test client waits for."""
+    """The server receives the report, and then the error, for which a test client waits."""
     missing = InvalidSecretsError([Problem("JWT_SECRET", "missing", "is missing")])
     boot = Boot(missing)
     server = Server(LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status))
@@ -282,7 +282,7 @@ def test_a_test_client_raises_the_failure(backend: Literal["asyncio", "trio"]) -
 
 
 async def test_a_failure_of_the_application_is_told() -> None:
-    """A server is told where an application's own start or stop has failed."""
+    """The server gets the traceback of the failed start or stop."""
     for fail, step in (("start", "startup"), ("stop", "shutdown")):
         boot = Boot()
         server = Server(LifespanMiddleware(inner(boot.told, fail), boot.lifespan, boot.status))
@@ -295,7 +295,7 @@ async def test_a_failure_of_the_application_is_told() -> None:
 
 
 async def test_no_value_is_told() -> None:
-    """What is told to a server, which prints it, holds no secret."""
+    """The message to a server, which prints it, contains no secret."""
     owner, value = object(), "fake-value-that-nobody-may-see"
     text = f"cannot connect with {value}"
     for failure in (RuntimeError(text), ExceptionGroup(text, [KeyError(text)])):
@@ -314,7 +314,7 @@ async def test_no_value_is_told() -> None:
 
 @pytest.mark.both_backends
 async def test_a_cancelled_lifespan_is_just_over() -> None:
-    """A server that cancels the lifespan is not told anything: it does not listen."""
+    """If the server cancels the lifespan, it gets no further message."""
     boot = Boot()
     server = Server(LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status))
     async with anyio.create_task_group() as group:
@@ -326,11 +326,11 @@ async def test_a_cancelled_lifespan_is_just_over() -> None:
 
 
 async def no_lifespan(_scope: Scope, _receive: Receive, _send: Send) -> None:
-    """Have nothing to say."""
+    """Return without a response."""
 
 
 async def test_an_application_without_a_lifespan_has_what_it_needs() -> None:
-    """An application that knows nothing of lifespans still starts after its secrets."""
+    """An application that ignores the lifespan scope still starts after its secrets."""
     boot = Boot()
     server = Server(LifespanMiddleware(no_lifespan, boot.lifespan, boot.status))
     async with server.serving():

@@ -1,4 +1,4 @@
-"""The server for workers without HTTP: whatever comes to its port, a probe is answered."""
+"""Probe server for workers without HTTP: a probe is answered, whatever other clients send."""
 
 import errno
 import logging
@@ -44,7 +44,7 @@ PATIENCE = 20
 async def served(
     status: Callable[[], Status] = ready, timings: Timings = DEFAULTS
 ) -> AsyncIterator[int]:
-    """Have a probe server, and give its port."""
+    """Yield the port of a running probe server."""
     async with anyio.create_task_group() as group:
         yield await start(group, status, 0, timings)
         group.cancel_scope.cancel()
@@ -56,20 +56,20 @@ async def start(
     port: int = 0,
     timings: Timings = DEFAULTS,
 ) -> int:
-    """Start a probe server, and give its port."""
+    """Start a probe server, and return its port."""
     given: int = await group.start(serve_probes, status, "hive", port, timings)
     return given
 
 
 @asynccontextmanager
 async def connected(port: int) -> AsyncIterator[SocketStream]:
-    """Be a client."""
+    """Yield a connection to the server."""
     async with await anyio.connect_tcp("127.0.0.1", port) as client:
         yield client
 
 
 async def everything(client: SocketStream) -> bytes:
-    """Read until the server closes, or takes the connection away."""
+    """Read until the server closes or resets the connection."""
     told = b""
     with anyio.fail_after(PATIENCE):
         while True:
@@ -80,7 +80,7 @@ async def everything(client: SocketStream) -> bytes:
 
 
 async def ask(port: int, request: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
-    """Send something, and give status, headers and body of what comes back."""
+    """Send a request, and return the status code, the headers and the body of the response."""
     async with connected(port) as client:
         await client.send(request)
         head, _, body = (await everything(client)).partition(b"\r\n\r\n")
@@ -90,24 +90,24 @@ async def ask(port: int, request: bytes) -> tuple[int, dict[bytes, bytes], bytes
 
 
 async def assert_answers(port: int) -> None:
-    """See that a probe is answered."""
+    """Assert that a probe is answered."""
     assert (await ask(port, GET % b"/readyz"))[0] == 200
 
 
 def plain_socket(port: int) -> socket.socket:
-    """Connect as a client does that knows nothing of loops."""
+    """Connect with a blocking socket."""
     return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
 def reset(client: socket.socket) -> None:
-    """Break a connection off, as a machine does that loses its power."""
+    """Reset the connection, as a client does that crashes."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
 
 
 @pytest.mark.both_backends
 async def test_every_endpoint_is_answered_and_the_connection_closed() -> None:
-    """A worker without HTTP can be probed, scraped, and looked at."""
+    """The probe server serves probes, metrics and the status page."""
     async with served() as port:
         for path in PATHS:
             status, headers, body = await ask(port, GET % path.encode())
@@ -119,7 +119,7 @@ async def test_every_endpoint_is_answered_and_the_connection_closed() -> None:
 
 
 async def test_right_and_wrong_requests() -> None:
-    """What can be understood is answered; the rest is told what it is, and closed."""
+    """Valid requests are answered; invalid ones get an error status, and the server continues."""
     for request, status in (
         (b"HEAD /readyz HTTP/1.1\r\nHost: worker\r\n\r\n", 200),
         (b"GET /readyz HTTP/1.0\r\n\r\n", 200),
@@ -154,7 +154,7 @@ async def test_right_and_wrong_requests() -> None:
 
 
 async def test_the_header_accept_is_heard() -> None:
-    """Prometheus gets OpenMetrics here too."""
+    """A scraper that accepts OpenMetrics gets it."""
     request = (
         b"GET /metrics HTTP/1.1\r\nHost: worker\r\nAccept: application/openmetrics-text\r\n\r\n"
     )
@@ -165,7 +165,7 @@ async def test_the_header_accept_is_heard() -> None:
 
 
 async def test_a_client_may_write_slowly() -> None:
-    """A request that comes byte by byte is a request."""
+    """A request may arrive byte by byte."""
     async with served() as port, connected(port) as client:
         for byte in GET % b"/livez":
             await client.send(bytes([byte]))
@@ -174,7 +174,7 @@ async def test_a_client_may_write_slowly() -> None:
 
 
 async def test_who_says_nothing_is_dropped() -> None:
-    """A client that is silent, or stops in the middle, has so many seconds and no more."""
+    """A client that sends nothing, or half a request, is disconnected after ``probe_timeout``."""
     timings = Timings(probe_timeout=0.05)
     async with served(timings=timings) as port, connected(port) as silent, connected(port) as slow:
         await slow.send(b"GET /livez HTTP/1.1\r\nHo")
@@ -184,7 +184,7 @@ async def test_who_says_nothing_is_dropped() -> None:
 
 @pytest.mark.both_backends
 async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that asks for much and takes nothing of it does not keep its connection."""
+    """A client that does not read a long response is disconnected."""
     monkeypatch.setattr(probe_server, "handle_asgi_request", partial(long_answer, 30_000_000))
     async with served(timings=Timings(probe_timeout=0.5)) as port:
         client = plain_socket(port)
@@ -203,13 +203,13 @@ async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def long_answer(length: int, *_: object, **__: object) -> Response:
-    """Answer at length."""
+    """Return a response with a long body."""
     return make_response(200, b"x" * length)
 
 
 @pytest.mark.both_backends
 async def test_who_closes_one_way_gets_all_of_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``nc -N`` says that it has no more to say, and still reads: also more than a buffer holds."""
+    """A client that closes its sending side, as ``nc -N`` does, still gets the whole response."""
     monkeypatch.setattr(probe_server, "handle_asgi_request", partial(long_answer, 8_000_000))
     async with served() as port, connected(port) as client:
         await client.send(GET % b"/boot")
@@ -218,7 +218,7 @@ async def test_who_closes_one_way_gets_all_of_the_answer(monkeypatch: pytest.Mon
 
 
 async def test_who_leaves_before_asking_is_forgotten() -> None:
-    """A TCP check, which connects and closes, is nothing to speak of."""
+    """A TCP check, which connects and closes, is ignored."""
     async with served() as port:
         async with connected(port) as client:
             await client.send_eof()
@@ -227,7 +227,7 @@ async def test_who_leaves_before_asking_is_forgotten() -> None:
 
 
 async def test_who_goes_on_talking_is_cut_off() -> None:
-    """What a client sends after its request is read for a while, and then no more."""
+    """Data after the request is read for a while, and then the connection is closed."""
     async with served(timings=Timings(probe_timeout=PATIENCE)) as port:
         client = plain_socket(port)
 
@@ -244,7 +244,7 @@ async def test_who_goes_on_talking_is_cut_off() -> None:
 
 @pytest.mark.both_backends
 async def test_resets_leave_no_trace(caplog: pytest.LogCaptureFixture) -> None:
-    """Connections that break off, at any moment, are neither logged nor felt."""
+    """A connection that is reset at any moment is not logged and does no harm."""
     caplog.set_level(logging.INFO, "hive_boot")
     async with served(lambda: ready(200)) as port:
         for said in (b"", b"GET /livez HT", GET % b"/livez", GET % b"/boot"):
@@ -262,8 +262,8 @@ async def test_resets_leave_no_trace(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.both_backends
-async def test_a_full_house_lets_a_probe_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For one connection too many the oldest is dropped: silence keeps nobody out."""
+async def test_a_probe_is_accepted_at_the_connection_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the connection limit the oldest connection is dropped, so idle clients block nothing."""
     monkeypatch.setattr(probe_server, "MAX_CONNECTIONS", 3)
     async with served() as port:
         silent = [await anyio.connect_tcp("127.0.0.1", port) for _ in range(6)]
@@ -280,13 +280,13 @@ async def test_a_full_house_lets_a_probe_in(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was logged as a warning or worse."""
+    """Return the log messages of level WARNING and above."""
     return [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING]
 
 
 @contextmanager
 def no_descriptor_left() -> Iterator[None]:
-    """Let this process open nothing further."""
+    """Set the limit of open files so that this process can open no further file."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest = os.dup(0)
     os.close(lowest)
@@ -301,7 +301,7 @@ def no_descriptor_left() -> Iterator[None]:
 async def test_a_process_without_descriptors_is_survived(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """When the worker has leaked its descriptors it says so once, and answers when it can."""
+    """A worker that has no free descriptor logs that once, and accepts connections again later."""
     async with served(timings=Timings(accept_retry_delay=0.0)) as port:
         client = socket.socket()
         client.settimeout(PATIENCE)
@@ -310,7 +310,7 @@ async def test_a_process_without_descriptors_is_survived(
                 client.connect(("127.0.0.1", port))
                 client.sendall(GET % b"/livez")
                 await until(lambda: warnings(caplog))
-                for _ in range(50):  # time for some more attempts, which are not told of
+                for _ in range(50):  # time for further attempts, which are not logged
                     await anyio.lowlevel.checkpoint()
             answered = await anyio.to_thread.run_sync(client.recv, 4096)
         assert answered.startswith(b"HTTP/1.1 200")
@@ -319,22 +319,22 @@ async def test_a_process_without_descriptors_is_survived(
 
 
 @dataclass
-class Moody:
-    """An application that cannot always say how it is."""
+class FailingOnce:
+    """An application whose status raises an error at the first call."""
 
-    moods: list[bool] = field(default_factory=lambda: [False, True])
+    results: list[bool] = field(default_factory=lambda: [False, True])
 
     def __call__(self) -> Status:
-        """Describe it, or fail."""
-        if not self.moods.pop(0):
+        """Return the status, or fail."""
+        if not self.results.pop(0):
             message = "not now"
             raise RuntimeError(message)
         return ready()
 
 
 async def test_a_failure_of_ours_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """When something cannot be told, that is said and logged, and the next one is answered."""
-    async with served(Moody()) as port:
+    """If the status raises an error, the response is 500, and the next request is answered."""
+    async with served(FailingOnce()) as port:
         assert (await ask(port, GET % b"/boot"))[0] == 500
         await assert_answers(port)
     (error,) = warnings(caplog)
@@ -345,7 +345,7 @@ async def test_a_failure_of_ours_ends_nothing(caplog: pytest.LogCaptureFixture) 
 async def test_a_fault_of_ours_ends_nothing_either(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An answer that cannot even be written costs one connection, and not the application."""
+    """If a response cannot be written, one connection is closed, and the server continues."""
     async with served() as port:
         monkeypatch.setattr(
             probe_server, "handle_asgi_request", lambda *_, **__: make_response(999, "")
@@ -359,7 +359,7 @@ async def test_a_fault_of_ours_ends_nothing_either(
 
 
 async def test_whatever_is_sent_a_probe_is_answered(caplog: pytest.LogCaptureFixture) -> None:
-    """Requests that are garbled at random are answered or dropped, and leave nothing in the log."""
+    """Random requests are answered or dropped, and are not logged."""
     dice = random.Random(4711)  # noqa: S311  (nothing secret)
     pieces = [b"GET", b"HEAD", b" ", b"/boot", b"HTTP/1.1", b"\r\n", b"\n", b"Host: a", b":", b"\0"]
     pieces += [
@@ -387,7 +387,7 @@ async def test_whatever_is_sent_a_probe_is_answered(caplog: pytest.LogCaptureFix
 
 @pytest.mark.both_backends
 async def test_it_ends_at_once_when_it_is_told_to() -> None:
-    """Clients that are slow do not hold up the end of the worker, and nothing is left open."""
+    """Slow clients do not delay the end of the worker, and no connection stays open."""
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
             port = await start(group, starting)
@@ -403,7 +403,7 @@ async def test_it_ends_at_once_when_it_is_told_to() -> None:
 
 
 async def test_a_port_that_is_taken_is_named() -> None:
-    """The log of a worker that cannot have its port says which, in one error."""
+    """If the port is in use, the error in the log names it."""
     async with served() as port:
         with pytest.raises(LifecycleError, match=rf"probe_port\D+{port}\b"):
             await serve_probes(ready, "hive", port)
@@ -411,7 +411,7 @@ async def test_a_port_that_is_taken_is_named() -> None:
 
 @pytest.mark.both_backends
 async def test_a_host_is_the_only_address() -> None:
-    """With a host the port is open on its address alone; a bad host is in the error."""
+    """With a host, the port is open on its address alone; an invalid host is named in the error."""
     serve = partial(serve_probes, ready, "hive")
     async with anyio.create_task_group() as group:
         port: int = await group.start(partial(serve, host="127.0.0.2"), 0)
@@ -426,7 +426,7 @@ async def test_a_host_is_the_only_address() -> None:
 
 
 async def test_a_chosen_port_is_had_and_told(caplog: pytest.LogCaptureFixture) -> None:
-    """The port that was asked for is the one, again and again."""
+    """A port that is given is the one in use, also at a second start."""
     caplog.set_level(logging.INFO, "hive_boot")
     async with served() as port:
         await assert_answers(port)
@@ -439,7 +439,7 @@ async def test_a_chosen_port_is_had_and_told(caplog: pytest.LogCaptureFixture) -
 
 
 async def test_without_h11_the_declaration_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who declares a probe port without h11 is told what to install."""
+    """The declaration of a probe port without h11 fails, and the error names the package."""
     monkeypatch.setitem(sys.modules, "h11", None)
     with pytest.raises(DeclarationError, match=r"hive_boot\[probes\]"):
         await serve_probes(ready, "hive", 0)
@@ -448,7 +448,7 @@ async def test_without_h11_the_declaration_is_wrong(monkeypatch: pytest.MonkeyPa
 async def test_a_worker_takes_the_port_over_when_its_owner_has_ended(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A worker that finds the port in use says so once, goes on, and answers when it is free."""
+    """If the port is in use, a worker logs that once, keeps running, and listens later."""
     caplog.set_level(logging.INFO, "hive_boot")
     timings = DEFAULTS.replace(probe_port_retry_delay=0.01)
     serve = partial(serve_probes, ready, "hive", timings=timings, is_worker=True)
@@ -466,7 +466,7 @@ async def test_a_worker_takes_the_port_over_when_its_owner_has_ended(
 
 
 async def test_a_worker_may_not_use_every_port(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a port in use is what another worker explains; any other failure ends the start."""
+    """Only a port in use is explained by another worker; any other failure ends the start."""
 
     async def refuse(**_: object) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
@@ -479,7 +479,7 @@ async def test_a_worker_may_not_use_every_port(monkeypatch: pytest.MonkeyPatch) 
 async def test_a_worker_that_waits_for_the_port_survives_any_failure(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is ready by then: what keeps it from listening does not end the application."""
+    """A worker that waits for the port is ready; a later failure to listen does not stop it."""
     caplog.set_level(logging.INFO, "hive_boot")
     codes = iter([errno.EADDRINUSE, errno.EMFILE])
     listen = anyio.create_tcp_listener

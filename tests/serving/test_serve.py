@@ -20,7 +20,7 @@ from hive_boot.lifecycle.states import State
 from hive_boot.serving.asgi import app_lifespan
 from hive_boot.serving.endpoints import App
 from tests.fixtures.ports import free_port
-from tests.serving.served import PARTS, SERVE, STOPPED, asked, serving
+from tests.serving.served import RESOURCES, SERVE, STOPPED, asked, serving
 from tests.serving.talking import refuses
 
 # Starts that fail
@@ -89,7 +89,7 @@ def test_a_start_that_fails_never_serves(name: str, tmp_path: Path) -> None:
     port = free_port()
     source = f"""
 boot = Bootstrap(Needs)
-{PARTS}{declared}{SERVE.replace("port=0", f"port={port}")}"""
+{RESOURCES}{declared}{SERVE.replace("port=0", f"port={port}")}"""
     with serving(source, server, backend, cwd=tmp_path, **dict.fromkeys(missing.split(), "")) as it:
         answers = set()
         while it.process.poll() is None:
@@ -199,7 +199,7 @@ def test_a_framework_joins_the_run(
     """``lifespan=boot.lifespan`` starts nothing twice, and requests find secrets and parts."""
     source = f"""
 boot = Bootstrap(Needs)
-{PARTS}
+{RESOURCES}
 def told(state, value):
     return f"{{state.base}} {{state.pool}} {{state.secrets is boot.secrets}} {{value}}"
 {JOINING[framework]}{SERVE}"""

@@ -1,4 +1,4 @@
-"""An application that is served, from its socket to its last answer; no process is needed."""
+"""HTTP service of an application, from its socket to its last response, in this process."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 
 class Needs(SecretSet):
-    """What the application needs."""
+    """The secrets of the application."""
 
     jwt_secret: Secret
 
 
 class Inner:
-    """What is served.
+    """The served application.
 
     Attributes:
-        told: what has happened, in order.
-        asked: how many requests for ``/slow`` it has.
-        to_answer: set when they are to be answered.
-        to_crash: set when its lifespan is to crash.
+        told: the events of the lifespan, in order.
+        asked: the number of requests for ``/slow``.
+        to_answer: an event on which requests for ``/slow`` wait.
+        to_crash: an event that makes the lifespan crash.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Inner:
         self.to_crash = anyio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Live, or answer with what is in the state."""
+        """Handle a lifespan, or answer with the values in the state."""
         if scope["type"] == "lifespan":
             async with anyio.create_task_group() as group:
                 group.start_soon(self._crash)
@@ -79,20 +79,20 @@ class Inner:
 
 @pytest.fixture
 def told(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """Hear what is logged."""
+    """Return the log of hive_boot, from level INFO."""
     caplog.set_level(logging.INFO, "hive_boot")
     return caplog
 
 
 @pytest.fixture
 def server(anyio_backend_name: str) -> str:
-    """Choose a server for the loop."""
+    """Return the server that supports the backend."""
     return "hypercorn" if anyio_backend_name == "trio" else "uvicorn"
 
 
 @pytest.fixture
 def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs]:
-    """Declare an application with a part."""
+    """Declare an application with a resource."""
     monkeypatch.setenv("JWT_SECRET", "fake-jwt-secret-0123456789")
     boot = Bootstrap(Needs, mode="environment", shutdown_timeout=20)
 
@@ -107,7 +107,7 @@ def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[Needs]:
 async def running(
     boot: Bootstrap[Needs], serving: HttpService, cancel: Callable[[], object] = lambda: None
 ) -> AsyncIterator[Run[Needs, None]]:
-    """Do what ``boot.serve`` does, without a process of its own."""
+    """Run the application as ``boot.serve`` does, but in this process."""
     start = boot._running(  # noqa: SLF001
         listeners=[("the HTTP server", serving.start_listening)],
         asgi_component=serving.lifespan,
@@ -119,19 +119,19 @@ async def running(
 
 
 def make_service(boot: Bootstrap[Any, Any], app: App, host: str, port: int) -> HttpService:
-    """Return a service that has no server yet."""
+    """Return a service whose server is not selected yet."""
     return HttpService(app, (host, port, None, None), boot.status, boot._current_state)
 
 
 def make(boot: Bootstrap[Needs], app: App, server: str, backend: str) -> HttpService:
-    """Make what serves."""
+    """Return a service with a selected server."""
     serving = make_service(boot, app, "127.0.0.1", 0)
     serving.select_server(server, backend)
     return serving
 
 
 def port_of(told: pytest.LogCaptureFixture) -> int:
-    """Find where it serves."""
+    """Return the port of the service, from the log."""
     return int(re.findall(r"http://127\.0\.0\.1:(\d+)", told.text)[0])
 
 
@@ -141,7 +141,7 @@ async def test_a_request_in_flight_ends_before_the_application_stops(
     anyio_backend_name: str,
     told: pytest.LogCaptureFixture,
 ) -> None:
-    """What a request needs is there until it is answered; then the application stops."""
+    """The application stops only after the last request is answered."""
     inner = Inner()
     serving = make(boot, inner, server, anyio_backend_name)
     async with running(boot, serving) as run, anyio.create_task_group() as group:
@@ -168,7 +168,7 @@ async def test_an_application_can_be_served_again(
     anyio_backend_name: str,
     told: pytest.LogCaptureFixture,
 ) -> None:
-    """A second start has a socket, and a state, of its own."""
+    """A second start has its own socket and state."""
     inner = Inner()
     for _ in range(2):
         told.clear()
@@ -182,7 +182,7 @@ async def test_an_application_can_be_served_again(
 async def test_a_path_that_another_process_has_taken_stays(
     boot: Bootstrap[Needs], server: str, anyio_backend_name: str, tmp_path: Path
 ) -> None:
-    """The stop removes the Unix socket of this run, and not that of its successor."""
+    """The stop removes the Unix socket of this run, but not that of its successor."""
     path = tmp_path / "app.sock"
     address = "", 0, path, None
     serving = HttpService(Inner(), address, boot.status, lambda: boot.status().state)
@@ -200,7 +200,7 @@ async def test_an_address_of_the_sixth_version_is_told_as_a_browser_takes_it(
     anyio_backend_name: str,
     told: pytest.LogCaptureFixture,
 ) -> None:
-    """The log has an address to click on."""
+    """The log contains a URL that a browser accepts."""
     serving = make_service(boot, Inner(), "::1", 0)
     serving.select_server(server, anyio_backend_name)
     async with running(boot, serving):
@@ -210,7 +210,7 @@ async def test_an_address_of_the_sixth_version_is_told_as_a_browser_takes_it(
 async def test_a_server_that_ends_by_itself_is_a_failure(
     boot: Bootstrap[Needs], server: str, anyio_backend_name: str
 ) -> None:
-    """A process that serves no more does not go on as if it did."""
+    """If the server stops by itself, the run fails."""
     serving = make(boot, Inner(), server, anyio_backend_name)
 
     async def live() -> None:
@@ -225,12 +225,14 @@ async def test_a_server_that_ends_by_itself_is_a_failure(
 async def test_what_has_failed_before_the_server_ended_is_told(
     boot: Bootstrap[Needs], server: str, anyio_backend_name: str
 ) -> None:
-    """Whose fault it was comes out, and not that the server has ended as well."""
+    """A failure that stopped the server is raised, not the error that the server has stopped."""
     serving = make(boot, Inner(), server, anyio_backend_name)
 
     async def live() -> None:
         async with running(boot, serving) as run:
-            run.runner.report_failure("resource", "a part", RuntimeError("the connection is lost"))
+            run.runner.report_failure(
+                "resource", "a resource", RuntimeError("the connection is lost")
+            )
             serving._server.stop(0)  # noqa: SLF001  (nobody else ends it)
             await serving.wait_until_stopped(run)
 
@@ -241,7 +243,7 @@ async def test_what_has_failed_before_the_server_ended_is_told(
 async def test_a_lifespan_that_crashes_ends_what_is_served(
     boot: Bootstrap[Needs], server: str, anyio_backend_name: str
 ) -> None:
-    """The application's own failure is what comes out, and not that the server has ended."""
+    """The failure of the application is raised, not the error that the server has stopped."""
     inner = Inner()
     serving = make(boot, inner, server, anyio_backend_name)
 
@@ -263,7 +265,7 @@ async def test_a_start_that_fails_closes_the_socket(
     anyio_backend_name: str,
     told: pytest.LogCaptureFixture,
 ) -> None:
-    """What an application says of its failed start is said, and nobody is served."""
+    """A failed start raises the application's message, and the socket is closed."""
 
     async def failing(_scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -284,7 +286,7 @@ async def test_a_start_that_fails_closes_the_socket(
 async def test_a_port_that_is_taken_is_told(
     boot: Bootstrap[Needs], server: str, anyio_backend_name: str
 ) -> None:
-    """Nothing is read and nothing starts where nobody could be answered."""
+    """If the port is in use, nothing is loaded and nothing starts."""
     inner = Inner()
     with bind("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
@@ -297,7 +299,7 @@ async def test_a_port_that_is_taken_is_told(
 
 
 def test_the_server_has_to_run_on_the_loop(boot: Bootstrap[Needs]) -> None:
-    """The server uvicorn is taken on asyncio, whatever drives that, and refused on trio."""
+    """The server uvicorn supports asyncio and uvloop; with trio it is rejected."""
     serving = make_service(boot, Inner(), "127.0.0.1", 0)
     serving.select_server("uvicorn", "asyncio")
     serving.select_server("uvicorn", "uvloop")

@@ -11,7 +11,7 @@ import pytest
 from tests.fixtures.ports import free_port
 from tests.serving.served import (
     HEAD,
-    PARTS,
+    RESOURCES,
     SERVE,
     STARTED,
     STOPPED,
@@ -36,7 +36,7 @@ def test_probes_are_answered_from_the_first_moment(
     """While it loads and starts it is alive and not ready, others come again; SIGTERM unwinds."""
     source = f"""
 boot = Bootstrap(Needs, mode="docker", secrets_dirs=sys.argv[3], wait_for_files=3600)
-{PARTS}
+{RESOURCES}
 @boot.resource
 async def hangs(pool: str):
     try:
@@ -75,7 +75,7 @@ def test_a_drain_loses_no_request(server: str, backend: str, tmp_path: Path) -> 
     """New clients come in while it is not ready, what is in flight ends well, and parts stop."""
     source = f"""
 boot = Bootstrap(Needs, shutdown_delay=77, probe_port=0)
-{PARTS}
+{RESOURCES}
 @boot.resource
 async def last(pool: str):
     yield "last"
@@ -123,7 +123,7 @@ def test_a_request_that_is_too_long_holds_nobody(server: str, backend: str, tmp_
     """It is ended within the budget of the stop, and the parts are stopped after it."""
     source = f"""
 boot = Bootstrap(Needs, shutdown_timeout=2)
-{PARTS}
+{RESOURCES}
 {SERVE}"""
     with serving(source, server, backend, cwd=tmp_path) as it:
         it.wait_ready()
@@ -146,7 +146,7 @@ def test_a_request_has_time_to_clean_up(server: str, backend: str, tmp_path: Pat
     """It is cancelled when half of the time is over, and resources stop after its clean-up."""
     source = f"""
 boot = Bootstrap(Needs, shutdown_timeout=4)
-{PARTS}
+{RESOURCES}
 async def answer(send, body):
     import anyio
 
@@ -172,7 +172,7 @@ def test_a_second_signal_ends_a_drain(server: str, backend: str, tmp_path: Path)
     """In a cluster it drains for 5 s; who cannot wait is not held, by a request neither."""
     source = f"""
 boot = Bootstrap(Needs, mode="kubernetes", env_fallback=True, secrets_dirs=sys.argv[3])
-{PARTS}
+{RESOURCES}
 {SERVE}"""
     with serving(source, server, backend, str(tmp_path), cwd=tmp_path) as it:
         it.wait_ready()
@@ -205,7 +205,7 @@ def test_a_part_that_crashes_ends_what_is_served(server: str, backend: str, tmp_
     """Nobody is sent there any more, whoever comes is answered still, and it is exit 70."""
     source = f"""
 boot = Bootstrap(Needs, shutdown_delay=77)
-{PARTS}{CRASHING}{SERVE}"""
+{RESOURCES}{CRASHING}{SERVE}"""
     with serving(source, server, backend, cwd=tmp_path) as it:
         it.wait_ready()
         it.open("crash")
@@ -222,7 +222,7 @@ boot = Bootstrap(Needs, shutdown_delay=77)
 FOREIGN = f"""
 {HEAD.replace("server, backend = sys.argv[1:3]", "")}
 boot = Bootstrap(Needs)
-{PARTS}{CRASHING}
+{RESOURCES}{CRASHING}
 
 async def inner(scope, receive, send):
     '''Answer /slow when it is over with the application, with what a probe is told then.'''
@@ -309,7 +309,7 @@ def test_a_request_that_cannot_be_ended_holds_no_part(
     """A thread that works for a request goes on; the parts stop all the same, and it is exit 70."""
     source = f"""
 boot = Bootstrap(Needs, shutdown_timeout=2)
-{PARTS}
+{RESOURCES}
 async def answer(send, body):
     import threading
     from anyio.to_thread import run_sync
@@ -336,7 +336,7 @@ def test_a_request_that_blocks_the_loop_holds_nobody(tmp_path: Path) -> None:
     """A loop that hears of no signal is left when the time is over; it says where it stood."""
     source = f"""
 boot = Bootstrap(Needs, shutdown_timeout=0.5)
-{PARTS}
+{RESOURCES}
 async def answer(send, body):
     import time
 

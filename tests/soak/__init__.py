@@ -1,1 +1,1 @@
-"""An application under load, and writers who are not kind to it: ``python -m tests.soak``."""
+"""Soak test, ``python -m tests.soak``: an application under load, with faulty writers."""

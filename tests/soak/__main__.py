@@ -1,8 +1,7 @@
-"""``python -m tests.soak``: writers, good and bad, against an application under load.
+"""Soak test, ``python -m tests.soak``: correct and faulty writers, and an application under load.
 
-It is a test, and not a benchmark: what counts is that nothing goes wrong, however long
-it lasts. It prints an account, and its exit status is 1 when something is not as it
-should be.
+It is a test, not a benchmark: nothing may go wrong, however long it runs. It prints a
+report, and its exit status is 1 if the report contains a problem.
 """
 
 import argparse
@@ -26,7 +25,7 @@ from tests.soak.writers import PlainWriter, VolumeWriter, wait_for
 
 ROOT = Path(__file__).parent.parent.parent
 
-_TMPFS = "/dev/shm"  # noqa: S108  (only a directory of our own is made in it)
+_TMPFS = "/dev/shm"  # noqa: S108  (only a temporary directory is created in it)
 
 _CLIENTS = 8
 _GOOD = 60.0
@@ -39,19 +38,19 @@ _STORM = 90
 """Rotations after which what stays hidden because it was in use has reached its limit."""
 
 _SHORT = 0.5
-"""Minutes below which a soak does not warm up, so that its growth says nothing."""
+"""Minutes below which a soak has no warm-up, so that growth is not reported."""
 
 _ENDING = 15.0
 
 
 class Soak:
-    """One soak.
+    """One run of the soak test.
 
     Args:
         base: an empty directory.
         backend: ``asyncio`` or ``trio``.
-        seed: decides what the writers do.
-        warm_up: whether memory is to grow before the soak as far as it may.
+        seed: the seed of the random choices of the writers.
+        warm_up: whether to let memory grow to its limit before the first measurement.
     """
 
     def __init__(self, base: Path, backend: str, seed: str, *, warm_up: bool) -> None:
@@ -75,7 +74,7 @@ class Soak:
         self.account = Account(is_warm=warm_up)
 
     def run(self, seconds: float) -> None:
-        """Warm up, let them write for so long, and see that all is well again."""
+        """Warm up, run the writers for ``seconds``, and measure before and after."""
         assert self._process.stdout is not None
         said = self._process.stdout.readline()
         assert said, "the application does not start"
@@ -99,7 +98,7 @@ class Soak:
         self._line.close()
 
     def end(self) -> None:
-        """Stop the application, and keep what it ended with."""
+        """Stop the application, and record its exit status."""
         self._stop.set()
         self._halt.set()
         self._process.send_signal(signal.SIGTERM)
@@ -110,7 +109,7 @@ class Soak:
             self._process.wait()
 
     def _warm_up(self, seconds: float) -> None:
-        """Rotate as often as memory grows by that, and do everything that there is to do."""
+        """Rotate until memory no longer grows by it, and run writers for up to 20 s."""
         writer = self._volume
 
         def next_set(_number: int) -> dict[str, str | bytes]:
@@ -145,7 +144,7 @@ class Soak:
             self.account.waits.append(seconds)
 
     def _measure(self) -> dict[str, int]:
-        """Let everything come to rest, and measure."""
+        """Wait until the application is at rest with a good set, and return its measurements."""
         self._expect_good_set()
         wait_for(self._is_at_rest, _GOOD)
         measured: dict[str, int] = self._line.ask_for_facts("measure")
@@ -165,7 +164,7 @@ def _workplace() -> Iterator[Path]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Soak, print the account, and give the exit status."""
+    """Run the soak, print the report, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="default: 1")
     parser.add_argument("--seed", default=secrets.token_hex(4), help="repeats what was written")

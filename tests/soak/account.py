@@ -1,4 +1,4 @@
-"""What a soak has come to, and whether it is as it should be."""
+"""Report of a soak: its counts and its problems."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,20 +15,20 @@ _SPARE_MEMORY = 6 * _MEGABYTE
 
 @dataclass(kw_only=True)
 class Account:
-    """What was done, and what came of it.
+    """Results of a soak.
 
     Attributes:
-        done: what the writers did, and how often.
-        requests: how many there were.
-        failures: what was wrong with those that failed.
-        slowest: the seconds that the slowest answer took.
-        waits: the seconds after which a good set was in use, each time that it was
-            waited for; None when it never was.
-        told: what the application tells of itself, at the end.
-        before: what it occupied after the warm-up.
+        done: the number of runs of each action of the writers.
+        requests: the number of requests.
+        failures: a description of each failed request.
+        slowest: the duration of the slowest request, in seconds.
+        waits: the seconds until a good set was in use, for each wait;
+            None after a timeout.
+        told: the observations of the application at the end.
+        before: its use of resources after the warm-up.
         after: the same at the end.
-        status: what its process ended with; None when it had to be killed.
-        is_warm: whether it had a warm-up; without one it grows, as it may.
+        status: its exit status; None if it had to be killed.
+        is_warm: whether there was a warm-up; without one, growth is not a problem.
     """
 
     done: Counter[str] = field(default_factory=Counter)
@@ -43,7 +43,7 @@ class Account:
     is_warm: bool = True
 
     def faults(self) -> list[str]:
-        """Say everything that is not as it should be."""
+        """Return a description of each problem."""
         return [*self._faults_of_service(), *self._faults_of_rotation(), *self._growth()]
 
     def _faults_of_service(self) -> Iterator[str]:
@@ -86,7 +86,7 @@ class Account:
                 yield f"growth of {name}: {grown}"
 
     def text(self) -> str:
-        """Write the account."""
+        """Return the report as text."""
         seen, verdicts = self.told.get("seen", {}), self.told.get("verdicts", {})
         waits = [seconds for seconds in self.waits if seconds is not None]
         rows = {

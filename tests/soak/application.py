@@ -1,8 +1,8 @@
-"""The application that is soaked: ``python -m tests.soak.application BACKEND VOLUME PLAIN JUDGE``.
+"""The application under test: ``python -m tests.soak.application BACKEND VOLUME PLAIN JUDGE``.
 
-It says at which port it listens, and answers lines: ``use TOKEN`` is what its users ask
-for, ``tell`` what it has seen, ``measure`` what it occupies. While the file JUDGE is
-there its check fails.
+It prints the port on which it listens, and answers lines: ``use TOKEN`` is a request of a
+client, ``tell`` returns its observations, ``measure`` its use of resources. While the file
+JUDGE exists, its check fails.
 """
 
 import ctypes
@@ -34,12 +34,12 @@ from tests.soak.values import (
     REFUSED,
     UNJUDGED,
     VOLUME,
-    mood_of,
+    scenario_of,
     tag_of,
 )
 
-LEAD, GRACE = 0.3, 5.0
-"""Seconds; no client keeps a token for as long as the grace lasts, on a busy machine too."""
+ACTIVATE_AFTER, ACCEPT_OLD_FOR = 0.3, 5.0
+"""Seconds; no client keeps a token for as long as ``ACCEPT_OLD_FOR``, on a busy machine too."""
 
 _LINE = 4096
 _SAMPLES = 10
@@ -47,14 +47,14 @@ _SHORT = 0.05
 
 
 class Soaked(SecretSet):
-    """Most have no rule that would keep a torn value out: that is for the reading to do."""
+    """Secrets of which most have no constraint: a torn value must be prevented by the reader."""
 
     api_key: Secret = secret(min_length=8)
     blob: SecretBytes
     ca: Secret = secret(file="tls/ca.pem")
     certificate: Secret
     private_key: Secret
-    signing_key: Secret = secret(activate_after=LEAD, accept_old_for=GRACE)
+    signing_key: Secret = secret(activate_after=ACTIVATE_AFTER, accept_old_for=ACCEPT_OLD_FOR)
     spare: Secret | None
     other_1: Secret
     other_2: Secret
@@ -67,12 +67,12 @@ class Soaked(SecretSet):
     note: Secret | None = secret(check=lambda value: tag_of("note", value) is not None)
 
     async def check(self) -> bool:
-        """Refuse a certificate with another one's key."""
+        """Reject a certificate with the key of another certificate."""
         return tags_in(self)["certificate"] == tags_in(self)["private_key"]
 
 
 def tags_in(secrets: Soaked) -> dict[str, int | None]:
-    """Return the tag of each secret that is there; None for what is not whole."""
+    """Return the tag of each secret that exists; None for a value that is not whole."""
     found = {}
     for field in (*VOLUME, *PLAIN):
         value: Secret | SecretBytes | None = getattr(secrets, field)
@@ -83,19 +83,19 @@ def tags_in(secrets: Soaked) -> dict[str, int | None]:
 
 
 def is_torn(secrets: Soaked) -> bool:
-    """Return whether a value is not whole, or what was written together is not together."""
+    """Return whether a value is not whole, or a set mixes values of different generations."""
     tags = tags_in(secrets)
     together = {tag for field, tag in tags.items() if field in VOLUME and field != LATE}
     return None in tags.values() or len(together) != 1
 
 
 class Ear(logging.Handler):
-    """Hears what is logged, and keeps count of it.
+    """A log handler that counts records.
 
     Attributes:
-        verdicts: how often a rotation was accepted, refused, or came into use.
-        leaks: how many records hold a value.
-        surprises: errors that are no rotation's.
+        verdicts: the number of rotations by verdict: accepted, refused, or in use.
+        leaks: the number of records that contain a value.
+        surprises: errors of other loggers than the one for rotations.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class Ear(logging.Handler):
 
 
 class Application:
-    """What it does, and what it has seen."""
+    """The application, and its observations."""
 
     def __init__(self, volume: str, plain: str, judge: str) -> None:
         self.boot = Bootstrap(
@@ -137,31 +137,31 @@ class Application:
         self.boot.main(self.main)
 
     async def vouch(self, secrets: Soaked) -> bool:
-        """Judge a set, as somebody does who is not always there."""
+        """Check a set; fail while the file JUDGE exists, as if a server were down."""
         if self._judge.exists():
             message = "the judge is away"
             raise ConnectionError(message)
-        mood = mood_of(tags_in(secrets)["api_key"] or 0)
-        if mood == UNJUDGED:
+        scenario = scenario_of(tags_in(secrets)["api_key"] or 0)
+        if scenario == UNJUDGED:
             await anyio.sleep_forever()
-        return mood != REFUSED
+        return scenario != REFUSED
 
     async def keep_track(self, change: Change) -> None:
-        """Find out whether the hooks are told of everything."""
+        """Count the changes that hooks have missed."""
         for name in change.names:
             known = self._told.get(name, change.old[name])
             self._seen["gaps"] += known != change.old[name]
             self._told[name] = change.new[name]
 
     async def reconnect(self, change: Change, secrets: Soaked) -> None:
-        """Fail at the first time, when that is the mood."""
+        """Fail or hang at the first call, if the tag asks for that."""
         tag = tags_in(secrets)["api_key"]
         if tag is None or change.new["api_key"] is None or tag == self._last_trouble:
             return
-        if mood_of(tag) in {HOOK_RAISES, HOOK_HANGS}:
+        if scenario_of(tag) in {HOOK_RAISES, HOOK_HANGS}:
             self._last_trouble = tag
             self._seen["hook failures"] += 1
-            if mood_of(tag) == HOOK_RAISES:
+            if scenario_of(tag) == HOOK_RAISES:
                 message = "nobody there"
                 raise ConnectionError(message)
             await anyio.sleep_forever()
@@ -171,11 +171,11 @@ class Application:
         threading.Thread(target=self._sample, args=(secrets,), daemon=True).start()
         async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
             port = listener.extra(anyio.abc.SocketAttribute.local_port)  # noqa: S610  (no Django)
-            print(port, flush=True)  # noqa: T201  (whoever has started it waits for this)
+            print(port, flush=True)  # noqa: T201  (the parent process reads it)
             await listener.serve(self._serve)
 
     def _sample(self, secrets: Soaked) -> None:
-        """Be a reader who does not wait for the loop, nor it for him."""
+        """Read snapshots in a thread, without a pause for the event loop, and count torn ones."""
         while True:
             self._seen["samples"] += 1
             self._seen["torn samples"] += is_torn(secrets.current)
@@ -196,7 +196,7 @@ class Application:
                     await stream.send(f"{answer}\n".encode())
 
     def _use(self, token: str) -> str:
-        """Take a token that was given out before, and give a new one."""
+        """Accept a token that was issued before, and return a new one."""
         self._seen["requests"] += 1
         self._seen["torn"] += is_torn(self.boot.secrets.current)
         if token != "-" and not any(map(_matches(token), self.boot.accepted(LATE))):
@@ -220,7 +220,7 @@ class Application:
         }
 
     async def _measure(self) -> dict[str, int]:
-        """Say what is occupied; of what comes and goes, the least."""
+        """Return the resources in use; of those that fluctuate, the minimum of several samples."""
         samples = []
         for _ in range(_SAMPLES):
             samples.append(_countable())
@@ -233,7 +233,7 @@ def _memory() -> dict[str, int]:
     # Python keeps the last 512 expressions, and each rotation makes some.
     re.purge()
     gc.collect()
-    # What was freed and is kept for later would hide what was not freed.
+    # Memory that is freed, but not returned to the system, would hide a leak.
     ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return {"objects": sys.getallocatedblocks(), "memory": pages * os.sysconf("SC_PAGE_SIZE")}
@@ -263,7 +263,7 @@ def _matches(token: str) -> Callable[[Secret | SecretBytes], bool]:
 
 
 def _obey_permissions() -> None:
-    """Let permissions bind this process, also when root has started it (``man 2 capset``)."""
+    """Drop the capabilities by which root ignores file permissions (``man 2 capset``)."""
     dac_override, dac_read_search, version = 1, 2, 0x20080522
     header = ctypes.create_string_buffer(struct.pack("Ii", version, 0))
     held = ctypes.create_string_buffer(24)
@@ -275,7 +275,7 @@ def _obey_permissions() -> None:
 
 
 def main(backend: str, volume: str, plain: str, judge: str) -> None:
-    """Be the application, to its end."""
+    """Run the application until it stops."""
     _obey_permissions()
     application = Application(volume, plain, judge)
     logging.basicConfig(level=logging.INFO, handlers=[application.ear])

@@ -1,4 +1,4 @@
-"""Those who talk to the application: one who asks how it is, and many who use it."""
+"""Clients of the application: one that reads its state, and many that use it."""
 
 import json
 import random
@@ -15,17 +15,17 @@ _PAUSE = 0.005, 0.025
 
 
 class Line:
-    """A connection on which one line is answered by one line."""
+    """A connection on which each line is answered by one line."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
         self._file = self._socket.makefile("rw", encoding="utf-8", newline="\n")
 
     def ask(self, text: str) -> str:
-        """Send a line, and give the answer.
+        """Send a line, and return the response.
 
         Raises:
-            OSError: none came.
+            OSError: the application has closed the connection, or does not answer.
         """
         self._file.write(f"{text}\n")
         self._file.flush()
@@ -36,22 +36,22 @@ class Line:
         return answer.rstrip("\n")
 
     def ask_for_facts(self, text: str) -> Any:  # noqa: ANN401  (JSON)
-        """Send a line, and give what the answer says."""
+        """Send a line, and return the response, decoded from JSON."""
         return json.loads(self.ask(text))
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._file.close()
         self._socket.close()
 
 
 class Client(threading.Thread):
-    """Uses the application: each request has the token that the one before it was given.
+    """A client that uses the application: each request sends the token of the previous response.
 
     Attributes:
-        requests: how many there were.
-        failures: what was wrong with those that failed.
-        slowest: the seconds that the slowest answer took.
+        requests: the number of requests.
+        failures: a description of each failed request.
+        slowest: the duration of the slowest request, in seconds.
     """
 
     def __init__(self, port: int, stop: threading.Event, seed: str) -> None:
@@ -63,7 +63,7 @@ class Client(threading.Thread):
         self.slowest = 0.0
 
     def run(self) -> None:
-        """Go on until the end."""
+        """Send requests until the end."""
         line, token, given = Line(self._port), "-", 0.0
         while not self._halt.wait(self._chance.uniform(*_PAUSE)):
             self.requests += 1

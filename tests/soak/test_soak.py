@@ -1,4 +1,4 @@
-"""The soak itself: what it says of a short one, and that it does not overlook anything."""
+"""The soak itself: the result of a short one, and the detection of each problem."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,7 +20,7 @@ GOOD = Account(
 
 
 def told(**facts: object) -> dict[str, Any]:
-    """Return what a good application tells, but for ``facts``."""
+    """Return the observations of an application without a problem, updated by ``facts``."""
     return {**GOOD.told, **facts}
 
 
@@ -43,11 +43,11 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"after": {**OCCUPIED, "objects": 102_000}}, "growth of objects: from 100000 to 102000"),
     ({"after": {**OCCUPIED, "memory": 50 << 20}}, "growth of memory: from 40.0 MiB to 50.0 MiB"),
 ]
-"""Accounts with one fault, and what is said of it."""
+"""Results with one problem each, and its description."""
 
 
 def test_a_short_soak_ends_well() -> None:
-    """The account of a short soak on asyncio has no fault; ``make soak`` runs longer ones."""
+    """The report of a short soak on asyncio has no problem; ``make soak`` runs longer ones."""
     options = ["--minutes", "0.03", "--seed", "of the tests"]
     ended = run_python("-m", "tests.soak", *options, seconds=100)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -56,19 +56,19 @@ def test_a_short_soak_ends_well() -> None:
 
 
 def test_an_account_without_a_fault_has_none() -> None:
-    """What is as it should be is not complained of."""
+    """Results without a problem are reported as such."""
     assert GOOD.faults() == []
     assert "All is as it should be." in GOOD.text()
 
 
 def test_a_short_soak_may_grow() -> None:
-    """Without a warm-up more is occupied at the end, and that says nothing."""
+    """Without a warm-up, growth of memory is not a problem."""
     after = {**OCCUPIED, "objects": 200_000, "memory": 80 << 20}
     assert replace(GOOD, after=after, is_warm=False).faults() == []
 
 
 def test_every_fault_is_told() -> None:
-    """One thing that is not as it should be is enough, and it is named."""
+    """Each single problem is reported by name."""
     for change, fault in FAULTS:
         account = replace(GOOD, **change)
         assert account.faults() == [fault]
@@ -76,7 +76,7 @@ def test_every_fault_is_told() -> None:
 
 
 def test_a_value_that_was_cut_or_mixed_up_is_known() -> None:
-    """A torn value could not be taken for a whole one."""
+    """A torn value is never taken for a whole one."""
     value = make_value("api_key", 7)
     assert tag_of("api_key", value) == 7
     assert all(tag_of("api_key", value[:end]) is None for end in range(len(value)))

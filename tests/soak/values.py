@@ -1,6 +1,6 @@
-"""What the soak writes: values that show what they belong to, and whether they are whole.
+"""Values of the soak: each identifies its secret and set, and shows whether it is whole.
 
-The first digit of a tag is its mood: what an application meets that takes it up.
+The first digit of a tag is its scenario: what the application does with this value.
 """
 
 import hashlib
@@ -33,27 +33,27 @@ FILES = {"ca": "tls/ca.pem"}
 GOOD, REFUSED, UNJUDGED, HOOK_RAISES, HOOK_HANGS = range(5)
 """Moods: all is well, a check refuses, a check hangs, a hook raises, a hook hangs."""
 
-_MOOD = 10_000_000
+_SCENARIO = 10_000_000
 _WHOLE = re.compile(r"fake-([a-z_0-9]+)-(\d{8})-([0-9a-f]{32})")
 
 
-def make_tag(number: int, mood: int = GOOD) -> int:
+def make_tag(number: int, scenario: int = GOOD) -> int:
     """Return the tag of one set, or of one value."""
-    return mood * _MOOD + number
+    return scenario * _SCENARIO + number
 
 
-def mood_of(tag: int) -> int:
-    """Tell what an application meets that takes up a value with this tag."""
-    return tag // _MOOD
+def scenario_of(tag: int) -> int:
+    """Return the scenario of a tag: how the application reacts to a value with it."""
+    return tag // _SCENARIO
 
 
 def make_value(field: str, tag: int) -> str:
-    """Return a value that cannot be cut, nor taken for another's, without its being seen."""
+    """Return a value that reveals if it was cut or belongs to another secret."""
     return f"fake-{field}-{tag:08}-{_digest(field, f'{tag:08}')}"
 
 
 def tag_of(field: str, text: str) -> int | None:
-    """Return the tag of a value; None when it is not whole."""
+    """Return the tag of a value; None if the value is not whole."""
     match = _WHOLE.fullmatch(text)
     if match is None or match[1] != field or match[3] != _digest(field, match[2]):
         return None
@@ -61,7 +61,7 @@ def tag_of(field: str, text: str) -> int | None:
 
 
 def make_set(tag: int, fields: Iterable[str] = VOLUME) -> dict[str, str | bytes]:
-    """Return what the volume holds, by file."""
+    """Return the content of the volume, by file."""
     return {FILES.get(field, field): make_value(field, tag) for field in fields}
 
 

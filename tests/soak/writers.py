@@ -1,6 +1,6 @@
-"""Those who write the secrets: well, badly, and as no one should.
+"""Writers of the secrets: correct ones and faulty ones.
 
-What they do is decided by a seed; when it meets the application, by the machine.
+A seed decides what they do; the speed of the machine decides when it reaches the application.
 """
 
 import os
@@ -33,24 +33,24 @@ from tests.soak.values import (
 T = TypeVar("T")
 
 _STRAY = ("token~", "x.pyc", ".password.swp", "tmp8f3k2a", b"\xff\xfe.txt")
-"""Names that some watchers pass over, and one that ends the watch of some."""
+"""Names that some watchers ignore, and one on which some of them fail."""
 
 _NEVER_GOOD: tuple[str | bytes, ...] = ("", b"fake-" + b"x" * (2 << 20))
 _NO_TEXT: tuple[str | bytes, ...] = (*_NEVER_GOOD, "fake-nul\0nul", b"fake-\xff\xfe")
 _BAD = {"blob": _NEVER_GOOD, "certificate": _NO_TEXT, "api_key": (*_NO_TEXT, "x")}
-"""What is no value of a secret: empty, too large, with a NUL, not UTF-8, too short."""
+"""Contents that are not valid: empty, too large, with a NUL, not UTF-8, too short."""
 
 
 class Writer:
-    """One who writes a directory, in a thread of its own or not.
+    """Base of the writers: writes into one directory, in its own thread or in that of the caller.
 
     Args:
-        seed: decides what is done.
-        stop: ends pauses.
+        seed: the seed of the random choices.
+        stop: an event that ends pauses.
 
     Attributes:
-        done: how often each thing was done.
-        tags: the tag of each secret that was written well last.
+        done: the number of runs of each action.
+        tags: the tag of the last valid value of each secret.
     """
 
     works: tuple[tuple[int, str], ...] = ()
@@ -64,7 +64,7 @@ class Writer:
         self._bag: list[str] = []
 
     def work(self) -> None:
-        """Do one of the things that it does; each has its turn before one comes too often."""
+        """Run a random action; a shuffled list gives each one its turn."""
         if not self._bag:
             self._bag = [name for often, name in self.works for _ in range(often)]
             self.chance.shuffle(self._bag)
@@ -73,23 +73,23 @@ class Writer:
         work()
         self.done[name.replace("_", " ")] += 1
 
-    def new_tag(self, mood: int = GOOD) -> int:
+    def new_tag(self, scenario: int = GOOD) -> int:
         """Return the next tag."""
         self._number += 1
-        return make_tag(self._number, mood)
+        return make_tag(self._number, scenario)
 
     def pause(self, least: float, most: float) -> None:
-        """Wait for a while, or until the end."""
+        """Wait for a random time, or until the end."""
         self._halt.wait(self.chance.uniform(least, most))
 
     def meanwhile(self, gap: AbstractContextManager[T], least: float, most: float) -> None:
-        """Let a gap last for a while."""
+        """Keep a disturbance for a random time."""
         with gap:
             self.pause(least, most)
 
 
 class VolumeWriter(Writer):
-    """Writes the volume, as the kubelet does and as others do."""
+    """A writer of the volume, as the kubelet and other tools write."""
 
     works = (
         (8, "swap"),
@@ -124,18 +124,18 @@ class VolumeWriter(Writer):
         self._judge = judge
 
     def heal(self) -> None:
-        """Publish a good set, whatever was there."""
+        """Publish a good set."""
         tag = self.new_tag()
         self.volume.publish(make_set(tag))
         self.tags = dict.fromkeys(VOLUME, tag)
 
     def swap(self) -> None:
-        """Publish a good set, and give it some time."""
+        """Publish a good set, and pause briefly."""
         self.heal()
         self.pause(0, 0.4)
 
     def storm(self) -> None:
-        """Publish many good sets in a row."""
+        """Publish many good sets in quick succession."""
 
         def next_set(_number: int) -> dict[str, str | bytes]:
             return make_set(self.new_tag())
@@ -145,60 +145,60 @@ class VolumeWriter(Writer):
         self.heal()
 
     def same_content(self) -> None:
-        """Publish what is there, as a new generation."""
+        """Publish the present content again, as a new generation."""
         self.volume.publish(self.volume.content, anew=True)
 
     def slow_writer(self) -> None:
-        """Take time from one file to the next."""
+        """Publish a set with pauses between its files."""
         tag = self.new_tag()
         self.volume.publish(make_set(tag), pause=self.chance.uniform(0, 0.05))
 
     def links_first(self) -> None:
-        """Make the links before the switch."""
+        """Create the symbolic links before the swap of ``..data``."""
         self.meanwhile(self.volume.links_first(make_set(self.new_tag())), 0, 0.2)
 
     def bad_value(self) -> None:
-        """Publish what is no value."""
+        """Publish a value that is not valid."""
         field, bad = self.chance.choice(list(_BAD.items()))
         self._publish_for_a_while(make_set(self.new_tag()) | {field: self.chance.choice(bad)})
 
     def missing_key(self) -> None:
-        """Leave out what is required."""
+        """Omit a required secret."""
         field = self.chance.choice([each for each in VOLUME if each not in OPTIONAL])
         tag = self.new_tag()
         self._publish_for_a_while(make_set(tag, [each for each in VOLUME if each != field]))
 
     def optional_key(self) -> None:
-        """Leave out what is optional."""
+        """Omit the optional secrets."""
         tag = self.new_tag()
         self._publish_for_a_while(make_set(tag, [each for each in VOLUME if each not in OPTIONAL]))
 
     def no_pair(self) -> None:
-        """Publish a certificate with another one's key."""
+        """Publish a certificate with the key of another certificate."""
         files = make_set(self.new_tag())
         self._publish_for_a_while(files | make_set(self.new_tag(), ["private_key"]))
 
     def refused_by_check(self) -> None:
-        """Publish what a check refuses."""
+        """Publish a set that a check rejects."""
         self._publish_for_a_while(make_set(self.new_tag(REFUSED)))
 
     def check_hangs(self) -> None:
-        """Publish what a check finds no end of."""
+        """Publish a set on which a check hangs."""
         self._publish_for_a_while(make_set(self.new_tag(UNJUDGED)))
 
     def check_fails_for_a_while(self) -> None:
-        """Publish while nobody can judge."""
+        """Publish a set while the check fails for every set."""
         self._judge.touch()
         self._publish_for_a_while(make_set(self.new_tag()))
         self._judge.unlink()
         self.pause(0, 1.5)
 
     def hook_raises(self) -> None:
-        """Publish what a hook does not cope with at once."""
+        """Publish a set on which a hook fails once."""
         self._publish_for_a_while(make_set(self.new_tag(HOOK_RAISES)))
 
     def hook_hangs(self) -> None:
-        """Publish what a hook finds no end of."""
+        """Publish a set on which a hook hangs."""
         self._publish_for_a_while(make_set(self.new_tag(HOOK_HANGS)))
 
     def empty_volume(self) -> None:
@@ -207,19 +207,19 @@ class VolumeWriter(Writer):
         self.heal()
 
     def no_data(self) -> None:
-        """Take ``..data`` away, for shorter and for longer than that is waited for."""
+        """Remove ``..data`` for less or more time than the application waits for it."""
         self.meanwhile(self.volume.without_data(), 0.01, 2.5)
 
     def dangling_data(self) -> None:
-        """Let ``..data`` lead nowhere."""
+        """Point ``..data`` at a directory that does not exist, for a short time."""
         self.meanwhile(self.volume.dangling_data(), 0.01, 0.5)
 
     def late_permissions(self) -> None:
-        """Let nobody read a new set at first."""
+        """Publish a set whose files become readable only after a pause."""
         self.meanwhile(self.volume.late_permissions(make_set(self.new_tag())), 0.05, 0.5)
 
     def closed_directory(self) -> None:
-        """Let nobody look into the directory of a new set at first."""
+        """Publish a set whose directory becomes readable only after a pause."""
         gap = self.volume.late_permissions(make_set(self.new_tag()), directory=True)
         self.meanwhile(gap, 0.05, 0.5)
 
@@ -231,7 +231,7 @@ class VolumeWriter(Writer):
         away.rename(self.volume.path)
 
     def replaced(self) -> None:
-        """Put another volume into the place of this one."""
+        """Replace the volume by another one."""
         away = self.volume.path.with_name("away")
         self.volume.path.rename(away)
         self.pause(0, 0.5)
@@ -240,7 +240,7 @@ class VolumeWriter(Writer):
         shutil.rmtree(away)
 
     def stray_files(self) -> None:
-        """Leave in the volume what is none of its files, and take it away."""
+        """Create files that are not secrets in the volume, and remove them."""
         places = [os.path.join(os.fsencode(self.volume.path), os.fsencode(each)) for each in _STRAY]  # noqa: PTH118  (a path that is not UTF-8)
         for place in places:
             with open(place, "wb") as file:  # noqa: PTH123  (the same)
@@ -251,7 +251,7 @@ class VolumeWriter(Writer):
             os.unlink(place)  # noqa: PTH108  (the same)
 
     def flood(self) -> None:
-        """Make more events than the kernel keeps (16,384), if nobody is quick."""
+        """Create more events than the queue of the kernel holds (16,384), if the reader is slow."""
         stray = self.volume.path / "flood"
         for _ in range(20_000):
             stray.touch()
@@ -259,7 +259,7 @@ class VolumeWriter(Writer):
         stray.unlink()
 
     def lost_link(self) -> None:
-        """Lose a link, as a kubelet that has crashed."""
+        """Remove a link, as a kubelet that has crashed."""
         self.heal()
         self.volume.remove_link("certificate")
         self.pause(0, 0.3)
@@ -270,10 +270,10 @@ class VolumeWriter(Writer):
 
 
 class PlainWriter(Writer, threading.Thread):
-    """Writes the plain directory, one file at a time, and leaves it in order each time.
+    """A writer of the plain directory; it writes one file at a time and leaves a valid set.
 
     Attributes:
-        turn: held while it is not in order.
+        turn: a lock that is held while the directory is not valid.
     """
 
     works = (
@@ -298,14 +298,14 @@ class PlainWriter(Writer, threading.Thread):
             self._rename(field)
 
     def run(self) -> None:
-        """Go on until the end, with pauses that are long enough to be read quickly."""
+        """Write until the end, with pauses that are long enough for a read."""
         while not self._halt.is_set():
             with self.turn:
                 self.work()
             self.pause(0, 6)
 
     def rename(self) -> None:
-        """Write files beside the old ones, and rename them."""
+        """Write new files beside the old ones, and rename them."""
         for field in self.chance.sample(PLAIN, k=self.chance.randint(1, len(PLAIN))):
             self._rename(field)
 
@@ -314,38 +314,38 @@ class PlainWriter(Writer, threading.Thread):
         self._write("token")
 
     def write_slowly(self) -> None:
-        """Truncate, write a half, and the other one later: also later than is waited for."""
+        """Truncate, and write two halves with a pause, which may be longer than a reader waits."""
         field = self.chance.choice(("password", "note"))
         self._write(field, pause=self.chance.choice((0.02, 0.2, 0.6)))
 
     def remove_optional(self) -> None:
-        """Take away what may be absent, and put it back."""
+        """Remove an optional secret, and restore it."""
         self.directory.remove("note")
         self.pause(0, 1)
         self._rename("note")
 
     def remove_required(self) -> None:
-        """Take away what has to be there, and put it back."""
+        """Remove a required secret, and restore it."""
         self.directory.remove("password")
         self.pause(0, 1)
         self._rename("password")
 
     def bad_value(self) -> None:
-        """Write what is no value, and then one."""
+        """Write a value that is not valid, and then a valid one."""
         field = self.chance.choice(PLAIN)
         self.directory.replace(field, self.chance.choice(_NO_TEXT))
         self.pause(0, 1)
         self._rename(field)
 
     def no_permission(self) -> None:
-        """Take a permission away, for shorter and for longer than that is waited for."""
+        """Make a file unreadable for less or more time than the application waits."""
         path = self.directory.path / self.chance.choice(PLAIN)
         path.chmod(0)
         self.pause(0, 2.5)
         path.chmod(0o644)
 
     def something_else(self) -> None:
-        """Put a FIFO or a directory into the place of a file."""
+        """Replace a file by a FIFO or a directory."""
         field = self.chance.choice(PLAIN)
         path = self.directory.path / field
         path.unlink()
@@ -356,7 +356,7 @@ class PlainWriter(Writer, threading.Thread):
         self._rename(field)
 
     def stray_file(self) -> None:
-        """Leave a file that is no secret, and take it away."""
+        """Create a file that is not a secret, and remove it."""
         stray = self.directory.path / "tmp0a1b2c"
         stray.write_bytes(b"stray")
         self.pause(0, 0.2)
@@ -382,7 +382,7 @@ class PlainWriter(Writer, threading.Thread):
 
 
 def wait_for(condition: Callable[[], bool], seconds: float) -> float | None:
-    """Wait for a condition, and give the seconds that it took; None when it never held."""
+    """Wait for a condition, and return the seconds that it took; None after the timeout."""
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > seconds:

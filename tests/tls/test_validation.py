@@ -23,6 +23,7 @@ from hive_boot import (
 from hive_boot.testing import MountedVolume
 from hive_boot.tls import client_context, server_context, serving_context
 from tests.fixtures.certificates import common_name, encrypt_key, issue, make_certificate, shake
+from tests.fixtures.package import OURS
 from tests.support import descriptors
 from tests.tls.pairs import FIELDS, Pairs, application, publish, served_name, trusting
 
@@ -80,7 +81,7 @@ def shown_by_frames(exc: BaseException | None) -> list[object]:
     if exc is None:
         return []
     frames = [frame for frame, _ in traceback.walk_tb(exc.__traceback__)]
-    own = [frame for frame in frames if "/hive_boot/" in frame.f_code.co_filename]
+    own = [frame for frame in frames if frame.f_code.co_filename.startswith(OURS)]
     return [frame.f_locals for frame in own] + shown_by_frames(exc.__context__)
 
 

@@ -1,4 +1,4 @@
-"""Code as users write it. No type checker may find anything here."""
+"""Correct code of users. No type checker may report anything here."""
 
 from collections.abc import (
     AsyncGenerator,
@@ -38,7 +38,7 @@ from hive_boot.tls import client_context, server_context
 
 
 class HiveSecrets(SecretSet):
-    """What the HIVE service needs."""
+    """The secrets of the HIVE service."""
 
     openai_api_key: Secret = secret(used_by="semantic-memory, agents")
     jwt_secret: Secret = secret(
@@ -53,7 +53,7 @@ class HiveSecrets(SecretSet):
     hive_api_key: Secret | None = secret(required_in="production", pattern=r"\w+")
 
     async def check(self) -> None:
-        """Judge the whole set."""
+        """Check the whole set."""
         assert_type(self.jwt_secret, Secret)
 
 
@@ -80,7 +80,7 @@ class MoreSecrets(HiveSecrets):
 
 @dataclass
 class Settings:
-    """What is not secret."""
+    """Settings that are not secret."""
 
     port: int = 3000
 
@@ -123,7 +123,7 @@ made = Bootstrap(MoreSecrets, config=make_settings, secrets_dirs=["/run/a", "/ru
 
 
 def make_dsn(secrets: MoreSecrets) -> str:
-    """Make a setting of secrets."""
+    """Build a setting from secrets."""
     return f"postgresql://app:{secrets.token.reveal()}@db/orders"
 
 
@@ -132,7 +132,7 @@ dsn = Bootstrap(MoreSecrets, config=make_dsn)
 
 @dsn.check("token")
 async def connects(dsn: str, secrets: MoreSecrets) -> bool:
-    """Judge a candidate by the settings that belong to it."""
+    """Check a candidate with the settings that belong to it."""
     return secrets.token.matches(dsn)
 
 
@@ -176,7 +176,7 @@ async def by_hand() -> None:
 
 
 class AgentPool:
-    """What a part gives."""
+    """The value of a resource."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -201,62 +201,62 @@ living = Bootstrap(
 
 @living.resource
 async def agents(secrets: HiveSecrets) -> AsyncIterator[AgentPool]:
-    """Be a part as an iterator."""
+    """A resource as an async iterator."""
     async with AgentPool(secrets.openai_api_key.reveal()) as pool:
         yield pool
 
 
 @living.resource
 async def cache(agents: AgentPool, config: Settings) -> AsyncGenerator[dict[str, int], None]:
-    """Be a part as a generator."""
+    """A resource as an async generator."""
     yield {agents.key: config.port}
 
 
 @living.resource
 async def size(cache: dict[str, int]) -> int:
-    """Be a part that has nothing to stop."""
+    """A resource that has nothing to stop."""
     return len(cache)
 
 
 @living.resource(timeout=3)
 async def slow(size: int, boot: Bootstrap[HiveSecrets, Settings]) -> AsyncIterator[str]:
-    """Be a part with a time of its own, as an iterator."""
+    """A resource with a timeout, as an async iterator."""
     yield f"{boot.config.port} {size}"
 
 
 @living.resource(timeout=0.5, retry_on=OSError, after=size)
 async def slow_generator() -> AsyncGenerator[bytes, None]:
-    """Be a part with a time of its own, as a generator."""
+    """A resource with a timeout, as an async generator."""
     yield b""
 
 
 @living.resource(retry_on=(OSError, LookupError), after=["migrated", slow_generator])
 async def slow_size(slow: str) -> tuple[str, int]:
-    """Be a part with a time of its own that has nothing to stop."""
+    """A resource with retries that has nothing to stop."""
     return slow, len(slow)
 
 
 @living.resource
 @asynccontextmanager
 async def managed() -> AsyncGenerator[bytes, None]:
-    """Be a part below the decorator of contextlib."""
+    """A resource as an async context manager of contextlib."""
     yield b""
 
 
 @living.resource(timeout=3)
 @asynccontextmanager
 async def slow_managed(managed: bytes) -> AsyncGenerator[int, None]:
-    """Be such a part with a time of its own."""
+    """A resource with a timeout, as an async context manager of contextlib."""
     yield len(managed)
 
 
 @living.resource
 async def migrated() -> None:
-    """Be a part without a value."""
+    """A resource without a value."""
 
 
-async def use_parts(secrets: HiveSecrets) -> None:
-    """Take the values of parts, and call them as the functions that they are."""
+async def use_resources(secrets: HiveSecrets) -> None:
+    """Read the values of resources, and call them as plain functions."""
     assert_type(agents.value, AgentPool)
     assert_type(await agents(), AgentPool)
     assert_type(agents.name, str)
@@ -278,68 +278,68 @@ async def use_parts(secrets: HiveSecrets) -> None:
 
 @living.service
 async def poll(agents: AgentPool, secrets: HiveSecrets) -> None:
-    """Work for ever."""
+    """A service that runs forever."""
 
 
 @living.service(restart="never")
 async def sweep(agents: AgentPool) -> int:
-    """Work once; what is returned does not matter."""
+    """A service that returns; its result is ignored."""
     return len(agents.key)
 
 
 @living.service(restart="on-failure", max_restarts=3, restart_window=10.5)
 async def publish() -> NoReturn:
-    """Never end by itself."""
+    """A service that never returns."""
     raise NotImplementedError
 
 
 @living.check("openai_api_key", timeout=3)
 async def openai_answers(secrets: HiveSecrets) -> bool:
-    """Judge one field."""
+    """Check one field."""
     return secrets.openai_api_key.matches("key")
 
 
 @living.check("openai_api_key", "jwt_secret", retry_on=OSError, at="rotation")
 async def both_hold(secrets: HiveSecrets, config: Settings) -> None:
-    """Judge two fields."""
+    """Check two fields."""
 
 
 @living.check(timeout=0.5, retry_on=(OSError, ValueError), at="start")
 async def quick() -> bool | None:
-    """Judge everything, in a time."""
+    """Check every field, with a timeout."""
     return None
 
 
 @living.check()
 async def empty() -> None:
-    """Judge everything, with brackets."""
+    """Check every field, with empty parentheses."""
 
 
 @living.readiness
 async def consumes(agents: AgentPool) -> bool:
-    """Return whether requests are welcome."""
+    """Return whether the application is ready."""
     return bool(agents)
 
 
 @living.readiness("cache", interval=1.5, timeout=1)
 async def cache_is_filled() -> None:
-    """Raise while they are not."""
+    """Raise while the application is not ready."""
 
 
 @living.readiness(name=None)
 async def broker_answers() -> bool | None:
-    """Do both."""
+    """A contributor that may return a bool, and may raise."""
     return None
 
 
 @living.on_rotate("openai_api_key")
 async def reconnect_agents(change: Change, agents: AgentPool) -> None:
-    """Hear of a change, with a part."""
+    """A hook that gets a change and a resource."""
 
 
 @living.main(must_complete=True)
 async def work(secrets: HiveSecrets, agents: AgentPool, size: int) -> int:
-    """Be a main with parts, and stay the function that it is."""
+    """A main that gets resources, and can still be called as a plain function."""
     await poll(agents, secrets)
     assert_type(await sweep(agents), int)
     assert_type(await openai_answers(secrets), bool)
@@ -353,7 +353,7 @@ web.mount("/internal", living.probes)
 
 @web.get("/agents")
 async def look_at_agents(pool: Annotated[AgentPool, Depends(agents)]) -> int:
-    """Get a part from FastAPI."""
+    """A route of FastAPI that depends on a resource."""
     return len(pool.key)
 
 
@@ -365,7 +365,7 @@ async def bare_app(
     receive: Callable[[], Awaitable[Message]],
     send: Callable[[Message], Awaitable[None]],
 ) -> None:
-    """Be an ASGI application without a library."""
+    """An ASGI application that uses no library."""
 
 
 wrapped = living.asgi(web)
@@ -395,7 +395,7 @@ def serve() -> NoReturn:
 
 
 def told(error: StartupError | ShutdownTimeoutError) -> str:
-    """Take an error of a start or a stop apart."""
+    """Read the attributes of an error of a start or a stop."""
     if isinstance(error, StartupError):
         assert_type(error.resource, str)
         assert_type(error.progress, tuple[str, ...])
@@ -416,25 +416,25 @@ watching = Bootstrap(
 
 @watching.check
 async def judge(secrets: HiveSecrets) -> None:
-    """Refuse by raising."""
+    """A check that raises."""
     assert_type(secrets.jwt_secret, Secret)
 
 
 @watching.check
 async def judge_by_settings(secrets: HiveSecrets, config: Settings) -> bool:
-    """Refuse by an answer."""
+    """A check that returns its result."""
     return config.port != len(secrets.openai_api_key.reveal())
 
 
 @watching.check
 async def judge_nothing() -> bool | None:
-    """Ask for nothing."""
+    """A check without parameters."""
     return None
 
 
 @watching.on_rotate()
 async def hear(change: Change) -> None:
-    """Hear of everything."""
+    """A hook of every field."""
     assert_type(change.names, tuple[str, ...])
     assert_type(change.generation, int)
     assert_type(change.old, Mapping[str, Secret | SecretBytes | None])
@@ -449,20 +449,20 @@ async def reconnect(
     boot: Bootstrap[HiveSecrets, Settings],
     retries: int = 3,
 ) -> int:
-    """Hear of two, with what the application has; what is returned does not matter."""
+    """A hook of two fields, with other parameters; its result is ignored."""
     assert_type(boot.config, Settings)
     return config.port + retries if "jwt_secret" in change.names else len(repr(secrets))
 
 
 @watching.on_rotate(timeout=0.5)
 async def by_keyword(what: Change, /, *, secrets: HiveSecrets) -> None:
-    """Take the change by position, whatever it is called, and the rest by name."""
+    """A hook that takes the change by position, under another name, and the set by keyword."""
     assert what.generation
     assert secrets.current
 
 
 async def rotate(change: Change) -> None:
-    """Call a decorated hook and a decorated check as the functions that they are."""
+    """Call a decorated hook and a decorated check as plain functions."""
     await hear(change)
     async with watching.running(resources=False) as alone:
         assert_type(alone, HiveSecrets)
@@ -476,7 +476,7 @@ async def rotate(change: Change) -> None:
 
 
 def look() -> None:
-    """Read what an application says of itself."""
+    """Read the status of an application."""
     status = watching.status()
     assert_type(status.degraded, bool)
     assert_type(status.reasons, tuple[str, ...])
@@ -513,7 +513,7 @@ def look() -> None:
 
 
 async def inside_a_server(app: object) -> None:
-    """Be the lifespan of an application of another library."""
+    """Enter the lifespan as an application of another library does."""
     async with boot.lifespan(app) as state:
         assert_type(state, dict[str, Any])
 
@@ -540,7 +540,7 @@ if __name__ == "__main__":
 
 @dataclass(frozen=True)
 class Vault:
-    """A source whose name cannot be changed, and whose values are text."""
+    """A source whose name is a read-only property, and whose values are text."""
 
     name: str = "vault"
     interval: float = 60
@@ -561,7 +561,7 @@ class Keystore:
 
 
 def take(source: Source) -> str:
-    """Take any source."""
+    """Accept any source."""
     return source.name
 
 

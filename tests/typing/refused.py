@@ -12,14 +12,14 @@ from hive_boot.tls import client_context, server_context
 
 
 class HiveSecrets(SecretSet):
-    """What the HIVE service needs."""
+    """The secrets of the HIVE service."""
 
     jwt_secret: Secret = secret(min_length=32)
     sentry_dsn: Secret | None = secret()
 
 
 class WrongPrefix(SecretSet, prefix=3):  # type: ignore[arg-type]
-    """A prefix that is no text, and fields that cannot be None."""
+    """A prefix that is not text, and fields that cannot be None."""
 
     token: Secret = None  # type: ignore[assignment]
     api_key: Secret | None = secret(aliases=3)  # type: ignore[arg-type]
@@ -27,7 +27,7 @@ class WrongPrefix(SecretSet, prefix=3):  # type: ignore[arg-type]
 
 @dataclass
 class Settings:
-    """What is not secret."""
+    """Settings that are not secret."""
 
     port: int = 3000
 
@@ -39,7 +39,7 @@ configured = Bootstrap(HiveSecrets, config=Settings)
 
 
 async def use(secrets: HiveSecrets) -> None:
-    """Use secrets in ways that cannot be meant."""
+    """Use secrets in ways that are always mistakes."""
     secrets.jwt_secret = KEY  # type: ignore[misc]
     del secrets.jwt_secret  # pyright: ignore[reportAttributeAccessIssue]
     _ = secrets.jwt_secrt  # type: ignore[attr-defined]
@@ -53,7 +53,7 @@ async def use(secrets: HiveSecrets) -> None:
 
 
 def declare() -> None:
-    """Make sets and applications that cannot be."""
+    """Declare sets and applications with wrong arguments."""
     HiveSecrets(jwt_secret=KEY)  # type: ignore[call-arg]
     HiveSecrets(jwt_secret="fake", sentry_dsn=None)  # type: ignore[arg-type]
     HiveSecrets(jwt_secret=None, sentry_dsn=None)  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ def declare() -> None:
 
 
 async def run() -> None:
-    """Take from a run what it has not."""
+    """Read attributes that a run does not have."""
     _ = boot.secrets.jwt_secrt  # type: ignore[attr-defined]
     boot.secrets = boot.secrets  # type: ignore[misc]
     _ = boot.config.port  # type: ignore[attr-defined]
@@ -95,146 +95,146 @@ async def run() -> None:
 
 @boot.main  # type: ignore[type-var]
 def sync_main(secrets: HiveSecrets) -> None:
-    """Be called, and not awaited."""
+    """A main that is not async."""
 
 
 @boot.main  # type: ignore[type-var]
 async def text_main(secrets: HiveSecrets) -> str:
-    """Return what is no exit status."""
+    """A main whose result is not an exit status."""
     return secrets.jwt_secret.reveal()
 
 
 @boot.main  # type: ignore[type-var]
 async def generator_main(secrets: HiveSecrets) -> AsyncIterator[HiveSecrets]:
-    """Yield, as no main does."""
+    """A main that yields."""
     yield secrets
 
 
 @boot.on_rotate()  # type: ignore[type-var]
 def sync_hook(change: Change) -> None:
-    """Be called, and not awaited."""
+    """A hook that is not async."""
 
 
 @boot.on_rotate()  # type: ignore[type-var]
 async def hook_of_nothing() -> None:
-    """Take no change."""
+    """A hook without a parameter for the change."""
 
 
 @boot.on_rotate("jwt_secret")  # type: ignore[type-var]
 async def hook_of_secrets(secrets: HiveSecrets) -> None:
-    """Take something else first."""
+    """A hook whose first parameter is not the change."""
 
 
 @boot.on_rotate("jwt_secret")  # type: ignore[type-var]
 async def change_last(secrets: HiveSecrets, change: Change) -> None:
-    """Take the change, and not first."""
+    """A hook whose change is not the first parameter."""
 
 
 @boot.on_rotate()  # type: ignore[type-var]
 async def generator_hook(change: Change) -> AsyncIterator[Change]:
-    """Yield, as no hook does."""
+    """A hook that yields."""
     yield change
 
 
 @boot.on_rotate  # type: ignore[arg-type]
 async def hook_without_brackets(change: Change) -> None:
-    """Be taken for a name."""
+    """A hook without parentheses: the decorator takes the function for a field name."""
 
 
 @boot.check  # type: ignore[type-var]
 def sync_check(secrets: HiveSecrets) -> bool:
-    """Be called, and not awaited."""
+    """A check that is not async."""
     return secrets.sentry_dsn is None
 
 
 @boot.check  # type: ignore[type-var]
 async def text_check(secrets: HiveSecrets) -> str:
-    """Answer what is no verdict."""
+    """A check whose result is not a bool or None."""
     return repr(secrets)
 
 
 @boot.readiness  # type: ignore[type-var]
 def sync_contributor() -> bool:
-    """Be called, and not awaited."""
+    """A readiness contributor that is not async."""
     return True
 
 
 @boot.readiness("queue")  # type: ignore[type-var]
 async def text_contributor() -> str:
-    """Answer what is no verdict."""
+    """A readiness contributor whose result is not a bool or None."""
     return ""
 
 
 @boot.check("jwt_secret", timeout=3)  # type: ignore[type-var]
 def sync_check_of_one(secrets: HiveSecrets) -> bool:
-    """Be called, and not awaited, by a decorator with arguments."""
+    """A check that is not async, with arguments of the decorator."""
     return secrets.sentry_dsn is None
 
 
 @boot.check("jwt_secret")  # type: ignore[type-var]
 async def generator_check(secrets: HiveSecrets) -> AsyncIterator[HiveSecrets]:
-    """Yield, as no check does."""
+    """A check that yields."""
     yield secrets
 
 
 class Pool:
-    """What a part gives."""
+    """The value of a resource."""
 
     size: int = 3
 
 
 @boot.resource  # type: ignore[arg-type]
-def sync_part() -> Pool:
-    """Be called, and not awaited."""
+def sync_resource() -> Pool:
+    """A resource that is not async."""
     return Pool()
 
 
 @boot.resource  # type: ignore[arg-type]
-def sync_generator_part() -> Iterator[Pool]:
-    """Yield, and not wait."""
+def sync_generator_resource() -> Iterator[Pool]:
+    """A resource as a generator that is not async."""
     yield Pool()
 
 
 @boot.resource(timeout=3)  # type: ignore[arg-type]
-def sync_part_with_time() -> Pool:
-    """Be called, and not awaited, by a decorator with arguments."""
+def sync_resource_with_timeout() -> Pool:
+    """A resource that is not async, with arguments of the decorator."""
     return Pool()
 
 
 @boot.resource
 async def pool() -> AsyncIterator[Pool]:
-    """Be a good part."""
+    """A correct resource."""
     yield Pool()
 
 
 @boot.service  # type: ignore[type-var]
 def sync_service(pool: Pool) -> None:
-    """Be called, and not awaited."""
+    """A service that is not async."""
 
 
 @boot.service(max_restarts=3)  # type: ignore[type-var]
 def sync_service_with_budget(pool: Pool) -> None:
-    """Be called, and not awaited, by a decorator with arguments."""
+    """A service that is not async, with arguments of the decorator."""
 
 
 @boot.service  # type: ignore[type-var]
 async def generator_service(pool: Pool) -> AsyncIterator[Pool]:
-    """Yield, as no service does."""
+    """A service that yields."""
     yield pool
 
 
 @boot.main(must_complete=True)  # type: ignore[type-var]
 def sync_main_with_arguments(pool: Pool) -> None:
-    """Be called, and not awaited, by a decorator with arguments."""
+    """A main that is not async, with arguments of the decorator."""
 
 
 def take(pool: Pool) -> int:
-    """Take what the part gives."""
+    """Use the value of the resource."""
     return pool.size
 
 
-async def use_parts() -> None:
-    """Take a part for what it is not."""
+async def use_resources() -> None:
+    """Use a resource as something that it is not."""
     take(pool)  # type: ignore[arg-type]
     take(await pool())
     take(pool())  # type: ignore[arg-type]
@@ -248,8 +248,8 @@ async def use_parts() -> None:
     assert text != repr(value)
 
 
-def declare_life() -> None:
-    """Return what parts, services, checks and the stop do not take."""
+def declare_lifecycle() -> None:
+    """Pass arguments that resources, services, checks and the stop do not accept."""
     boot.resource(timeout="3")  # type: ignore[call-overload]
     boot.resource(retry_on="OSError")  # type: ignore[call-overload]
     boot.resource(retry_on=KeyboardInterrupt)  # type: ignore[arg-type]
@@ -276,7 +276,7 @@ def declare_life() -> None:
     boot.probes()  # type: ignore[call-arg]
 
 
-# None of these returns, so nobody looks at what would stand below.
+# Code after a call that never returns is not checked, so each call is in a lambda.
 OWNERS = [
     lambda: boot.run("trio"),  # type: ignore[arg-type]
     lambda: server_context(boot, "tls_crt", "tls_key"),  # type: ignore[call-arg]
@@ -292,7 +292,7 @@ OWNERS = [
 
 
 async def rotate(change: Change) -> None:
-    """Make of a rotation what it is not."""
+    """Use changes and rotations wrongly."""
     boot.on_rotate(3)  # type: ignore[arg-type]
     boot.on_rotate(["jwt_secret"])  # type: ignore[arg-type]
     boot.on_rotate("jwt_secret", timeout="5")  # type: ignore[arg-type]
@@ -313,7 +313,7 @@ async def rotate(change: Change) -> None:
 
 
 def look() -> None:
-    """Read of a status what it has not."""
+    """Read attributes that a status does not have."""
     status = boot.status()
     _ = status.rotation  # type: ignore[attr-defined]
     status.timeline[0].end = 3.0  # type: ignore[misc]

@@ -1,1 +1,1 @@
-"""Programs that do with secrets what people do by accident; tests run them as processes."""
+"""Programs that mishandle secrets as applications do by accident; tests run them as processes."""

@@ -1,4 +1,4 @@
-"""The command line: ``python -m tests.canary.programs.forked commands`` imports it once."""
+"""Program of the command line: ``python -m tests.canary.programs.forked commands``."""
 
 import sys
 

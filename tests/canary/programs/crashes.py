@@ -1,7 +1,7 @@
-"""Mains that crash: ``main(SCENARIO, BACKEND, HOW)`` in a process of :mod:`.forked`.
+"""Programs whose main crashes: ``main(SCENARIO, BACKEND, HOW)`` in a process of :mod:`.forked`.
 
-HOW is ``logged`` when the application has set logging up, ``quiet`` when it has not, and
-``inside`` for a crash in the block of ``boot.running``, whose caller tells of it.
+HOW is ``logged`` if the application has configured logging, ``quiet`` if it has not, and
+``inside`` for a crash in the block of ``boot.running``, whose caller logs it.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ boot = Bootstrap(Canaries, shutdown_timeout=60)
 log = logging.getLogger("app")
 
 Main = Callable[[str, str], Coroutine[Any, Any, None]]
-"""Takes all secrets in every form, and for what is escaped once more, as they are."""
+"""A main that takes all secrets in every encoded form, and unencoded for what escapes them."""
 
 
 class OddError(Exception):
-    """An error that says what it holds."""
+    """An error whose text contains a value that is not in its arguments."""
 
     def __init__(self, held: str) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class OddError(Exception):
 
 
 class SpeechlessError(Exception):
-    """An error that fails to say what it is, with the value for a reason."""
+    """An error whose ``__str__`` and ``__repr__`` fail with the value."""
 
     def __init__(self, held: str) -> None:
         super().__init__()
@@ -58,35 +58,35 @@ class SpeechlessError(Exception):
 
 
 async def fail(text: str) -> Never:
-    """Fail in a task."""
+    """Raise an error with ``text`` after one step of the event loop."""
     await checkpoint()
     raise ValueError(text)
 
 
 def fail_at_once(text: str) -> Never:
-    """Fail without a loop."""
+    """Raise an error with ``text``."""
     raise ValueError(text)
 
 
 async def plain(text: str, _: str) -> None:
-    """Raise."""
+    """Raise an error."""
     await fail(text)
 
 
 async def each_alone(_: str, __: str) -> None:
-    """Raise a group of one error for each way of writing each value."""
+    """Raise a group with one error for each encoded form of each value."""
     texts = [text for value in revealed(boot.secrets) for text in spellings(value)]
     message = "each of them"
     raise ExceptionGroup(message, [ValueError(text) for text in texts])
 
 
 async def plain_functions(_: str, __: str) -> None:
-    """Raise what the plain functions give."""
+    """Raise the values that ``get_secret`` returns."""
     raise RuntimeError(get_secret("PASSPHRASE"), [get_secret("DATABASE_URL")])
 
 
 async def chained(text: str, raw: str) -> None:
-    """Raise from another error, which came of a third, each with a note."""
+    """Raise an error with a cause, which has a context; the first two have a note."""
     try:
         try:
             raise KeyError(raw)  # noqa: TRY301  (people do)
@@ -100,7 +100,7 @@ async def chained(text: str, raw: str) -> None:
 
 
 async def group(text: str, raw: str) -> None:
-    """Let two tasks of a group fail, one of them in a group of its own."""
+    """Raise in two tasks of a group, one of them in a nested group."""
 
     async def inner() -> None:
         async with anyio.create_task_group() as tasks:
@@ -112,32 +112,32 @@ async def group(text: str, raw: str) -> None:
 
 
 async def speechless(text: str, _: str) -> None:
-    """Raise what cannot be shown."""
+    """Raise an error that cannot be shown."""
     raise SpeechlessError(text)
 
 
 async def syntax(_: str, __: str) -> None:
-    """Raise an error whose traceback shows the line that it is about."""
+    """Raise an error whose traceback shows a source line with a value."""
     compile(f"'{get_secret('OPENAI_API_KEY')}", "settings", "exec")
 
 
 async def exit_text(text: str, _: str) -> None:
-    """Leave with a last word."""
+    """Exit with a value as the message."""
     sys.exit(text)
 
 
 async def exit_object(text: str, raw: str) -> None:
-    """Leave with an object for a last word."""
+    """Exit with an object as the message."""
     sys.exit([raw, OddError(text)])  # type: ignore[arg-type]
 
 
 async def interrupted(text: str, _: str) -> None:
-    """Raise what ends a process."""
+    """Raise KeyboardInterrupt with a value."""
     raise KeyboardInterrupt(text)
 
 
 async def stopped(text: str, _: str) -> None:
-    """Be stopped by a signal, and fail at the last steps."""
+    """Stop by a signal, and raise in the ``finally`` block."""
     try:
         signal.raise_signal(signal.SIGTERM)
         await anyio.sleep_forever()
@@ -146,7 +146,7 @@ async def stopped(text: str, _: str) -> None:
 
 
 async def thread(text: str, raw: str) -> None:
-    """Fail in a thread of one's own."""
+    """Raise in a thread of the application."""
     worker = threading.Thread(target=fail_at_once, args=[text], name="worker")
     worker.start()
     worker.join()
@@ -154,12 +154,12 @@ async def thread(text: str, raw: str) -> None:
 
 
 async def worker_thread(text: str, _: str) -> None:
-    """Fail in a thread of the loop's."""
+    """Raise in a worker thread of the event loop."""
     await anyio.to_thread.run_sync(fail_at_once, text)
 
 
 async def finalizer(text: str, raw: str) -> None:
-    """Fail where nobody can catch it."""
+    """Raise in a finalizer and in a weakref callback, where the error cannot be caught."""
 
     class Watched:
         pass
@@ -174,7 +174,7 @@ async def finalizer(text: str, raw: str) -> None:
 
 
 class Doomed:
-    """Fails when it is forgotten."""
+    """An object whose finalizer raises."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -187,13 +187,13 @@ class Doomed:
 
 
 async def last_finalizer(text: str, raw: str) -> None:
-    """Fail where nobody can catch it, when the interpreter forgets everything."""
+    """Raise in a finalizer that runs while the interpreter exits."""
     LEFT.append(Doomed(text))
     raise LookupError(raw)
 
 
 async def printed(text: str, raw: str) -> None:
-    """Print a traceback oneself."""
+    """Print a traceback, to stderr and to stdout."""
     try:
         await chained(text, raw)
     except OddError:
@@ -203,7 +203,7 @@ async def printed(text: str, raw: str) -> None:
 
 
 async def warned(text: str, raw: str) -> None:
-    """Warn of a value, to stderr and to the log."""
+    """Issue warnings with a value, to stderr and to the log."""
     warnings.warn(text, stacklevel=1)
     logging.captureWarnings(capture=True)
     warnings.warn(f"again {raw}", stacklevel=1)
@@ -211,7 +211,7 @@ async def warned(text: str, raw: str) -> None:
 
 
 async def unawaited_task(_: str, raw: str) -> None:
-    """Forget a task that fails, a callback that fails, a future that failed."""
+    """Leave a failed task, callback and future to the exception handler of the loop."""
     loop = asyncio.get_running_loop()
     task = loop.create_task(fail(raw), name=f"task for {raw}")
     future = loop.create_future()
@@ -225,7 +225,7 @@ async def unawaited_task(_: str, raw: str) -> None:
 
 
 async def loop_that_ends(_: str, raw: str) -> None:
-    """Leave to the end of the loop what fails there: a generator, and a task."""
+    """Leave an async generator and a task that raise when the loop closes."""
 
     async def generate() -> AsyncIterator[int]:
         try:
@@ -248,7 +248,7 @@ async def loop_that_ends(_: str, raw: str) -> None:
 
 
 async def debugged_loop(_: str, raw: str) -> None:
-    """Let the loop say what takes long, and which task nobody awaits."""
+    """Make asyncio's debug mode report slow callbacks."""
     loop = asyncio.get_running_loop()
     loop.set_debug(True)
     loop.slow_callback_duration = 0
@@ -260,7 +260,7 @@ async def debugged_loop(_: str, raw: str) -> None:
 
 
 async def own_loop_handler(_: str, raw: str) -> None:
-    """Handle the loop's errors by a function that logs all that it is given."""
+    """Install an exception handler of the loop that logs its whole context."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: log.error("the loop: %s", context))
     loop.call_soon(fail_at_once, raw)
@@ -270,7 +270,7 @@ async def own_loop_handler(_: str, raw: str) -> None:
 
 
 async def at_exit(text: str, raw: str) -> None:
-    """Fail when the process ends, and log and warn there."""
+    """Raise, log and warn while the process exits."""
     atexit.register(fail_at_once, text)
     atexit.register(log.error, "at exit: %s", raw)
     atexit.register(warnings.warn, f"at exit: {raw}")
@@ -283,18 +283,18 @@ def _fail_late(text: str) -> None:
 
 
 async def kept(text: str, _: str) -> None:
-    """Keep a text for the caller of ``boot.run``, who fails with it."""
+    """Keep a text; ``crash`` raises it after ``boot.run``."""
     KEPT.append(text)
 
 
 KEPT: list[str] = []
 
 LEFT: list[object] = []
-"""What nobody cleans up."""
+"""Objects that live until the process exits."""
 
 
 async def own_hooks(_: str, raw: str) -> None:
-    """Fail everywhere where somebody else shows it."""
+    """Raise in every place whose errors go to a hook of the application."""
     worker = threading.Thread(target=fail_at_once, args=[raw])
     worker.start()
     worker.join()
@@ -303,7 +303,7 @@ async def own_hooks(_: str, raw: str) -> None:
 
 
 def show_by_oneself() -> None:
-    """Install hooks as error trackers do, before hive_boot does anything."""
+    """Install hooks as error trackers do, before hive_boot installs its own."""
 
     def show(
         kind: type[BaseException], exc: BaseException | None, tb: TracebackType | None
@@ -353,11 +353,11 @@ SCENARIOS: dict[str, Main] = {
 ASYNCIO_ONLY = {"unawaited task", "loop that ends", "debugged loop", "own loop handler"}
 
 OUTSIDE: dict[str, Main] = {"plain": plain, "chained": chained, "group": group}
-"""What crashes inside ``boot.running``, whose caller tells of it."""
+"""Scenarios that crash inside ``boot.running``, whose caller logs the error."""
 
 
 def crash(scenario: str, backend: str) -> None:
-    """Crash under ``boot.run``; its caller may fail as well."""
+    """Crash under ``boot.run``; for the scenario "caller" the caller fails too."""
 
     @boot.main
     async def main(secrets: Canaries) -> None:
@@ -373,7 +373,7 @@ def crash(scenario: str, backend: str) -> None:
 
 
 async def crash_inside(scenario: str) -> None:
-    """Crash in the block of ``boot.running``, and let the caller tell of it."""
+    """Crash in the block of ``boot.running``, and log the error in its caller."""
     try:
         async with boot.running() as secrets:
             await OUTSIDE[scenario](plainly(secrets), plainly(secrets))
@@ -386,7 +386,7 @@ async def crash_inside(scenario: str) -> None:
 
 
 def main(scenario: str, backend: str, how: str) -> None:
-    """Crash."""
+    """Run a scenario."""
     if scenario == "own hooks":
         show_by_oneself()
     if how == "logged":

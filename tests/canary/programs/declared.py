@@ -1,11 +1,11 @@
-"""The declaration that every program here uses."""
+"""Declaration of the programs."""
 
 from examples.hive.inventory import HiveSecrets
 from hive_boot import Secret, SecretBytes
 
 
 class Canaries(HiveSecrets):
-    """The inventory of HIVE, and a secret of every other kind.
+    """The secrets of HIVE, and one of every other kind.
 
     Attributes:
         keystore: bytes that are no text.

@@ -1,6 +1,6 @@
-"""Tests as users write them, each of which fails in a frame of ours.
+"""Tests as users write them; each of them fails in a frame of hive_boot.
 
-``pytest --showlocals`` runs them, in a process of its own.
+They are run with ``pytest --showlocals``, in a separate process.
 """
 
 import os
@@ -18,33 +18,33 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend() -> str:
-    """Be on one of the two; the frames are the same."""
+    """Return one backend: the frames are the same on both."""
     return "asyncio"
 
 
 @pytest.fixture
 async def running() -> AsyncIterator[Canaries]:
-    """Have an application."""
+    """Yield the secrets of a running application."""
     async with Bootstrap(Canaries).running() as secrets:
         yield secrets
 
 
 @pytest.mark.parametrize("name", outer.WRONG)
 async def test_wrong(name: str, running: Canaries) -> None:
-    """Call us with what does not belong there."""
+    """Call a function of hive_boot with a wrong argument."""
     outer.WRONG[name](running)
 
 
 @pytest.mark.parametrize("scenario", ["as declared", "plain check", "set check", "too short"])
 async def test_start(scenario: str) -> None:
-    """Do not start, or fail in the block."""
+    """Fail during startup, or in the block."""
     async with starts.SCENARIOS[scenario]().running():
         raise ValueError(os.environ["JWT_SECRET"])
 
 
 @pytest.mark.parametrize("fault", outer.REACHED["environment"].split())
 async def test_fault(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Break deep inside a start."""
+    """Fail deep inside a start."""
     boot = starts.judged(min_length=5000) if fault == "fault" else Bootstrap(Canaries)
     await outer.start_broken(boot, fault, monkeypatch)
 

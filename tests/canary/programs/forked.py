@@ -2,7 +2,7 @@
 
 ``python -m tests.canary.programs.forked PROGRAM WORKERS`` reads the cases as JSON from stdin and
 prints the exit status of each. The module of the program is imported once. Each case calls its
-``main`` in a forked process of its own and ends as a process does: an exception leaves this
+``main`` in its own forked process and ends as a process does: an exception leaves this
 module, the interpreter shows it and runs what is registered for its end.
 """
 
@@ -20,7 +20,7 @@ import anyio._backends._asyncio  # imported once, before the first fork
 import anyio._backends._trio  # noqa: F401  (as above)
 
 TIMEOUT = 60.0
-"""Seconds after which a case is killed."""
+"""Timeout of a case, in seconds."""
 
 Case = dict[str, Any]
 
@@ -55,7 +55,7 @@ def fork_each(cases: list[Case], workers: int) -> Case | None:
 
 
 def enter(case: Case) -> None:
-    """Return this process the environment, the directory and the files of a case."""
+    """Enter the environment, the directory and the files of a case."""
     place = Path(case["place"])
     for descriptor, name, flags in (
         (0, "stdin", os.O_RDONLY),

@@ -1,7 +1,8 @@
 """An application whose own lifespan crashes, for the command lines of servers.
 
-``STAGE`` says when: ``start``, ``grouped start`` for a group of errors, or ``stop``.
-As a program it is served by hypercorn on trio, whose command line lets nothing stop in order.
+``STAGE`` is ``start``, ``grouped start`` for a group of errors, or ``stop``. As a program, the
+module serves it by hypercorn on trio, whose command line cannot stop in order.
+
 """
 
 import logging
@@ -26,7 +27,7 @@ log = logging.getLogger("app")
 
 
 async def fail(text: str) -> Never:
-    """Fail, with a cause and a note."""
+    """Raise an error with a cause and a note."""
     await checkpoint()
     error = RuntimeError(text)
     error.add_note(text)
@@ -34,7 +35,7 @@ async def fail(text: str) -> Never:
 
 
 async def crash() -> None:
-    """Fail, alone or in a group."""
+    """Raise an error, or a group of two."""
     if "grouped" not in STAGE:
         await fail(all_of(boot.secrets))
     async with anyio.create_task_group() as group:
@@ -44,7 +45,7 @@ async def crash() -> None:
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    """Wrap what hive_boot does, and crash inside."""
+    """Enter the lifespan of hive_boot, and raise at the stage."""
     async with boot.lifespan(app):
         log.warning("The lifespan has begun")
         if "start" in STAGE:

@@ -1,7 +1,7 @@
-"""Lives that go wrong: ``main(SCENARIO, HOW)`` in a process of :mod:`.forked`.
+"""Runs that go wrong: ``main(SCENARIO, HOW)`` in a process of :mod:`.forked`.
 
 HOW is ``asyncio`` or ``trio`` for ``boot.run``; ``lifespan`` or ``asgi`` for ``boot.lifespan``
-or ``boot.asgi`` under uvicorn. What systemd is told, and what probes are answered, is
+or ``boot.asgi`` under uvicorn. The messages to systemd and the responses of the probes are
 written below ``LOG_DIR``.
 """
 
@@ -33,12 +33,12 @@ log = logging.getLogger("app")
 
 
 def log_dir() -> Path:
-    """Return the directory for everything that is written down."""
+    """Return the directory of all output files."""
     return Path(os.environ["LOG_DIR"])
 
 
 class OddError(Exception):
-    """An error that says what it holds."""
+    """An error whose text contains a value that is not in its arguments."""
 
     def __init__(self, held: str) -> None:
         super().__init__()
@@ -49,10 +49,10 @@ class OddError(Exception):
 
 
 class Tracker(logging.Handler):
-    """Writes down what an error tracker sends: the variables of our frames."""
+    """A log handler that writes what an error tracker sends: variables of hive_boot's frames."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write it down."""
+        """Write the variables of the frames of the record's exception."""
         if record.exc_info and record.exc_info[1]:
             with (log_dir() / "tracker.txt").open("a", encoding="utf-8") as file:
                 for where, variables in frames(record.exc_info[1]):
@@ -60,15 +60,15 @@ class Tracker(logging.Handler):
 
 
 async def fail(text: str) -> None:
-    """Fail, with a cause and a note."""
+    """Raise an error with a cause and a note."""
     await checkpoint()
     error = OddError(text)
     error.add_note(text)
     raise error from ValueError(text)
 
 
-def holding(boot: Boot) -> None:
-    """Have parts whose values are plain, one of which needs the other."""
+def declare_resources(boot: Boot) -> None:
+    """Declare two resources whose values contain secrets; the second needs the first."""
 
     @boot.resource
     async def plain(secrets: Canaries) -> AsyncIterator[str]:
@@ -83,14 +83,14 @@ def holding(boot: Boot) -> None:
 
 
 HANDLES: list[object] = []
-"""What the names of decorated parts stand for."""
+"""The handles of the declared resources."""
 
 
-# What fails
+# Failures
 
 
-def part_fails(boot: Boot) -> None:
-    """Let a part fail in its start."""
+def resource_fails(boot: Boot) -> None:
+    """Declare a resource that fails at its start."""
 
     @boot.resource
     async def failing(text: str) -> AsyncIterator[str]:
@@ -98,17 +98,17 @@ def part_fails(boot: Boot) -> None:
         yield text
 
 
-def parts_fail(boot: Boot) -> None:
-    """Let two parts fail at one moment."""
-    part_fails(boot)
+def resources_fail(boot: Boot) -> None:
+    """Declare two resources that fail at the same moment."""
+    resource_fails(boot)
 
     @boot.resource
     async def failing_too(text: str) -> None:
         await fail(text)
 
 
-def part_hangs(boot: Boot) -> None:
-    """Let a part take too long, and fail when it is cancelled."""
+def resource_hangs(boot: Boot) -> None:
+    """Declare a resource that exceeds its timeout, and fails when it is cancelled."""
 
     @boot.resource(timeout=0.2)
     async def hanging(text: str) -> None:
@@ -119,8 +119,8 @@ def part_hangs(boot: Boot) -> None:
                 await fail(text)
 
 
-def part_crashes(boot: Boot) -> None:
-    """Let a part crash when all is ready."""
+def resource_crashes(boot: Boot) -> None:
+    """Declare a resource that fails once the application is ready."""
 
     @boot.resource
     async def crashing(text: str) -> AsyncIterator[str]:
@@ -135,7 +135,7 @@ def part_crashes(boot: Boot) -> None:
 
 
 def service_crashes(boot: Boot) -> None:
-    """Let a service spend its budget."""
+    """Declare a service that exhausts its restarts."""
 
     @boot.service(max_restarts=1)
     async def crashing(text: str) -> None:
@@ -143,7 +143,7 @@ def service_crashes(boot: Boot) -> None:
 
 
 def stops_fail(boot: Boot) -> None:
-    """Let two parts fail in their stops, after a main that has failed."""
+    """Declare two resources that fail when they stop, after a main that has failed."""
 
     @boot.resource
     async def failing(text: str) -> AsyncIterator[str]:
@@ -161,7 +161,7 @@ def stops_fail(boot: Boot) -> None:
 
 
 def never_ends(boot: Boot) -> None:
-    """Let a part hang in its stop, and a thread of the application's for ever."""
+    """Declare a resource that never stops."""
 
     @boot.resource
     async def hanging(plain: str) -> AsyncIterator[str]:
@@ -171,7 +171,7 @@ def never_ends(boot: Boot) -> None:
 
 
 def thread_hangs(boot: Boot) -> None:
-    """Let a thread hang whose name holds the values."""
+    """Declare a main that leaves a thread behind whose name contains the values."""
 
     @boot.main
     async def main(text: str) -> None:
@@ -180,7 +180,7 @@ def thread_hangs(boot: Boot) -> None:
 
 
 def forced(boot: Boot) -> None:
-    """Come to an end by a second signal."""
+    """Declare a main that is stopped by a second signal."""
 
     @boot.main
     async def main(plain: str) -> None:
@@ -192,11 +192,11 @@ def forced(boot: Boot) -> None:
             signal.raise_signal(signal.SIGINT)
 
 
-# What is asked
+# Checks, output and probes
 
 
 def asked_again(boot: Boot) -> None:
-    """Ask a check again that fails twice."""
+    """Declare a check that fails twice and is retried."""
     tries: list[int] = []
 
     @boot.check
@@ -208,7 +208,7 @@ def asked_again(boot: Boot) -> None:
 
 
 def shown(boot: Boot) -> None:
-    """Show all there is to see of a life, while a service waits; redaction reaches no print."""
+    """Print everything that a run exposes while a service waits for a restart, unredacted."""
 
     @boot.service(max_restarts=100)
     async def failing(text: str) -> None:
@@ -236,7 +236,7 @@ def shown(boot: Boot) -> None:
 
 
 def probed(boot: Boot) -> None:
-    """Answer every probe, and requests that hold the values, while a service fails."""
+    """Declare a main that requests every probe, and paths with values, while a service fails."""
 
     @boot.service(max_restarts=100)
     async def failing(text: str) -> None:
@@ -251,7 +251,7 @@ def probed(boot: Boot) -> None:
 
 
 def ask(port: int, text: str) -> None:
-    """Ask for everything, and write down what comes."""
+    """Send every request, and write down the responses."""
     path = quote(text[:2000].encode(errors="surrogateescape"))
     paths = ["/livez", "/readyz", "/startupz", "/health", "/boot", "/boot.json", "/metrics"]
     with (log_dir() / "answers.txt").open("wb") as file:
@@ -274,12 +274,12 @@ def ask(port: int, text: str) -> None:
 
 
 class Ports(logging.Handler):
-    """Hears on which port probes are answered."""
+    """A log handler that keeps the port of the probe server."""
 
     port = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Listen."""
+        """Keep the port if this record names it."""
         if "Probe server listens" in str(record.msg):
             assert isinstance(record.args, tuple)
             self.port = int(str(record.args[0]))
@@ -288,10 +288,10 @@ class Ports(logging.Handler):
 PORTS = Ports()
 
 SCENARIOS: dict[str, Callable[[Boot], None]] = {
-    "part fails": part_fails,
-    "parts fail": parts_fail,
-    "part hangs": part_hangs,
-    "part crashes": part_crashes,
+    "resource fails": resource_fails,
+    "resources fail": resources_fail,
+    "resource hangs": resource_hangs,
+    "resource crashes": resource_crashes,
     "service crashes": service_crashes,
     "stops fail": stops_fail,
     "never ends": never_ends,
@@ -307,17 +307,17 @@ MORE: dict[str, dict[str, Any]] = {
     "thread hangs": {"shutdown_timeout": 0.2},
     "probed": {"probe_port": 0},
 }
-"""What Bootstrap takes in a scenario."""
+"""Arguments of Bootstrap in some scenarios."""
 
-ENDLESS = {"part crashes", "service crashes"}
-"""Those in which main goes on until the end."""
+ENDLESS = {"resource crashes", "service crashes"}
+"""Scenarios in which main runs until the end."""
 
 
 def declare(scenario: str) -> Boot:
     """Declare the application of a scenario."""
     boot: Boot = Bootstrap(Canaries, **{"shutdown_timeout": 60, **MORE.get(scenario, {})})
     set_timings(boot, last_output_timeout=20)  # what is written matters, not when
-    holding(boot)
+    declare_resources(boot)
     SCENARIOS[scenario](boot)
     if boot._declaration.main is None:
 
@@ -331,8 +331,8 @@ def declare(scenario: str) -> Boot:
 
 @contextmanager
 def manager() -> Iterator[None]:
-    """Be systemd: write down what it is told."""
-    # The path of a socket is short on every system, and that of a test is not.
+    """Simulate the socket of systemd, and write down the messages that the block has sent to it."""
+    # The path of a socket has a maximum length, which that of a test may exceed.
     os.chdir(log_dir())
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
         ours.bind("notify")
@@ -350,7 +350,7 @@ def manager() -> Iterator[None]:
 
 
 def main(scenario: str, how: str) -> None:
-    """Live, and let a caller log what comes out."""
+    """Run a scenario; its caller logs what is raised."""
     log_to_files()
     logging.getLogger().addHandler(Tracker())
     logging.getLogger("hive_boot").addHandler(PORTS)

@@ -1,6 +1,6 @@
-"""Rotations that are accepted, refused and healed: ``rotations SCENARIO BACKEND``.
+"""Rotations that are accepted, rejected and recovered: ``rotations SCENARIO BACKEND``.
 
-The volume is at ``VOLUME``. What is published next is in the directories ``1`` and ``2``
+The volume is at ``VOLUME``. The next contents are in the directories ``1`` and ``2``
 below ``NEXT``, each of which holds another value for every secret.
 """
 
@@ -29,9 +29,10 @@ from hive_boot.runtime.status import Status
 from hive_boot.secrets import watch_targets
 from hive_boot.secrets.store import Store
 from hive_boot.testing import MountedVolume
-from tests.canary.frames import OURS, frames
+from tests.canary.frames import frames
 from tests.canary.programs.declared import Canaries
 from tests.canary.programs.telling import all_of, everything, log_to_files, plainly
+from tests.fixtures.package import OURS
 from tests.fixtures.timings import set_timings
 
 Boot = Bootstrap[Any, Any]
@@ -39,11 +40,11 @@ Boot = Bootstrap[Any, Any]
 log = logging.getLogger("app")
 
 PATIENCE = 60
-"""Seconds after which what is waited for has failed."""
+"""Timeout of each wait, in seconds."""
 
 
 class Tracker(logging.Handler):
-    """Writes down what an error tracker sends: all of a record, and the variables of our frames."""
+    """A log handler that writes what an error tracker sends: the record, and frame variables."""
 
     def __init__(self, directory: Path) -> None:
         super().__init__()
@@ -51,26 +52,26 @@ class Tracker(logging.Handler):
         self.errors = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write it down."""
-        # The error says itself what it is; its repr escapes once more what is in its text.
+        """Write a record, and the variables of its exception."""
+        # The exception is written separately: its repr would escape its text again.
         self.write(json.dumps({**vars(record), "exc_info": None}, default=str))
         if record.exc_info and record.exc_info[1]:
             self.tell(record.exc_info[1])
         self.errors += record.levelno >= logging.ERROR
 
     def tell(self, exc: BaseException) -> None:
-        """Write down what our frames held."""
+        """Write the variables of hive_boot's frames."""
         for where, variables in frames(exc):
             self.write(f"{where}: {variables}")
 
     def write(self, text: str) -> None:
-        """Write it down."""
+        """Write one line."""
         with self.path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{text}\n")
 
 
 class OddError(Exception):
-    """An error that says what it holds, and nothing that is in its arguments."""
+    """An error whose text contains a value that is not in its arguments."""
 
     def __init__(self, held: str) -> None:
         super().__init__()
@@ -81,7 +82,7 @@ class OddError(Exception):
 
 
 class SpeechlessError(Exception):
-    """An error that fails to say what it is, with the value for a reason."""
+    """An error whose ``__str__`` fails with the value."""
 
     def __init__(self, held: str) -> None:
         super().__init__()
@@ -96,19 +97,19 @@ START = volume.content
 
 
 def following(number: int) -> dict[str, bytes]:
-    """Return what is published next."""
+    """Return the content of a later generation, by file name."""
     directory = Path(os.environ["NEXT"], str(number))
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
 def texts(files: dict[str, bytes]) -> str:
-    """Write all values of a volume down in every way, in one text."""
+    """Return one text with all values of a volume in all encoded forms."""
     values = [raw if name == "keystore" else raw.decode() for name, raw in files.items()]
     return " | ".join(map(everything, values))
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait until it holds."""
+    """Wait until a condition holds."""
     with anyio.fail_after(PATIENCE):
         while not condition():  # noqa: ASYNC110  (whatever it is about)
             await anyio.sleep(0.002)
@@ -119,7 +120,7 @@ def _as_json(change: Change) -> str:
 
 
 def tell_change(change: Change) -> None:
-    """Show a change in every way."""
+    """Log and print a change in every form."""
     told = [repr(change), str(change), f"{change} {change!r}", pprint.pformat(change, width=40)]
     told += [
         str(change.as_dict()),
@@ -138,13 +139,13 @@ def tell_change(change: Change) -> None:
 
 
 def tell_status(status: Status) -> None:
-    """Show a status in every way; no redaction reaches what is printed."""
+    """Log and print a status in every form; what is printed is not redacted."""
     log.info("the status: %s", status, extra={"status": status})
     print(repr(status), pprint.pformat(status), f"{status}")  # noqa: T201
 
 
 def tell_error(error: BaseException) -> None:
-    """Tell of an error in every way."""
+    """Log and print an error in every form."""
     log.error("refused: %s %r %s", error, error, error.args, exc_info=error)
     log.error(error, extra={"error": error})
     print(error, repr(error), error.args)  # noqa: T201  (no redaction reaches it)
@@ -153,7 +154,7 @@ def tell_error(error: BaseException) -> None:
 
 @asynccontextmanager
 async def running(boot: Boot) -> Any:  # noqa: ANN401  (an iterator of what it gives)
-    """Start with what was published first."""
+    """Publish the first generation, and run the application."""
     volume.publish(START)
     async with boot.running() as secrets:
         yield secrets
@@ -164,14 +165,14 @@ def declare(declared: type[SecretSet] = Canaries, **more: Any) -> Boot:  # noqa:
     return Bootstrap(declared, mode="kubernetes", secrets_dirs=volume.path, **more)
 
 
-# What is accepted
+# Accepted rotations
 
 
 async def accepted() -> None:
-    """Rotate twice, with a value that comes into use later, and log all that was ever valid."""
+    """Rotate twice, with a value that comes into use later, and log every value that was valid."""
 
     class Slow(Canaries):
-        """One secret has ``activate_after`` and ``accept_old_for``."""
+        """A set in which one secret has ``activate_after`` and ``accept_old_for``."""
 
         jwt_secret: Secret = secret(
             activate_after=3600, accept_old_for=3600, previous="JWT_SECRET_PREVIOUS"
@@ -218,17 +219,17 @@ def _revealed(value: Secret | SecretBytes | None) -> str:
     return "nothing" if value is None else everything(value.reveal())
 
 
-# What is refused
+# Rejected rotations
 
 
 class Strict:
-    """Whether checks refuse."""
+    """Switch that makes checks reject."""
 
     on = False
 
 
 def refusing(refuse: Callable[[Any], object], startup_timeout: float = 30) -> Boot:
-    """Declare an application whose fields are judged, by what lets the start pass."""
+    """Declare an application whose field checks call ``refuse``, but only after the start."""
 
     def check(value: str | bytes) -> object:
         return refuse(value) if Strict.on else None
@@ -237,7 +238,7 @@ def refusing(refuse: Callable[[Any], object], startup_timeout: float = 30) -> Bo
         return secret(check=check, **more)
 
     class Judged(Canaries):
-        """What is judged: a word, bytes, and what is written in many ways."""
+        """A set with checks of a word, of bytes, and of a value that has many encoded forms."""
 
         jwt_secret: Secret = rule(previous="JWT_SECRET_PREVIOUS")
         keystore: SecretBytes = rule()
@@ -247,12 +248,12 @@ def refusing(refuse: Callable[[Any], object], startup_timeout: float = 30) -> Bo
 
 
 def refuse_plainly(value: str | bytes) -> Never:
-    """Refuse in a message that shows the value."""
+    """Reject with a message that contains the value."""
     raise ValueError(everything(value))
 
 
 async def refuse_later(value: str | bytes) -> Never:
-    """Refuse in the loop, with a cause and a note."""
+    """Reject in the event loop, with a cause and a note."""
     await checkpoint()
     try:
         raise KeyError(value)  # noqa: TRY301  (people do)
@@ -263,24 +264,24 @@ async def refuse_later(value: str | bytes) -> Never:
 
 
 async def refuse_in_a_group(value: str | bytes) -> None:
-    """Refuse by an error of several."""
+    """Reject with an exception group."""
     async with anyio.create_task_group() as group:
         group.start_soon(refuse_later, value)
         group.start_soon(refuse_later, value)
 
 
 def refuse_without_words(value: str | bytes) -> Never:
-    """Refuse by an error that cannot be shown."""
+    """Reject with an error that cannot be shown."""
     raise SpeechlessError(everything(value))
 
 
 def leave(value: str | bytes) -> Never:
-    """Leave the process with the value for a last word."""
+    """Exit with the value as the message."""
     sys.exit(everything(value))
 
 
 def hang(value: str | bytes) -> None:
-    """Hang in a thread, for ever."""
+    """Hang in a thread forever."""
     log.debug("%s has to be judged", value)
     threading.Event().wait()
 
@@ -289,25 +290,25 @@ HANGING = threading.Event()
 
 
 def hang_silently(_: str | bytes) -> None:
-    """Hang in a thread, for ever, without a word: what is being logged is in frames of ours."""
+    """Hang in a thread forever without a log call, whose frames would contain the value."""
     HANGING.set()
     threading.Event().wait()
 
 
 async def sleep(value: str | bytes) -> None:
-    """Hang in the loop, for ever."""
+    """Hang in the event loop forever."""
     log.debug("%s has to be judged", value)
     await anyio.sleep_forever()
 
 
 def set_check() -> Boot:
-    """Let the set judge itself, in a message that shows all of it."""
+    """Declare an application whose set check raises an error with all values."""
 
     class Whole(Canaries):
-        """A set that judges itself."""
+        """A set with a check."""
 
         async def check(self) -> None:
-            """Refuse, when it is time to."""
+            """Raise if checks reject."""
             if Strict.on:
                 raise ValueError(all_of(self)) from KeyError(all_of(self))
 
@@ -315,7 +316,7 @@ def set_check() -> Boot:
 
 
 def application_check() -> Boot:
-    """Let the application judge the set, in a message that shows all of it."""
+    """Declare an application whose own check raises an error with all values."""
     boot = declare()
 
     @boot.check
@@ -342,11 +343,11 @@ REFUSING: dict[str, Callable[[], Boot]] = {
     "set": set_check,
     "application": application_check,
 }
-"""Applications that refuse what is published next."""
+"""Applications that reject the next generation."""
 
 
 async def refused() -> None:
-    """Refuse by checks of every kind; then take what was there before, and something else."""
+    """Reject with checks of every kind; then accept the content from before, and another one."""
     for name, make in REFUSING.items():
         Strict.on = False
         boot = make()
@@ -361,7 +362,7 @@ async def refused() -> None:
             assert not boot.status().degraded
             Strict.on = False
             if name == "hanging":
-                # It hangs on, and nothing is judged beside it.
+                # The check still hangs, and no other check runs meanwhile.
                 continue
             volume.publish(following(2))
             assert await boot.reload()
@@ -369,7 +370,7 @@ async def refused() -> None:
 
 
 async def be_refused(boot: Boot, how: str) -> None:
-    """Reload, and tell why that was refused."""
+    """Reload, and log the rejection."""
     try:
         await boot.reload()
     except ProblemsError as exc:
@@ -380,7 +381,7 @@ async def be_refused(boot: Boot, how: str) -> None:
 
 
 def unlike(files: dict[str, bytes], name: str) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Return what can be wrong with a volume, with the values in it."""
+    """Yield every kind of invalid volume, with its name."""
     raw = files[name]
     without = {key: value for key, value in files.items() if key != name}
     yield "missing", without
@@ -396,10 +397,10 @@ def unlike(files: dict[str, bytes], name: str) -> Iterator[tuple[str, dict[str, 
 
 
 async def let_down() -> None:
-    """Refuse what the deployment lets down."""
+    """Reject every kind of invalid volume."""
 
     class Long(Canaries):
-        """One secret has to be of some length."""
+        """A set in which one secret has a minimum length."""
 
         jwt_secret: Secret = secret(min_length=32, previous="JWT_SECRET_PREVIOUS")
 
@@ -420,7 +421,7 @@ Hook = Callable[[str], Awaitable[object]]
 
 
 async def raise_plainly(text: str) -> Never:
-    """Raise."""
+    """Raise an error."""
     await checkpoint()
     raise ValueError(text)
 
@@ -437,20 +438,20 @@ async def raise_from(text: str) -> Never:
 
 
 async def raise_in_a_group(text: str) -> None:
-    """Let two tasks of a group fail."""
+    """Raise in two tasks of a group."""
     async with anyio.create_task_group() as group:
         group.start_soon(raise_from, text)
         group.start_soon(raise_plainly, text)
 
 
 async def raise_without_words(text: str) -> Never:
-    """Raise what cannot be shown."""
+    """Raise an error that cannot be shown."""
     await checkpoint()
     raise SpeechlessError(text)
 
 
 async def hang_on(text: str) -> None:
-    """Hang, and fail at the last steps."""
+    """Hang, and raise when cancelled."""
     try:
         await anyio.sleep_forever()
     finally:
@@ -458,7 +459,7 @@ async def hang_on(text: str) -> None:
 
 
 async def hang_deaf(text: str) -> None:
-    """Hang, and be not moved by a cancel for a while."""
+    """Hang, and ignore a cancellation for a while."""
     with anyio.CancelScope(shield=True):
         log.info("Hanging with %s", text)
         await anyio.sleep(0.3)
@@ -475,7 +476,7 @@ HOOKS: dict[str, Hook] = {
 
 
 async def hooks() -> None:
-    """Fail in hooks of every kind, at first; then succeed."""
+    """Fail once in hooks of every kind, and succeed at the retry."""
     boot = declare()
     set_timings(boot, hook_retry_delay=0.01, hook_cancel_timeout=0.05)
     failed: set[str] = set()
@@ -505,12 +506,12 @@ async def hooks() -> None:
         await until(lambda: not boot.status().degraded)
 
 
-# The watch
+# The watcher and failures of hive_boot
 
 
 @contextmanager
 def failing(owner: object, name: str, error: Exception) -> Iterator[list[str]]:
-    """Let something of ours fail once; give its name when it has."""
+    """Make a function raise at its first call; yield a list that contains its name afterwards."""
     real = getattr(owner, name)
     failures: list[str] = []
 
@@ -528,17 +529,17 @@ def failing(owner: object, name: str, error: Exception) -> Iterator[list[str]]:
 
 
 def tell_threads() -> None:
-    """Write down the variables of our frames in every thread."""
+    """Write the variables of hive_boot's frames in every thread."""
     for number, top in sys._current_frames().items():
         frame = top
         while frame:
-            if OURS in frame.f_code.co_filename:
+            if frame.f_code.co_filename.startswith(OURS):
                 tracker.write(f"{number} {frame.f_code.co_qualname}: {frame.f_locals}")
             frame = frame.f_back  # type: ignore[assignment]
 
 
 async def watched() -> None:
-    """Let the watch fail, fall back and recover, and look into every thread meanwhile."""
+    """Make the watcher fail, fall back and recover, and write the variables of every thread."""
     boot = declare(watch=True)
     set_timings(
         boot,
@@ -572,7 +573,7 @@ async def watched() -> None:
 
 
 async def threads() -> None:
-    """Look into every thread while checks hang, before a start and in a rotation."""
+    """Write the variables of every thread while a check hangs."""
     boot = refusing(hang_silently, startup_timeout=1)
     async with running(boot), anyio.create_task_group() as group:
         Strict.on = True
@@ -584,7 +585,7 @@ async def threads() -> None:
 
 
 async def broken() -> None:
-    """Let something deep inside a rotation fail, with a text."""
+    """Make a function deep inside a rotation raise an error with a value."""
     boot = declare(watch=True)
     async with running(boot) as secrets:
         for number, name in enumerate(("plan_acceptance", "plan_activation"), 1):
@@ -596,7 +597,7 @@ async def broken() -> None:
 
 
 async def debugged() -> None:
-    """Let the loop say what takes long; tell the name of each task."""
+    """Make asyncio's debug mode report slow callbacks; print the name of each task."""
     boot = declare(watch=True)
     names: list[str] = []
 
@@ -619,7 +620,7 @@ async def debugged() -> None:
 
 
 def task_names() -> Iterable[str]:
-    """Show every task, and what it waits in."""
+    """Yield the description of every task, and where it waits."""
     if sys.argv[2] == "asyncio":
         for each in asyncio.all_tasks():
             yield f"{each!r} {each.get_stack()}"
@@ -634,7 +635,7 @@ def task_names() -> Iterable[str]:
 
 
 async def stopped() -> None:
-    """Stop while a hook hangs, which fails then with every value."""
+    """Stop while a hook hangs, which then raises an error with every value."""
     boot = declare()
     going = anyio.Event()
 
@@ -663,7 +664,7 @@ SCENARIOS: dict[str, Callable[[], Awaitable[None]]] = {
 
 
 def crash(backend: str) -> None:
-    """Own the process, reload by a signal, and crash with what was rotated out."""
+    """Own the process, reload by SIGHUP, and crash with the old and the new values."""
     boot = declare()
     volume.publish(START)
 

@@ -1,6 +1,7 @@
 """An application that logs and raises values in every placement, for uvicorn's command line.
 
-``LOG_DIR`` says where its log files are.
+Its log files are in the directory ``LOG_DIR``.
+
 """
 
 import json
@@ -33,7 +34,7 @@ DIRECTORY = Path(os.environ["LOG_DIR"])
 
 
 class Held:
-    """An object that says what it holds."""
+    """An object whose text contains a value."""
 
     def __init__(self, held: str) -> None:
         self.held = held
@@ -45,19 +46,19 @@ class Held:
 
 
 class JSONFormatter(logging.Formatter):
-    """Writes a record as JSON, with all that somebody added to it."""
+    """A formatter that writes a record with all its attributes as JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write it down."""
+        """Return the record as JSON."""
         super().format(record)
         return json.dumps(vars(record), default=str)
 
 
 class Remembering(logging.Handler):
-    """Writes down all of a record, as trackers of errors do, and formats nothing."""
+    """A handler that writes every attribute of a record unformatted, as error trackers do."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write it down, or complain on stderr."""
+        """Write the record, or report a failure on stderr."""
         try:
             self._write(record)
         except (TypeError, ValueError):
@@ -77,7 +78,7 @@ class Remembering(logging.Handler):
 
 
 def _text(it: object) -> str:
-    """Write down what somebody added: text as it is, also that in a structure."""
+    """Return an added attribute as text, without escapes, also from a structure."""
     if isinstance(it, dict):
         return "\n".join(map(_text, [*it, *it.values()]))
     if isinstance(it, list | tuple):
@@ -86,10 +87,10 @@ def _text(it: object) -> str:
 
 
 class Failing(logging.Handler):
-    """Cannot write anything down; ``logging`` complains of it on stderr."""
+    """A handler that fails, so that ``logging`` reports the record on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Fail, and say with what."""
+        """Raise and handle an error with the message."""
         try:
             message = f"cannot write {record.getMessage()}"
             raise OSError(message)  # noqa: TRY301  (people do)
@@ -98,25 +99,25 @@ class Failing(logging.Handler):
 
 
 class FailingFormatter(logging.Formatter):
-    """Fails, and says with what."""
+    """A formatter that fails with the message."""
 
     def format(self, record: logging.LogRecord) -> Never:
-        """Fail."""
+        """Raise an error with the message."""
         message = f"cannot format {record.getMessage()}"
         raise ValueError(message)
 
 
 class Adding(logging.Filter):
-    """Adds to a record what it is about."""
+    """A filter that adds an attribute to a record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add."""
+        """Add the attribute."""
         record.added = getattr(record, "to_add", "")
         return True
 
 
 def set_up() -> None:
-    """Log to stderr and to files, by handlers of every kind."""
+    """Configure handlers of every kind, for stderr and files."""
     root = logging.getLogger()
     root.setLevel("DEBUG")
     listed: list[logging.Handler] = [
@@ -147,29 +148,29 @@ def set_up() -> None:
 
 
 def as_message(text: str) -> None:
-    """Write it into the message."""
+    """Log a value in the message."""
     log.info(f"it is {text}")  # noqa: G004  (people do)
 
 
 def as_argument(text: str) -> None:
-    """Hand it over as arguments, which are filled in later."""
+    """Log a value as an argument."""
     log.debug("it is %s and %s", text, [os.fsencode(text)])
 
 
 def as_object(text: str) -> None:
-    """Hand over an object that says it."""
+    """Log an object that contains a value."""
     log.info("it is %s and %r", Held(text), Held(text))
     log.info(Held(text))
 
 
 def as_extra(text: str) -> None:
-    """Add it to the record."""
+    """Log a value in ``extra``."""
     log.info("it", extra={"it": text, "raw": os.fsencode(text), "deep": [{"it": text}]})
     log.info("it", extra={"to_add": text})
 
 
 def as_error(text: str) -> None:
-    """Log an error that says it, and one that it comes from."""
+    """Log an error with a value, and its cause."""
     try:
         try:
             raise LookupError(text)  # noqa: TRY301  (people do)
@@ -182,7 +183,7 @@ def as_error(text: str) -> None:
 
 
 def as_group(text: str) -> None:
-    """Log an error of several."""
+    """Log an exception group."""
     try:
         message = "several"
         raise ExceptionGroup(message, [LookupError(text), RuntimeError(text)])  # noqa: TRY301  (people do)
@@ -191,14 +192,14 @@ def as_group(text: str) -> None:
 
 
 def with_stack(text: str) -> None:
-    """Log where it stands, in code that says it."""
+    """Log with a stack whose source contains a value."""
     source = f"log.warning('here', stack_info=True)  # {text!r}"
     exec(compile(source, "made", "exec"), {"log": log})  # noqa: S102  (code that is made)
     log.warning("it is %s", text, stack_info=True)
 
 
 def elsewhere(text: str) -> None:
-    """Log by a logger that does not propagate, one of warnings, one of another thread."""
+    """Log by a logger that does not propagate, by a warning, and in another thread."""
     alone.warning("it is %s", text)
     warnings.warn(text, stacklevel=1)
     worker = threading.Thread(target=log.warning, args=["a thread has %s", text])
@@ -207,19 +208,19 @@ def elsewhere(text: str) -> None:
 
 
 def by_adapter(text: str) -> None:
-    """Log by an adapter, and a record made by hand."""
+    """Log by an adapter, and with a record that was created by hand."""
     logging.LoggerAdapter(log, {"it": text}).info("it is %s", text)
     by_hand = {"msg": "it is %s", "args": (text,), "name": text, "levelno": 30, "levelname": text}
     log.handle(logging.makeLogRecord(by_hand))
 
 
 def as_mapping(text: str) -> None:
-    """Hand it over in a dict, filled in by name."""
+    """Log with a dict of arguments."""
     log.info("it is %(it)s", {"it": text, "more": Held(text)})
 
 
 def to_a_late_handler(text: str) -> None:
-    """Log to a handler that was added a moment ago."""
+    """Log to a handler that was just added."""
     late = logging.FileHandler(DIRECTORY / "late.txt", encoding="utf-8")
     log.addHandler(late)
     log.info("it is %s", text)
@@ -227,7 +228,7 @@ def to_a_late_handler(text: str) -> None:
 
 
 def by_failing(text: str) -> None:
-    """Log what cannot be written down; stderr is told why."""
+    """Log records that cannot be written, which are reported on stderr."""
     log.info("it is %d", text)
     log.info("it is %s and %s", text)  # noqa: PLE1206  (the mistake is the point)
     failing = Failing()
@@ -240,7 +241,7 @@ def by_failing(text: str) -> None:
 
 
 def in_a_thread(text: str) -> None:
-    """Fail in a thread."""
+    """Raise in a thread."""
 
     def fail() -> Never:
         raise ValueError(text)
@@ -251,7 +252,7 @@ def in_a_thread(text: str) -> None:
 
 
 def in_a_finalizer(text: str) -> None:
-    """Fail where nobody can catch it."""
+    """Raise in a finalizer, where the error cannot be caught."""
 
     class Doomed:
         def __del__(self) -> None:
@@ -279,7 +280,7 @@ PLACEMENTS: dict[str, Callable[[str], None]] = {
 
 
 def _texts(name: str) -> Iterator[str]:
-    """Return every text to log: of what escapes a text once more, only the plain ones."""
+    """Yield the texts for a placement; only the plain values where the placement escapes them."""
     if name in {"argument", "extra", "stack", "failing", "mapping"}:
         yield plainly(boot.secrets)
     else:
@@ -288,7 +289,7 @@ def _texts(name: str) -> Iterator[str]:
 
 
 async def log_it(request: Request) -> Response:
-    """Log in one placement."""
+    """Log every text in a placement."""
     name = request.path_params["placement"]
     for text in _texts(name):
         PLACEMENTS[name](text)
@@ -297,7 +298,7 @@ async def log_it(request: Request) -> Response:
 
 
 async def raise_it(request: Request) -> Response:
-    """Raise what says a value: alone, chained, in a group, in a thread, or amid an answer."""
+    """Raise an error with a value: alone, chained, in a group, in a thread, or in a response."""
     text = plainly(boot.secrets)
     kind = request.path_params["kind"]
     if kind == "late":
@@ -326,13 +327,13 @@ async def _break_off(text: str) -> AsyncIterator[str]:
 
 
 def as_value(text: str) -> int:
-    """Take it for a number."""
+    """Convert a value to a number."""
     return int(text)
 
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
-    """Log an end that holds a value."""
+    """Log a record with a value at the end."""
     async with boot.lifespan(app):
         yield
         log.warning("the end: %s", plainly(boot.secrets))

@@ -1,8 +1,8 @@
-"""Every variable of our frames, at every step of a start and of two reloads.
+"""Sampler of every variable of hive_boot's frames, at every step of a start and of two reloads.
 
-Each way to provide values has its turn. The first values are in the directory ``1`` below
-``NEXT``, the values that they become in ``2``. What the variables held is in the files of
-``LOG_DIR``.
+It runs once for each way to provide values. The first values are in the directory ``1`` below
+``NEXT``, the second ones in ``2``. The values of the variables are written below ``LOG_DIR``.
+
 """
 
 import logging
@@ -32,14 +32,14 @@ from hive_boot import (
 )
 from hive_boot.secrets import global_access
 from hive_boot.secrets.global_access import StandaloneStore
-from tests.canary.frames import OURS
 from tests.canary.programs.declared import Canaries
+from tests.fixtures.package import OURS
 
 HIDING = f"{OURS}redaction{os.sep}"
-"""Where the forms of a value are made that are looked for in logs: from the value itself."""
+"""Path of the modules that compute the encoded forms of a value from the value itself."""
 
 UNCHANGING = (NoneType, bool, int, float, str, bytes, FunctionType, BuiltinFunctionType)
-"""Types of variables that are shown once: what they hold stays the same."""
+"""Types of variables that are sampled once, because they are immutable."""
 
 IDLE = {
     "BUILD_LIST",
@@ -86,18 +86,18 @@ Trace = Callable[[FrameType, str, Any], Any]
 
 
 class Ruled(Canaries):
-    """A set that is judged in every way."""
+    """A set with a constraint and a check of every kind."""
 
     openai_api_key: Secret = secret(min_length=8, max_length=500)
     jwt_secret: Secret = secret(pattern="canary.*", activate_after=60, accept_old_for=60)
     passphrase: Secret = secret(check=bool)
 
     async def check(self) -> None:
-        """Accept."""
+        """Accept every set."""
 
 
 class Samples:
-    """Values of the variables of frames at any of their steps, each with the first place."""
+    """Distinct texts of frame variables at each step, each with its first place."""
 
     def __init__(self) -> None:
         self.found: dict[str, dict[str, str]] = {"ours.txt": {}, "hiding.txt": {}}
@@ -106,17 +106,17 @@ class Samples:
         self._local = threading.local()
 
     def begin(self) -> None:
-        """Look at the steps of this thread, and of those that start."""
+        """Trace this thread, and the threads that start from now on."""
         threading.settrace(self._enter)
         sys.settrace(self._enter)
 
     def end(self) -> None:
-        """Look no more."""
+        """Stop tracing."""
         sys.settrace(None)
         threading.settrace(None)
 
     def write(self, directory: Path) -> None:
-        """Write down what was found, and print where."""
+        """Write the samples to files, and print the functions that were traced."""
         for name, texts in self.found.items():
             lines = [f"{where} = {text}" for text, where in texts.items()]
             directory.joinpath(name).write_text("\n".join(lines), "utf-8", "replace")
@@ -125,15 +125,15 @@ class Samples:
     def _enter(self, frame: FrameType, _event: str, _arg: object) -> Trace | None:
         path = frame.f_code.co_filename
         # Its volumes are written by the tests. The making of forms has very many steps, so
-        # of those only the lines of the last file are looked at.
-        if OURS not in path or f"{OURS}testing{os.sep}" in path:
+        # of those only the lines of the last file are sampled.
+        if not path.startswith(OURS) or path.startswith(f"{OURS}testing{os.sep}"):
             return None
-        is_hiding = HIDING in path and not path.endswith("hooks.py")
+        is_hiding = path.startswith(HIDING) and not path.endswith("hooks.py")
         if is_hiding and not path.endswith("needles.py"):
             return None
         frame.f_trace_opcodes = not is_hiding
         frame.f_trace_lines = is_hiding  # a line begins with an instruction
-        where = f"{frame.f_code.co_qualname} in {path.rpartition(OURS)[2]}"
+        where = f"{frame.f_code.co_qualname} in {path.removeprefix(OURS)}"
         self.functions.add(where)
         texts = self.found["hiding.txt" if is_hiding else "ours.txt"]
         known: dict[str, object] = {}
@@ -164,12 +164,12 @@ def is_changing(it: object) -> bool:
 
 @cache
 def idle_instructions(code: CodeType) -> frozenset[int]:
-    """Return the places of the instructions that only move what is there."""
+    """Return the offsets of the instructions that change no object."""
     return frozenset(each.offset for each in get_instructions(code) if each.opname in IDLE)
 
 
 def shown(it: object) -> str:
-    """Show a variable; an object that is yet to be filled may fail to."""
+    """Return the repr of a variable; it may fail while the object is being built."""
     try:
         return repr(it)
     except AttributeError:
@@ -188,7 +188,7 @@ def write_files(values: dict[str, bytes]) -> None:
 
 
 def name_files(values: dict[str, bytes]) -> None:
-    """Let variables name a file for each value."""
+    """Write a file for each value, and set the variables that name the files."""
     write_files(values)
     os.environ |= {f"{name.upper()}_FILE": f"secrets/{name}" for name in values}
 
@@ -199,7 +199,7 @@ def set_variables(values: dict[str, bytes]) -> None:
 
 
 def write_dotenv(values: dict[str, bytes]) -> None:
-    """Write the texts into ``.env``, and refer to them; bytes that are no text are a variable."""
+    """Write the text values and references to them into ``.env``; set a variable for the bytes."""
     set_variables({"keystore": values["keystore"]})
     texts = {name: value.decode() for name, value in values.items() if name != "keystore"}
     escaped = {
@@ -219,7 +219,7 @@ SOURCES: dict[str, tuple[Any, Callable[[dict[str, bytes]], None]]] = {
     "variables": ("environment", set_variables),
     "dotenv": ("development", write_dotenv),
 }
-"""The ways to provide values, each with the mode that takes them."""
+"""Ways to provide values, each with the mode that reads them."""
 
 
 def following(number: int) -> dict[str, bytes]:
@@ -231,7 +231,7 @@ def following(number: int) -> dict[str, bytes]:
 def read_without_a_run(
     boot: Bootstrap[Any, Any], provide: Callable[[dict[str, bytes]], None]
 ) -> None:
-    """Follow a change by the standalone store, and load for a block."""
+    """Read changes by the standalone store, and load secrets for a block."""
     now = [0.0]
     store = StandaloneStore(boot._declaration, clock=lambda: now[0])
     global_access._default = store  # noqa: SLF001
@@ -249,7 +249,7 @@ def read_without_a_run(
 
 
 async def main(sources: str) -> None:
-    """Start, rotate, and read once more what has not changed."""
+    """Start, rotate, and reload once without a change."""
     mode, provide = SOURCES[sources]
     provide(following(1))
     changes: list[Change] = []
@@ -295,7 +295,7 @@ async def main(sources: str) -> None:
         assert has_secret("JWT_SECRET")
         assert require_secret("JWT_SECRET") == get_secret("JWT_SECRET")
         assert bool(await boot.reload(now=True)) is rotates
-        while rotates and not changes:  # noqa: ASYNC110  (a hook is told of it soon)
+        while rotates and not changes:  # noqa: ASYNC110  (the hook is called soon)
             await anyio.sleep(0.01)
         async with client.use() as value:
             assert value == client.value == get_secret("PASSPHRASE")

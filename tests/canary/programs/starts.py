@@ -1,6 +1,7 @@
-"""Applications that do not start: ``main(SCENARIO, HOW)`` in a process of :mod:`.forked`.
+"""Applications that fail to start: ``main(SCENARIO, HOW)`` in a process of :mod:`.forked`.
 
 HOW is ``asyncio`` or ``trio`` for ``boot.run``, or ``uvicorn`` for ``boot.lifespan``.
+
 """
 
 import logging
@@ -22,13 +23,13 @@ log = logging.getLogger("app")
 
 
 def judged(check: Callable[[Any], object] | None = None, **rules: Any) -> Boot:  # noqa: ANN401  (what secret takes)
-    """Declare one secret of each kind with these rules."""
+    """Declare an application with a secret of each kind, with a check or with constraints."""
 
     def rule() -> Any:  # noqa: ANN401  (as secret says)
         return secret(check=check, **rules)
 
     class Judged(Canaries):
-        """What is judged."""
+        """A set with these checks or constraints."""
 
         jwt_secret: Secret = rule()
         keystore: SecretBytes = secret(check=check)
@@ -41,17 +42,17 @@ def judged(check: Callable[[Any], object] | None = None, **rules: Any) -> Boot: 
 
 
 def as_declared() -> Boot:
-    """Start without rules of its own: it is the deployment that is wrong."""
+    """Declare an application without checks: its deployment is wrong."""
     return Bootstrap(Canaries)
 
 
 def watched() -> Boot:
-    """Watch what it is declared to need, from before the first read."""
+    """Declare an application that watches its secrets."""
     return Bootstrap(Canaries, watch=True)
 
 
 def plain_check() -> Boot:
-    """Refuse a value in a message that shows it."""
+    """Reject a value with a message that contains it."""
 
     def refuse(value: str | bytes) -> Never:
         raise ValueError(everything(value))
@@ -60,7 +61,7 @@ def plain_check() -> Boot:
 
 
 def chained_check() -> Boot:
-    """Refuse a value in a message that another one is the cause of."""
+    """Reject a value with an error that has a cause and a note."""
 
     async def refuse(value: str | bytes) -> Never:
         await anyio.lowlevel.checkpoint()
@@ -75,7 +76,7 @@ def chained_check() -> Boot:
 
 
 def grouped_check() -> Boot:
-    """Refuse a value by an error of several."""
+    """Reject a value with an exception group."""
 
     async def fail(value: str | bytes) -> Never:
         await anyio.lowlevel.checkpoint()
@@ -90,7 +91,7 @@ def grouped_check() -> Boot:
 
 
 def leaving_check() -> Boot:
-    """Leave the process with the value for a last word."""
+    """Exit with a value as the message."""
 
     def refuse(value: str | bytes) -> Never:
         sys.exit(everything(value))
@@ -99,12 +100,12 @@ def leaving_check() -> Boot:
 
 
 def false_check() -> Boot:
-    """Refuse a value without a word."""
+    """Reject a value without a message."""
     return judged(lambda _: False)
 
 
 def odd_check() -> Boot:
-    """Return the value itself for an answer."""
+    """Return the value instead of a verdict."""
     return judged(lambda value: value)
 
 
@@ -113,7 +114,7 @@ released = threading.Event()
 
 
 def hanging_check() -> Boot:
-    """Hang in a thread, for ever."""
+    """Hang in a thread forever."""
 
     def hang(value: str | bytes) -> None:
         log.debug("%s has to be judged", value)
@@ -123,7 +124,7 @@ def hanging_check() -> Boot:
 
 
 def sleeping_check() -> Boot:
-    """Hang in the loop, for ever."""
+    """Hang in the event loop forever."""
 
     async def hang(value: str | bytes) -> None:
         log.debug("%s has to be judged", value)
@@ -133,26 +134,26 @@ def sleeping_check() -> Boot:
 
 
 def set_check() -> Boot:
-    """Refuse the set in a message that shows all of it."""
+    """Reject a set with a message that contains all values."""
 
     class Whole(Canaries):
-        """A set that judges itself."""
+        """A set with a check."""
 
         async def check(self) -> None:
-            """Refuse."""
+            """Raise an error."""
             raise ValueError(all_of(self)) from KeyError(all_of(self))
 
     return Bootstrap(Whole)
 
 
 def false_set_check() -> Boot:
-    """Refuse the set without a word."""
+    """Reject a set without a message."""
 
     class Whole(Canaries):
-        """A set that judges itself."""
+        """A set with a check."""
 
         async def check(self) -> bool:
-            """Refuse."""
+            """Log the values, and return False."""
             log.info("%s", all_of(self))
             return False
 
@@ -166,7 +167,7 @@ def _variables() -> str:
 
 
 def everything_of_text(text: str) -> str:
-    """Write a variable down in every way, if it is text."""
+    """Return a variable in every encoded form, if it is UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -175,12 +176,12 @@ def everything_of_text(text: str) -> str:
 
 
 def settings_class() -> Boot:
-    """Read a secret into the settings, which refuse it in a message that shows it."""
+    """Declare settings that read secrets, and reject them with messages that contain the values."""
     from pydantic import field_validator  # noqa: PLC0415  (it takes its time, and few use it)
     from pydantic_settings import BaseSettings  # noqa: PLC0415
 
     class Settings(BaseSettings):
-        """Settings that have what is none of theirs."""
+        """Settings with the names of secrets."""
 
         jwt_secret: int
         openai_api_key: str
@@ -189,13 +190,13 @@ def settings_class() -> Boot:
         @field_validator("openai_api_key")
         @classmethod
         def refuse(cls, value: str) -> Never:
-            """Refuse."""
+            """Raise an error."""
             raise ValueError(everything(value)) from KeyError(value)
 
         @field_validator("hive_api_key")
         @classmethod
         def insist(cls, value: str) -> str:
-            """Refuse, as a test does."""
+            """Fail an assertion."""
             assert value == "", everything(value)
             return value
 
@@ -203,7 +204,7 @@ def settings_class() -> Boot:
 
 
 def settings_function() -> Boot:
-    """Make settings by a function that fails with all values."""
+    """Declare settings by a function that raises an error with all values."""
 
     def settings() -> Never:
         try:
@@ -215,7 +216,7 @@ def settings_function() -> Boot:
 
 
 def leaving_settings() -> Boot:
-    """Make settings by a function that leaves the process with all values."""
+    """Declare settings by a function that exits with all values."""
 
     def settings() -> Never:
         log.error("%s", _variables())
@@ -247,7 +248,7 @@ SCENARIOS: dict[str, Callable[[], Boot]] = {
 
 
 def main(scenario: str, how: str) -> None:
-    """Start, and log what comes of it, as a careful caller does."""
+    """Start a scenario, and log what is raised, as a careful caller does."""
     log_to_files()
     boot = SCENARIOS[scenario]()
 

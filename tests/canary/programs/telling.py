@@ -1,4 +1,4 @@
-"""How a value gets into a message by accident."""
+"""Encoded forms of values, as applications write them by accident."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ KINDS = ("jwt_secret", "keystore", "signing_key", "database_url", "service_accou
 
 
 def spellings(value: str | bytes) -> dict[str, None]:
-    """Write a value down in every way that programs do; no text twice, because each takes time."""
+    """Return every encoded form of a value, without duplicates, because each takes time."""
     return dict.fromkeys(_written(value))
 
 
@@ -62,12 +62,12 @@ def _parts(value: str) -> Iterator[str]:
 
 
 def everything(value: str | bytes) -> str:
-    """Write a value down in every way, in one text."""
+    """Return every encoded form of a value in one text."""
     return " | ".join(spellings(value))
 
 
 def revealed(secrets: SecretSet) -> Iterator[str | bytes]:
-    """Return the plain values of all secrets."""
+    """Yield the plain values of all secrets."""
     values: dict[str, Any] = vars(secrets)
     for value in values.values():
         if isinstance(value, Secret | SecretBytes):
@@ -75,17 +75,17 @@ def revealed(secrets: SecretSet) -> Iterator[str | bytes]:
 
 
 def all_of(secrets: SecretSet) -> str:
-    """Write all secrets down in every way, in one text."""
+    """Return every encoded form of all secrets in one text."""
     return " | ".join(map(everything, revealed(secrets)))
 
 
 def plainly(secrets: SecretSet) -> str:
-    """Return all secrets as they are, in one text: for what is written down once more."""
+    """Return all secrets unencoded in one text, for what is encoded again."""
     return " | ".join(os.fsdecode(value) for value in revealed(secrets))
 
 
 def log_to_files() -> None:
-    """Log everything to stderr and to a file, as LOG_DIR says where."""
+    """Log everything to stderr, and to a file in ``LOG_DIR``."""
     root = logging.getLogger()
     root.setLevel("DEBUG")
     root.addHandler(logging.StreamHandler())

@@ -1,4 +1,4 @@
-"""A mounted directory, read as of one moment, while others write into it."""
+"""Directories of secret files: a read is of one moment, while others write into them."""
 
 import os
 import resource
@@ -33,7 +33,7 @@ from tests.support import SETTLED, FakeClock, as_ordinary_user, descriptors, goo
 
 
 class Keys(SecretSet):
-    """Three secrets that have to be of one generation."""
+    """Three secrets of one generation."""
 
     a: Secret
     b: Secret
@@ -41,7 +41,7 @@ class Keys(SecretSet):
 
 
 class Nested(SecretSet):
-    """A secret in a subdirectory, as `items:` of a volume make it, and one beside it."""
+    """A secret in a subdirectory, as by `items:` of a volume, and one outside of it."""
 
     db: Secret = secret("DB_PASSWORD", file="db/password")
     api_key: Secret | None
@@ -65,14 +65,14 @@ def _audit(event: str, arguments: tuple[Any, ...]) -> None:
             act(arguments[0])
 
 
-# Python offers no other way to do something at the very moment at which a file is opened.
-# A hook stays until the process ends, so it does nothing unless a test asks for it.
+# Only an audit hook can run code at the moment at which a file is opened.
+# It cannot be removed, so it does nothing unless a test uses it.
 sys.addaudithook(_audit)
 
 
 @contextmanager
 def just_before_opening(name: str, act: Callable[[], object], times: int = 1) -> Iterator[None]:
-    """Do something between the opening of a directory and that of a file in it."""
+    """Call ``act`` before each of the first opens of a file ``name`` while the block runs."""
     left = [act] * times
 
     def watch(opened: str) -> None:
@@ -92,19 +92,19 @@ def read(
     declared: type[SecretSet] = Keys,
     policy: ReadPolicy = SETTLED,
 ) -> DirectorySnapshot:
-    """Read what a declaration wants out of a directory."""
+    """Read the secrets of a declaration from a directory."""
     return read_directory(str(path), declared._field_index, policy)
 
 
 def values(reading: DirectorySnapshot) -> dict[str, str | bytes]:
-    """Return the plain values that were read well, and make sure that nothing else was found."""
+    """Return the values of a read; fail if it found a problem."""
     assert reading.problem is None
     assert other_hits(reading.batch) == {}
     return {name: value.reveal() for name, value in good_values(reading.batch).items()}
 
 
 def kinds(reading: DirectorySnapshot) -> dict[str, list[str]]:
-    """Return what was found of each field that is not read well."""
+    """Return the problem kinds, or "value", for each field without a single valid value."""
     return {
         name: [hit.result.kind if isinstance(hit.result, ValueProblem) else "value" for hit in hits]
         for name, hits in other_hits(reading.batch).items()
@@ -112,7 +112,7 @@ def kinds(reading: DirectorySnapshot) -> dict[str, list[str]]:
 
 
 def fill(directory: Path, files: Mapping[str, str] = ALL_OLD) -> Path:
-    """Make a plain directory."""
+    """Create a plain directory of files."""
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (directory / name).write_text(text)
@@ -121,20 +121,20 @@ def fill(directory: Path, files: Mapping[str, str] = ALL_OLD) -> Path:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Return a clock on which files that were just written are fresh."""
+    """Return a clock by which the files of a test are fresh."""
     return FakeClock()
 
 
 @pytest.fixture
 def kubelet(tmp_path: Path) -> MountedVolume:
-    """Return a volume with one generation in it."""
+    """Return a volume with one generation."""
     kubelet = MountedVolume(tmp_path / "volume")
     kubelet.publish(ALL_OLD)
     return kubelet
 
 
 def test_a_volume_is_read_at_once(kubelet: MountedVolume, clock: FakeClock) -> None:
-    """The files of a kubelet volume never change, so a fresh one is not waited for."""
+    """Files of a kubelet volume never change, so the read does not wait until they are settled."""
     reading = read(kubelet.path, policy=clock.policy())
 
     assert values(reading) == ALL_OLD
@@ -144,7 +144,7 @@ def test_a_volume_is_read_at_once(kubelet: MountedVolume, clock: FakeClock) -> N
 
 
 def test_a_place_is_shown_below_the_directory(kubelet: MountedVolume) -> None:
-    """A person is told the path that is in the manifest, not what the kubelet makes of it."""
+    """A location is the path in the manifest, not the real path in the volume."""
     kubelet.publish(ALL_OLD | {"a": ""})
     ((hit,),) = other_hits(read(kubelet.path).batch).values()
 
@@ -152,7 +152,7 @@ def test_a_place_is_shown_below_the_directory(kubelet: MountedVolume) -> None:
 
 
 def test_the_links_beside_the_data_make_no_difference(kubelet: MountedVolume) -> None:
-    """A key whose link is missing, or dangles, or lies, is read from the generation itself."""
+    """A key is read from the generation, whatever its link in the volume is."""
     (kubelet.path / "a").unlink()
     (kubelet.path / "b").unlink()
     (kubelet.path / "b").symlink_to("..data/gone")
@@ -163,7 +163,7 @@ def test_the_links_beside_the_data_make_no_difference(kubelet: MountedVolume) ->
 
 
 def test_a_key_that_left_the_volume_is_absent(kubelet: MountedVolume, clock: FakeClock) -> None:
-    """What the generation does not hold is really missing, whatever link was left."""
+    """A key that is not in the generation is absent, even if its link still exists."""
     kubelet.publish({"a": "fake-2"})
     (kubelet.path / "b").symlink_to("..data/b")
 
@@ -172,7 +172,7 @@ def test_a_key_that_left_the_volume_is_absent(kubelet: MountedVolume, clock: Fak
 
 
 def test_an_empty_volume_is_empty(kubelet: MountedVolume, clock: FakeClock) -> None:
-    """The volume of an optional Secret that does not exist holds nothing, and is no fault."""
+    """The empty volume of an optional Secret that does not exist is not a problem."""
     kubelet.publish({})
     reading = read(kubelet.path, policy=clock.policy())
 
@@ -182,7 +182,7 @@ def test_an_empty_volume_is_empty(kubelet: MountedVolume, clock: FakeClock) -> N
 
 
 def test_a_nested_path_is_read(tmp_path: Path) -> None:
-    """`items:` with a path put a key into a subdirectory, with .txt too."""
+    """`items:` with a path puts a key into a subdirectory, also with .txt."""
     kubelet = MountedVolume(tmp_path / "volume")
     kubelet.publish({"db/password": "fake-db", "api_key": "fake-api"})
     assert values(read(kubelet.path, Nested)) == {"db": "fake-db", "api_key": "fake-api"}
@@ -192,14 +192,14 @@ def test_a_nested_path_is_read(tmp_path: Path) -> None:
 
 
 def test_a_nested_path_in_a_plain_directory_is_read(tmp_path: Path) -> None:
-    """A path works for directories of files, too."""
+    """A path works in plain directories too."""
     fill(tmp_path / "db", {"password": "fake-db"})
 
     assert values(read(tmp_path, Nested)) == {"db": "fake-db"}
 
 
 def test_a_swap_during_the_read_is_noticed(kubelet: MountedVolume, clock: FakeClock) -> None:
-    """A volume that is replaced between two files is read again, and is of one generation."""
+    """A volume that is swapped between two files is read again, so the set is of one generation."""
     with just_before_opening("b", lambda: kubelet.publish(ALL_NEW)):
         reading = read(kubelet.path, policy=clock.policy())
 
@@ -210,7 +210,7 @@ def test_a_swap_during_the_read_is_noticed(kubelet: MountedVolume, clock: FakeCl
 def test_a_volume_that_is_always_swapped_is_given_up(
     kubelet: MountedVolume, clock: FakeClock
 ) -> None:
-    """After eight tries a volume without a quiet moment is a problem, and nothing of it is used."""
+    """After eight attempts a volume that is swapped all the time is a problem, and is not used."""
     with just_before_opening("a", lambda: kubelet.publish(ALL_NEW, anew=True), times=100):
         reading = read(kubelet.path, policy=clock.policy())
 
@@ -220,7 +220,7 @@ def test_a_volume_that_is_always_swapped_is_given_up(
 
 
 def test_seven_swaps_are_survived(kubelet: MountedVolume, clock: FakeClock) -> None:
-    """The eighth try still counts."""
+    """The eighth attempt succeeds."""
     with just_before_opening("a", lambda: kubelet.publish(ALL_NEW, anew=True), times=7):
         reading = read(kubelet.path, policy=clock.policy())
 
@@ -230,7 +230,7 @@ def test_seven_swaps_are_survived(kubelet: MountedVolume, clock: FakeClock) -> N
 def test_data_that_vanishes_during_the_read_is_noticed(
     kubelet: MountedVolume, clock: FakeClock
 ) -> None:
-    """A link that is taken away while files are read makes them worth nothing."""
+    """If ``..data`` is removed during a read, the read is repeated."""
     data = kubelet.path / "..data"
     clock.steps = [lambda: kubelet.publish(ALL_NEW)]
     with just_before_opening("b", data.unlink):
@@ -243,7 +243,7 @@ def test_data_that_vanishes_during_the_read_is_noticed(
 def test_data_that_is_away_for_a_moment_is_waited_for(
     kubelet: MountedVolume, clock: FakeClock
 ) -> None:
-    """Some guests unlink ..data and link it again; the gap is no empty volume."""
+    """Some tools remove ``..data`` and create it again; the gap is not an empty volume."""
     data = kubelet.path / "..data"
     target = data.readlink()
     data.unlink()
@@ -254,7 +254,7 @@ def test_data_that_is_away_for_a_moment_is_waited_for(
 
 
 def test_data_that_leads_nowhere_for_good_is_a_fault(tmp_path: Path) -> None:
-    """A volume without its data is a fault after two seconds, never an empty set."""
+    """A volume without its data is a problem after two seconds, never an empty set."""
     for number, target in enumerate((None, "..nowhere", "a", "..data")):
         with case(target):
             kubelet, clock = MountedVolume(tmp_path / f"volume-{number}"), FakeClock()
@@ -274,7 +274,7 @@ def test_data_that_leads_nowhere_for_good_is_a_fault(tmp_path: Path) -> None:
 
 
 def test_data_is_not_followed_to_another_link(kubelet: MountedVolume, clock: FakeClock) -> None:
-    """The kubelet's link names a directory; a link behind it is nobody's generation."""
+    """``..data`` must point to a directory, not to another symbolic link."""
     data = kubelet.path / "..data"
     generation = data.readlink()
     data.unlink()
@@ -285,7 +285,7 @@ def test_data_is_not_followed_to_another_link(kubelet: MountedVolume, clock: Fak
 
 
 def test_links_that_were_left_tell_a_volume(kubelet: MountedVolume, clock: FakeClock) -> None:
-    """When ..data and its target are both gone, the links into it are no missing secrets."""
+    """If ``..data`` and its target are missing, broken links still identify a volume."""
     generation = kubelet.path / (kubelet.path / "..data").readlink()
     (kubelet.path / "..data").unlink()
     shutil.rmtree(generation)
@@ -305,7 +305,7 @@ def test_links_that_were_left_tell_a_volume(kubelet: MountedVolume, clock: FakeC
 def test_a_link_that_was_left_of_a_nested_path_tells_a_volume(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    """A subdirectory of a volume is a link into ..data as well, and so is a JSON file."""
+    """A link of a nested path, or of a JSON file, identifies a volume too."""
     for number, (declared, files) in enumerate(
         (
             (Nested, {"db/password": "fake-new"}),
@@ -324,7 +324,7 @@ def test_a_link_that_was_left_of_a_nested_path_tells_a_volume(
 def test_a_link_of_somebody_else_that_dangles_tells_no_volume(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    """A broken link in a plain directory is a problem of that secret, at once."""
+    """A broken link in a plain directory is a problem of that secret, without a wait."""
     fill(tmp_path, {"b": "fake-1"})
     (tmp_path / "a").symlink_to("nowhere")
     reading = read(tmp_path, policy=SETTLED)
@@ -336,7 +336,7 @@ def test_a_link_of_somebody_else_that_dangles_tells_no_volume(
 
 
 def test_a_volume_in_the_making_is_waited_for(tmp_path: Path, clock: FakeClock) -> None:
-    """The directory of a first generation is there before the link that names it."""
+    """The directory of the first generation exists before ``..data``: the read waits."""
     kubelet = MountedVolume(tmp_path / "volume")
     (kubelet.path / "..2026_01_01_00_00_00.1").mkdir()
     clock.steps = [lambda: kubelet.publish(ALL_OLD)]
@@ -345,7 +345,7 @@ def test_a_volume_in_the_making_is_waited_for(tmp_path: Path, clock: FakeClock) 
 
 
 def test_a_permission_that_is_missing_for_a_moment_is_waited_for(clock: FakeClock) -> None:
-    """The kubelet and Vault write first and hand over afterwards; the gap is no failure."""
+    """The kubelet and Vault set permissions after they have written a file: the read waits."""
     policy = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
     for declared, files, name, expected in (
         (Keys, ALL_OLD, "b", ALL_OLD),
@@ -361,7 +361,7 @@ def test_a_permission_that_is_missing_for_a_moment_is_waited_for(clock: FakeCloc
 
 
 def test_a_permission_that_is_missing_for_good_is_a_problem_of_the_file() -> None:
-    """After two seconds a file that is closed to us is told of, and the others are read."""
+    """After two seconds an unreadable file is a problem, and the other files are read."""
     for named in (False, True):
         clock = FakeClock()
         started = clock.now
@@ -382,26 +382,26 @@ def test_a_permission_that_is_missing_for_good_is_a_problem_of_the_file() -> Non
 
 
 def test_a_directory_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock) -> None:
-    """A mount whose owner is set a moment later is read then."""
+    """The read waits until the permissions of a mount are set."""
     with as_ordinary_user() as place:
-        room = fill(place / "room")
-        room.chmod(0o000)
-        clock.steps = [lambda: room.chmod(0o700)]
+        directory = fill(place / "directory")
+        directory.chmod(0o000)
+        clock.steps = [lambda: directory.chmod(0o700)]
         policy = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
-        reading = read(room, policy=policy)
+        reading = read(directory, policy=policy)
 
     assert values(reading) == ALL_OLD
     assert clock.slept == [0.002]
 
 
 def test_a_directory_that_stays_closed_is_a_fault(clock: FakeClock) -> None:
-    """After two seconds a directory that is closed to us is told of, and it is not absent."""
+    """After two seconds an unreadable directory is a problem, and is not treated as absent."""
     started = clock.now
     with as_ordinary_user() as place:
-        room = fill(place / "room")
-        room.chmod(0o000)
-        reading = read(room, policy=clock.policy())
-        room.chmod(0o700)
+        directory = fill(place / "directory")
+        directory.chmod(0o000)
+        reading = read(directory, policy=clock.policy())
+        directory.chmod(0o700)
 
     assert reading.problem == CLOSED
     assert not reading.is_absent
@@ -409,7 +409,7 @@ def test_a_directory_that_stays_closed_is_a_fault(clock: FakeClock) -> None:
 
 
 def test_a_generation_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock) -> None:
-    """The directory of a generation gets its permissions after it was made."""
+    """The read waits until the permissions of the generation's directory are set."""
     with as_ordinary_user() as place:
         kubelet = MountedVolume(place / "volume")
         kubelet.publish(ALL_OLD)
@@ -424,20 +424,20 @@ def test_a_generation_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock
 
 
 def test_a_directory_that_is_closed_during_the_read_is_waited_for(clock: FakeClock) -> None:
-    """What was read of a directory that cannot be found any more is not used."""
+    """If the directory becomes unreadable during a read, the read is repeated later."""
     with as_ordinary_user() as place:
-        room = fill(place / "outer" / "room")
-        clock.steps = [lambda: room.parent.chmod(0o700)]
+        directory = fill(place / "outer" / "directory")
+        clock.steps = [lambda: directory.parent.chmod(0o700)]
         policy = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
-        with just_before_opening("b", lambda: room.parent.chmod(0o000)):
-            reading = read(room, policy=policy)
+        with just_before_opening("b", lambda: directory.parent.chmod(0o000)):
+            reading = read(directory, policy=policy)
 
     assert values(reading) == ALL_OLD
     assert clock.slept == [0.002]
 
 
 def test_a_root_that_is_a_link_is_followed_anew(tmp_path: Path, clock: FakeClock) -> None:
-    """A switch of the whole directory during the read, as by sops and NixOS, is noticed."""
+    """If a link is switched during a read, as by sops and NixOS, the new target is read."""
     fill(tmp_path / "1", ALL_OLD)
     fill(tmp_path / "2", ALL_NEW)
     root = tmp_path / "secrets"
@@ -459,23 +459,23 @@ def test_a_root_that_is_a_link_is_followed_anew(tmp_path: Path, clock: FakeClock
 def test_a_root_that_is_made_again_during_the_read_is_read_again(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    """A directory of the same path is not the same directory."""
-    room = fill(tmp_path / "room")
+    """If the root is replaced by a new directory during a read, the new one is read."""
+    directory = fill(tmp_path / "directory")
     policy = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
 
     def replace() -> None:
-        room.rename(tmp_path / "old")
-        fill(room, ALL_NEW)
+        directory.rename(tmp_path / "old")
+        fill(directory, ALL_NEW)
 
     with just_before_opening("b", replace):
-        assert values(read(room, policy=policy)) == ALL_NEW
+        assert values(read(directory, policy=policy)) == ALL_NEW
 
 
 def test_a_root_that_goes_away_during_the_read_is_absent(tmp_path: Path, clock: FakeClock) -> None:
-    """What was read of a directory that is gone is not used."""
-    room = fill(tmp_path / "room")
-    with just_before_opening("b", lambda: shutil.rmtree(room)):
-        reading = read(room, policy=clock.policy())
+    """If the root is removed during a read, it is absent, and nothing of the read is used."""
+    directory = fill(tmp_path / "directory")
+    with just_before_opening("b", lambda: shutil.rmtree(directory)):
+        reading = read(directory, policy=clock.policy())
 
     assert reading.problem == ABSENT
     assert reading.is_absent
@@ -483,7 +483,7 @@ def test_a_root_that_goes_away_during_the_read_is_absent(tmp_path: Path, clock: 
 
 
 def test_a_root_that_is_absent_is_said_to_be(tmp_path: Path, clock: FakeClock) -> None:
-    """A directory that is not there is told at once; whoever named it makes it a problem."""
+    """A directory that does not exist is absent, without a wait."""
     reading = read(tmp_path / "none", policy=clock.policy())
 
     assert reading.is_absent
@@ -492,7 +492,7 @@ def test_a_root_that_is_absent_is_said_to_be(tmp_path: Path, clock: FakeClock) -
 
 
 def test_a_root_that_is_no_directory_is_a_fault(tmp_path: Path, clock: FakeClock) -> None:
-    """A loop in the place of the directory is told at once, and is not absent."""
+    """A symbolic link to itself is unreadable, not absent, without a wait."""
     (tmp_path / "loop").symlink_to("loop")
 
     reading = read(tmp_path / "loop", policy=clock.policy())
@@ -502,7 +502,7 @@ def test_a_root_that_is_no_directory_is_a_fault(tmp_path: Path, clock: FakeClock
 
 
 def test_a_process_out_of_descriptors_is_told_so(tmp_path: Path) -> None:
-    """An error that has nothing to do with the directory is named as what it is."""
+    """A lack of descriptors is named as such, and is not blamed on the directory."""
     fill(tmp_path)
     free = os.open(tmp_path, os.O_RDONLY)
     os.close(free)
@@ -519,7 +519,7 @@ def test_a_process_out_of_descriptors_is_told_so(tmp_path: Path) -> None:
 
 
 def test_a_plain_directory_that_is_quiet_is_read_once(tmp_path: Path) -> None:
-    """An ordinary boot waits for nothing."""
+    """Files that are not fresh are read once, without a wait."""
     clock = FakeClock(now=time.time() + 3600)
 
     assert values(read(fill(tmp_path / "plain"), policy=clock.policy())) == ALL_OLD
@@ -527,13 +527,13 @@ def test_a_plain_directory_that_is_quiet_is_read_once(tmp_path: Path) -> None:
 
 
 def test_a_plain_directory_that_is_fresh_is_read_twice(tmp_path: Path, clock: FakeClock) -> None:
-    """Files that were just written are used when they were the same a moment later."""
+    """Fresh files are read twice, and used if they have not changed."""
     assert values(read(fill(tmp_path / "plain"), policy=clock.policy())) == ALL_OLD
     assert clock.slept == [0.3]
 
 
 def still(clock: FakeClock) -> ReadPolicy:
-    """Return a patience for which every file stays as fresh as it is now."""
+    """Return a policy by which every file stays fresh."""
     now = clock.now
     return ReadPolicy(wall=lambda: now, monotonic=lambda: clock.now, sleep=clock.sleep)
 
@@ -541,7 +541,7 @@ def still(clock: FakeClock) -> ReadPolicy:
 def test_a_directory_that_is_being_written_is_read_when_it_is_done(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    """A writer who needs a second for three files is not caught in the middle."""
+    """A writer that needs a second for three files is waited for."""
     plain = fill(tmp_path / "plain")
     clock.steps = [
         lambda: (plain / "a").write_text("fake-2"),
@@ -554,7 +554,7 @@ def test_a_directory_that_is_being_written_is_read_when_it_is_done(
 
 
 def test_a_file_that_is_half_written_is_not_used(tmp_path: Path, clock: FakeClock) -> None:
-    """A file that was opened for writing, and is empty or short, is waited for."""
+    """A file that is empty or incomplete is read again after a pause."""
     plain = fill(tmp_path / "plain", ALL_OLD | {"b": ""})
     clock.steps = [
         lambda: (plain / "b").write_text("fake"),
@@ -565,7 +565,7 @@ def test_a_file_that_is_half_written_is_not_used(tmp_path: Path, clock: FakeCloc
 
 
 def test_a_file_that_appears_meanwhile_is_not_missed(tmp_path: Path, clock: FakeClock) -> None:
-    """A writer who has not come to the last file yet is waited for."""
+    """A file that is created during the pause is read."""
     plain = fill(tmp_path / "plain", {"a": "fake-1", "b": "fake-1"})
     clock.steps = [lambda: (plain / "c").write_text("fake-1")]
 
@@ -574,7 +574,7 @@ def test_a_file_that_appears_meanwhile_is_not_missed(tmp_path: Path, clock: Fake
 
 
 def test_a_restless_directory_is_given_up(tmp_path: Path, clock: FakeClock) -> None:
-    """After ten seconds a directory that goes on changing is a problem, and is not used."""
+    """After ten seconds a directory that keeps changing is a problem, and is not used."""
     plain = fill(tmp_path / "plain")
     started = clock.now
     clock.steps = [
@@ -591,7 +591,7 @@ def test_a_restless_directory_is_given_up(tmp_path: Path, clock: FakeClock) -> N
 def test_files_that_are_named_one_by_one_are_waited_for_too(
     tmp_path: Path, clock: FakeClock
 ) -> None:
-    """The file of a NAME_FILE variable is not caught in the middle either."""
+    """The file of a NAME_FILE variable is also read again after a pause."""
     file = fill(tmp_path, {"a": "fake"}) / "a"
     clock.steps = [lambda: file.write_text("fake-1")]
     reading = read_paths([str(file)], still(clock))
@@ -601,12 +601,12 @@ def test_files_that_are_named_one_by_one_are_waited_for_too(
 
 
 def test_a_file_that_was_named_and_is_absent_is_nothing(tmp_path: Path) -> None:
-    """Whoever named the file makes a problem of it."""
+    """A named file that does not exist is absent; the caller makes it a problem."""
     assert values(read_paths([str(tmp_path / "none")], SETTLED)) == {}
 
 
 def test_two_files_of_one_name_are_both_found(tmp_path: Path) -> None:
-    """A secret that lies there twice is told with both places."""
+    """If a secret has two files, both locations are returned."""
     fill(tmp_path, {"a": "fake-1", "A.txt": "fake-2", "b": "fake-1"})
     reading = read(tmp_path)
 
@@ -619,20 +619,20 @@ def test_two_files_of_one_name_are_both_found(tmp_path: Path) -> None:
 
 
 def test_nothing_else_is_opened(tmp_path: Path) -> None:
-    """Only declared names are ever opened; what lies beside them is listed and no more."""
+    """Only files with declared names are opened; other names are listed."""
     machines = empty_machines(tmp_path)
     for volume in (False, True):
         with case(volume):
             root = next(machines)
             files = ALL_OLD | {"other": "fake-other", "d": "fake-d"}
             if volume:
-                MountedVolume(root / "room").publish(files)
+                MountedVolume(root / "directory").publish(files)
             else:
-                fill(root / "room", files)
+                fill(root / "directory", files)
             opened: list[object] = []
             _on_open.append(opened.append)
             try:
-                reading = read(root / "room")
+                reading = read(root / "directory")
             finally:
                 _on_open.clear()
 
@@ -643,13 +643,13 @@ def test_nothing_else_is_opened(tmp_path: Path) -> None:
 
 
 def test_what_was_read_shows_no_value(kubelet: MountedVolume) -> None:
-    """A reading can be printed, and tells names only."""
+    """The repr of a read contains names only."""
     assert "fake-1" not in repr(read(kubelet.path))
 
 
 @contextmanager
 def storm(write: Callable[[int], object]) -> Iterator[None]:
-    """Write generation after generation, as fast as it goes, from another thread."""
+    """Write generations without a pause, in another thread."""
     done = threading.Event()
     failed: list[BaseException] = []
 
@@ -659,7 +659,7 @@ def storm(write: Callable[[int], object]) -> Iterator[None]:
             number += 1
             try:
                 write(number)
-            except BaseException as exc:  # noqa: BLE001  (told to the test)
+            except BaseException as exc:  # noqa: BLE001  (the test fails with it)
                 failed.append(exc)
                 return
 
@@ -674,7 +674,7 @@ def storm(write: Callable[[int], object]) -> Iterator[None]:
 
 
 def test_no_set_is_torn_or_short_in_a_storm(kubelet: MountedVolume) -> None:
-    """While generations are published at full speed, each read gives all of one of them."""
+    """While generations are published without a pause, each read is of one of them."""
     before = descriptors()
     seen = set()
     with storm(lambda number: kubelet.publish(dict.fromkeys("abc", f"fake-{number}"))):
@@ -693,7 +693,7 @@ def test_no_set_is_torn_or_short_in_a_storm(kubelet: MountedVolume) -> None:
 
 
 def test_no_set_is_torn_or_short_when_the_root_is_switched(tmp_path: Path) -> None:
-    """While the whole directory is switched at full speed, each read gives one of them."""
+    """While the root is switched without a pause, each read is of one generation."""
     root = tmp_path / "secrets"
     fill(tmp_path / "0", dict.fromkeys("abc", "fake-0"))
     root.symlink_to("0")

@@ -45,6 +45,7 @@ install: $(installed) ## make .venv with everything that development needs
 
 run: $(installed_to_run) examples/hive/.env ## start the HIVE example on http://localhost:3000
 	@echo 'Open http://localhost:3000 when HIVE is ready: it has links to the routes and the status page.'
+	@echo 'The status page asks for any user, and for the value of HIVE_API_KEY in examples/hive/.env.'
 	@HIVE_BOOT_PROFILE="$${HIVE_BOOT_PROFILE-development}" exec $(python) -m examples.hive $(ARGS)
 
 demo: $(installed_to_run) examples/hive/.env ## start HIVE, and rotate its secrets while it serves

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, TypeVar, overload
 
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import TypeVar as TypeVarWithDefault
 
-    from hive_boot.lifecycle.services import RestartPolicy
+    from hive_boot.lifecycle.services import RestartPolicy, StopEvent
+    from hive_boot.runtime.config import SecretProperty
     from hive_boot.runtime.injection import CheckMoment, ResourceDecorator, Started
     from hive_boot.runtime.loaded import DryRunResult, LoadedApplication
     from hive_boot.runtime.run import Listener, Run
@@ -54,15 +55,6 @@ if TYPE_CHECKING:
         "HookFunction", bound="Callable[Concatenate[Change, ...], Coroutine[Any, Any, object]]"
     )
 
-    class StopEvent(Protocol):
-        """Event that is set once, when a stop is requested."""
-
-        def is_set(self) -> bool:
-            """Return whether a stop was requested."""
-
-        async def wait(self) -> None:
-            """Wait until a stop is requested."""
-
 
 S = TypeVar("S", bound=SecretSet)
 
@@ -80,8 +72,9 @@ class Bootstrap(Generic[S, C]):
     Args:
         secrets: the declared :class:`SecretSet`.
         config: creates the settings: a pydantic-settings class, or any callable that is not async.
-            It is called once for each run. If it has a parameter for the secrets, it is called
-            again before each switch to new values, in the event loop, and its failure refuses the
+            It is called once for each run; a run after :meth:`load` takes the settings over, if
+            the secrets are the same. If it has a parameter for the secrets, it is called again
+            before each switch to new values, in the event loop, and its failure refuses the
             rotation. An error that it raises at a start is reported together with the problems of
             the secrets. Functions receive the settings by the type of the class, or by the return
             annotation of a function. Default: no settings.
@@ -98,8 +91,8 @@ class Bootstrap(Generic[S, C]):
             directories do not contain. Default False.
         unset_env: whether the variables of the declared secrets are removed from
             ``os.environ`` when the first set is accepted, so that child processes do not
-            inherit them. They are restored when the run ends.
-            ``/proc/<pid>/environ`` keeps the initial environment. Default False.
+            inherit them. They are restored when the run ends. Default False.
+            ``/proc/<pid>/environ`` keeps the initial environment.
         sources: objects such as :class:`hive_boot.Source`, for example a client of a secrets
             manager. They are asked in this order, for the names that no file and no variable
             provides. Default: none.
@@ -112,15 +105,13 @@ class Bootstrap(Generic[S, C]):
             directories, because a sidecar has not written them yet. Default 0.
         startup_timeout: seconds for the sources of ``sources=``, all checks and resources of a
             start together, and for all checks of a rotation together. Default 30.
-        shutdown_delay: seconds between the first signal and the stop, in which the
-            application continues to serve and is not ready. Default: 5 under ``serve`` in
-            kubernetes mode, otherwise 0.
+        shutdown_delay: seconds between the first signal and the stop, in which the application
+            serves and is not ready. Default: 5 under ``serve`` in kubernetes mode, otherwise 0.
         shutdown_timeout: seconds for the whole stop, after the shutdown delay and the grace
             periods. Default 8, because Docker kills after 10.
         finish_tasks: seconds in which asyncio tasks that main, services and requests have started
             may end, after main and services and before resources stop; under :meth:`run` and
-            :meth:`serve`.
-            Default 0: they are cancelled when the event loop ends.
+            :meth:`serve`. Default 0: they are cancelled when the event loop ends.
 
     Raises:
         DeclarationError: ``secrets`` is not a SecretSet, ``config`` is not callable,
@@ -678,25 +669,31 @@ class Bootstrap(Generic[S, C]):
                     if not self._loaded.holders:
                         self._unload(keep_redacting=has_failed)
 
-    def as_property(self, attribute: str) -> property:
+    @overload
+    def as_property(self, attribute: str) -> property: ...
+    @overload
+    def as_property(
+        self, attribute: str, converter: Callable[[str], T] | Callable[[bytes], T]
+    ) -> SecretProperty[T]: ...
+    def as_property(self, attribute: str, converter: Any = None) -> Any:
         """Return a property that reveals the current value of a secret, or None if it is absent.
 
         For a pydantic-settings class: ``SECRET_KEY = boot.as_property("secret_key")``, without an
         annotation. It raises LifecycleError while the application is neither running nor loaded.
+        A pydantic class raises TypeError for a value that is passed for it.
 
         Args:
             attribute: the attribute of the field, or its declared name.
+            converter: called with the plain value at each access, such as ``SecretStr``; its
+                result is the value of the property. Default: the plain value.
 
         Raises:
-            DeclarationError: no such field is declared.
+            DeclarationError: no such field is declared, or ``converter`` is not callable.
         """
+        from hive_boot.runtime.config import SecretProperty  # few declare one
+
         (attribute,) = self._declaration.resolve_field_names([attribute])
-
-        def reveal(_: object) -> str | bytes | None:
-            value: Secret | SecretBytes | None = getattr(self._store().view, attribute)
-            return None if value is None else value.reveal()
-
-        return property(reveal)
+        return SecretProperty(self, attribute, converter)
 
     def asgi(self, app: App) -> App:
         """Return an ASGI application wrapped in the outermost layer, for any server.
@@ -758,7 +755,8 @@ class Bootstrap(Generic[S, C]):
             DeclarationError: no such field is declared.
             LifecycleError: the application is neither running nor loaded.
         """
-        return self._store().accepted(self._attribute_of(attribute))
+        attribute = self._attribute_of(attribute)
+        return self._store().accepted(attribute)
 
     def verify(self, attribute: str, attempt: Callable[[Any], T], *, rejected: RetryOn = ()) -> T:
         """Call ``attempt`` with each value of :meth:`accepted`, until one is not rejected.
@@ -775,11 +773,10 @@ class Bootstrap(Generic[S, C]):
 
         Raises:
             MissingSecretError: the secret is absent.
-            DeclarationError: no such field is declared.
-            LifecycleError: the application is neither running nor loaded.
-            Exception: the exception of the last call.
+            Exception: the exception of the last call; those of :meth:`accepted`.
         """
-        for each in self._store().attempts(self._attribute_of(attribute), rejected):
+        attribute = self._attribute_of(attribute)
+        for each in self._store().attempts(attribute, rejected):
             with each:
                 each.set_result(attempt(each.value))
         return each.result  # type: ignore[no-any-return]
@@ -788,7 +785,8 @@ class Bootstrap(Generic[S, C]):
         self, attribute: str, attempt: AsyncAttempt[T], *, rejected: RetryOn = ()
     ) -> T:
         """Call an async ``attempt``, otherwise as :meth:`verify`."""
-        for each in self._store().attempts(self._attribute_of(attribute), rejected):
+        attribute = self._attribute_of(attribute)
+        for each in self._store().attempts(attribute, rejected):
             with each:
                 each.result = await attempt(each.value)
         return each.result  # type: ignore[no-any-return]
@@ -860,8 +858,7 @@ class Bootstrap(Generic[S, C]):
         """Return the status of the application at this moment, without any value."""
         from hive_boot.runtime.status import Status, build_status  # rarely called
 
-        run = self._run  # another thread may end it
-        return Status() if run is None else build_status(run)
+        return Status() if (run := self._run) is None else build_status(run)
 
     @asynccontextmanager
     async def _running(
@@ -881,7 +878,7 @@ class Bootstrap(Generic[S, C]):
         if self._run is not None:
             raise IllegalTransitionError(self._run.state, "start", self._run.how_to_share)
         more.setdefault("listeners", self._listeners())
-        more["view"] = None if self._loaded_store is None else self._loaded_store.view
+        more["loaded"] = self._loaded_store
         injectables = self._injectables()
         run = self._run = Run(self._declaration, injectables, self, self._handles, **more)
         self._stopping = run.shutdown.stopping
@@ -954,7 +951,7 @@ class Bootstrap(Generic[S, C]):
         return self._current().store if loaded is None or (run and run.store.is_filled) else loaded
 
     def _attribute_of(self, name: str) -> str:
-        """Return the attribute of a field that is named by it, or by its declared name."""
+        """Return the attribute of a field, which is named by it or by its declared name."""
         if name not in self._declaration.field_index.fields:
             (name,) = self._declaration.resolve_field_names([name])
         return name

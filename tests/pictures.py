@@ -58,6 +58,7 @@ def draw_failed_start() -> str:
         output = output.replace(str(place), "/srv/app").replace("\r\n", "\n")
     console = Console(record=True, width=90, file=io.StringIO(), force_terminal=True)
     console.print(Text.from_ansi(f"$ python app.py\n{output.rstrip()}"))
+    console.print()  # the last line would be cut at its underscores
     svg = console.export_svg(title="A failed start", unique_id="failed-start")
     # The fonts that rich names are on another server, from which a picture loads nothing.
     svg = re.sub(r"\s*@font-face \{.*?\n    \}", "", svg, flags=re.DOTALL)

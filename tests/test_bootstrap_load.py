@@ -1,4 +1,4 @@
-"""Synchronous access to secrets: ``load()``, ``loaded()`` and ``as_property()``."""
+"""Synchronous access to secrets: ``load()`` and ``loaded()``."""
 
 import logging
 import os
@@ -13,7 +13,6 @@ from typing import Any
 
 import anyio
 import pytest
-from pydantic import computed_field
 from pydantic_settings import BaseSettings
 
 from hive_boot import (
@@ -30,7 +29,7 @@ from hive_boot import (
 )
 from hive_boot.redaction import hooks
 from hive_boot.secrets import global_access
-from hive_boot.testing import MountedVolume
+from hive_boot.testing import MountedVolume, override
 from tests.fixtures.cases import case
 from tests.support import child_environment, everything_told, run_child
 
@@ -321,6 +320,51 @@ async def test_a_run_takes_the_object_over(mounted: MountedVolume) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_run_takes_the_settings_over(mounted: MountedVolume) -> None:
+    """What a module holds is what functions of the run receive, while the secrets are the same."""
+    boot: Bootstrap[Hive, Settings] = Bootstrap(Hive, config=Settings)
+    received: list[Settings] = []
+
+    @boot.resource
+    async def pool(settings: Settings) -> None:
+        received.append(settings)
+
+    with unloading(boot):
+        boot.load()
+        held = boot.config
+        async with boot.running():
+            assert boot.config is held is received.pop()
+            mounted.publish({"jwt_secret": OTHER})
+            await boot.reload()
+            assert boot.config is held
+        async with boot.running():
+            assert boot.config is held is received.pop()
+        with override(boot, sentry_dsn=None):
+            assert boot.config is held
+        with override(boot, jwt_secret=FAKE):
+            assert boot.config is not held
+        assert boot.config is held
+
+
+@pytest.mark.anyio
+async def test_settings_that_contain_a_secret_are_created_again(mounted: MountedVolume) -> None:
+    """A run that finds other secrets than load() calls the factory again."""
+    by_parameter = Bootstrap(Hive, config=lambda secrets: [secrets.jwt_secret.reveal()])
+    by_name = Bootstrap(Hive, config=lambda: [get_secret("JWT_SECRET")])
+    for boot in (by_parameter, by_name):
+        with unloading(boot):
+            mounted.publish({"jwt_secret": FAKE})
+            boot.load()
+            held = boot.config
+            async with boot.running():
+                assert boot.config is held
+            mounted.publish({"jwt_secret": OTHER})
+            async with boot.running():
+                assert boot.config is not held
+                assert boot is by_name or boot.config == [OTHER]
+
+
+@pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
 async def test_it_can_be_read_while_a_run_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Checks and resources read the values of the run; an invalid set changes nothing."""
@@ -502,53 +546,6 @@ def test_a_block_that_cannot_begin_exits_as_a_start_does(
     assert "1. JWT_SECRET" in report
     assert "2. Settings.workers" in report
     assert "Traceback" not in report
-
-
-# Properties
-
-
-@pytest.mark.anyio
-async def test_a_settings_class_reveals_the_current_value(mounted: MountedVolume) -> None:
-    """A pydantic-settings object of a module follows the run, and its dumps contain no value."""
-    boot = Bootstrap(Hive)
-
-    class ModuleSettings(BaseSettings):
-        """Settings of an application that was written without hive_boot."""
-
-        workers: int = 1
-        SECRET_KEY = boot.as_property("jwt_secret")
-        TLS_KEY = boot.as_property("tls_key")
-        SENTRY_DSN = boot.as_property("sentry_dsn")
-
-        @computed_field  # type: ignore[prop-decorator]
-        @property
-        def key_length(self) -> int:
-            """The length of the key."""
-            return len(self.SECRET_KEY)
-
-    settings = ModuleSettings()
-    with pytest.raises(LifecycleError):
-        _ = settings.SECRET_KEY
-    mounted.publish({"jwt_secret": FAKE, "tls_key": "fake-key-0123456789"})
-    with unloading(boot):
-        boot.load()
-        assert (settings.SECRET_KEY, settings.TLS_KEY) == (FAKE, b"fake-key-0123456789")
-        assert settings.SENTRY_DSN is None
-        assert settings.model_dump() == {"workers": 1, "key_length": len(FAKE)}
-        assert FAKE not in repr(settings)
-        with pytest.raises(AttributeError):
-            settings.SECRET_KEY = OTHER
-        async with boot.running():
-            mounted.publish({"jwt_secret": OTHER})
-            await boot.reload()
-            assert settings.SECRET_KEY == OTHER
-            assert settings.key_length == len(OTHER)
-
-
-def test_a_property_is_of_a_declared_field() -> None:
-    """A misspelt field name is an error at the call."""
-    with pytest.raises(DeclarationError, match="jwt_secrt"):
-        Bootstrap(Hive).as_property("jwt_secrt")
 
 
 # A failure at import

@@ -151,7 +151,7 @@ class KeyRequired:
                 await self._inner(scope, receive, send)
                 return
         scheme = {"WWW-Authenticate": 'Basic realm="HIVE"'}
-        detail = {"detail": "The password is HIVE_API_KEY, with any user name"}
+        detail = {"detail": "The password is the value of HIVE_API_KEY, with any user name"}
         await JSONResponse(detail, HTTPStatus.UNAUTHORIZED, scheme)(scope, receive, send)
 
 
@@ -161,7 +161,7 @@ INDEX = """<!doctype html><html lang="en"><meta charset="utf-8"><title>HIVE</tit
 <h1>HIVE</h1><ul>
 <li><a href="docs">The routes</a>, to try in the browser
 <li><a href="health">Health</a>, without a key
-<li><a href="internal/boot">The status page</a>: any user, the password is HIVE_API_KEY
+<li><a href="internal/boot">The status page</a>: any user, the password is the value of HIVE_API_KEY
 <li><a href="internal/metrics">Metrics</a>, with the same password
 </ul>"""
 

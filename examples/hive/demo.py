@@ -25,7 +25,7 @@ def new_value(prefix: str) -> str:
 
 
 @contextmanager
-def hive(directory: Path, url: str) -> Iterator[None]:
+def hive(directory: Path, url: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start HIVE with the secrets in a directory, and stop it at the end of the block."""
     settings = {
         "HIVE_BOOT_SECRETS_DIR": str(directory / "secrets"),
@@ -33,6 +33,9 @@ def hive(directory: Path, url: str) -> Iterator[None]:
         "DEMO_USER": "true",
         "LOG_LEVEL": "warning",
     }
+    with suppress(httpx2.TransportError):
+        httpx2.get(f"{url}/livez")
+        sys.exit(f"Another process serves {url}: end it, such as `make run`, or set PORT.")
     command = [sys.executable, "-m", "examples.hive"]
     process = subprocess.Popen(command, env={**os.environ, **settings})
     try:
@@ -45,7 +48,7 @@ def hive(directory: Path, url: str) -> Iterator[None]:
             time.sleep(0.1)
         else:
             sys.exit(process.returncode)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait()
@@ -77,7 +80,7 @@ def main() -> None:
         values = {"OPENAI_API_KEY": new_value("openai"), "JWT_SECRET": new_value("jwt")}
         for each, value in {**values, "HIVE_API_KEY": HIVE_API_KEY}.items():
             (directory / "secrets" / each).write_text(value, "utf-8")
-        with hive(directory, url):
+        with hive(directory, url) as process:
             print(f"Open {url}/internal/boot (any user, password {HIVE_API_KEY}).", flush=True)
             credentials = {"username": DEMO_USERNAME, "password": DEMO_PASSWORD}
             token = client.post("/login", json=credentials).json()["access_token"]
@@ -97,7 +100,7 @@ def main() -> None:
                 rotate(directory, secret, value)
                 print(f"\n{number}. {text}", flush=True)
                 now = before
-                while now == before:
+                while now == before and process.poll() is None:
                     time.sleep(0.05)
                     now = client.get("/health").json()
                 user = client.get("/me", headers={"Authorization": f"Bearer {token}"})

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from hive_boot.bootstrap import Bootstrap
 from hive_boot.cli.terminal import UsageError
-from hive_boot.exceptions import DeclarationError, InvalidSecretsError, SecretsError
-from hive_boot.redaction.registry import format_redacted_traceback
+from hive_boot.exceptions import BootError, DeclarationError, InvalidSecretsError, SecretsError
+from hive_boot.redaction.registry import format_failure
 from hive_boot.secrets.secret_set import SecretSet
 
 if TYPE_CHECKING:
@@ -91,7 +91,12 @@ def import_module(module: str) -> ModuleType:
     except SecretsError:
         raise
     except Exception as exc:  # noqa: BLE001  (the module can raise anything)
-        message = f"{module} cannot be imported:\n{format_redacted_traceback(exc)}".rstrip()
+        message = f"{module} cannot be imported:\n{format_failure(exc)}".rstrip()
+        if Bootstrap._inspection_only and not isinstance(exc, BootError):
+            message += (
+                "\nFix: correct the module. This command needs only the declaration: if that is in "
+                "a separate module, name this one instead, such as config:boot."
+            )
     raise DeclarationError(message)
 
 

@@ -383,7 +383,7 @@ class Waiting:
             UsageError: the quiet time is shorter than three scrape intervals.
         """
         is_quiet = self._goal.stage == "quiet"
-        self.latest = self._source.ask(self.quiet_for if is_quiet else None)
+        self.latest = self._source.ask(self.quiet_for if is_quiet else None, self._goal.stage)
         if is_quiet:
             self._update_quiet_time()
         found = self._judgement.assess(self.latest, self.quiet_for)

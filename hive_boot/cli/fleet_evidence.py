@@ -12,10 +12,12 @@ import socket
 import ssl
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from http.client import HTTPException, HTTPResponse
 from io import BufferedReader, RawIOBase
+from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import SplitResult, urlencode, urlsplit
@@ -39,13 +41,17 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
-    from hive_boot.cli.fleet_judgement import Series
+    from hive_boot.cli.fleet_judgement import Series, Stage
 
-_METRICS = (
-    "accept_old_for_seconds|degraded|failed_hooks|pending_hooks|process_info|resources_on_old|"
-    "secret_old_use_age_seconds|secret_uses_total|secrets_info|uptime_seconds"
-)
-"""The metrics that are evidence, without ``hive_boot_``, as an alternation."""
+_OF_VERSION = "process_info|secrets_info|uptime_seconds"
+_OF_HOOKS = f"{_OF_VERSION}|degraded|failed_hooks|pending_hooks|resources_on_old"
+_OF_USE = "accept_old_for_seconds|secret_old_use_age_seconds|secret_uses_total"
+_QUERIES: dict[Stage, tuple[str, ...]] = {
+    "accepted": (_OF_VERSION,),
+    "current": (_OF_HOOKS,),
+    "quiet": (_OF_HOOKS, _OF_USE),
+}
+"""The metrics that prove each stage. With 5,000 instances each query takes seconds of one core."""
 
 _PROMETHEUS_LIMIT = 1 << 28
 """Limit of the bytes of a response of Prometheus."""
@@ -223,7 +229,7 @@ def parse_metrics(text: str) -> list[Series]:
             value = float(match[3])
         except ValueError:
             raise Unanswered("its metrics are not in the text format of Prometheus") from None
-        if match[1] in _METRICS.split("|"):
+        if match[1] in f"{_OF_HOOKS}|{_OF_USE}".split("|"):
             labels = {key: _unescaped(value) for key, value in _LABEL.findall(match[2] or "")}
             found.append((match[1], labels, value))
     return found
@@ -248,7 +254,7 @@ class TargetSource:
         self._interval = interval
         self._history = History()
 
-    def ask(self, quiet_for: float | None) -> Round:
+    def ask(self, quiet_for: float | None, _stage: Stage = "quiet") -> Round:
         """Return the samples of this moment; ``quiet_for`` is the quiet time, if it is needed."""
         stragglers: list[Straggler] = []
         with ThreadPoolExecutor(_THREADS) as threads:
@@ -369,10 +375,10 @@ class PrometheusSource:
     ) -> None:
         self._servers = [_Server(url, client, selector, may_be_shard=may_be_shard) for url in urls]
 
-    def ask(self, quiet_for: float | None) -> Round:
+    def ask(self, quiet_for: float | None, stage: Stage = "quiet") -> Round:
         """Return the newest samples; ``quiet_for`` is the quiet time, if it is needed."""
         with ThreadPoolExecutor(_THREADS) as threads:
-            rounds = list(threads.map(lambda server: server.ask(quiet_for), self._servers))
+            rounds = list(threads.map(lambda server: server.ask(quiet_for, stage), self._servers))
         observations = tuple(each for one in rounds for each in one.observations)
         current = {each.process_id for each in observations}
         return Round(
@@ -404,17 +410,17 @@ class _Server:
         self._first: tuple[float, float] | None = None
         self._since = 0.0
 
-    def ask(self, quiet_for: float | None) -> Round:
+    def ask(self, quiet_for: float | None, stage: Stage = "quiet") -> Round:
         """Return one round; a server that does not answer is a straggler."""
         try:
-            return self._ask(quiet_for)
+            return self._ask(quiet_for, stage)
         except Unanswered as exc:
             message = f"it cannot be asked: {exc}"
         except (LookupError, TypeError, ValueError, AttributeError):
             message = "it cannot be asked: the response is not that of a Prometheus"
         return Round(answered=False, stragglers=(self._straggler("unreachable", message),))
 
-    def _ask(self, quiet_for: float | None) -> Round:
+    def _ask(self, quiet_for: float | None, stage: Stage) -> Round:
         begun = self._now()
         # The first list of targets has the intervals, the second one every target of the samples.
         try:
@@ -424,10 +430,12 @@ class _Server:
                 raise
             message = "it has no targets endpoint, so an instance that is down is invisible"
             return Round(stragglers=(self._straggler("no-targets-endpoint", message),))
-        samples = self._query(f"{self._metrics()}[{_milliseconds(2 * interval or 60)}]")
-        ids = self._query(
-            f"{self._process_info()}[{_milliseconds(_ID_INTERVALS * interval or 60)}]"
-        )
+        window = _milliseconds(2 * interval or 60)
+        queries = [f"{self._metrics(names)}[{window}]" for names in _QUERIES[stage]]
+        queries.append(f"{self._process_info()}[{_milliseconds(_ID_INTERVALS * interval or 60)}]")
+        with ThreadPoolExecutor(_THREADS) as threads:
+            at = f"{begun:.3f}"
+            *samples, ids = threads.map(lambda query: self._query(query, time=at), queries)
         seen, within = self._quiet_time(quiet_for, interval, begun)
         now = self._now()
         targets = self._targets()
@@ -435,7 +443,7 @@ class _Server:
         if not targets:
             stragglers.append(self._straggler("no-targets", "no target matches the selector"))
         matched = Matching(targets)
-        newest, own = matched.newest(samples)
+        newest, own = matched.newest(chain.from_iterable(samples))
         if self._first is None or self._clock_was_set(now):
             # A sample that exists at the beginning is old, whatever the clock was set to.
             self._first = (now, monotonic())
@@ -447,13 +455,12 @@ class _Server:
             if isinstance(found, Straggler):
                 stragglers.append(found)
                 continue
-            at = newest[number]
             history = shown.get(number, {})
             process_id = found.process_id
             others = {each: now - max(times) for each, times in history.items()}
             others.pop(process_id, None)
             changes: dict[str, Any] = {
-                "is_new": at > self._since,
+                "is_new": newest[number] > self._since,
                 "samples": in_a_row(history, process_id),
                 "others": others,
                 "seen_for": quiet_for if quiet_for and process_id in seen else 0.0,
@@ -483,6 +490,7 @@ class _Server:
 
     def _server_problems(self, now: float, quiet_for: float | None) -> Iterator[Straggler]:
         """Yield why this server itself proves nothing."""
+        configuration = ""
         try:
             started = self._get("status/runtimeinfo")["startTime"]
         except Unanswered:
@@ -498,7 +506,9 @@ class _Server:
             yield self._straggler("short-history", message)
         if self._clock_was_set(now):
             yield self._straggler("clock", "its clock was set, so the wait begins again")
-        if not self._may_be_shard and self._is_shard():
+        with suppress(Unanswered):  # some proxies do not allow it
+            configuration = "" if self._may_be_shard else self._get("status/config")["yaml"]
+        if re.search(r"\baction: hashmod\b", configuration):
             message = "it is one of several shards (its configuration has hashmod)"
             fix = "name every shard with --prometheus, or the number of processes with --expect"
             yield self._straggler("shard", message, fix)
@@ -506,12 +516,6 @@ class _Server:
     def _clock_was_set(self, now: float) -> bool:
         first, here = self._first or (now, monotonic())
         return abs((now - first) - (monotonic() - here)) > _CLOCK_STEP
-
-    def _is_shard(self) -> bool:
-        try:
-            return re.search(r"\baction: hashmod\b", self._get("status/config")["yaml"]) is not None
-        except Unanswered:
-            return False
 
     def _quiet_time(
         self, quiet_for: float | None, interval: float, now: float
@@ -531,9 +535,9 @@ class _Server:
     def _process_info(self) -> str:
         return f"hive_boot_process_info{{{self._selector.text}}}"
 
-    def _metrics(self) -> str:
+    def _metrics(self, names: str) -> str:
         separator = "," if self._selector.text else ""
-        name = f'__name__=~"hive_boot_({_METRICS})"'
+        name = f'__name__=~"hive_boot_({names})"'
         return f"{{{name}{separator}{self._selector.text}}}"
 
     def _targets(self) -> list[Target]:
@@ -578,9 +582,8 @@ def _scrape_problem(target: Mapping[str, Any]) -> str:
     """Return why a target has no sample of its last scrape; empty if it has one."""
     if target["health"] == "up":
         return ""
-    if target["health"] == "unknown":
-        return "it was not scraped yet"
-    return f"its last scrape has failed: {target['lastError'][:_SHOWN]}"
+    failed = f"its last scrape has failed: {target['lastError'][:_SHOWN]}"
+    return "it was not scraped yet" if target["health"] == "unknown" else failed
 
 
 _UNITS = {"y": 31536000, "w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}

@@ -22,10 +22,7 @@ STAGES: tuple[Stage, ...] = ("accepted", "current", "quiet")
 """The stages of a version, in their order; each includes those before it."""
 
 MIN_SAMPLES = 3
-"""Samples in a row that must show the same process behind a target.
-
-A load balancer in front of two processes shows one of them, then the other.
-"""
+"""Samples in a row that must show one process: a load balancer shows one, then another."""
 
 MAX_INTERVALS = 2
 """Age of the newest sample of a target, in scrape intervals, from which it is stale."""
@@ -365,6 +362,8 @@ def longest_acceptance(latest: Round, secrets: Collection[str]) -> float | None:
 
 def stage_of(each: Observation) -> str:
     """Return the stage that one instance has reached, for a table."""
+    if each.worker and each.endpoint != "probe":
+        return "any worker"
     if each.accepted is None:
         return "no version"
     if not each.accepted or not each.current:
@@ -395,11 +394,19 @@ def seconds(number: float) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if number >= 2 * length:
             return f"{number / length:.3g} {unit}"
-    return f"{number:.3g} s"
+    return f"{round(number, 2):.3g} s"
 
 
 _OWN_LABELS = ("endpoint", "id", "secret", "stage", "value", "version", "worker")
 """Labels of these metrics. A target label with such a name makes Prometheus rename ours."""
+
+_LABELS_OF = {
+    "hive_boot_process_info": "id worker endpoint",
+    "hive_boot_secrets_info": "version stage",
+    "hive_boot_secret_old_use_age_seconds": "secret",
+    "hive_boot_secret_uses_total": "secret value",
+    "hive_boot_accept_old_for_seconds": "secret",
+}
 
 EXPORTED = {f"exported_{name}": name for name in _OWN_LABELS}
 
@@ -470,18 +477,14 @@ class Matching:
         return found
 
     def _target_of(self, labels: Mapping[str, str]) -> int | None:
-        numbers = self._by_labels.get(_key(labels), [])
-        if len(numbers) == 1:
-            return numbers[0]
+        exported = _LABELS_OF.get(labels["__name__"], "").split()
         same = [
             number
-            for number in numbers
-            if all(
-                labels.get(name) == value
-                for name, value in self._targets[number].labels.items()
-                if name in _OWN_LABELS
-            )
+            for number in self._by_labels.get(_key(labels), [])
+            if _is_of_target(labels, self._targets[number].labels, exported)
         ]
+        if len(same) > 1:
+            same = [each for each in same if _is_of_target(labels, self._targets[each].labels, ())]
         if len(same) == 1:
             return same[0]
         if not same:
@@ -491,6 +494,20 @@ class Matching:
 
     def _problem(self, name: str, kind: str, message: str) -> None:
         self.problems[name, kind, message] = None
+
+
+def _is_of_target(
+    labels: Mapping[str, str], of_target: Mapping[str, str], exported: Collection[str]
+) -> bool:
+    """Return whether a series has the labels of a target that have a name of ours.
+
+    Those that the metric has too, ``exported``, may be ours, with ``honor_labels``.
+    """
+    return all(
+        labels.get(name) == value
+        for name, value in of_target.items()
+        if name in _OWN_LABELS and name not in exported
+    )
 
 
 def _key(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:

@@ -30,7 +30,7 @@ from hive_boot.cli.secret_files import (
     without_constraints,
 )
 from hive_boot.cli.terminal import CommandError, Parser, UsageError, print_json, print_line
-from hive_boot.exceptions import unavailable_reason
+from hive_boot.exceptions import DeclarationError, unavailable_reason
 from hive_boot.manifests import items_of
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import (
@@ -215,7 +215,11 @@ def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
         raise UsageError("NAME must be the name of a secret: letters, digits, '_', '.' and '-'")
     if app is None:
         return plain, None
-    declared = load_application(app)._declaration.declared
+    try:
+        declared = load_application(app)._declaration.declared
+    except DeclarationError as exc:
+        message = f"{exc} Without --app the value is written, but not validated."
+        raise DeclarationError(message) from None
     fields = declared._field_index.by_variable
     if name not in fields:
         near = fix_hints.near_misses(plain, fields)

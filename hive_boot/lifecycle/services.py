@@ -7,7 +7,7 @@ import time
 from contextvars import ContextVar
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import anyio
 
@@ -32,6 +32,16 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from hive_boot.lifecycle.states import StepOutcome, Timeline
+
+    class StopEvent(Protocol):
+        """Event that is set once, when a stop is requested."""
+
+        def is_set(self) -> bool:
+            """Return whether a stop was requested."""
+
+        async def wait(self) -> None:
+            """Wait until a stop is requested."""
+
 
 RestartPolicy: TypeAlias = 'Literal["never", "on-failure", "always"]'
 """When a service is started again: after a failure, or also after it has returned."""

@@ -19,6 +19,7 @@ from hive_boot._timings import DEFAULTS, Backoff, Timings
 from hive_boot.lifecycle.signals import is_exiting
 from hive_boot.lifecycle.states import SERVING, State, StateMachine
 from hive_boot.lifecycle.tasks import BackgroundTask, call_on_stop, log_event, start_daemon_thread
+from hive_boot.redaction import registry
 
 if TYPE_CHECKING:
     import contextvars
@@ -229,8 +230,13 @@ class ShutdownController:
 
 
 def _import_late() -> None:
-    """Import what no start needs, and what a process without free descriptors may need."""
-    for name in ("lifecycle.forced_exit", "redaction.scrub"):
+    """Import what no start needs, and what a process without free descriptors may need.
+
+    The search for values is prepared too, unless a log line has done that.
+    """
+    if registry.matcher is not None:
+        registry.matcher.build()
+    for name in ("redaction.patches", "redaction.scrub", "lifecycle.forced_exit"):
         import_module(f"hive_boot.{name}")
 
 

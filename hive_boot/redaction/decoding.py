@@ -2,15 +2,19 @@
 
 Each character stands as it is or in any of its escaped forms, whatever the form of the character
 beside it, because encoders differ in what they leave alone. Escapes may be escaped once more.
+
+A value has further forms that are not found by decoding a text, such as base64.
 """
 
 from __future__ import annotations
 
 import re
-from binascii import a2b_base64
+from binascii import a2b_base64, b2a_base64
 from functools import cache, lru_cache
 from string import hexdigits
 from typing import TYPE_CHECKING, TypeAlias
+
+from hive_boot.redaction import MIN_LINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,12 +86,58 @@ _LAST_BYTE = 0xFF
 _BEFORE = 16
 """Characters before the distinctive part of an escape."""
 
+_MIN_BASE64 = 4
+"""Characters of base64 from which on it is hidden; shorter text occurs in ordinary words."""
+
+LONG = 1 << 16
+"""Characters of a value above which it is searched for in fewer forms."""
+
+_HEX = frozenset(hexdigits) | {"-"}
+"""Characters of hex digits and of UUIDs: programs write them in either case."""
+
+_REPRLIB = 30
+"""Characters of a text that ``reprlib`` shows, without the middle."""
+
+_PYDANTIC = 50
+"""Characters of a ``repr`` that pydantic shows, without the middle."""
+
+_IN_C = 200
+"""Characters of a ``repr`` that errors of C code show: the format is ``%.200R``."""
+
+_WRAPPED = (64, 76)
+"""Line lengths of wrapped base64 (RFC 7468, RFC 2045)."""
+
+_OFFSETS = ((0, 0), (1, 2), (2, 3))
+"""Bytes before a value in a group of three, and the characters of base64 that depend on them."""
+
 Trie: TypeAlias = "dict[str, Trie]"
 """The forms of a character, one character a level; an empty key ends a form."""
 
 _Escapes: TypeAlias = "tuple[Trie, Trie]"
 """The forms of one character, as it is and escaped: from their first character on, and from their
 last one backwards."""
+
+
+class Unescaped(str):
+    """A needle that is not searched for in escaped form."""
+
+    __slots__ = ()
+
+
+class Hex(str):
+    """The digits of bytes: they are found in either case, and with a separator between bytes."""
+
+    __slots__ = ()
+
+
+class Word(str):
+    """A needle that is an ordinary word: it is not searched for inside a longer word."""
+
+    __slots__ = ()
+
+
+KINDS = (str, Hex, Word, Unescaped)
+"""The classes of needles: equal texts of two classes are two needles."""
 
 
 def _forms(char: str) -> set[str]:
@@ -381,3 +431,93 @@ def base64_decoded(text: str) -> str:
     except ValueError:
         return ""
     return decoded if "".join(decoded.split()).isprintable() else ""
+
+
+def decoded_texts(value: str | bytes) -> set[str]:
+    """Return the value as text, if it is UTF-8: unchanged, stripped, and decoded."""
+    try:
+        text = value if isinstance(value, str) else value.decode()
+    except UnicodeDecodeError:
+        return set()
+    # A key in a variable often has its line ends escaped, and the program unescapes them.
+    found = {text, text.strip(), text.replace("\\n", "\n")}
+    if len(text) <= LONG:
+        found |= {base64_decoded(text)} - {""}
+        if "%" in text and any(each in text.upper() for each in ("%22", "%3A", "%3D")):
+            from urllib.parse import unquote_plus  # loaded only for values that need it
+
+            # A parameter of a URL may be a connection string.
+            found.add(unquote_plus(text))
+    return found
+
+
+def decodings(value: bytes) -> set[str]:
+    """Return the texts that a program may decode bytes to, beside UTF-8."""
+    # Python decodes environment variables with surrogateescape (PEP 383).
+    utf_8 = {value.decode("utf-8", errors) for errors in ("replace", "surrogateescape")}
+    return utf_8 | {value.decode("latin-1")}
+
+
+def plain_variants(text: str) -> Iterator[str]:
+    """Return a text, and what a program may make of it before it is escaped."""
+    yield Word(text) if is_word(text) else text
+    yield from _truncated_variants(text)
+    if "%" in text:
+        from urllib.parse import unquote, unquote_plus  # loaded only for values that need it
+
+        yield from (unquote(text), unquote_plus(text))
+    if not text.isascii():
+        from unicodedata import normalize  # loaded only for values that need it
+
+        yield from (normalize("NFC", text), normalize("NFD", text))
+    if len(text) >= MIN_LINE and _HEX.issuperset(text) and "-" not in text[:8]:
+        for written in (text, text.replace("-", "")):
+            yield from (written.lower(), written.upper())
+
+
+def is_word(text: str) -> bool:
+    """Return whether a text may be an ordinary word, which longer words contain."""
+    return len(text) < MIN_LINE and bool(re.fullmatch(r"[A-Z]?[a-z]{7,14}", text))
+
+
+def _truncated_variants(text: str) -> Iterator[str]:
+    """Return a long text as Python and pydantic shorten it."""
+    if len(text) > _REPRLIB:
+        # asyncio shows the arguments of a callback in this form.
+        written = repr(text[:13] + text[-14:])
+        yield f"{written[1:13]}...{written[-14:-1]}"
+    written = repr(text)
+    if len(written) > _PYDANTIC:
+        # pydantic shows an invalid input in this form.
+        yield f"{written[1:25]}...{written[-24:-1]}"
+    # An error of C code, such as int(), shows it in this form.
+    if len(text) >= _IN_C:
+        yield written[1:_IN_C]
+
+
+def encodings(value: str | bytes) -> list[str]:
+    """Return a value in hex, and in base64 at each of the three offsets in a longer text."""
+    raw = _bytes(value)
+    size, digits = len(raw), raw.hex()
+    found: list[str] = [Hex(digits)] if size > 1 else [Unescaped(digits), Unescaped(digits.upper())]
+    whole = ""
+    for offset, cut in _OFFSETS:
+        encoded = b2a_base64(bytes(offset) + raw, newline=False).decode("ascii")
+        whole = whole or encoded
+        # A character of base64 encodes 6 bits: those that also encode bits of a neighbour are cut.
+        core = encoded[cut : (offset + size) * 8 // 6]
+        if len(core) >= _MIN_BASE64:
+            found += (core, core.replace("+", "-").replace("/", "_"))
+    for width in _WRAPPED if _WRAPPED[0] < len(whole) and size <= LONG else ():
+        lines = [whole[start : start + width] for start in range(0, len(whole), width)]
+        found += [line.rstrip("=") for line in lines if len(line) >= MIN_LINE and len(lines) > 1]
+    return found
+
+
+def _bytes(value: str | bytes) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    try:
+        return value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")

@@ -56,8 +56,8 @@ _OWNER_ATTRIBUTE = "__hive_boot_wrapped__"
 class _PatchedFunction:
     """One function that is wrapped until :meth:`undo`.
 
-    The first wrapper calls the original as long as there are no hidden values. Its first call
-    with hidden values imports `patches`, and installs the redacting wrapper in its place.
+    The first wrapper calls the original as long as nothing can be shown that is hidden. Its first
+    other call imports `patches`, and installs the redacting wrapper in its place.
 
     Another library may have wrapped our wrapper. Then :meth:`undo` cannot remove it: it stays
     installed, and only calls the original.
@@ -79,6 +79,8 @@ class _PatchedFunction:
 
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             if registry.matcher is None or not self.switch.on:
+                return self.before(*args, **kwargs)
+            if self._redacting is None and _shows_no_value(factory, args):
                 return self.before(*args, **kwargs)
             try:
                 redacting = self._redacting or self._create_redacting_wrapper()
@@ -114,6 +116,27 @@ class _PatchedFunction:
             delattr(self._owner, self._name)
         else:
             setattr(self._owner, self._name, self.before)
+
+
+def _shows_no_value(function: str, args: tuple[Any, ...]) -> bool:
+    """Return whether a call of a patched function shows no value, so that nothing is searched.
+
+    Most starts log only lines of hive_boot with a number after the values were read.
+
+    Args:
+        function: the name of its wrapper in `patches`.
+        args: the arguments of the call.
+    """
+    if function == "handler_setattr":
+        return not registry.plain_handlers
+    if function not in {"call_handlers", "handler_filter", "handler_format"}:
+        return False
+    receiver, record = args
+    is_logger = isinstance(receiver, logging.Logger)
+    handlers: list[Any] = [*registry.handlers_of(receiver)] if is_logger else [receiver]
+    return all(
+        type(each) in registry.OWN_HANDLERS and each.shows_no_value(record) for each in handlers
+    )
 
 
 _KEPT = 1000

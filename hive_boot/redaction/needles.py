@@ -1,22 +1,24 @@
-"""Needles: the forms of hidden values that a text is searched for, by a short part of each.
-
-A value, and each secret that is embedded in it, has further forms that are not found by decoding a
-text, such as base64.
-"""
+"""Needles: the forms of hidden values that a text is searched for, by a short part of each."""
 
 from __future__ import annotations
 
 import re
-from binascii import b2a_base64
-from string import hexdigits
+from collections import Counter
+from functools import cache
+from itertools import compress, repeat
+from operator import is_
 from sys import maxsize
 from typing import TYPE_CHECKING, TypeAlias
 
-from hive_boot.redaction import MIN_LINE, conceal
+from hive_boot.redaction import conceal
 from hive_boot.redaction.decoding import (
     FAR,
+    KINDS,
+    RUN,
     SEPARATORS,
-    base64_decoded,
+    Hex,
+    Unescaped,
+    Word,
     find_around,
     find_escaped,
     find_hex,
@@ -24,7 +26,7 @@ from hive_boot.redaction.decoding import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 ANCHOR = 4
 """Maximum number of characters of an anchor."""
@@ -50,32 +52,46 @@ _RARITY = "".join(RARE)
 _MANY = 16
 """Minimum number of anchors of an index that has many."""
 
-_MIN_BASE64 = 4
-"""Characters of base64 from which on it is hidden; shorter text occurs in ordinary words."""
+_KNOWN = 1000
+"""Maximum number of kinds of texts of which it is remembered where they differ."""
 
-_LONG = 1 << 16
-"""Characters of a value above which it is searched for in fewer forms."""
+# Compiled for the first value that needs them: it takes a part of a start.
+_compiled = cache(re.compile)
+_LONG_RUN = f"[A-Za-z0-9]{{{ANCHOR},}}"
+"""Letters and digits that are searched for in a text of any length."""
 
-_HEX = frozenset(hexdigits) | {"-"}
-"""Characters of hex digits and of UUIDs: programs write them in either case."""
+_HEAD = 96
+"""Characters of a needle in which its anchor is, if they have a run that is long enough."""
 
-_STRUCTURE = frozenset('=>:@"{[,;|')
-"""Characters, beside blanks, of which every value with a secret inside has one; few keys have."""
+_EXAMINED = 8000
+"""Number of needles that have to have one of the chosen characters; others often have one too."""
 
-_REPRLIB = 30
-"""Characters of a text that ``reprlib`` shows, without the middle."""
+_SAMPLE = 300
+"""Number of needles that are counted to choose the next character."""
 
-_PYDANTIC = 50
-"""Characters of a ``repr`` that pydantic shows, without the middle."""
+_WHOLE = 16
+"""Maximum number of needles that a text is searched for by their anchors, not by a character."""
 
-_IN_C = 200
-"""Characters of a ``repr`` that errors of C code show: the format is ``%.200R``."""
+_WORTH = 6
+"""Number of needles that are worth a character that is not one of the rarest.
 
-_WRAPPED = (64, 76)
-"""Line lengths of wrapped base64 (RFC 7468, RFC 2045)."""
+Many lines have such a character, and then it has to be examined what is behind it.
+"""
 
-_OFFSETS = ((0, 0), (1, 2), (2, 3))
-"""Bytes before a value in a group of three, and the characters of base64 that depend on them."""
+_CROWDED = 16
+"""Number of needles with the same anchor from which on another anchor is preferred.
+
+All of them are compared where a text has the anchor, such as the word that all values begin with.
+"""
+
+_ALIKE = 64
+"""Number of needles with the same anchor from which on another character is searched for."""
+
+_ADDED = 4
+"""Maximum number of searches that are added for needles whose anchors have too many."""
+
+_GENERATED = r"(?=[A-Za-z]{0,3}\d)(?=([A-Za-z0-9]{4}))"
+"""Anchors that are hardly words; they may overlap."""
 
 Needles: TypeAlias = "dict[str, str | list[str]]"
 """The needle with an anchor, or a list of them, by the rest of the anchor.
@@ -83,27 +99,8 @@ Needles: TypeAlias = "dict[str, str | list[str]]"
 A dict of texts is left out of garbage collection; one of a thousand tuples is not.
 """
 
-
-class Unescaped(str):
-    """A needle that is not searched for in escaped form."""
-
-    __slots__ = ()
-
-
-class Hex(str):
-    """The digits of bytes: they are found in either case, and with a separator between bytes."""
-
-    __slots__ = ()
-
-
-class Word(str):
-    """A needle that is an ordinary word: it is not searched for inside a longer word."""
-
-    __slots__ = ()
-
-
-KINDS = (str, Hex, Word, Unescaped)
-"""The classes of needles: equal texts of two classes are two needles."""
+Head: TypeAlias = "str | frozenset[str]"
+"""Beginnings that the anchor of a needle may have: its characters, or its bytes in hex."""
 
 Gone: TypeAlias = "Mapping[type[str], set[str]]"
 """Needles that are removed, by their class."""
@@ -311,125 +308,283 @@ def rarity(char: str) -> tuple[int, str]:
     return (at if at >= 0 else len(_RARITY), char)
 
 
-def encoded_variants(value: str | bytes, shortest: int = 1, *, has_parts: bool = True) -> set[str]:
-    """Return the value, its embedded secrets, and the forms of both that the matcher needs.
+class NeedleIndex:
+    """All needles of a matcher; they are added and removed while other threads search.
 
     Args:
-        value: the plain value.
-        shortest: the minimum length of a form, without white space at its ends. Default 1.
-        has_parts: whether secrets can be embedded in the value. Default True.
+        needles: the first needles, for which few and rare characters are chosen.
+
+    Attributes:
+        searches: the indexes in which a text is looked up, if it has what is before them.
     """
-    stripped = value.strip()
-    if len(stripped) < shortest:
-        return set()
-    found = {*_encodings(stripped)}
-    if stripped != value and len(value) <= _LONG:
-        found.update(_encodings(value))
-    texts = _texts(value)
-    for text in texts if isinstance(value, str) else texts | _decodings(value):
-        found.update([each for each in _plain_variants(text) if len(each.strip()) >= shortest])
-    for text in {each.strip() for each in texts} if has_parts else ():
-        if _STRUCTURE.isdisjoint(text) and "%20" not in text and text.split(maxsplit=1) == [text]:
-            continue
-        from hive_boot.redaction.embedded import (  # few values have any
-            distinctive_lines,
-            embedded_secrets,
-        )
 
-        parts = set(embedded_secrets(text))
-        for part in parts.union(distinctive_lines(text)):
-            found.update([each for each in _plain_variants(part) if len(each.strip()) >= shortest])
-        # A document of a megabyte may have ten thousand parts.
-        for part in parts if len(value) <= _LONG else ():
-            found.update(_encodings(part))
-    return found
+    __slots__ = ("_added", "_counts", "_distinctive", "_groups", "searches")
+
+    def __init__(self, needles: Sequence[str]) -> None:
+        self.searches: tuple[tuple[str, Index], ...] = ()
+        self._added: set[str] = set()
+        # Where texts of one length and beginning differ, by the hash of these: texts that are
+        # alike often differ in one place.
+        self._distinctive: dict[int, tuple[int, int]] = {}
+        self._counts = conceal({kind: dict[str, int]() for kind in KINDS})
+        examined = needles[:: len(needles) // _EXAMINED + 1]
+        heads = {_beginnings(each[:_HEAD]) for each in examined if type(each) is str}
+        pairs = {
+            frozenset(each[at : at + 2] for at in range(0, min(len(each) - 2, _HEAD), 2))
+            for each in examined
+            if type(each) is Hex
+        }
+        self._groups: dict[Group, dict[str, Index]] = {
+            group: {first: AnchorIndex(first, group) for first in beginnings}
+            for group, beginnings in (
+                (ENCODED, _choose_beginnings(heads, _WHOLE)),
+                (DIGITS, _choose_beginnings(pairs, 0)),
+            )
+        }
+        self.add(needles)
+
+    def add(self, texts: Iterable[str]) -> None:
+        """Add needles; one that is added twice has to be removed twice."""
+        for kind, found in _by_kind(texts):
+            known = self._counts()[kind]
+            new = [text for text in found if text not in known]
+            if len(new) < len(found):
+                found.update({text: known.get(text, 0) for text in found})
+            known.update(found)
+            for text in self._insert_lines(new) if kind is str else new:
+                self._insert(text)
+        if len(self._distinctive) > _KNOWN:
+            self._distinctive.clear()
+        self._publish()
+
+    def remove(self, texts: Iterable[str]) -> None:
+        """Remove needles that were added."""
+        gone: dict[type[str], set[str]] = {kind: set() for kind in KINDS}
+        for kind, found in _by_kind(texts):
+            known = self._counts()[kind]
+            gone[kind] = set(found)
+            for text in [text for text, count in found.items() if known[text] > count]:
+                gone[kind].discard(text)
+                known[text] -= found[text]
+            for text in gone[kind]:
+                del known[text]
+        known = self._counts()[Unescaped]
+        for text in known.keys() & (gone[str] | gone[Word]):
+            known[text] -= 1
+            if not known[text]:
+                del known[text]
+                gone[Unescaped].add(text)
+        if any(gone.values()):
+            for indexes in self._groups.values():
+                for index in indexes.values():
+                    index.remove(gone)
+        self._publish()
+
+    def _insert_lines(self, texts: Sequence[str]) -> list[str]:
+        """Add those of many texts that have a separate anchor in the indexes of many anchors.
+
+        Returns:
+            The other texts.
+        """
+        indexes = self._groups[ENCODED]
+        large = "".join([first for first, each in indexes.items() if each.has_many])
+        if not large or not texts:
+            return [*texts]
+        # One search of all texts, each of which is a line, takes a tenth of the time of many.
+        anchor = f"[^{large}\n]*([{large}][A-Za-z0-9]{{{ANCHOR - 1}}})?"
+        lines = conceal([text[:_HEAD].replace("\n", " ") for text in texts])
+        found = re.compile(rf"{anchor}{anchor}.*\n").findall("\n".join([*lines(), ""]))
+        left = []
+        for text, (one, other) in zip(texts, found, strict=True):
+            if (not one or indexes[one[0]].add(text, one[1:], _CROWDED) >= _CROWDED) and (
+                not other or indexes[other[0]].add(text, other[1:], _CROWDED) >= _CROWDED
+            ):
+                left.append(text)
+        return left
+
+    def _insert(self, text: str) -> None:
+        if type(text) is str and len(text) >= ANCHOR and self._insert_plain(text):
+            return
+        if type(text) is Hex:
+            self._insert_hex(text)
+            return
+        group, runs = _search_of(text)
+        if type(text) is not Unescaped and group is not ENCODED:
+            # Without such a run, it is searched for in escaped form in a part of a text only.
+            known = self._counts()[Unescaped]
+            known[text] = count = known.get(text, 0) + 1
+            if count == 1:
+                self._insert(Unescaped(text))
+        self._insert_in_group(text, group, runs)
+
+    def _insert_plain(self, text: str) -> bool:
+        """Add a text at an anchor that few others have.
+
+        Returns:
+            Whether there is an index for it.
+        """
+        indexes = self._groups[ENCODED]
+        alike = hash((len(text), text[:ANCHOR]))
+        at, most = self._distinctive.get(alike, (-1, 0))
+        if at >= 0 and is_anchor(anchor := text[at : at + ANCHOR]):
+            found = indexes.get(anchor[0])
+            # A text without any of the few anchors of an index is not examined any further.
+            if (
+                found is not None
+                and (found.has_many or anchor[0] in self._added)
+                and found.add(text, anchor[1:], most) < most
+            ):
+                return True
+        end = min(len(text), _HEAD) - ANCHOR
+        is_crowded, least = False, maxsize
+        best: tuple[Index, str] | None = None
+        for first, index in indexes.items():
+            size = len(first)
+            at = text.find(first, 0, end + size)
+            while at >= 0 and least >= _CROWDED:
+                if is_anchor(anchor := text[at : at + ANCHOR]):
+                    shared = index.add(text, anchor[size:], _CROWDED)
+                    is_crowded |= shared >= _CROWDED
+                    if shared < least:
+                        least, best = shared, (index, anchor[size:])
+                        if is_crowded and size == 1:
+                            self._distinctive[alike] = at, max(_ALIKE, 2 * shared)
+                at = text.find(first, at + 1, end + size)
+            if least < _CROWDED:
+                return True
+        if best is None:
+            return False
+        index, rest = (least >= _ALIKE and self._distinctive_place(text)) or best
+        index.add(text, rest)
+        return True
+
+    def _insert_in_group(self, needle: str, group: Group, runs: Iterable[tuple[int, int]]) -> None:
+        """Add a needle to a group; ``runs`` are where its anchor may start and end."""
+        indexes = self._groups.setdefault(group, {})
+        for first, index in indexes.items():
+            behind = group[0] - len(first)
+            for start, end in runs:
+                if (at := needle.find(first, start, end - behind)) >= 0:
+                    index.add(needle, needle[at + len(first) : at + group[0]])
+                    return
+        first = min(_head(needle, group, runs), key=rarity, default="")
+        if group is ENCODED and sum(len(each) > 1 for each in indexes) < _WHOLE:
+            # Most lines have a character, and hardly any has an anchor: it costs next to nothing.
+            places = (needle.find(first, start, end - ANCHOR + 1) for start, end in runs)
+            at = next(place for place in places if place >= 0)
+            generated = [match[1] for match in _compiled(_GENERATED).finditer(needle, 0, _HEAD)]
+            first = min(generated, key=_rarest, default=needle[at : at + ANCHOR])
+        if group[0]:
+            indexes[first] = AnchorIndex(first, group)
+        else:
+            indexes[""] = EscapedIndex()
+        self._insert_in_group(needle, group, runs)
+
+    def _distinctive_place(self, text: str) -> tuple[Index, str] | None:
+        """Return a place in the index of one more character; None if there were several."""
+        indexes = self._groups[ENCODED]
+        if len(self._added.intersection(indexes)) >= _ADDED:
+            return None
+        found = [match[1] for match in _compiled(_GENERATED).finditer(text, 0, _HEAD)]
+        firsts = [anchor[0] for anchor in found if anchor[0] not in indexes]
+        if not firsts:
+            return None
+        # Of a common character, one of its anchors is likely to be where the texts differ.
+        first = max(firsts, key=firsts.count)
+        index = indexes[first] = AnchorIndex(first, ENCODED)
+        self._added.add(first)
+        self._distinctive.clear()
+        return index, next(anchor[1:] for anchor in found if anchor[0] == first)
+
+    def _insert_hex(self, digits: str) -> None:
+        """Add the digits of bytes, in small and in capital letters."""
+        indexes = self._groups[DIGITS]
+        end = min(len(digits) - 2, _HEAD)
+        for first in indexes:
+            if (at := find_byte(digits, first, end)) >= 0:
+                break
+        else:
+            places = range(0, end, 2)
+            at = next((each for each in places if digits[each : each + 2].isdigit()), 0)
+        anchor = digits[at : at + ANCHOR]
+        for written in (anchor,) if anchor.isdigit() else (anchor, anchor.upper()):
+            first = written[:2]
+            if first not in indexes:
+                indexes[first] = AnchorIndex(first, DIGITS)
+            indexes[first].add(digits, written[2:])
+
+    def _publish(self) -> None:
+        """Make the indexes visible to searches; those of the longest anchors are the first."""
+        for group, indexes in self._groups.items():
+            used = {first: each for first, each in indexes.items() if not each.is_empty}
+            self._groups[group] = used
+        groups = sorted(self._groups, reverse=True)
+        ordered = [each for group in groups for each in self._groups[group].values()]
+        self.searches = tuple([(each.choose_test(), each) for each in ordered])
 
 
-def _texts(value: str | bytes) -> set[str]:
-    """Return the value as text, if it is UTF-8: unchanged, stripped, and decoded."""
-    try:
-        text = value if isinstance(value, str) else value.decode()
-    except UnicodeDecodeError:
-        return set()
-    # A key in a variable often has its line ends escaped, and the program unescapes them.
-    found = {text, text.strip(), text.replace("\\n", "\n")}
-    if len(text) <= _LONG:
-        found |= {base64_decoded(text)} - {""}
-        if "%" in text and any(each in text.upper() for each in ("%22", "%3A", "%3D")):
-            from urllib.parse import unquote_plus  # loaded only for values that need it
-
-            # A parameter of a URL may be a connection string.
-            found.add(unquote_plus(text))
-    return found
+def _by_kind(texts: Iterable[str]) -> list[tuple[type[str], Counter[str]]]:
+    """Return how often each needle is among ``texts``, by its class; the empty text is ignored."""
+    found = [*filter(None, texts)]
+    kinds = [*map(type, found)]
+    return [
+        (kind, Counter(compress(found, map(is_, kinds, repeat(kind)))))
+        for kind in dict.fromkeys(kinds)
+    ]
 
 
-def _decodings(value: bytes) -> set[str]:
-    """Return the texts that a program may decode bytes to, beside UTF-8."""
-    # Python decodes environment variables with surrogateescape (PEP 383).
-    utf_8 = {value.decode("utf-8", errors) for errors in ("replace", "surrogateescape")}
-    return utf_8 | {value.decode("latin-1")}
+def _search_of(needle: str) -> tuple[Group, list[tuple[int, int]]]:
+    """Return the group of a needle, and where its anchor may start and end."""
+    if isinstance(needle, Unescaped):
+        return (min(ANCHOR, len(needle)), ".", maxsize), [(0, min(len(needle), _HEAD))]
+    for end in (_HEAD, len(needle)):
+        if runs := [match.span() for match in _compiled(_LONG_RUN).finditer(needle, 0, end)]:
+            return ENCODED, runs
+    runs = [match.span() for match in _compiled(RUN).finditer(needle)] or [(0, 0)]
+    longest = max(end - start for start, end in runs)
+    runs = [(start, end) for start, end in runs if end - start == longest]
+    return (longest, ENCODED[1], SEARCHED), runs
 
 
-def _plain_variants(text: str) -> Iterator[str]:
-    """Return a text, and what a program may make of it before it is escaped."""
-    yield Word(text) if is_word(text) else text
-    yield from _truncated_variants(text)
-    if "%" in text:
-        from urllib.parse import unquote, unquote_plus  # loaded only for values that need it
-
-        yield from (unquote(text), unquote_plus(text))
-    if not text.isascii():
-        from unicodedata import normalize  # loaded only for values that need it
-
-        yield from (normalize("NFC", text), normalize("NFD", text))
-    if len(text) >= MIN_LINE and _HEX.issuperset(text) and "-" not in text[:8]:
-        for written in (text, text.replace("-", "")):
-            yield from (written.lower(), written.upper())
+def _beginnings(text: str) -> str:
+    """Return the characters with which an anchor of a text may begin."""
+    runs = text.encode("ascii", "replace").translate(_ONLY_RUNS).split()
+    return b"".join([run[: 1 - ANCHOR] for run in runs]).decode()
 
 
-def is_word(text: str) -> bool:
-    """Return whether a text may be an ordinary word, which longer words contain."""
-    return len(text) < MIN_LINE and bool(re.fullmatch(r"[A-Z]?[a-z]{7,14}", text))
+_ONLY_RUNS = bytes([each if chr(each).isalnum() else ord(" ") for each in range(128)]).ljust(256)
+"""Table that replaces all but letters and digits."""
 
 
-def _truncated_variants(text: str) -> Iterator[str]:
-    """Return a long text as Python and pydantic shorten it."""
-    if len(text) > _REPRLIB:
-        # asyncio shows the arguments of a callback in this form.
-        written = repr(text[:13] + text[-14:])
-        yield f"{written[1:13]}...{written[-14:-1]}"
-    written = repr(text)
-    if len(written) > _PYDANTIC:
-        # pydantic shows an invalid input in this form.
-        yield f"{written[1:25]}...{written[-24:-1]}"
-    # An error of C code, such as int(), shows it in this form.
-    if len(text) >= _IN_C:
-        yield written[1:_IN_C]
+def _head(needle: str, group: Group, runs: Iterable[tuple[int, int]]) -> str:
+    """Return the characters of a needle with which its anchor may begin."""
+    return "".join([needle[start : end - group[0] + 1] for start, end in runs])
 
 
-def _encodings(value: str | bytes) -> list[str]:
-    """Return a value in hex, and in base64 at each of the three offsets in a longer text."""
-    raw = _bytes(value)
-    size, digits = len(raw), raw.hex()
-    found: list[str] = [Hex(digits)] if size > 1 else [Unescaped(digits), Unescaped(digits.upper())]
-    whole = ""
-    for offset, cut in _OFFSETS:
-        encoded = b2a_base64(bytes(offset) + raw, newline=False).decode("ascii")
-        whole = whole or encoded
-        # A character of base64 encodes 6 bits: those that also encode bits of a neighbour are cut.
-        core = encoded[cut : (offset + size) * 8 // 6]
-        if len(core) >= _MIN_BASE64:
-            found += (core, core.replace("+", "-").replace("/", "_"))
-    for width in _WRAPPED if _WRAPPED[0] < len(whole) and size <= _LONG else ():
-        lines = [whole[start : start + width] for start in range(0, len(whole), width)]
-        found += [line.rstrip("=") for line in lines if len(line) >= MIN_LINE and len(lines) > 1]
-    return found
+def _rarest(anchor: str) -> tuple[int, str]:
+    return min(map(rarity, anchor))
 
 
-def _bytes(value: str | bytes) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    try:
-        return value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return value.encode("utf-8", "surrogatepass")
+def _choose_beginnings(texts: Collection[Head], whole: int) -> list[str]:
+    """Choose few and rare beginnings, so that all of ``texts`` but some have one of them.
+
+    Args:
+        texts: what the anchors may begin with.
+        whole: the number of texts that may be left.
+    """
+    left = list(texts)
+    chosen = []
+    every = sorted(set().union(*texts))
+    # Two decimal digits are the same in either case.
+    decimal = [each for each in every if len(each) > 1 and each.isdigit()]
+    for beginnings in (*RARE, decimal, every):
+        worth = 1 if beginnings is RARE[0] else _WORTH
+        while left:
+            sample = left[:_SAMPLE]
+            counts = {each: sum([each in text for text in sample]) for each in beginnings}
+            best = max(counts, key=counts.__getitem__, default="")
+            if not counts.get(best) or (len(left) <= whole and counts[best] < worth):
+                break
+            chosen.append(best)
+            left = [text for text in left if best not in text]
+    return chosen

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from hive_boot._output import write_stderr
 from hive_boot.exceptions import BootError
 from hive_boot.redaction import MIN_LENGTH, conceal
+from hive_boot.redaction.matcher import Matcher, encoded_variants
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
-
-    from hive_boot.redaction.matcher import Matcher
 
     class Revealable(Protocol):
         """An object whose plain value only ``reveal()`` returns."""
@@ -58,6 +57,10 @@ PLAIN_HANDLERS: set[type[logging.Handler]] = {logging.StreamHandler, logging.Fil
 """Classes of log handlers that write the formatted text and use nothing else of a record."""
 
 
+OWN_HANDLERS: set[type[Any]] = set()
+"""Classes of log handlers of hive_boot; ``shows_no_value(record)`` finds harmless records."""
+
+
 plain_handlers: set[int] = set()
 """The ids of handlers of these classes that have no other methods, as far as they are known."""
 
@@ -87,8 +90,6 @@ def unregister(owner: object) -> None:
 def _replace_matcher(*, at_once: bool = False) -> None:
     """Replace the matcher; one that is built takes new values, and drops those that are gone."""
     global matcher, plain_handlers, _values  # noqa: PLW0603  (one for the process)
-    from hive_boot.redaction.matcher import Matcher  # a declaration hides nothing
-
     known, before = matcher, _values
     values: dict[Revealable, None] = {}
     for _, owned in _owned:
@@ -110,8 +111,6 @@ def _replace_matcher(*, at_once: bool = False) -> None:
 
 
 def _forms(values: Iterable[Revealable]) -> Iterator[str]:
-    from hive_boot.redaction.needles import encoded_variants  # most starts log nothing
-
     cache = _forms_of()
     for value in values:
         forms = cache.get(value)
@@ -120,6 +119,20 @@ def _forms(values: Iterable[Revealable]) -> Iterator[str]:
             found = encoded_variants(value.reveal(), MIN_LENGTH, has_parts=has_parts)
             forms = cache[value] = tuple(found)
         yield from forms
+
+
+def has_plain_value(text: str) -> bool:
+    """Return whether a text has a hidden value as it is, without preparing the search."""
+    as_kind: dict[type, Any] = {str: text, bytes: text.encode("latin-1", "replace")}
+    # No variable holds the values, because a traceback can show local variables.
+    return any(each.reveal().strip() in as_kind[type(each.reveal())] for each in list(_values))
+
+
+def handlers_of(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+    """Yield the handlers that a logger passes its records to: its own and those of its parents."""
+    while logger is not None:
+        yield from logger.handlers
+        logger = logger.parent if logger.propagate else None
 
 
 def is_searchable(text: str | bytes, *, has_parts: bool = True) -> bool:
@@ -174,8 +187,7 @@ def redact(value: T) -> T:
 
 def scrub(text: str, values: Iterable[str | bytes]) -> str:
     """Return a text with the given values replaced by ``***``, short values and words too."""
-    from hive_boot.redaction.matcher import Matcher  # a declaration hides nothing
-    from hive_boot.redaction.needles import Word, encoded_variants  # most starts log nothing
+    from hive_boot.redaction.decoding import Word  # most starts examine no text
 
     forms = {form for value in values for form in encoded_variants(value)}
     return Matcher(lambda: (str(each) if type(each) is Word else each for each in forms)).scrub(
@@ -252,7 +264,10 @@ def redacted_report(exc: BaseException) -> traceback.TracebackException:
 
 
 _CALLERS = frozenset(
-    {"anyio", "asyncio", "contextlib", "fastapi", "hive_boot", "outcome", "starlette", "trio"}
+    {
+        *("anyio", "asyncio", "contextlib", "fastapi", "hive_boot", "importlib", "outcome"),
+        *("starlette", "trio"),
+    }
 )
 """Packages that call an application; their frames before its own explain nothing."""
 
@@ -343,7 +358,7 @@ def _application_frames(exc: BaseException) -> traceback.StackSummary:
 def _count_callers(files: Iterable[str]) -> int:
     """Return the number of frames, given by their files, before the first one of no caller."""
     callers = [getattr(sys.modules.get(name), "__file__", None) for name in _CALLERS]
-    paths = tuple(file.removesuffix("__init__.py") for file in callers if file)
+    paths = ("<frozen importlib", *(file.removesuffix("__init__.py") for file in callers if file))
     return sum(1 for _ in takewhile(lambda file: file.startswith(paths), files))
 
 

@@ -1,12 +1,15 @@
-"""Config of an application: a call of its factory, and the problems that describe a failure."""
+"""Config of an application: a call of its factory, the problems of a failure, and its secrets."""
 
 from __future__ import annotations
 
 import inspect
+import os
 import re
+from contextlib import suppress
+from functools import wraps
 from operator import itemgetter
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Self, Union, get_args
+from typing import TYPE_CHECKING, Any, Generic, Never, Self, TypeVar, Union, get_args
 
 from hive_boot.exceptions import Problem
 from hive_boot.redaction.registry import drop_frames, line_of, scrub
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from hive_boot.secrets.sources.files import Value
+
+T = TypeVar("T")
+
 
 _ERROR = itemgetter("type", "loc", "msg", "input")
 """Kind, location, message and input of an error of pydantic."""
@@ -137,6 +143,57 @@ class ConfigFactory:
         return None
 
 
+class SecretProperty(property, Generic[T]):
+    """Property of a settings class, whose value is made from the secret in use.
+
+    Args:
+        boot: the Bootstrap that has the secret.
+        attribute: the attribute of its field.
+        converter: makes the value from the plain one. Default: the value is the plain one.
+    """
+
+    def __init__(
+        self, boot: Any, attribute: str, converter: Callable[[Any], T] | None = None
+    ) -> None:
+        message = f"as_property({attribute!r}, ...) expects a callable, such as SecretStr."
+        injection.require(converter is None or callable(converter), message)
+
+        def read(_: object) -> object:
+            secret = getattr(boot.secrets, attribute)
+            if secret is None:
+                return None
+            return secret.reveal() if converter is None else converter(secret.reveal())
+
+        super().__init__(read)
+        self._refusal = (
+            f"is the secret {attribute} of {boot!r}, and cannot be set here. In a test write "
+            f"`with override(boot, {attribute}=...)`, of hive_boot.testing."
+        )
+
+    if TYPE_CHECKING:
+
+        def __get__(self, instance: Any, owner: Any = None, /) -> T | Any: ...  # type: ignore[override]
+
+    def __set_name__(self, owner: Any, name: str) -> None:
+        """Make a pydantic model refuse a value for it, which ``extra="ignore"`` would drop."""
+        if not hasattr(owner, "model_config"):
+            return
+        original, refusal = owner.__init__, self._refusal
+
+        @wraps(original)
+        def create(*arguments: Any, **values: Any) -> None:
+            if name in values:
+                values.clear()
+                raise TypeError(f"{owner.__name__}({name}=...): {name} {refusal}")
+            original(*arguments, **values)
+
+        owner.__init__ = create
+
+    def __set__(self, instance: object, value: object, /) -> Never:
+        del value
+        raise AttributeError(f"The property {self._refusal}")
+
+
 def _problem(names: Sequence[str], message: str, fix: str) -> Problem:
     return Problem(name=".".join(names), kind="config", message=f"is invalid: {message}", fix=fix)
 
@@ -235,5 +292,23 @@ def _locate(model: object, location: Sequence[object]) -> tuple[list[str], str]:
         models, is_tag = _models(field.annotation), field.discriminator is not None
     if not variables:
         return names, "correct the environment variables that the settings are read from"
-    spelled = map(str if config.get("case_sensitive") else str.upper, variables)
-    return names, f"set the environment variable {' or '.join(spelled)}"
+    return names, _how_to_set(variables, config)
+
+
+def _how_to_set(variables: Sequence[str], config: Mapping[str, Any]) -> str:
+    """Return the fix: the file of ``env_file=`` that sets a variable, or the environment."""
+    from hive_boot.secrets.sources.files import read_regular_file  # only a failure needs it
+
+    is_exact, files = config.get("case_sensitive"), config.get("env_file") or ()
+    spelled = variables if is_exact else [each.upper() for each in variables]
+    flags = re.MULTILINE if is_exact else re.MULTILINE | re.IGNORECASE
+    line = re.compile(
+        rf"^[ \t]*(?:export[ \t]+)?({'|'.join(map(re.escape, spelled))})[ \t]*=", flags
+    )
+    if not any(line.match(f"{name}=") for name in os.environ):
+        for file in reversed([files] if isinstance(files, str | os.PathLike) else [*files]):
+            path = os.path.abspath(os.path.expanduser(file))
+            with suppress(OSError):
+                if found := line.search(read_regular_file(path).decode("utf-8", "replace")):
+                    return f"change {found[1]}=... in {path}"
+    return f"set the environment variable {' or '.join(spelled)}"

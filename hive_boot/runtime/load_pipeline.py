@@ -75,6 +75,8 @@ class LoadPipeline:
         checks: the checks of the application.
         timeline: the record of all steps of the run.
         redaction: hides the values that were read.
+        loaded: the store of ``boot.load()``, whose config is taken over while its values are the
+            same; None without.
 
     Attributes:
         source_context: mode, profile and locations; None before they are detected.
@@ -94,6 +96,7 @@ class LoadPipeline:
         checks: Sequence[tuple[BoundCall, CheckSpec]],
         timeline: Timeline,
         redaction: Redaction,
+        loaded: Store[Any] | None = None,
     ) -> None:
         self._declaration = declaration
         self._declared_checks = checks
@@ -102,8 +105,8 @@ class LoadPipeline:
         self._declared: type[Any] = declaration.declared
         self._logged_warnings: set[LoadWarning] = set()
         self._takes_secrets = getattr(declaration.config_factory, "takes_secrets", False)
-        self._config: object = None
-        self._config_set: Any = make_set(self._declared, {})
+        self._config: object = None if loaded is None else loaded.config
+        self._config_set: Any = None if loaded is None else loaded.view.current
         self._quiet_contents: dict[object, object] = {}
         self._checking: set[tuple[str, Value]] = set()
         self._waiting_stopped = threading.Event()
@@ -436,7 +439,7 @@ class LoadPipeline:
         """
         if self._takes_secrets:
             candidate = make_set(self._declared, values)
-            if vars(candidate) != vars(self._config_set):
+            if not self._is_config_of(candidate):
                 problems = self._call_factory(candidate, list(values.values()))
                 if problems:
                     raise self.build_error(problems, set_in_use=True)
@@ -448,8 +451,14 @@ class LoadPipeline:
         is_needed = not result.problems if self._takes_secrets else not is_reload
         if self._declaration.config_factory is None or not is_needed:
             return []
-        hidden = [*result.values.values(), *result.unused_values]
-        return self._call_factory(make_set(self._declared, result.values), hidden)
+        candidate = make_set(self._declared, result.values)
+        if self._is_config_of(candidate):
+            return []
+        return self._call_factory(candidate, [*result.values.values(), *result.unused_values])
+
+    def _is_config_of(self, candidate: object) -> bool:
+        """Return whether the config exists, and was built beside these values."""
+        return self._config_set is not None and vars(candidate) == vars(self._config_set)
 
     def _call_factory(self, candidate: object, hidden: Sequence[Value]) -> list[Problem]:
         config, problems = self._declaration.config_factory.build(candidate, hidden)  # type: ignore[union-attr]

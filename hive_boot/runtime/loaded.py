@@ -77,7 +77,7 @@ class LoadedApplication(Generic[S]):
             self._redaction.hide(run.store.generation.load_result.secret_values)
             publish()
         else:
-            pipeline = LoadPipeline(self._declaration, (), Timeline(), self._redaction)
+            pipeline = LoadPipeline(self._declaration, (), Timeline(), self._redaction, before)
             pipeline.load_once(store, publish, read_fifos=read_fifos)
 
     @contextmanager

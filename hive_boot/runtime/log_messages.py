@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeAlias
 
 from hive_boot._output import describe, escape_controls, log_safely
 from hive_boot.redaction import MIN_LENGTH
-from hive_boot.redaction.registry import PLAIN_HANDLERS, trim_traceback
+from hive_boot.redaction.registry import (
+    OWN_HANDLERS,
+    PLAIN_HANDLERS,
+    handlers_of,
+    has_plain_value,
+    trim_traceback,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -60,11 +66,11 @@ class _StaysEnabled:
             self._is_disabled = value
 
 
+# Subclasses, because an application may have called logging.setLoggerClass().
+_kinds = {each: type("Logger", (_StaysEnabled, each), {}) for each in {*map(type, _OWN_LOGGERS)}}
 for _logger in _OWN_LOGGERS:
     _logger.addFilter(_escape_arguments)
-    # A subclass, because an application may have called logging.setLoggerClass().
-    _kind: Any = type("Logger", (_StaysEnabled, type(_logger)), {})
-    _logger.__class__ = _kind
+    _logger.__class__ = _kinds[type(_logger)]
 
 
 class _Formatter(logging.Formatter):
@@ -74,6 +80,8 @@ class _Formatter(logging.Formatter):
         return escape_controls(super().format(record), keep_lines=True)
 
 
+_FORMATTER = _Formatter("%(levelname)s %(name)s: %(message)s")
+_USUAL_ATTRIBUTES = {*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message"}
 _log = partial(log_safely, logger=log)
 _log_rotation = partial(log_safely, logger=rotation)
 
@@ -93,7 +101,7 @@ class _FallbackHandler(logging.StreamHandler[TextIO]):
 
     def __init__(self, logger: logging.Logger, *, shows_warnings: bool) -> None:
         super().__init__()
-        self.setFormatter(_Formatter("%(levelname)s %(name)s: %(message)s"))
+        self.setFormatter(_FORMATTER)
         self._logger = logger
         self._shows_warnings = shows_warnings
         self._has_set_level = not (logger.level or logger.hasHandlers())
@@ -112,6 +120,21 @@ class _FallbackHandler(logging.StreamHandler[TextIO]):
             self.restore_level()
         return logging.getLogger(record.name).isEnabledFor(record.levelno)
 
+    def shows_no_value(self, record: logging.LogRecord) -> bool:
+        """Return whether the line of a record is a text of this module with a number in it.
+
+        What this module contains cannot disclose a value, and neither can the time of a start. A
+        value that equals a part of the line by chance is removed from it all the same.
+        """
+        return (
+            any(record.msg is text for text in _WITH_A_NUMBER)
+            and type(record) is logging.LogRecord
+            and vars(record).keys() <= _USUAL_ATTRIBUTES
+            and not (record.exc_info or record.stack_info or self.filters)
+            and self.formatter is _FORMATTER
+            and not has_plain_value(_FORMATTER.format(record))
+        )
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record, unless another handler shows it."""
         others = list(_other_handlers(logging.getLogger(record.name)))
@@ -123,13 +146,12 @@ class _FallbackHandler(logging.StreamHandler[TextIO]):
 
 
 PLAIN_HANDLERS.add(_FallbackHandler)
+OWN_HANDLERS.add(_FallbackHandler)
 
 
-def _other_handlers(logger: logging.Logger | None) -> Iterator[logging.Handler]:
+def _other_handlers(logger: logging.Logger) -> Iterator[logging.Handler]:
     """Yield the handlers of a logger and its parents, without the fallback."""
-    while logger is not None:
-        yield from (each for each in logger.handlers if not isinstance(each, _FallbackHandler))
-        logger = logger.parent if logger.propagate else None
+    return (each for each in handlers_of(logger) if not isinstance(each, _FallbackHandler))
 
 
 def _reaches_console(handler: logging.Handler) -> bool:
@@ -208,8 +230,8 @@ _NOTES: dict[NoteKind, str] = {
     "injects variables. For development set HIVE_BOOT_PROFILE=development.",
     "unknown-app-env": "{locations} is not development, test, staging or production, so the "
     "profile is production. HIVE_BOOT_PROFILE selects another one.",
-    "env-file": "env_file= names {locations}, which is read in development mode only. A mode that "
-    "reads mounted files reads it too if secrets_dirs= or HIVE_BOOT_SECRETS_DIR names it.",
+    "env-file": "{locations} of env_file= is not read: only development mode reads it. To read it "
+    "here, name it in secrets_dirs= or HIVE_BOOT_SECRETS_DIR.",
     "subdirectories": "Some subdirectories were not searched, because they cannot be read or there "
     "are more than 1,000: {locations}.",
     "trailing-newline": "These values end with a newline, of which a file loses only one: {names}.",
@@ -270,6 +292,12 @@ def log_source_recovered(name: str) -> None:
     _log_rotation(logging.INFO, "The source %s answers again", name)
 
 
+_READY = "Ready after %.2f s"
+_STOPPED = "Stopped in %.2f s"
+_WITH_A_NUMBER = (_READY, _STOPPED)
+"""Texts with a number, which are logged without preparing the search for values."""
+
+
 def version_text(versions: tuple[str, str] | None) -> list[str]:
     """Return the version of the secrets as text; nothing if the declaration has no version.
 
@@ -282,7 +310,7 @@ def version_text(versions: tuple[str, str] | None) -> list[str]:
 
 def log_ready(seconds: float, versions: tuple[str, str] | None) -> None:
     """Log that the application is ready, and the version of its secrets."""
-    text = "Ready after %.2f s"
+    text = _READY
     if versions is not None:
         text = "Ready after %.2f s, with the secrets version %s"
     _log(logging.INFO, text, seconds, *version_text(versions))
@@ -316,7 +344,7 @@ def log_signal(name: str, shutdown_delay: float) -> None:
 
 def log_stopped(seconds: float) -> None:
     """Log that the application has stopped."""
-    _log(logging.INFO, "Stopped in %.2f s", seconds)
+    _log(logging.INFO, _STOPPED, seconds)
 
 
 def log_activation_failed(problems: Iterable[Problem], generation: int) -> None:

@@ -76,7 +76,8 @@ class Run(Generic[S, C]):
         describe_pending: describes what has not stopped, before a forced exit; None if the
             process has another owner.
         describe_main: returns the line at which main waits; empty when it has ended.
-        view: the live secrets of ``boot.load()``, which this run takes over; None without.
+        loaded: the store of ``boot.load()``, whose live secrets and config this run takes over;
+            None without.
         resources: whether resources, services and hooks are part of the run. Default True.
 
     Attributes:
@@ -105,7 +106,7 @@ class Run(Generic[S, C]):
         cancel: Callable[[float], object] = lambda _: None,
         describe_pending: Callable[[], str] | None = None,
         describe_main: Callable[[], Sequence[str]] = tuple,
-        view: S | None = None,
+        loaded: Store[S] | None = None,
         resources: bool = True,
     ) -> None:
         self._declaration = declaration
@@ -141,9 +142,10 @@ class Run(Generic[S, C]):
         self.runner.describe_with(self._describe_tasks)
         self._redaction = Redaction(declaration.field_index.redacted_whole)
         self.pipeline: LoadPipeline = LoadPipeline(
-            declaration, self.bound.checks, self.states.timeline, self._redaction
+            declaration, self.bound.checks, self.states.timeline, self._redaction, loaded
         )
         declared: type[Any] = declaration.declared
+        view = None if loaded is None else loaded.view
         self.store: Store[S] = Store(declared, prepare=self.pipeline.config_for, view=view)
         self._log: AbstractContextManager[None] = log_messages.fallback_handler(
             "hive_boot", shows_warnings=self._owns_process

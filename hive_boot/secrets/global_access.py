@@ -460,6 +460,7 @@ def not_running(boot: object, what: str = "") -> LifecycleError:
                     f"`hive-boot run {name}:{key}`, or declare it in another module."
                 )
     return LifecycleError(
-        f"{subject} In FastAPI pass lifespan=boot.lifespan; in tests enter "
-        "`with TestClient(app)`; at import time only boot.load() provides secrets."
+        f"{subject} In FastAPI pass lifespan=boot.lifespan, or run the object that boot.asgi(app) "
+        "has returned; in tests enter `with TestClient(...)` with the same object; at import time "
+        "only boot.load() provides secrets."
     )

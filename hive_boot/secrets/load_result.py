@@ -244,7 +244,7 @@ class LoadResultBuilder:
         """Replace the value of a field by its problems."""
         (hit,) = self.hits[field.attribute]
         self.discard(self.values.pop(field.attribute))
-        self.hits[field.attribute] = tuple(hit._replace(result=each) for each in problems)
+        self.hits[field.attribute] = tuple(SourceHit(each, *hit.origin) for each in problems)
         for problem in problems:
             self.add_value_problem(field, problem, hit.origin)
 

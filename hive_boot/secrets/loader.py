@@ -491,6 +491,8 @@ class _Loader:
             fix = fix_of_file(snapshot.problem, snapshot.path)
             if setting == "CREDENTIALS_DIRECTORY":
                 fix = "add LoadCredential= to the unit, and start the unit again"
+            elif setting == "HIVE_BOOT_SECRETS_DIR" and snapshot.is_absent:
+                fix += f", or unset {setting}"
             kind, message = snapshot.problem.kind, snapshot.problem.message
             message += f"; it is named by {setting}" if setting else ""
             problems = builder.unread_files if snapshot.is_bundle else builder.problems

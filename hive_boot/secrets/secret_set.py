@@ -387,14 +387,17 @@ class SecretSet:
                 raise DeclarationError(message)
         inherited: dict[str, Field] = {}
         known = ""
-        for base in reversed(cls.__mro__[1:]):
+        # Without the class itself, and object, which comes last.
+        for base in reversed(cls.__mro__[1:-1]):
             if issubclass(base, SecretSet):
                 inherited |= vars(base)["_own"].fields
                 known = vars(base)["_field_index"].version or known
             else:
                 reject_secrets_in_mixin(base)
         cls._own = FieldIndex(collect_fields(cls, prefix).values())
-        cls._field_index = FieldIndex((inherited | cls._own.fields).values(), version or known)
+        cls._field_index = cls._own
+        if inherited or version or known:
+            cls._field_index = FieldIndex((inherited | cls._own.fields).values(), version or known)
         _validate_source_names(cls, cls._field_index)
         check = getattr(cls, "check", None)
         if check is not None:

@@ -389,7 +389,8 @@ BLANK = ValueProblem("empty", "contains only white space")
 
 
 _MEANT = "; if it is the real value, declare secret(allow_placeholder=True)"
-_IS_PLACEHOLDER = ValueProblem("placeholder", f"is a placeholder{_MEANT}")
+_KINDS = "a common word, digits in order, or a pattern to replace"
+_IS_PLACEHOLDER = ValueProblem("placeholder", f"is a placeholder ({_KINDS}){_MEANT}")
 _IS_REFERENCE = ValueProblem("reference", f"is an unresolved reference{_MEANT}")
 PLACEHOLDER_PROBLEMS = {_IS_PLACEHOLDER, _IS_REFERENCE}
 """The problems that ``allow_placeholder=True`` permits."""
@@ -460,11 +461,10 @@ _OTHER_HEADS = (
     "akia wjal"
 )
 _REPEATED = [character * 4 for character in "0123456789abcdefghijklmnopqrstuvwxyz"]
-_HEADS = frozenset(
-    (word + end)[:4]
-    for word in _WORDS.union(_OTHER_HEADS.split(), _REPEATED)
-    for end in ("-", "_", "")
-)
+_HEADED = [*_WORDS, *_OTHER_HEADS.split(), *_REPEATED]
+_HEADS = {word[:4] for word in _HEADED} | {
+    word + end for word in _HEADED if not word[3:] for end in "-_"
+}
 """The first four characters of the usual placeholders and references, in lower case.
 
 A shorter word is also listed with its separator.

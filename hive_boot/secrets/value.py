@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping  # noqa: TC003  (typing.get_type_hints() needs it)
-from typing import Any, ClassVar, Generic, Never, Self, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, Self, TypeVar, final
 
 from hive_boot._records import Record
 from hive_boot.redaction import _OpaqueIterator
@@ -141,6 +141,13 @@ class _Opaque(Generic[Plain]):
         if misuse_warnings.owners:
             misuse_warnings.report(self._name, f"{self!r} is formatted into a text")
         return repr(self)
+
+    if not TYPE_CHECKING:  # a type checker reports an unknown attribute itself
+
+        def __getattr__(self, name: str) -> Never:
+            message = f"{type(self).__name__!r} object has no attribute {name!r}"
+            message += ". Fix: use .reveal() to get the plain value."
+            raise AttributeError(message, name=name, obj=self)
 
     def __copy__(self, memo: object = None) -> Self:
         return self

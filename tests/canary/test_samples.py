@@ -35,7 +35,7 @@ REACHED = [
     "StandaloneStore._refresh in secrets/global_access.py",
     "_Known.observe in secrets/global_access.py",
     "LoadPipeline.load_once in runtime/load_pipeline.py",
-    "Bootstrap.as_property.<locals>.reveal in bootstrap.py",
+    "SecretProperty.__init__.<locals>.read in runtime/config.py",
     "Store._plan in secrets/store.py",
     "Store.commit in secrets/store.py",
     "HookRunner.run in runtime/rotation.py",

@@ -226,7 +226,8 @@ class Prometheus:
     def start(self) -> None:
         """Start the process, and wait until it answers."""
         program = shutil.which("prometheus")
-        assert program, "Debian's prometheus is not installed"
+        if program is None:
+            pytest.skip("prometheus is not installed")
         self._log = (self.directory / "log").open("a")
         self._process = subprocess.Popen(
             [

@@ -49,15 +49,33 @@ def test_another_object_is_an_error_of_the_code() -> None:
 def test_a_module_that_raises_shows_its_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The exception itself is in the text, and not in the chain."""
+    """It begins in the module; the exception itself is in the text, and not in the chain."""
     (tmp_path / "broken_here.py").write_text("import nothing_of_this_name\n", "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(DeclarationError) as caught:
-        load_application("broken_here:boot")
+        load_application("broken_here:boot", to_run=True)
     text = str(caught.value)
     assert text.startswith("broken_here ")
+    assert text.splitlines()[2].startswith(f'  File "{tmp_path / "broken_here.py"}", line 1')
     assert text.endswith("ModuleNotFoundError: No module named 'nothing_of_this_name'")
     assert caught.value.__cause__ is None
+
+
+def test_a_command_that_needs_the_declaration_names_a_module_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine in the same module may fail; an error of the declaration is found there too."""
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, (source, is_named) in enumerate(
+        [
+            ("int('no engine')\n", True),
+            ("from hive_boot import Bootstrap\nBootstrap(int)\n", False),
+        ]
+    ):
+        (tmp_path / f"broken_app{number}.py").write_text(source, "utf-8")
+        with pytest.raises(DeclarationError) as caught:
+            load_application(f"broken_app{number}:boot")
+        assert ("config:boot" in str(caught.value)) == is_named
 
 
 def test_the_working_directory_counts(monkeypatch: pytest.MonkeyPatch) -> None:

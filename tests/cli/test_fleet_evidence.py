@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -19,11 +21,17 @@ from tests.cli.fleets import (
     Process,
     Prometheus,
     Request,
+    fetch,
     fleet,
     metrics_of,
     prometheus,
     wait_until,
 )
+from tests.fixtures.ports import free_port
+from tests.support import child_environment
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 assert fleet, prometheus  # fixtures
 
@@ -62,18 +70,100 @@ def expect_stragglers(
 Start = Callable[..., Prometheus]
 
 
+class Shop:
+    """A Prometheus with the targets of several teams, each with instances of one kind."""
+
+    def __init__(self, directory: Path, fleet: Fleet) -> None:
+        self.servers = {
+            "good": [fleet.serve(Process(id=each)) for each in ("a1", "a2")],
+            "behind": [fleet.serve(Process(id="b1", current="v1"))],
+            "down": [fleet.serve(Process(id="c1")), fleet.server(lambda _: (500, {}, b""))],
+            "other": [fleet.server(lambda _: (200, {"Content-Type": "text/plain"}, b"x 1\n"))],
+            "balanced": [fleet.serve(Process(id="d1"), Process(id="d2"))],
+        }
+        groups = [(servers, {"team": team}) for team, servers in self.servers.items()]
+        self.prometheus = Prometheus(directory, groups)
+        wait_until(lambda: len(self.prometheus.query("up == 1")) == 6)
+
+    def of(self, team: str) -> list[str]:
+        """Return the arguments that select a team."""
+        return ["--prometheus", self.prometheus.url, "--selector", f'team="{team}"']
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Return a Prometheus for the tests that change nothing: a start takes 5 s."""
+    made = Fleet()
+    shop = Shop(tmp_path_factory.mktemp("shop") / "prometheus", made)
+    yield shop
+    shop.prometheus.stop()
+    made.close()
+
+
 @pytest.mark.parametrize("stage", ["accepted", "current"])
-def test_proof_is_0(
-    stage: str, fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_proof_is_0(stage: str, shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     """In samples that were taken after the wait began."""
-    servers = [fleet.serve(Process(id=each)) for each in ("a1", "b1")]
-    server = prometheus(servers)
+    servers = shop.servers["good"]
     before = [len(each.requests) for each in servers]
-    arguments = ["--prometheus", server.url, "--stage", stage, "--expect", "2", *FAST]
+    arguments = [*shop.of("good"), "--stage", stage, "--expect", "2", *FAST]
     status, found, facts = wait(capsys, *arguments)
     assert (status, found, facts["processes"]) == (0, set(), 2)
     assert all(len(each.requests) > b for each, b in zip(servers, before, strict=True))
+
+
+def test_each_target_needs_a_scrape_that_succeeds(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is down, and one that exports nothing of hive_boot, are stragglers."""
+    for team, kind in (("down", "not-scraped"), ("other", "no-metrics")):
+        address = shop.servers[team][-1].address
+        expect_stragglers(capsys, {(address, kind)}, *shop.of(team))
+
+
+def test_zero_targets_prove_nothing(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also if the selector matches none."""
+    expect_stragglers(capsys, {(shop.prometheus.url, "no-targets")}, *shop.of("shoes"))
+
+
+def test_a_target_that_is_not_selected_does_not_count(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The proof covers the selected instances."""
+    address = shop.servers["behind"][0].address
+    for selector in ('team="behind"', '{team!~"good|down|other|balanced", job="shop"}'):
+        arguments = ["--prometheus", shop.prometheus.url, "--selector", selector]
+        expect_stragglers(capsys, {(address, "not-current")}, *arguments)
+    found = wait(capsys, "--prometheus", shop.prometheus.url, *SHORT)[1]
+    assert (address, "not-current") in found
+
+
+def test_several_processes_behind_one_target_prove_nothing(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each scrape shows one of them."""
+    status, found, _ = wait(capsys, *shop.of("balanced"), *SHORT)
+    assert status == 75
+    assert (shop.servers["balanced"][0].address, "several-processes") in found
+
+
+def test_a_quiet_time_under_three_scrape_intervals_is_64(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An old use between two scrapes is visible only at the second one."""
+    quiet = ["--stage", "quiet", "--quiet-for", "0.5"]
+    assert main(["fleet", "wait", "v2", *shop.of("good"), *quiet, *FAST]) == 64
+    assert "at least three scrape intervals, 0.6 s" in capsys.readouterr().err
+
+
+def test_the_table_has_the_targets_of_a_prometheus(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One round is enough for it."""
+    good, down = shop.servers["down"]
+    assert main(["fleet", "status", *shop.of("down")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split() == f"{good.address} v2 quiet 2.5 h ago 0/0 no 2.78 h".split()
+    assert lines[2].startswith(f"  {down.address}: its last scrape has failed: ")
 
 
 def test_quiet_needs_a_prometheus_that_has_seen_the_quiet_time(
@@ -101,43 +191,6 @@ def test_an_instance_that_disappeared_begins_the_quiet_time_again(
     found = wait(capsys, *quiet, *SHORT, "--quiet-for", "60")[1]
     assert (ended.address, "departed") in found
     assert wait(capsys, *quiet, *FAST, "--quiet-for", "4")[0] == 0
-
-
-def test_each_target_needs_a_scrape_that_succeeds(
-    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One that is down, and one that exports nothing of hive_boot, are stragglers."""
-    good = fleet.serve(Process(id="a1"))
-    down = fleet.server(lambda _: (500, {}, b""))
-    other = fleet.server(lambda _: (200, {"Content-Type": "text/plain"}, b"up_to_date 1\n"))
-    server = prometheus([good, down, other], up=2)
-    expected = {(down.address, "not-scraped"), (other.address, "no-metrics")}
-    expect_stragglers(capsys, expected, "--prometheus", server.url)
-
-
-def test_zero_targets_prove_nothing(
-    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Also if the selector matches none."""
-    empty = prometheus()
-    expect_stragglers(capsys, {(empty.url, "no-targets")}, "--prometheus", empty.url)
-    server = prometheus([fleet.serve(Process(id="a1"))], team="shop")
-    arguments = ["--prometheus", server.url, "--selector"]
-    expect_stragglers(capsys, {(server.url, "no-targets")}, *arguments, 'team="other"')
-    assert wait(capsys, *arguments, '{team=~"sh.*"}', *FAST)[0] == 0
-
-
-def test_a_target_that_is_not_selected_does_not_count(
-    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The proof covers the selected instances."""
-    behind = fleet.serve(Process(id="b1", current="v1"))
-    good = fleet.serve(Process(id="a1"))
-    server = prometheus(groups=[([good], {"team": "a"}), ([behind], {"team": "b"})])
-    arguments = ["--prometheus", server.url, "--selector"]
-    assert wait(capsys, *arguments, 'team="a"', *FAST)[0] == 0
-    for selector in ('team!="a"', 'job="shop"'):
-        expect_stragglers(capsys, {(behind.address, "not-current")}, *arguments, selector)
 
 
 def test_a_pod_that_appears_during_the_wait_counts(
@@ -235,16 +288,6 @@ def test_replicas_count_once_and_the_worst_counts(
     assert wait(capsys, *both, *FAST)[0] == 0
 
 
-def test_several_processes_behind_one_target_prove_nothing(
-    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Each scrape shows one of them."""
-    both = fleet.serve(Process(id="a1"), Process(id="b1"))
-    server = prometheus([both])
-    found = wait(capsys, "--prometheus", server.url, *SHORT)[1]
-    assert (both.address, "several-processes") in found
-
-
 def test_a_restart_during_the_wait_is_no_second_process(
     fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -265,28 +308,48 @@ def test_a_restart_during_the_wait_is_no_second_process(
     assert (status, facts["processes"]) == (0, 1)
 
 
-def test_a_quiet_time_under_three_scrape_intervals_is_64(
-    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """An old use between two scrapes is visible only at the second one."""
-    server = prometheus([fleet.serve(Process(id="a1"))])
-    quiet = ["--prometheus", server.url, "--stage", "quiet", "--quiet-for", "0.5"]
-    assert main(["fleet", "wait", "v2", *quiet, *FAST]) == 64
-    assert "at least three scrape intervals, 0.6 s" in capsys.readouterr().err
+_APPLICATION = """
+import anyio
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+
+class Shop(SecretSet, version="secrets-version"):
+    client_key: Secret = secret(accept_old_for=600)
+
+boot = Bootstrap(Shop, watch=True, probe_port={port}, probe_host="127.0.0.1")
+
+@boot.main
+async def main() -> None:
+    while True:
+        boot.verify("client_key", lambda key: key.reveal().startswith("fake"))
+        await anyio.sleep(0.05)
+
+boot.run()
+"""
 
 
-def test_the_table_has_the_targets_of_a_prometheus(
-    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
+def test_an_application_is_proved_through_its_rotation(
+    tmp_path: Path, prometheus: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One round is enough for it."""
-    good = fleet.serve(Process(id="a1"))
-    down = fleet.server(lambda _: (500, {}, b""))
-    server = prometheus([good, down], up=1)
-    server.wait_for("up", 2)
-    assert main(["fleet", "status", "--prometheus", server.url]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == f"{good.address} v2 quiet 2.5 h ago 0/0 no 2.78 h".split()
-    assert lines[2].startswith(f"  {down.address}: its last scrape has failed: ")
+    """The metrics are those of hive_boot itself."""
+    secrets, port = tmp_path / "secrets", free_port()
+    secrets.mkdir(mode=0o700)
+    for name, text in (("client_key", "fake-client-key-1"), ("secrets-version", "v1")):
+        (secrets / name).write_text(text, "utf-8")
+    variables = child_environment(HIVE_BOOT_SECRETS_DIR=str(secrets))
+    source = _APPLICATION.format(port=port)
+    with subprocess.Popen([sys.executable, "-c", source], env=variables) as process:
+        try:
+            wait_until(lambda: fetch(f"http://127.0.0.1:{port}/readyz") is not None)
+            server = prometheus([f"127.0.0.1:{port}"])
+            arguments = ["--prometheus", server.url, "--expect", "1"]
+            expect_stragglers(capsys, {(f"127.0.0.1:{port}", "not-accepted")}, *arguments)
+            (secrets / "client_key").write_text("fake-client-key-2", "utf-8")
+            (secrets / "secrets-version").write_text("v2", "utf-8")
+            assert wait(capsys, *arguments, *FAST)[0] == 0
+            quiet = ["--stage", "quiet", "--quiet-for", "2"]
+            assert wait(capsys, *arguments, *FAST, *quiet)[0] == 0
+        finally:
+            process.terminate()
 
 
 # An API of Prometheus, for what is rare in a real one.
@@ -353,9 +416,11 @@ class Api:
         text = query["query"]
         if text == "time()":
             return {"resultType": "scalar", "result": [self.clock(), str(self.clock())]}
-        if "__name__" in text:
+        if "|secrets_info" in text:
             self.rounds += 1
-        newest = self.clock() if self.at is None else self.now + self.at
+        newest = float(query["time"]) if "time" in query else self.clock()
+        if self.at is not None:
+            newest = self.now + self.at
         result = []
         for line in self.process.metrics().splitlines():
             name, _, rest = line.partition("{")

@@ -214,6 +214,8 @@ def test_the_stage_of_one_instance() -> None:
         ({"failed_hooks": 1}, "accepted"),
         ({"accepted": ""}, "unknown"),
         ({"accepted": None}, "no version"),
+        ({"worker": True}, "any worker"),
+        ({"worker": True, "endpoint": "probe"}, "quiet"),
     ):
         assert stage_of(replace(PROVED, **changes)) == stage, changes
 
@@ -300,6 +302,16 @@ def test_targets_that_differ_in_one_of_our_labels_are_told_apart() -> None:
     )
     assert found == {0: [("uptime_seconds", {}, 7)], 1: [("uptime_seconds", {}, 8)]}
     assert not matching.problems
+
+
+def test_a_series_of_a_target_that_has_gone_is_not_of_another_one() -> None:
+    """Which differs only in a label that has a name of ours."""
+    matching = Matching(targets({"instance": "shop", "endpoint": "http"}))
+    _, found = matching.newest(
+        [series("pending_hooks", "0", 10, instance="shop", endpoint="probes")]
+    )
+    assert found == {}
+    assert [kind for _, kind, _ in matching.problems] == ["no-target"]
 
 
 def test_a_series_without_a_target_is_a_problem() -> None:

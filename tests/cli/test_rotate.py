@@ -56,6 +56,17 @@ def write(path: Path, raw: bytes) -> None:
     path.chmod(0o444)
 
 
+@pytest.mark.usefixtures("secrets")
+def test_an_application_that_cannot_be_imported_is_not_needed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module whose engine has no valid URL cannot be imported, and rotate is the way out."""
+    monkeypatch.syspath_prepend(".")
+    Path("no_engine.py").write_text("int('no engine')\n", "utf-8")
+    assert main(["rotate", "API_KEY", "--app", "no_engine:boot"]) == 70
+    assert "Without --app" in capsys.readouterr().err
+
+
 Pipe = Callable[[bytes], None]
 
 

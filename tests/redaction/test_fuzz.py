@@ -21,8 +21,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes
+from hive_boot.redaction.decoding import is_word
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.needles import is_word
 from tests.fixtures.cases import case
 from tests.redaction.log_output import Json
 

@@ -12,9 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot.redaction import conceal
-from hive_boot.redaction.decoding import find_around
+from hive_boot.redaction.decoding import Hex, find_around
 from hive_boot.redaction.matcher import MASK, Matcher
-from hive_boot.redaction.needles import Hex
 from tests.fixtures.cases import case
 from tests.support import texts_within_reach
 

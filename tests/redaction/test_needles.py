@@ -12,8 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hive_boot.redaction.matcher import MASK
-from hive_boot.redaction.needles import encoded_variants
+from hive_boot.redaction.matcher import MASK, encoded_variants
 from hive_boot.redaction.registry import scrub
 from tests.fixtures.cases import case
 from tests.redaction.log_output import shown

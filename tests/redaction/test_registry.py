@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, redact
-from hive_boot.redaction import needles, registry
-from hive_boot.redaction.matcher import MASK
-from hive_boot.redaction.needles import encoded_variants
+from hive_boot.redaction import registry
+from hive_boot.redaction.matcher import MASK, encoded_variants
 from hive_boot.redaction.registry import scrub
 from tests.fixtures.cases import case
 from tests.support import run_child, texts_within_reach
@@ -85,7 +84,7 @@ def test_only_new_values_are_examined(
     registry.register(one, old)
     redact("the first line")
     matcher = registry.matcher
-    monkeypatch.setattr(needles, "encoded_variants", note)
+    monkeypatch.setattr(registry, "encoded_variants", note)
     registry.register(two, [Secret("B", TEXT), *old[:5]])
     registry.register(one, [*old, Secret("C", OTHER)])
     registry.unregister(two)

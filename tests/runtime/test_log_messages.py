@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -256,6 +257,82 @@ async def test_no_line_of_a_start_holds_a_value(
         assert "development" in line
         assert contains in line
     assert VALUE not in caplog.text
+
+
+OWN_LINES = f"""
+{STATUS_OF}
+import logging
+from hive_boot import SecretBytes
+
+class Keys(SecretSet):
+    api_key: KIND
+
+async def main() -> None:
+    LINES
+    print(*sorted(name for name in sys.modules if name.startswith("hive_boot.redaction.")))
+
+print(status_of(Bootstrap(Keys, mode="environment"), main))
+"""
+
+LINES = {
+    "none": "",
+    "text": "logging.getLogger('hive_boot').info('said while running')",
+    "traceback": "ours.log.info(ours._READY, 1, exc_info=ValueError(VALUE))",
+    "stack": "ours.log.info(ours._READY, 1, stack_info=VALUE)",
+    "formatter": "handler.setFormatter(logging.Formatter(f'{VALUE} %(message)s')); ready(1)",
+    "filter": "handler.addFilter(replace); ready(1)",
+    "record": "logging.setLogRecordFactory(Other); ready(1)",
+    "attribute": "ours.log.addFilter(extend); ready(1)",
+}
+"""What main logs, in a program that has the own handler of the package."""
+
+HELPERS = f"""
+    import hive_boot.runtime.log_messages as ours
+    VALUE = {VALUE!r}
+    (handler,) = ours.log.handlers
+    def ready(seconds):
+        ours.log_ready(seconds, None)
+    def replace(record):
+        record.msg = VALUE
+        return True
+    def extend(record):
+        record.user = VALUE
+        return True
+    class Other(logging.LogRecord):
+        def getMessage(self):
+            return VALUE
+"""
+
+
+def test_no_search_is_prepared_for_the_lines_of_a_start(tmp_path: Path) -> None:
+    """The first line that can have a value prepares it: one of the application, or changed."""
+
+    def scenario(name: str, path: Path) -> None:
+        source = OWN_LINES.replace("KIND", "Secret").replace(
+            "LINES", HELPERS + "    " + LINES[name]
+        )
+        code, out, err = ended(source, "asyncio", cwd=path, API_KEY=VALUE)
+        assert (code, out[-1]) == (0, "0"), err
+        assert ("hive_boot.redaction.needles" in out[0]) == (name != "none"), err
+        assert "Ready after" in err
+        assert "Stopped in" in err or name in {"formatter", "filter", "record"}
+        assert VALUE not in err
+
+    side_by_side(tmp_path, scenario, [(name,) for name in LINES])
+
+
+def test_a_value_in_the_line_of_a_start_is_removed_from_it(tmp_path: Path) -> None:
+    """A value can be a part of a line by chance; of text as of bytes, nothing is left."""
+
+    def scenario(kind: str, value: str, path: Path) -> None:
+        source = OWN_LINES.replace("KIND", kind).replace("    LINES\n", "")
+        code, out, err = ended(source, "asyncio", cwd=path, API_KEY=value)
+        assert (code, out[-1]) == (0, "0"), err
+        assert "***" in err
+        assert value not in err
+
+    values = ("Ready after", "hive_boot: Ready", "Ready after 0.", "Stopped in")
+    side_by_side(tmp_path, scenario, list(product(("Secret", "SecretBytes"), values)))
 
 
 # Rotations

@@ -238,6 +238,18 @@ def test_using_it_as_its_value_is_refused() -> None:
                 assert shown
 
 
+def test_a_method_of_the_plain_value_is_refused_with_the_way_to_it() -> None:
+    """Code that was written for a str, or for a SecretStr of pydantic, is told to reveal."""
+    for sealed, shown in BOTH:
+        for name in ("get_secret_value", "encode", "decode", "startswith"):
+            with case(sealed, shown, name):
+                with pytest.raises(AttributeError, match=r"use \.reveal\(\)") as caught:
+                    getattr(sealed, name)
+
+                assert (caught.value.name, caught.value.obj) == (name, sealed)
+                assert TEXT not in str(caught.value)
+
+
 def test_a_pickle_is_refused_by_name() -> None:
     """Who sends a secret to another process is told why that fails."""
     for sealed, shown in BOTH:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Annotated, Any, Literal, NoReturn, Self, assert_type
 
 from fastapi import Depends, FastAPI
+from pydantic import SecretStr
 
 from hive_boot import (
     Bootstrap,
@@ -114,6 +115,21 @@ async def configured_main(
     return config.port if boot.secrets is secrets else 1
 
 
+class HiddenSettings:
+    """Settings that show secrets in a type of another library."""
+
+    key = boot.as_property("jwt_secret", SecretStr)
+    keystore = boot.as_property("keystore", len)
+    plain = boot.as_property("jwt_secret")
+
+
+def hidden(settings: HiddenSettings) -> None:
+    """Use the properties."""
+    assert_type(settings.key, SecretStr | Any)
+    assert_type(settings.keystore, int | Any)
+    assert_type(settings.plain, Any)
+
+
 def make_settings(port: int = 3000) -> Settings:
     """Make the settings."""
     return Settings(port)
@@ -155,7 +171,9 @@ async def matches(key: SecretBytes) -> bool:
 async def verify() -> None:
     """Verify with each accepted value."""
     assert_type(boot.verify("jwt_secret", decode, rejected=ValueError), dict[str, str])
-    assert_type(boot.verify("jwt_secret", lambda key: key.matches("token"), rejected=(ValueError,)), Any)
+    assert_type(
+        boot.verify("jwt_secret", lambda key: key.matches("token"), rejected=(ValueError,)), Any
+    )
     assert_type(await boot.verify_async("jwt_secret", matches), bool)
     assert_type(boot.status().secrets_version, str | None)
     assert_type(boot.status().uses[0].old_use_age, float)

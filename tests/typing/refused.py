@@ -7,6 +7,8 @@ The test takes these comments away.
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
+from pydantic import SecretStr
+
 from hive_boot import Bootstrap, Change, Secret, SecretSet, secret
 from hive_boot.tls import client_context, server_context
 
@@ -36,6 +38,18 @@ KEY = Secret("JWT_SECRET", "fake-jwt-secret-0123456789-0123456789")
 
 boot = Bootstrap(HiveSecrets)
 configured = Bootstrap(HiveSecrets, config=Settings)
+
+
+class HiddenSettings:
+    """Settings that show a secret in a type of another library."""
+
+    key = boot.as_property("jwt_secret", SecretStr)
+
+
+def hidden(settings: HiddenSettings) -> None:
+    """Use a hidden value as a text."""
+    settings.key.encode()  # type: ignore[union-attr]
+    boot.as_property("jwt_secret", "SecretStr")  # type: ignore[call-overload]
 
 
 async def use(secrets: HiveSecrets) -> None:

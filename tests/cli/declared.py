@@ -86,12 +86,3 @@ async def second(first: object) -> None:
 async def database_answers() -> None:
     """Raise the error of a server that is down."""
     raise ConnectionRefusedError
-
-
-class Versioned(SecretSet, version="secrets-version"):
-    """Secrets that are rotated in each way, with a version."""
-
-    jwt_secret: Secret = secret(activate_after=120, accept_old_for=3600, previous="JWT_BEFORE")
-    signing_key: Secret = secret(activate_after=60)
-    webhook_secret: Secret = secret(previous="WEBHOOK_BEFORE")
-    api_key: Secret = secret()

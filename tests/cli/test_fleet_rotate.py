@@ -17,7 +17,7 @@ from tests.support import child_environment
 
 assert fleet  # a fixture
 
-APP = ("--app", "tests.cli.declared:Versioned", "--set-version", "v2")
+APP = ("--app", "tests.cli.rotated:Versioned", "--set-version", "v2")
 PROMETHEUS = ("--prometheus", "http://prometheus:9090", "--selector", 'job="shop"')
 
 
@@ -166,7 +166,7 @@ def test_run_ends_at_a_wait_without_proof(
     [
         (["API_KEY", "--set-version", "v2", *PROMETHEUS], "--app"),
         (["API_KEY", *APP], "--prometheus"),
-        (["API_KEY", "--app", "tests.cli.declared:Versioned", *PROMETHEUS], "--set-version"),
+        (["API_KEY", "--app", "tests.cli.rotated:Versioned", *PROMETHEUS], "--set-version"),
         (["API_KEY", *APP, "--set-version", "v 2", *PROMETHEUS], "--set-version"),
         (["OTHER", *APP, *PROMETHEUS], "does not declare OTHER"),
         (["API_KEY", *APP, *PROMETHEUS, "--from-step", "0"], "from 1 to 3"),

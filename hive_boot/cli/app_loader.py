@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from hive_boot.bootstrap import Bootstrap
-from hive_boot.cli.terminal import UsageError
+from hive_boot.cli import UsageError
 from hive_boot.exceptions import BootError, DeclarationError, InvalidSecretsError, SecretsError
 from hive_boot.redaction.registry import format_failure
 from hive_boot.secrets.secret_set import SecretSet

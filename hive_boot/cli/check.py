@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hive_boot.cli import Cell, Parser, pluralize, print_json, print_line, print_table
 from hive_boot.cli.app_loader import load_application
-from hive_boot.cli.terminal import Cell, Parser, pluralize, print_json, print_line, print_table
 from hive_boot.exceptions import InvalidSecretsError, ProblemsError
 from hive_boot.runtime.log_messages import warning_text
 from hive_boot.secrets.value import Secret

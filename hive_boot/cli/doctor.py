@@ -13,11 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.cli.app_loader import load_application
-from hive_boot.cli.check import print_report, problem_facts, report_facts
-from hive_boot.cli.doctor_checks import DoctorContext, Finding, configuration, files, grace_period
-from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
-from hive_boot.cli.terminal import (
+from hive_boot.cli import (
     EXIT_FAILURE,
     Cell,
     Parser,
@@ -27,6 +23,10 @@ from hive_boot.cli.terminal import (
     print_json,
     print_line,
 )
+from hive_boot.cli.app_loader import load_application
+from hive_boot.cli.check import print_report, problem_facts, report_facts
+from hive_boot.cli.doctor_checks import DoctorContext, Finding, configuration, files, grace_period
+from hive_boot.cli.doctor_checks.grace_period import expand_manifests, find_manifests
 from hive_boot.exceptions import InvalidSecretsError
 from hive_boot.secrets.platform import HostEnvironment
 

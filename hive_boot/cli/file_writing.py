@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, Self
 
-from hive_boot.cli.terminal import CommandError, os_error_text, raise_terminated
+from hive_boot.cli import CommandError, os_error_text, raise_terminated
 from hive_boot.secrets.sources.files import LIMIT
 
 if TYPE_CHECKING:

@@ -12,6 +12,15 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import is_terminal, write_stderr
+from hive_boot.cli import (
+    Cell,
+    Parser,
+    UsageError,
+    os_error_text,
+    print_json,
+    print_line,
+    print_table,
+)
 from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.fleet_evidence import (
     Client,
@@ -32,15 +41,6 @@ from hive_boot.cli.fleet_judgement import (
     old_use_of,
     seconds,
     stage_of,
-)
-from hive_boot.cli.terminal import (
-    Cell,
-    Parser,
-    UsageError,
-    os_error_text,
-    print_json,
-    print_line,
-    print_table,
 )
 from hive_boot.manifests import items_of
 from hive_boot.secrets.fields import VERSION_RULE, is_version

@@ -22,6 +22,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import SplitResult, urlencode, urlsplit
 
+from hive_boot.cli import UsageError
 from hive_boot.cli.fleet_judgement import (
     EXPORTED,
     History,
@@ -34,7 +35,6 @@ from hive_boot.cli.fleet_judgement import (
     in_a_row,
     observation_of,
 )
-from hive_boot.cli.terminal import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

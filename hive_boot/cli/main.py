@@ -13,7 +13,7 @@ from argparse import ArgumentParser
 from contextlib import suppress
 from importlib import import_module
 
-from hive_boot.cli.terminal import (
+from hive_boot.cli import (
     EXIT_FAILURE,
     EXIT_USAGE,
     CommandError,

@@ -8,12 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hive_boot.cli.app_loader import load_application, serve_command
-from hive_boot.cli.file_writing import FileTransaction
-from hive_boot.cli.fleet_evidence import Selector, parse_url
-from hive_boot.cli.fleet_judgement import STAGES
-from hive_boot.cli.secret_files import errors_reported, named_directory, refuse_links
-from hive_boot.cli.terminal import (
+from hive_boot.cli import (
     EXIT_FAILURE,
     Cell,
     CommandError,
@@ -25,6 +20,11 @@ from hive_boot.cli.terminal import (
     print_line,
     print_text,
 )
+from hive_boot.cli.app_loader import load_application, serve_command
+from hive_boot.cli.file_writing import FileTransaction
+from hive_boot.cli.fleet_evidence import Selector, parse_url
+from hive_boot.cli.fleet_judgement import STAGES
+from hive_boot.cli.secret_files import errors_reported, named_directory, refuse_links
 from hive_boot.manifests import Deployment, items_of, name_of
 from hive_boot.manifests.rendering import PROBED, TARGETS, File, TemplateError, compare, render
 

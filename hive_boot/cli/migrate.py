@@ -17,6 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hive_boot._output import escape_controls
+from hive_boot.cli import (
+    Cell,
+    CommandError,
+    Parser,
+    UsageError,
+    print_json,
+    print_line,
+    print_table,
+)
 from hive_boot.cli.app_loader import load_application, serve_command
 from hive_boot.cli.file_writing import DIRECTORY_MODE, TEMPORARY, FileTransaction
 from hive_boot.cli.secret_files import (
@@ -35,15 +44,6 @@ from hive_boot.cli.secret_files import (
     rejections,
     tracked_files,
     without_constraints,
-)
-from hive_boot.cli.terminal import (
-    Cell,
-    CommandError,
-    Parser,
-    UsageError,
-    print_json,
-    print_line,
-    print_table,
 )
 from hive_boot.exceptions import SecretsError
 from hive_boot.runtime.log_messages import warning_text

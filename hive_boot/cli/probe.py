@@ -9,7 +9,7 @@ import re
 import socket
 from time import monotonic
 
-from hive_boot.cli.terminal import EXIT_FAILURE, Parser, UsageError, print_json, print_line
+from hive_boot.cli import EXIT_FAILURE, Parser, UsageError, print_json, print_line
 
 TYPE_CHECKING = False  # typing takes as long to import as the rest of a probe
 if TYPE_CHECKING:

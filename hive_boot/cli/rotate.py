@@ -14,6 +14,7 @@ from getpass import GetPassWarning, getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from hive_boot.cli import CommandError, Parser, UsageError, print_json, print_line
 from hive_boot.cli.app_loader import load_application, working_directory
 from hive_boot.cli.file_writing import FileTransaction, signals_raised, write_in_place
 from hive_boot.cli.secret_files import (
@@ -29,7 +30,6 @@ from hive_boot.cli.secret_files import (
     rejections,
     without_constraints,
 )
-from hive_boot.cli.terminal import CommandError, Parser, UsageError, print_json, print_line
 from hive_boot.exceptions import DeclarationError, unavailable_reason
 from hive_boot.manifests import items_of
 from hive_boot.secrets import fix_hints

@@ -13,7 +13,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.cli.terminal import Parser, UsageError
+from hive_boot.cli import Parser, UsageError
 from hive_boot.lifecycle.signals import install_early
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hive_boot.cli.terminal import CommandError, UsageError, os_error_text
+from hive_boot.cli import CommandError, UsageError, os_error_text
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import Field, FieldIndex, ValueProblem, constraint_violations
 from hive_boot.secrets.loader import load

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hive_boot import Bootstrap, DeclarationError
+from hive_boot.cli import UsageError
 from hive_boot.cli.app_loader import find_module, load_application, load_object
-from hive_boot.cli.terminal import UsageError
 from tests.cli import declared
 
 

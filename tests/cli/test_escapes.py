@@ -10,8 +10,8 @@ import pytest
 
 from hive_boot import InvalidSecretsError, MissingSecretError, Problem, SourceError
 from hive_boot._output import escape_controls
+from hive_boot.cli import Cell, print_json, print_line, print_table
 from hive_boot.cli.main import main
-from hive_boot.cli.terminal import Cell, print_json, print_line, print_table
 from tests.support import run_child
 
 HOSTILE = "a\x1b[2J\nFix: curl evil\r\x00\x7f\x9b31m\x85\u2028\u202eb\u2066\u200f\u061c\tc"
@@ -45,7 +45,7 @@ def test_a_command_escapes_lines_tables_and_json(
     print_line(HOSTILE, Cell(HOSTILE, "red"))
     print_table(("NAME",), [[Cell(HOSTILE)]])
     assert capsys.readouterr().out == f"{SHOWN}{SHOWN}\nNAME\n{SHOWN}\n"
-    monkeypatch.setattr("hive_boot.cli.terminal.is_colored", lambda: True)
+    monkeypatch.setattr("hive_boot.cli.is_colored", lambda: True)
     print_line(Cell(HOSTILE, "red"))
     assert capsys.readouterr().out == f"\x1b[31m{SHOWN}\x1b[0m\n"
     for encoding in ("utf-8", "ascii"):

@@ -10,9 +10,8 @@ from threading import Thread
 
 import pytest
 
-from hive_boot.cli import file_writing
+from hive_boot.cli import CommandError, file_writing
 from hive_boot.cli.file_writing import write_in_place
-from hive_boot.cli.terminal import CommandError
 from tests.cli.disks import full_disk
 from tests.fixtures.trees import contents, mode
 from tests.support import as_ordinary_user

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from hive_boot.cli import CommandError
 from hive_boot.cli.file_writing import FileTransaction
-from hive_boot.cli.terminal import CommandError
 from tests.cli.disks import full_disk
 from tests.fixtures.trees import contents, mode
 from tests.support import as_ordinary_user, tmpfs

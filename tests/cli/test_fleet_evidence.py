@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from hive_boot.cli import UsageError
 from hive_boot.cli.fleet_evidence import Selector
 from hive_boot.cli.main import main
-from hive_boot.cli.terminal import UsageError
 from tests.cli.fleets import (
     Fleet,
     Process,

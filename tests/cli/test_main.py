@@ -12,9 +12,9 @@ from threading import Timer
 
 import pytest
 
+from hive_boot.cli import CommandError
 from hive_boot.cli.fleet import COMMANDS as FLEET_COMMANDS
 from hive_boot.cli.main import COMMANDS, main
-from hive_boot.cli.terminal import CommandError
 from tests.fixtures.golden import assert_golden
 from tests.support import child_environment
 
@@ -283,7 +283,7 @@ def test_without_a_stderr_the_status_is_right(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_health_check_imports_next_to_nothing() -> None:
     """Neither the rest of the package, nor what a start needs."""
-    modules = ["_output", "cli", "cli.main", "cli.probe", "cli.terminal"]
+    modules = ["_output", "cli", "cli.main", "cli.probe"]
     ended = run(
         sys.executable,
         "-c",

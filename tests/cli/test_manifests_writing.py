@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hive_boot.cli import CommandError
 from hive_boot.cli.manifests import write
-from hive_boot.cli.terminal import CommandError
 from hive_boot.manifests.rendering import File, compare
 from tests.fixtures.trees import contents
 from tests.support import as_ordinary_user

@@ -14,10 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret
-from hive_boot.cli import migrate
+from hive_boot.cli import CommandError, migrate
 from hive_boot.cli.main import main
 from hive_boot.cli.migrate import DotenvLines, MigrationPlan
-from hive_boot.cli.terminal import CommandError
 from hive_boot.secrets.sources.dotenv import read_dotenv
 from hive_boot.secrets.validation import placeholder
 from hive_boot.testing import MountedVolume

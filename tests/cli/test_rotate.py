@@ -15,10 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret
-from hive_boot.cli import rotate
+from hive_boot.cli import CommandError, rotate
 from hive_boot.cli.main import main
 from hive_boot.cli.secret_files import encode_value
-from hive_boot.cli.terminal import CommandError
 from hive_boot.secrets.validation import content_problem
 from hive_boot.testing import MountedVolume
 from tests.cli.disks import full_disk

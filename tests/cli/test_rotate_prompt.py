@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from hive_boot.cli import CommandError, UsageError
 from hive_boot.cli.rotate import read_new_value
-from hive_boot.cli.terminal import CommandError, UsageError
 from hive_boot.secrets.fields import Field
 from hive_boot.secrets.sources.files import LIMIT
 from tests.fixtures.trees import contents

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hive_boot.cli import CommandError
 from hive_boot.cli.secret_files import find_repository, plan_gitignore_change, tracked_files
-from hive_boot.cli.terminal import CommandError
 from tests.fixtures.git import git
 
 

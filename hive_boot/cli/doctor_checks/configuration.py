@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hive_boot.cli import pluralize
 from hive_boot.cli.doctor_checks import DoctorContext, Finding, is_file
-from hive_boot.cli.terminal import pluralize
 from hive_boot.redaction import MIN_LENGTH
 from hive_boot.redaction.embedded import embedded_secrets, is_identifier
 from hive_boot.runtime.injection import fields_read

@@ -10,9 +10,9 @@ from errno import EMFILE
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hive_boot.cli import pluralize
 from hive_boot.cli.doctor_checks import DoctorContext, Finding, Severity, file_status
 from hive_boot.cli.secret_files import git_failure, git_paths
-from hive_boot.cli.terminal import pluralize
 from hive_boot.runtime.file_events import NOT_FORCED, open_events
 from hive_boot.secrets.watch_targets import MOUNT_TABLE, Mount, WatchTargets, read_mounts
 

@@ -15,8 +15,8 @@ from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hive_boot.cli import os_error_text
 from hive_boot.cli.doctor_checks import DoctorContext, Finding
-from hive_boot.cli.terminal import os_error_text
 from hive_boot.manifests import shutdown_steps
 from hive_boot.secrets.sources.files import read_regular_file
 

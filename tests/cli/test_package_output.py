@@ -11,12 +11,12 @@ import termios
 
 import pytest
 
-from hive_boot.cli import terminal
+from hive_boot import cli
 from tests.support import child_environment
 
 SHOW = """
 import sys
-from hive_boot.cli.terminal import Cell, print_line, print_table
+from hive_boot.cli import Cell, print_line, print_table
 {before}
 rows = [
     [Cell("JWT_SECRET", "bold"), Cell("missing", "red")],
@@ -64,9 +64,9 @@ WITHOUT_RICH = "sys.modules['rich.box'] = None"
 
 def test_a_file_gets_plain_columns(capsys: pytest.CaptureFixture[str]) -> None:
     """No colours, no lines, no spaces at the ends of lines."""
-    rows = [[terminal.Cell("JWT_SECRET", "bold"), terminal.Cell("missing", "red")]]
-    terminal.print_table(("NAME", "PROBLEM"), rows)
-    terminal.print_table(("NAME", "PROBLEM"), [])
+    rows = [[cli.Cell("JWT_SECRET", "bold"), cli.Cell("missing", "red")]]
+    cli.print_table(("NAME", "PROBLEM"), rows)
+    cli.print_table(("NAME", "PROBLEM"), [])
     assert capsys.readouterr().out == ("NAME        PROBLEM\nJWT_SECRET  missing\nNAME  PROBLEM\n")
 
 
@@ -100,7 +100,7 @@ def test_no_colour_means_no_colour(before: str, columns: int, variables: dict[st
 
 def test_json_is_printed_in_ascii(capsys: pytest.CaptureFixture[str]) -> None:
     """Indented, for people who read it too."""
-    terminal.print_json({"who": "Jürgen"})
+    cli.print_json({"who": "Jürgen"})
     assert capsys.readouterr().out == '{\n  "who": "J\\u00fcrgen"\n}\n'
 
 
@@ -108,5 +108,5 @@ def test_output_without_streams_does_not_raise(monkeypatch: pytest.MonkeyPatch) 
     """A daemon may have neither stdout nor stderr."""
     monkeypatch.setattr(sys, "stdout", None)
     monkeypatch.setattr(sys, "stderr", None)
-    terminal.print_error("nothing")
-    assert not terminal.is_colored()
+    cli.print_error("nothing")
+    assert not cli.is_colored()

@@ -1,6 +1,6 @@
 """The parser of a command: its help page, and the texts of system errors."""
 
-from hive_boot.cli.terminal import Parser, os_error_text
+from hive_boot.cli import Parser, os_error_text
 
 
 def widest_line(parser: Parser) -> int:

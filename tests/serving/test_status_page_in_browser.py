@@ -375,7 +375,8 @@ def test_problems_are_shown_first(host: Host, browser: webdriver.Chrome) -> None
         ["notice warn", "Degraded"],
         ["notice busy", "Forked"],
     ]
-    assert notices[1][2:] == list(degraded().reasons)
+    refused = next(each for each in degraded().rotations if each.verdict == "refused")
+    assert notices[1][2:] == [*degraded().reasons, refused.reason]
     open_page(browser, host, ready())
     assert text_of(browser, "#notices") == ""
     open_page(browser, host, ready(degraded=True, reasons=("the hook x fails",) * 60))

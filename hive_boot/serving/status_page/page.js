@@ -227,7 +227,9 @@ function notices(status) {
   if (status.degraded) {
     const reasons = status.reasons.slice(0, MOST.reasons);
     const more = status.reasons.length - reasons.length;
-    shown.push(notice("warn", "Degraded", more ? [...reasons, `${more} more reasons`] : reasons));
+    const refused = status.rejected && status.rotations.find((each) => each.verdict === "refused");
+    const texts = more ? [...reasons, `${more} more reasons`] : reasons;
+    shown.push(notice("warn", "Degraded", refused ? [...texts, refused.reason] : texts));
   }
   if (status.forked) {
     shown.push(notice("busy", "Forked", [

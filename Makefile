@@ -36,7 +36,7 @@ pip_install := $(python) -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run demo test coverage test-containers test-frameworks test-restarts test-recipes check docs dist manifests bench bench-docs bench-smoke pictures soak format clean
+.PHONY: help install run demo test coverage test-containers test-frameworks test-restarts test-fleet test-recipes check docs dist manifests bench bench-docs bench-smoke pictures soak format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s  %s\n", $$1, $$2 }' Makefile
@@ -79,7 +79,11 @@ test-frameworks: $(frameworks_installed) ## run the programs of docs/frameworks.
 test-restarts: $(installed) ## restart a service fifty times under load
 	$(python) -m pytest -o faulthandler_timeout=400 tests/restarts $(ARGS)
 
-# On the same servers, and with an SMTP server and an HTTPS server of the tests.
+# Behind Debian's Prometheus, and without it.
+test-fleet: $(installed) ## rotate the key of a fleet under load, with a failure of each kind
+	$(python) -m pytest -o faulthandler_timeout=900 tests/fleet $(ARGS)
+
+# On the servers of `test-restarts`, and with an SMTP server and an HTTPS server of the tests.
 test-recipes: $(installed) ## run docs/recipes.md and the clients of docs/guides through rotations under load
 	$(python) -m pytest -n $(workers) tests/recipes $(ARGS)
 
@@ -118,7 +122,7 @@ bench-docs: $(installed) ## measure everything, or ARGS="memory", and replace it
 bench-smoke: $(installed) ## show in a minute that the benchmarks run; bounds do not count
 	$(python) -m benchmarks --smoke $(ARGS)
 
-pictures: $(installed) examples/hive/.env ## make the pictures of the README anew, with Chromium
+pictures: $(installed) examples/hive/.env ## make the pictures of the documentation again, with Chromium
 	$(python) -m tests.pictures
 
 soak: $(installed) ## let bad writers loose on an application under load: make soak MINUTES=10

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from benchmarks import (
     access,
     command,
+    fleet,
     imports,
     load,
     memory,
@@ -50,6 +51,7 @@ SUBJECTS: dict[str, Callable[[Path], Table]] = {
     "command": command.measure,
     "request": requests.measure,
     "memory": memory.measure,
+    "fleet": fleet.measure,
 }
 
 MACHINE = "machine"

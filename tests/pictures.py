@@ -1,4 +1,7 @@
-"""Make the pictures of the README from real runs: ``make pictures``, which needs Chromium."""
+"""Make the pictures of the documentation: ``make pictures``, which needs Chromium.
+
+Those of the README come from real runs, and that of docs/fleet.md from its simulation.
+"""
 
 import io
 import os
@@ -14,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from examples.fleet.simulation import draw
 from tests.docs.reading import make_laptop, make_workplace
 from tests.fixtures.ports import free_port
 from tests.support import ROOT
@@ -21,6 +25,7 @@ from tests.support import ROOT
 IMAGES = ROOT / "docs" / "images"
 FAILED_START = IMAGES / "failed-start.svg"
 STATUS_PAGE = IMAGES / "status-page.png"
+FLEET = IMAGES / "fleet.svg"
 
 
 def run_in_terminal(command: list[str], cwd: Path, environment: dict[str, str]) -> str:
@@ -96,8 +101,9 @@ def photograph_status_page(path: Path) -> None:
 
 
 def main() -> None:
-    """Write both pictures."""
+    """Write all pictures."""
     IMAGES.mkdir(exist_ok=True)
+    FLEET.write_text(draw(), "utf-8")
     FAILED_START.write_text(draw_failed_start(), "utf-8")
     photograph_status_page(STATUS_PAGE)
 

@@ -1,5 +1,6 @@
 """Helpers of the document tests: blocks of a page, a simulated laptop, a shell replay."""
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.support import ROOT, TERMINAL, child_environment
+
+DASHBOARD = ROOT / "deploy" / "grafana" / "hive_boot.json"
 
 # Simulates a laptop on any machine: nothing is mounted, and there is no container.
 _LAPTOP = """
@@ -43,6 +46,13 @@ def blocks_of(page: str) -> list[Block]:
     """Return every code block of a page."""
     found = re.finditer(r"^```(\w*)\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     return [Block(match[1], match[2], page.count("\n", 0, match.start()) + 2) for match in found]
+
+
+def dashboard_expressions() -> list[str]:
+    """Return the expressions of the dashboard, as Grafana sends them for all jobs."""
+    panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    found = [target["expr"] for panel in panels for target in panel["targets"]]
+    return [each.replace("$__rate_interval", "1m").replace("$job", ".*") for each in found]
 
 
 def python_files(page: str) -> dict[str, str]:

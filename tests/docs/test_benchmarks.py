@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.__main__ import MACHINE, SUBJECTS, markers, write
 from benchmarks.accepted import accepted_maxima
+from benchmarks.fleet import METRICS
 from benchmarks.tables import Table
 from benchmarks.timing import Figures
 from tests.docs.reading import read_page
@@ -244,4 +245,20 @@ def test_smoke_fails_only_for_a_failed_measurement() -> None:
         "over": 0,
         "missing": 0,
         "fails": 1,
+    }
+
+
+def test_the_simulated_instances_export_metrics_that_exist() -> None:
+    """Each name, with its labels, is in the table of docs/reference/metrics.md."""
+    exported = re.findall(r"^(hive_boot_\w+)(?:\{\{(.*)\}\})? ", METRICS, re.MULTILINE)
+    shown = re.findall(
+        r"^\| `(hive_boot_\w+)(?:\{([\w,]+)\})?` \|",
+        read_page("docs/reference/metrics.md"),
+        re.MULTILINE,
+    )
+    names = {(name, ",".join(re.findall(r"(\w+)=", labels))) for name, labels in exported}
+
+    assert len(names) > 15
+    assert {(name, frozenset(labels.split(","))) for name, labels in names} <= {
+        (name, frozenset(labels.split(","))) for name, labels in shown
     }

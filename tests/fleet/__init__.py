@@ -1,0 +1,1 @@
+"""A fleet of real processes whose key is replaced under load, behind a real Prometheus."""

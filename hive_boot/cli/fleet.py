@@ -367,7 +367,7 @@ class Waiting:
     """
 
     def __init__(self, goal: Goal, source: Source, quiet_for: float | None) -> None:
-        self.latest = Round()
+        self.latest: Round = Round()
         self.quiet_for = quiet_for
         self._goal = goal
         self._source = source
@@ -488,6 +488,7 @@ class _Plan:
             message = f"{declared.__name__} declares no version, so no wait can prove anything."
             raise UsageError(message, f"Fix: class {declared.__name__}(SecretSet, version=…)")
         self._arguments = arguments
+        self._version = index.version_field
         self._in_kubernetes = arguments.kubernetes is not None
         self._secret = arguments.kubernetes or object_name(declared.__name__)
         self._items = {item.name: item for item in items_of(index.all_fields)}
@@ -508,12 +509,15 @@ class _Plan:
 
     def _save_value(self, name: str, previous: str) -> Step:
         old, new = self._items[name], self._items[previous]
-        to = shlex.join(["--to", self._arguments.to])
-        command = f"hive-boot rotate {previous} --create {to} < {self._file(old)}"
+        given, version = self._arguments, f"{self._arguments.set_version}-saved"
+        to = ["--app", given.app, "--create", "--to", given.to, "--set-version", version]
+        command = f"hive-boot rotate {previous} {shlex.join(to)} < {self._file(old)}"
         if self._in_kubernetes:
             template = f'go-template={{{{index .data "{old.key}" | base64decode}}}}'
             read = shlex.join(["kubectl", "get", "secret", self._secret, "-o", template])
-            command = f"{read} | {kubectl(new.key, self._secret)}"
+            command = (
+                f"{read} | {kubectl(new.key, self._secret, {self._version.file_name: version})}"
+            )
         return Step(title=f"Write the present value of {name} to {previous}", commands=(command,))
 
     def _write(self) -> Step:
@@ -548,13 +552,16 @@ class _Plan:
             yield Step(title="Wait until no old value is used any more", wait=wait)
 
     def _delete(self, previous: str) -> Step:
-        item = self._items[previous]
-        command = f"rm {self._file(item)}"
+        item, version = self._items[previous], f"{self._arguments.set_version}-deleted"
+        # The set is another one without the value, so it has another version.
+        file = shlex.quote(f"{self._arguments.to.rstrip('/')}/{self._version.file_name}")
+        commands = [f"rm {self._file(item)}", f"printf %s {version} > {file}"]
         if self._in_kubernetes:
-            patch = json.dumps([{"op": "remove", "path": f"/data/{item.key}"}])
-            words = ["kubectl", "patch", "secret", self._secret, "--type=json", "-p", patch]
-            command = shlex.join(words)
-        return Step(title=f"Delete {previous}", commands=(command,))
+            data = {item.key: None, self._version.file_name: b64encode(version.encode()).decode()}
+            patch = json.dumps({"data": data})
+            words = ["kubectl", "patch", "secret", self._secret, "--type=merge", "-p", patch]
+            commands = [shlex.join(words)]
+        return Step(title=f"Delete {previous}", commands=tuple(commands))
 
     def _file(self, item: SecretItem) -> str:
         return shlex.quote(f"{self._arguments.to.rstrip('/')}/{item.file}")

@@ -325,7 +325,7 @@ class Selector:
     )
 
     def __init__(self, text: str, *, option: str = "--selector") -> None:
-        self.text = text.strip().removeprefix("{").removesuffix("}").strip().removesuffix(",")
+        self.text: str = text.strip().removeprefix("{").removesuffix("}").strip().removesuffix(",")
         self._tests: list[tuple[str, Callable[[str], bool]]] = []
         position = 0
         while position < len(self.text):

@@ -358,8 +358,8 @@ def _print_report(facts: dict[str, Any]) -> None:
     if not facts["dry_run"]:
         if state == "rotated":
             print_line(
-                "Applications with watch=True load the value within a second, or log why they refuse "
-                "it; others at their next start."
+                "Applications with watch=True load the value within a second, or log why they "
+                "refuse it; others at their next start."
             )
         if backup := facts["backup"]:
             print_line(f"The old value is in {backup}. Delete it when it is no longer needed.")

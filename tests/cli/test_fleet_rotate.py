@@ -114,9 +114,10 @@ def test_the_commands_for_files_do_what_the_steps_name(
     old, new = "fake-jwt-secret-1", "fake-jwt-secret-2"
     written = {"jwt_secret": new, "jwt_before": old, "secrets-version": "v2"}
     assert contents == [
-        {"jwt_secret": old, "jwt_before": old},
+        {"jwt_secret": old, "jwt_before": old, "secrets-version": "v2-saved"},
         written,
         {"jwt_secret": new, "secrets-version": "v2"},
+        {"jwt_secret": new, "secrets-version": "v2-deleted"},
     ]
 
 

@@ -6,6 +6,8 @@ route that does nothing, and ``/cpu`` returns the processor time of the process 
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import socket
 import sys
 import time
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 _ANSWER = {"answer": 42}
 _BACKLOG = 128
+
+_PR_SET_PDEATHSIG = 1
+"""Linux sends a signal when the parent ends, also if it was killed (``man 2 prctl``)."""
 
 
 class WebSecrets(SecretSet):
@@ -123,4 +128,6 @@ def main(name: str, port: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     main(*sys.argv[1:])

@@ -20,6 +20,7 @@ import pytest
 from tests.fixtures.ports import free_port
 
 if TYPE_CHECKING:
+    import ssl
     from pathlib import Path
 
     Groups = Sequence[tuple[Sequence["Server | str"], dict[str, str]]]
@@ -146,6 +147,10 @@ class Server:
     def address(self) -> str:
         """Return host and port."""
         return f"{self.host}:{self.port}"
+
+    def encrypt(self, context: ssl.SSLContext) -> None:
+        """Answer over TLS from now on."""
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
     def close(self) -> None:
         """Stop the server; a second call does nothing."""

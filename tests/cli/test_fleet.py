@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from hive_boot.cli.main import main
 from tests.cli.fleets import Fleet, Process, Request, Server, fleet, metrics_of
+from tests.fixtures.certificates import make_certificate
 from tests.fixtures.golden import assert_golden
 from tests.fixtures.ports import closed_port
 
@@ -411,6 +413,26 @@ def test_a_redirect_is_not_followed(
     assert f"it leads to {other.url}/metrics" in capsys.readouterr().out
     assert redirect.requests
     assert other.requests == []
+
+
+def test_the_certificate_of_a_target_is_verified(
+    fleet: Fleet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One of an unknown authority proves nothing; SSL_CERT_FILE names another authority."""
+    make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    server = fleet.serve(Process(id="a1"))
+    server.encrypt(context)
+    arguments = ["fleet", "status", "--target", f"https://127.0.0.1:{server.port}"]
+    assert main(arguments) == 69
+    assert "certificate" in capsys.readouterr().out
+    assert server.requests == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.crt"))
+    assert main(arguments) == 0
 
 
 def test_the_path_of_a_target_can_be_given(

@@ -138,6 +138,8 @@ def test_an_image_of_no_project_is_warned_of(capsys: pytest.CaptureFixture[str])
     ):
         assert manifests("worker", *options) == 0
         assert ("pyproject.toml" in capsys.readouterr().err) is is_warned, options
+    assert manifests("worker", "--target", "compose", "--install", "'.") == 0  # pip reports it
+    assert capsys.readouterr().err == ""
     Path("pyproject.toml").touch()
     assert manifests("worker", "--target", "compose") == 0
     assert capsys.readouterr().err == ""

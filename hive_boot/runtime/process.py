@@ -52,7 +52,6 @@ class ProcessRunner:
         self._run: Run[Any, Any] | None = None
         self._soon: Callable[[Callable[[], object]], object] | None = None
         self._main: Coroutine[Any, Any, object] | None = None
-        self._wake_at_signals: Callable[[], object] | None = None
         self.has_finished: bool = False
         self.has_stopped: bool = False
         self.code: object = None
@@ -74,7 +73,7 @@ class ProcessRunner:
             # that wait. trio and uvloop set one, asyncio when its first handler is added: SIGURG
             # is ignored by default.
             # https://docs.python.org/3/library/signal.html#signal.set_wakeup_fd
-            self._wake_at_signals = partial(loop.add_signal_handler, signal.SIGURG, int)
+            loop.add_signal_handler(signal.SIGURG, lambda: None)
         run_forever = loop.run_forever
 
         def run_until_stopped() -> None:
@@ -207,19 +206,12 @@ class ProcessRunner:
         self._signal_handler.attach(self)
 
     async def _keep_handlers(self, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Compare the signal handlers, often during a start: most libraries replace them then.
-
-        This wakes the loop often enough for a signal that arrives during a start. A main that ends
-        at once needs nothing else, and to add a handler takes 0.1 ms.
-        """
+        """Compare the signal handlers, often during a start: most libraries replace them then."""
         backoff = Backoff(DEFAULTS.handler_check_delay, DEFAULTS.resync_interval)
         while True:
             self._signal_handler.reinstall_all()
             if self._run is None or not self._run.ready:
                 backoff.reset()
-            elif self._wake_at_signals is not None:
-                self._wake_at_signals()
-                self._wake_at_signals = None
             await sleep(backoff.next_delay())
 
     def _request_stop(self, run: Run[Any, Any]) -> None:

@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -439,8 +440,10 @@ def is_worker() -> bool:
     """
     if "gunicorn.arbiter" in sys.modules or "uwsgi" in sys.modules:
         return True
-    multiprocessing = sys.modules.get("multiprocessing.process")  # each child has imported it
-    return multiprocessing is not None and multiprocessing.parent_process() is not None
+    # Each child has imported it. Another thread may be importing it at this moment.
+    with suppress(KeyError, AttributeError, NameError):
+        return sys.modules["multiprocessing.process"].parent_process() is not None
+    return False
 
 
 def _uses(run: Run[Any, Any]) -> tuple[float, tuple[UseStatus, ...]]:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -324,6 +325,15 @@ def test_servers_with_several_workers_are_recognised(monkeypatch: pytest.MonkeyP
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, name, status_module)
             assert is_worker()
+
+
+def test_a_module_that_is_being_imported_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread may be importing multiprocessing when the status is read."""
+    imported = ModuleType("multiprocessing.process")
+    monkeypatch.setitem(sys.modules, "multiprocessing.process", imported)
+    assert not is_worker()
+    exec("def parent_process(): return _parent_process", vars(imported))  # noqa: S102  (its own name)
+    assert not is_worker()
 
 
 SERVED = """

@@ -686,3 +686,30 @@ def test_the_first_process_of_a_container(tmp_path: Path) -> None:
     side_by_side(tmp_path, stopped_in_order, WITH_SIGNALS)
     orders = [("asyncio", *STOPS), ("asyncio", *STOPS[::-1]), ("trio", *STOPS)]
     side_by_side(tmp_path, forced, orders)
+
+
+WAITING = f"""
+import anyio
+
+{PLAIN}
+@boot.main
+async def main() -> None:
+    # It is -1 until something wakes the loop at a signal, which another thread may receive.
+    while (descriptor := signal.set_wakeup_fd(-1)) == -1:
+        await anyio.sleep(0.01)
+    signal.set_wakeup_fd(descriptor)
+    others = threading.Thread(
+        target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    )
+    others.start()
+    await anyio.sleep_forever()
+{{RUN}}"""
+
+
+@pytest.mark.parametrize("backend", [*BACKENDS, "uvloop"])
+def test_a_signal_that_another_thread_receives_ends_the_wait_of_main(
+    backend: str, tmp_path: Path
+) -> None:
+    """The event loop is woken, so that the handler runs in the main thread."""
+    code, out, err = ended(WAITING.replace("{RUN}", RUN), backend, cwd=tmp_path, **ENVIRONMENT)
+    assert (code, out) == (0, ["pool starts", "pool stops"]), err

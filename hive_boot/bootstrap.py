@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Never, NoReturn, TypeVar, overload
 
+from hive_boot import secrets as applications
 from hive_boot.exceptions import BootError, DeclarationError, IllegalTransitionError, LifecycleError
 from hive_boot.lifecycle.states import State
 from hive_boot.redaction.registry import trim_traceback
@@ -16,7 +17,6 @@ from hive_boot.runtime.declarations import (
     validate_backend,
 )
 from hive_boot.runtime.injection import Injectables, ResourceHandle
-from hive_boot.secrets import global_access
 from hive_boot.secrets.platform import SourceOptions
 from hive_boot.secrets.secret_set import SecretSet
 
@@ -166,7 +166,7 @@ class Bootstrap(Generic[S, C]):
             finish_tasks=finish_tasks,
         )
         self._handles: dict[str, ResourceHandle[Any]] = {}
-        global_access.declare(self._declaration)
+        applications.declare(self._declaration)
 
     def __class_getitem__(cls, parameters: Any) -> Any:
         # Before Python 3.13 a TypeVar has no default at run time: complete Bootstrap[S] here.
@@ -619,7 +619,7 @@ class Bootstrap(Generic[S, C]):
         """
         from hive_boot.runtime.loaded import LoadedApplication  # few load without a run
 
-        with global_access.load_lock:
+        with applications.load_lock:
             if self._loaded is None or self._loaded.is_abandoned:
                 self._loaded = LoadedApplication(self._declaration, lambda: self._run)
                 try:
@@ -663,7 +663,7 @@ class Bootstrap(Generic[S, C]):
             yield self._store().view
             has_failed = False
         finally:
-            with global_access.load_lock:
+            with applications.load_lock:
                 if self._loaded is not None:
                     self._loaded.holders -= 1
                     if not self._loaded.holders:
@@ -826,7 +826,7 @@ class Bootstrap(Generic[S, C]):
             LifecycleError: the application is not running in this process.
         """
         if self._run is None:
-            raise global_access.not_running(self)
+            raise self._not_running()
         self._run.request_stop(reason)
 
     async def reload(self, *, now: bool = False) -> Change | None:
@@ -873,7 +873,7 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.runtime.run import Run  # imports anyio
 
         if self._run is not None and self._run.is_orphaned:
-            global_access.unregister(self._run.store)
+            applications.unregister(self._run.store)
             self._run = None
         if self._run is not None:
             raise IllegalTransitionError(self._run.state, "start", self._run.how_to_share)
@@ -929,7 +929,7 @@ class Bootstrap(Generic[S, C]):
 
     def _resource_value(self, resource: str) -> object:
         if self._run is None:
-            raise global_access.not_running(self, f"The resource {resource!r} of {self!r}")
+            raise self._not_running(f"The resource {resource!r} of {self!r}")
         return self._run.resource_value(resource)
 
     def _lease(self, resource: str) -> AbstractContextManager[Any]:
@@ -959,8 +959,13 @@ class Bootstrap(Generic[S, C]):
     def _current(self) -> Run[S, C]:
         """Return the run, from STARTING to its end; raise LifecycleError before and after."""
         if self._run is None or not self._run.store.is_filled:
-            raise global_access.not_running(self)
+            raise self._not_running()
         return self._run
+
+    def _not_running(self, what: str = "") -> LifecycleError:
+        from hive_boot.runtime.loaded import not_running  # only a failure needs it
+
+        return not_running(self, what)
 
     def _resolve_main(self, backend: str) -> Callable[[Run[S, C]], Coroutine[Any, Any, object]]:
         """Return a function that calls main with the values of its parameters."""

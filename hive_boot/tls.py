@@ -19,7 +19,7 @@ import anyio
 
 from hive_boot._records import Record
 from hive_boot.exceptions import DeclarationError, InvalidSecretsError, LifecycleError, Problem
-from hive_boot.runtime import log_messages
+from hive_boot.runtime import rotation_messages
 from hive_boot.runtime.declarations import AppDeclaration
 from hive_boot.runtime.injection import BoundCall, CheckSpec
 
@@ -333,7 +333,7 @@ class LiveContext(ssl.SSLContext):
         passed = sum(left <= each for each in (*steps, 0))
         name, step = self._names[0], (pair.expires, passed)
         if passed and step != self._reported.get(name):
-            log_messages.log_certificate_expiry(name, pair.expires, left)
+            rotation_messages.log_certificate_expiry(name, pair.expires, left)
         self._reported[name] = step
 
     def _build(self, values: tuple[Value | None, ...]) -> _Pair:

@@ -11,7 +11,7 @@ import pytest
 
 from hive_boot import secrets
 from hive_boot.redaction import hooks
-from hive_boot.secrets import global_access, platform
+from hive_boot.secrets import platform
 from tests.fixtures.watching import own_threads
 from tests.support import TERMINAL, wait_until
 
@@ -35,7 +35,7 @@ CORE = [
         "lifecycle/test_states.py",
         "redaction/test_fuzz.py",
         "redaction/test_patches_logging.py",
-        "redaction/test_matcher.py",
+        "redaction/test_registry_matcher.py",
         "redaction/test_patches_output.py",
         "secrets/sources/test_directories.py",
         "secrets/sources/test_files.py",
@@ -114,11 +114,11 @@ def bare_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     workplace = tmp_path / "cwd"
     workplace.mkdir()
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr(global_access, "_default", None)
-    monkeypatch.setattr(global_access, "_declared", WeakSet())
+    monkeypatch.setattr(secrets, "standalone_store", None)
+    monkeypatch.setattr(secrets, "declared", WeakSet())
     yield
-    assert global_access._running == [], "a run has not been taken out of use"  # noqa: SLF001
-    assert global_access._loaded == [], "an application is still loaded"
+    assert secrets.running == [], "a run has not been taken out of use"
+    assert secrets.loaded == [], "an application is still loaded"
     # A run that failed goes on scrubbing until the next one begins: here that is one of nothing.
     last = hooks.Redaction()
     last.open()

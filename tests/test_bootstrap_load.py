@@ -27,8 +27,8 @@ from hive_boot import (
     require_secret,
     secret,
 )
+from hive_boot import secrets as applications
 from hive_boot.redaction import hooks
-from hive_boot.secrets import global_access
 from hive_boot.testing import MountedVolume, override
 from tests.fixtures.cases import case
 from tests.support import child_environment, everything_told, run_child
@@ -502,7 +502,7 @@ def test_a_block_has_the_secrets_and_no_longer(caplog: pytest.LogCaptureFixture)
         with pytest.raises(LifecycleError):
             _ = boot.secrets
         assert hooks._open == []
-        assert global_access._view is None  # noqa: SLF001
+        assert applications.view is None
 
 
 @pytest.mark.usefixtures("injected")

@@ -155,7 +155,7 @@ async def test_what_each_error_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "named").mkdir()
     monkeypatch.delenv("HIVE_BOOT_MODE")
     monkeypatch.delenv("JWT_SECRET")
-    monkeypatch.setattr("hive_boot.secrets.global_access._default", None)
+    monkeypatch.setattr("hive_boot.secrets.standalone_store", None)
     monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(tmp_path / "named"))
     errors.append(error_of(lambda: require_secret("JWT_SECRET")))
     settings = {

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.pretty import pretty_repr
 
 from hive_boot import Bootstrap, Change, Secret, SecretBytes, SecretSet, secret
-from hive_boot.secrets import global_access
+from hive_boot import secrets as applications
 from hive_boot.testing import MountedVolume
 from tests.fixtures.cases import case
 from tests.support import texts_within_reach, until
@@ -63,7 +63,7 @@ async def shown(mounted_volume: MountedVolume) -> AsyncIterator[dict[str, Any]]:
             "accepted": boot.accepted("jwt_secret"),
             "a change": change,
             "an old value": change.old["keystore"],
-            "the store": global_access._running[-1],  # noqa: SLF001  (what a debugger comes to)
+            "the store": applications.running[-1],
         }
 
 

@@ -32,6 +32,7 @@ from hive_boot.cli.secret_files import (
 )
 from hive_boot.exceptions import DeclarationError, unavailable_reason
 from hive_boot.manifests import items_of
+from hive_boot.runtime import checks
 from hive_boot.secrets import fix_hints
 from hive_boot.secrets.fields import (
     VERSION_RULE,
@@ -43,7 +44,6 @@ from hive_boot.secrets.fields import (
     is_version,
 )
 from hive_boot.secrets.sources.files import LIMIT, Value, ValueOrProblem
-from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
 from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
@@ -271,18 +271,20 @@ def _check_value(field: Field, value: Value, *, declared: bool) -> list[str]:
     violations = rejections(field, value)
     notes = []
     if field.check is not None and not violations:
-        check = FieldCheck(field, value)
+        check = checks.FieldCheck(field, value)
         check.call()
         if isinstance(check.failure, KeyboardInterrupt):
             raise check.failure
         reason = unavailable_reason(check.failure)
-        failure = reason or check.failure or rejection_reason(check.verdict)
+        failure = reason or check.failure or checks.rejection_reason(check.verdict)
         if inspect.isawaitable(check.verdict):
             notes.append("the check of the value is async and was not run. Run hive-boot check.")
             check.close()
         elif failure is not None:
-            unavailable = UNREACHED if reason else ""
-            violations = [check_problem(field, failure, [value], unavailable=unavailable).message]
+            unavailable = checks.UNREACHED if reason else ""
+            violations = [
+                checks.check_problem(field, failure, [value], unavailable=unavailable).message
+            ]
     if violations:
         message = f"{field.name} was not changed, because the new value:"
         hint = [] if declared else ["  Fix: if its declaration allows this value, add --app APP"]

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+MASK = "***"
+"""Replacement of a value."""
+
 MIN_LENGTH = 8
 """Minimum number of characters of a hidden value: shorter values may be common words."""
 

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from hive_boot.redaction.matcher import Matcher
-    from hive_boot.redaction.registry import EnabledFlag
+    from hive_boot.redaction.registry import EnabledFlag, Matcher
     from hive_boot.redaction.scrub import Others
 
 

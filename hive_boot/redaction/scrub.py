@@ -13,14 +13,22 @@ from copy import copy
 from functools import cache
 from os import PathLike
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
 
-from hive_boot.redaction.matcher import MASK
+from hive_boot.redaction import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from hive_boot.redaction.matcher import Matcher
+    class Matcher(Protocol):
+        """The matcher of the hidden values, :class:`hive_boot.redaction.registry.Matcher`."""
+
+        def is_clean(self, text: str) -> bool:
+            """Return whether a text has no hidden value."""
+
+        def scrub(self, text: str) -> str:
+            """Replace every hidden value by ``***``."""
+
 
 UNPRINTABLE = "<unprintable object>"
 """Text for an object whose ``str`` or ``repr`` raises."""

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from inspect import isawaitable
-from typing import TYPE_CHECKING
+from inspect import isawaitable, iscoroutine, iscoroutinefunction
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from hive_boot._output import describe
 from hive_boot._records import Record
 from hive_boot._timings import Backoff, Timings
 from hive_boot.exceptions import Problem, unavailable_reason
 from hive_boot.lifecycle.tasks import is_cancellation, run_in_daemon_thread
-from hive_boot.redaction.registry import drop_frames
-from hive_boot.runtime import log_messages
+from hive_boot.redaction.registry import drop_frames, line_of, redact, scrub
+from hive_boot.runtime import rotation_messages
 from hive_boot.secrets.sources.external import AnswerError, CustomSource
-from hive_boot.secrets.validation import UNREACHED, FieldCheck, check_problem, rejection_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from hive_boot.lifecycle.states import StepOutcome, Timeline
     from hive_boot.secrets.fields import Field
@@ -27,6 +27,77 @@ if TYPE_CHECKING:
 
 _TIMED_OUT = TimeoutError()
 """The failure of a check that exceeded its timeout."""
+
+
+UNREACHED = "could not be checked"
+"""The message about a field or a set whose check could not reach something outside."""
+
+
+def rejection_reason(verdict: object) -> str | None:
+    """Return why the result of a check is a rejection; None for True and None, which pass."""
+    if verdict is None or verdict is True:
+        return None
+    if verdict is False:
+        return "it returned False"
+    return f"it returned {type(verdict).__name__}; expected True, False or None"
+
+
+def check_problem(
+    whose: Field | str,
+    failure: BaseException | str,
+    values: Iterable[Value],
+    *,
+    unavailable: str = "",
+    rejected: str = "was refused by its check",
+) -> Problem:
+    """Return the problem of a check that failed, without the values that its text may contain.
+
+    Args:
+        whose: the checked field; or the name of the set, or of a check of the application.
+        failure: the exception, or why the result is a rejection.
+        values: the values that must not be shown.
+        unavailable: the message if the check could not reach something outside; empty if the
+            values were refused. Default: empty.
+        rejected: the message if the values were refused.
+    """
+    text = failure if isinstance(failure, str) else describe(failure) + line_of(failure)
+    # The values at hand are removed even when they are too short for redaction.
+    shown = redact(scrub(text, [value.reveal() for value in values]))
+    name, used_by = (whose, "") if isinstance(whose, str) else (whose.name, whose.used_by)
+    message = f"{unavailable or rejected}: {shown}"
+    return Problem(name, "unavailable" if unavailable else "check", message, used_by=used_by)
+
+
+class FieldCheck:
+    """One call of the check of a field.
+
+    Attributes:
+        verdict: what the check returned, such as an awaitable.
+        failure: what the check raised; None if it has returned.
+    """
+
+    def __init__(self, field: Field, value: Value) -> None:
+        self._field = field
+        self._value = value
+        self.verdict: Any = None
+        self.failure: BaseException | None = None
+
+    @property
+    def may_block(self) -> bool:
+        """Whether the call may block; that of an ``async def`` only creates a coroutine."""
+        return not iscoroutinefunction(self._field.check)
+
+    def call(self) -> None:
+        """Call the check, and keep what it returns or raises."""
+        try:
+            self.verdict = self._field.check(self._value.reveal())  # type: ignore[misc]
+        except BaseException as exc:  # noqa: BLE001  (SystemExit must not end only the thread)
+            self.failure = drop_frames(exc)
+
+    def close(self) -> None:
+        """Close a coroutine that is not awaited, so that Python does not warn about it."""
+        if iscoroutine(self.verdict):
+            self.verdict.close()
 
 
 class CheckCall(Record):
@@ -135,7 +206,7 @@ async def run_checks(
                 wait = backoff.next_delay()
                 if not retry or rejected.is_set() or now + wait >= deadline:
                     return
-                log_messages.log_check_failed(problem, wait)
+                rotation_messages.log_check_failed(problem, wait)
                 with anyio.move_on_after(wait):
                     # A rejection is final, so nothing is gained by waiting for the others.
                     await rejected.wait()
@@ -181,7 +252,7 @@ async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -
         known = source.problem
         failure = await _await_verdict(source.load, min(seconds, deadline - time.monotonic()))
         if failure is None and known is not None:
-            log_messages.log_source_recovered(source.name)
+            rotation_messages.log_source_recovered(source.name)
         if failure is None or (failure is _TIMED_OUT and is_start and known is not None):
             # A timeout at the deadline explains less than the failure before it.
             return
@@ -194,7 +265,7 @@ async def ask_source(source: CustomSource, *, seconds: float, deadline: float) -
             source.due = math.inf
             return
         if source.problem is not None and source.problem != known:
-            log_messages.log_check_failed(source.problem, wait)
+            rotation_messages.log_check_failed(source.problem, wait)
         if not is_start:
             return
         await anyio.sleep(wait)

@@ -1,18 +1,20 @@
-"""Loads without a run: `boot.load()`, and the dry run of `hive-boot check`."""
+"""Loads without a run: `boot.load()`, and the dry run of `hive-boot check`; the error of no run."""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from hive_boot import secrets as applications
 from hive_boot._records import Record
+from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.states import Timeline
 from hive_boot.redaction.hooks import Redaction
 from hive_boot.runtime.injection import InjectionContext
 from hive_boot.runtime.load_pipeline import LoadPipeline
-from hive_boot.secrets import global_access
 from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
 from hive_boot.secrets.value import misuse_warnings
@@ -69,8 +71,8 @@ class LoadedApplication(Generic[S]):
 
         def publish() -> None:
             if before is not None:
-                global_access.unregister(before)
-            global_access.register(store, loaded=True)
+                applications.unregister(before)
+            applications.register(store, is_loaded=True)
             self.store = store
 
         if run is not None and run.store.is_filled:
@@ -86,13 +88,13 @@ class LoadedApplication(Generic[S]):
         before: Any = self.store
         values = vars(before.view)
         try:
-            with global_access.load_lock:
+            with applications.load_lock:
                 self.read()
             yield
         finally:
             if self.store is not None and self._current_run() is None:
-                global_access.unregister(self.store)
-                global_access.register(before, loaded=True)
+                applications.unregister(self.store)
+                applications.register(before, is_loaded=True)
                 self.store = before
                 object.__setattr__(before.view, "__dict__", values)
 
@@ -100,9 +102,9 @@ class LoadedApplication(Generic[S]):
         """Continue with the values and the config of a run that has ended."""
         if self.store is None:
             return
-        global_access.unregister(self.store)
+        applications.unregister(self.store)
         self.store = store
-        global_access.register(store, loaded=True)
+        applications.register(store, is_loaded=True)
         result = store.generation.load_result
         accepted = (*result.unused_values, *store.all_accepted_values())
         self._redaction.hide(result.replace(unused_values=accepted).secret_values)
@@ -110,7 +112,7 @@ class LoadedApplication(Generic[S]):
     def close(self, *, keep_redacting: bool) -> None:
         """Undo :meth:`read`."""
         if self.store is not None:
-            global_access.unregister(self.store)
+            applications.unregister(self.store)
         self.store = None
         misuse_warnings.owners.discard(self._redaction)
         self._redaction.close(linger=keep_redacting)
@@ -194,3 +196,33 @@ def _run_without_loop(coroutine: Coroutine[Any, Any, LoadResult]) -> LoadResult:
         return result
     coroutine.close()
     raise RuntimeError("a step of the load pipeline awaited something without a check")
+
+
+def not_running(boot: object, what: str = "") -> LifecycleError:
+    """Return the error that an application is not running, with the way to run it.
+
+    Args:
+        boot: the Bootstrap.
+        what: what is not running. Default: the Bootstrap.
+    """
+    subject = f"{what or repr(boot)} is not running."
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    twins = [
+        (name, module)
+        for name, module in list(sys.modules.items())
+        if file and module is not main and getattr(module, "__file__", None) == file
+    ]
+    for name, module in twins:
+        for key, value in (*vars(main).items(), *vars(module).items()):
+            if value is boot:
+                return LifecycleError(
+                    f"{subject} {file} was imported twice, as __main__ and as {name}, so there are "
+                    "two applications, and another one runs. Fix: start it with "
+                    f"`hive-boot run {name}:{key}`, or declare it in another module."
+                )
+    return LifecycleError(
+        f"{subject} In FastAPI pass lifespan=boot.lifespan, or run the object that boot.asgi(app) "
+        "has returned; in tests enter `with TestClient(...)` with the same object; at import time "
+        "only boot.load() provides secrets."
+    )

@@ -25,8 +25,7 @@ from hive_boot.lifecycle.tasks import (
     run_in_daemon_thread,
     threadsafe_scheduler,
 )
-from hive_boot.runtime import log_messages
-from hive_boot.runtime.log_messages import RotationLog
+from hive_boot.runtime import rotation_messages
 from hive_boot.runtime.rotation import HookRunner
 from hive_boot.runtime.watcher import Watcher
 from hive_boot.secrets.load_result import find_lost_sources
@@ -231,7 +230,7 @@ class Reloader:
         self.rejection: Rejection | None = None
         self.failing_sources: list[Problem] = []
         self.last_read: float = 0.0
-        self.rotation_log: RotationLog = RotationLog()
+        self.rotation_log: rotation_messages.RotationLog = rotation_messages.RotationLog()
         self.hook_runner: HookRunner = HookRunner(hooks, injection_context, on_exit, timings)
 
     @property
@@ -274,7 +273,7 @@ class Reloader:
         source_context = self._pipeline.detect_platform()
         watch_targets, self._watched = WatchTargets(self._watched, source_context), None
         if watch_targets.is_empty:
-            log_messages.log_nothing_to_watch(source_context.mode)
+            rotation_messages.log_nothing_to_watch(source_context.mode)
             return None
         self.watcher = Watcher(watch_targets.snapshot, self._notice, timings=self._timings)
         self._pipeline.is_being_written = self.watcher.is_being_written
@@ -285,7 +284,7 @@ class Reloader:
         pinned = () if self.watcher is None else self.watcher.pinned
         new = [each for each in pinned if each.path not in self._pinned]
         self._pinned = [each.path for each in pinned]
-        log_messages.log_pinned_files(new, self._pipeline.detect_platform().mode)
+        rotation_messages.log_pinned_files(new, self._pipeline.detect_platform().mode)
         self._schedule()
 
     def start(self) -> None:
@@ -454,10 +453,10 @@ class Reloader:
     async def _keep(self, candidate: LoadResult, *, now: bool) -> Change | None:
         """Keep the accepted set, because the sources contain the same values."""
         if self._store.update_versions(candidate):
-            log_messages.log_version(self._store.versions)
+            rotation_messages.log_version(self._store.versions)
             self._pipeline.log_warnings(candidate)
         if self.rejection is not None:
-            log_messages.log_recovered(self._store.generation.number)
+            rotation_messages.log_recovered(self._store.generation.number)
         self._record_success()
         if not now:
             return None
@@ -526,7 +525,7 @@ class Reloader:
         """Keep the set in use, log the traceback once per reason, and schedule a retry."""
         reason = (type(exc), getattr(exc, "errno", None))
         if reason != self._crash:
-            log_messages.log_reload_crashed(exc)
+            rotation_messages.log_reload_crashed(exc)
         self._crash = reason
         failed_read = self._reader.failed_read(f"could not be reloaded: {type(exc).__name__}")
         failure = self._reject(failed_read, started)
@@ -550,7 +549,7 @@ class Reloader:
     def _postpone_activation(self, problems: Sequence[Problem]) -> None:
         """Keep the values in use, log each reason once, and schedule a retry."""
         if problems != self.failed_activation:
-            log_messages.log_activation_failed(problems, self._store.generation.number)
+            rotation_messages.log_activation_failed(problems, self._store.generation.number)
         self.failed_activation = problems
         self._postponed = self._store.postpone(self._backoff_for(problems).next_delay())
 

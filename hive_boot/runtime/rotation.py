@@ -18,7 +18,7 @@ from hive_boot._timings import Backoff
 from hive_boot.exceptions import Problem, unavailable_reason
 from hive_boot.lifecycle.tasks import exclude_from_loop_end, is_cancellation, unwrap_single
 from hive_boot.redaction.registry import line_of, redact, scrub, trim_traceback
-from hive_boot.runtime import log_messages
+from hive_boot.runtime import log_messages, rotation_messages
 from hive_boot.runtime.injection import context_manager, fields_read
 from hive_boot.secrets import global_access
 from hive_boot.secrets.value import filter_change, merge_changes
@@ -404,7 +404,7 @@ class HookRunner:
         state.at, state.reason = time.time(), ""
         if failure is None:
             if state.failing:
-                log_messages.log_hook_recovered(label, change.generation)
+                rotation_messages.log_hook_recovered(label, change.generation)
             state.failing = False
             state.backoff.reset()
             state.retry_at = 0.0
@@ -418,7 +418,7 @@ class HookRunner:
             seconds = 0.0
         state.retry_at = time.monotonic() + seconds
         if not state.exits:
-            log_messages.log_hook_failed(
+            rotation_messages.log_hook_failed(
                 label, change.generation, failure, seconds, already_logged=state.failing
             )
         state.failing = True

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 import anyio
 import anyio.lowlevel
 
+from hive_boot import secrets as applications
 from hive_boot._timings import STOP_BUDGET_SHARE
 from hive_boot.exceptions import LifecycleError
 from hive_boot.lifecycle.runner import Runner
@@ -36,7 +37,6 @@ from hive_boot.redaction.registry import redact
 from hive_boot.runtime import log_messages
 from hive_boot.runtime.injection import InjectionContext, build_components
 from hive_boot.runtime.load_pipeline import LoadPipeline
-from hive_boot.secrets import global_access
 from hive_boot.secrets.secret_set import SecretSet
 from hive_boot.secrets.store import Store
 from hive_boot.secrets.value import misuse_warnings
@@ -208,7 +208,7 @@ class Run(Generic[S, C]):
         self.store.accept(load_result)
         if self._declaration.unset_env:
             self._redaction.unset_environ(load_result.field_index.by_variable)
-        global_access.register(self.store)
+        applications.register(self.store)
         self.states.transition(State.STARTING)
         await self.runner.start_watchdog()
 
@@ -265,7 +265,7 @@ class Run(Generic[S, C]):
             if self.states.started and keep_redacting:
                 log_messages.log_stopped(time.monotonic() - self.shutdown.requested_at)
         finally:
-            global_access.unregister(self.store)
+            applications.unregister(self.store)
             self._log.__exit__(None, None, None)
             misuse_warnings.owners.discard(self._redaction)
             self._redaction.close(linger=keep_redacting or bool(failures))

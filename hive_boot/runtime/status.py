@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from hive_boot.lifecycle.readiness import ContributorStatus
-    from hive_boot.runtime.log_messages import RotationOutcome
+    from hive_boot.runtime.rotation_messages import RotationOutcome
     from hive_boot.runtime.run import Run
     from hive_boot.secrets.fields import Field, Profile
     from hive_boot.secrets.store import Store

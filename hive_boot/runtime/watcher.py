@@ -31,7 +31,7 @@ from hive_boot.lifecycle.tasks import (
     start_daemon_thread,
     threadsafe_scheduler,
 )
-from hive_boot.runtime import log_messages
+from hive_boot.runtime import rotation_messages
 from hive_boot.runtime.file_events import EVENT_FAILURES, NOTHING, PollEvents, open_events
 
 if TYPE_CHECKING:
@@ -367,7 +367,7 @@ class Watcher:
             group.cancel_scope.cancel()
         if self._is_silent:
             self._is_silent = False
-            log_messages.log_watch_state(is_down=False)
+            rotation_messages.log_watch_state(is_down=False)
         if failure is not None:
             raise failure
         return results[0]
@@ -375,7 +375,7 @@ class Watcher:
     async def _report_silence(self) -> None:
         await anyio.sleep(self._timings.watcher_silence_timeout)
         self._is_silent = True
-        log_messages.log_watch_state(is_down=True)
+        rotation_messages.log_watch_state(is_down=True)
 
     def _remember(self, snapshot: WatchSnapshot) -> WatchSnapshot:
         """Store the snapshot for the next resync, log new stale mounts, and return it."""
@@ -385,7 +385,7 @@ class Watcher:
         self._next_resync = self._last_resync + interval * (_LATE if self._resyncs else 1)
         self._snapshot, self.pinned = snapshot, snapshot.pinned
         known, self._known_stale = self._known_stale, self.stale
-        log_messages.log_stale_mounts([path for path in self.stale if path not in known])
+        rotation_messages.log_stale_mounts([path for path in self.stale if path not in known])
         return snapshot
 
     def _notify(self) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
+from hive_boot import secrets as applications
 from hive_boot._output import log_safely
 from hive_boot._timings import DEFAULTS, Timings
 from hive_boot.exceptions import (
@@ -27,17 +26,6 @@ from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-
-    from hive_boot.secrets.store import Store
-
-
-_creation_lock = threading.RLock()
-"""Held while the default store of the process is created."""
-
-
-load_lock: AbstractContextManager[bool] = threading.RLock()
-"""Held while an application is loaded without a run."""
 
 
 _log = logging.getLogger("hive_boot")
@@ -209,91 +197,16 @@ class StandaloneStore:
         return loaded.problems[0] if loaded.problems else value
 
 
-_running: list[Store[Any]] = []
-"""The stores of the running applications."""
-
-
-_loaded: list[Store[Any]] = []
-"""The stores of the applications that were loaded without a run; they count while none runs."""
-
-
-_declared: WeakSet[Any] = WeakSet()
-"""The AppDeclarations of this process, started or not."""
-
-
-_default: StandaloneStore | None = None
-
-
-_view: Any = None
-"""The live secrets of the running or loaded application; None without one, and with several."""
-
-
-_rebuilds = 0
-"""The number of rebuilds that have not reached their switch."""
-
-
-def declare(declaration: Any) -> None:
-    """Register an application, whose options the standalone store uses if there is no other."""
-    global _default
-    with _creation_lock:
-        _declared.add(declaration)
-        _default = None
-
-
-def register(store: Store[Any], *, loaded: bool = False) -> None:
-    """Register ``store`` as the store of a running application, or of a loaded one."""
-    (_loaded if loaded else _running).append(store)
-    _update_view()
-
-
-def unregister(store: Store[Any]) -> None:
-    """Remove a store that was registered by :func:`register`."""
-    for stores in (_running, _loaded):
-        stores[:] = [each for each in stores if each is not store]
-    _update_view()
-
-
-def _update_view() -> None:
-    global _view
-    active = _running or _loaded
-    _view = None
-    if len(active) == 1:
-        _view = _ViewsInContext(active[0]) if _rebuilds else active[0].view
-
-
-class _ViewsInContext:
-    """Live secrets, as each task sees them: a task of a rebuild has the values after it."""
-
-    def __init__(self, store: Store[Any]) -> None:
-        self._store = store
-
-    @property
-    def __dict__(self) -> Any:  # type: ignore[override]
-        return self._store.view.__dict__
-
-
 @contextmanager
 def views_in_context() -> Iterator[None]:
     """Set ``get_secret`` to use the live secrets of the calling task, which takes longer."""
-    global _rebuilds
-    _rebuilds += 1
-    _update_view()
+    applications.rebuilds += 1
+    applications.update_view()
     try:
         yield
     finally:
-        _rebuilds -= 1
-        _update_view()
-
-
-def _renew_locks() -> None:
-    """Create new locks in a forked child."""
-    global _creation_lock, load_lock
-    _creation_lock, load_lock = threading.RLock(), threading.RLock()
-    if _default is not None:
-        _default.renew_locks()
-
-
-os.register_at_fork(after_in_child=_renew_locks)
+        applications.rebuilds -= 1
+        applications.update_view()
 
 
 def get_secret(name: str) -> str | None:
@@ -315,14 +228,15 @@ def get_secret(name: str) -> str | None:
             them.
     """
     error: DeclarationError | None = None
-    if _view is None:
+    view = applications.view
+    if view is None:
         try:
             secret = _standalone_get(name)
         except DeclarationError as exc:
             error = exc.with_traceback(None)
     else:
         try:
-            secret = _view.__dict__["_by_name"][name]
+            secret = view.__dict__["_by_name"][name]
         except (KeyError, TypeError):
             secret = _MISSING
         # Created and raised outside the `except` block, and without the name, which may be a value
@@ -378,7 +292,8 @@ def has_secret(name: str) -> bool:
 
 
 def _declared_set() -> type[Any]:
-    return (_running or _loaded)[0].declared
+    declared: type[Any] = (applications.running or applications.loaded)[0].declared
+    return declared
 
 
 def _undeclared(name: str) -> DeclarationError:
@@ -407,11 +322,11 @@ def _is_bytes(field: Field) -> DeclarationError:
 def _hint(name: str) -> str:
     from hive_boot.secrets import fix_hints  # only a failure needs it
 
-    if _view is None:
+    if applications.view is None:
         store = _default_store()
         field, source_context, declaration = store.field(name), store.source_context(), ""
     else:
-        load_result = _view.__dict__["_generation"].load_result
+        load_result = applications.view.__dict__["_generation"].load_result
         source_context, declaration = load_result.source_context, _declared_set().__name__
         field = load_result.field_index.by_variable[name]
     fix = fix_hints.how_to_provide(field, source_context, declaration).fix
@@ -420,47 +335,17 @@ def _hint(name: str) -> str:
 
 
 def _standalone_get(name: str) -> Secret | None:
-    if _running or _loaded:
+    if applications.running or applications.loaded:
         message = "Several applications run or are loaded: use boot.secrets of one of them"
         raise LifecycleError(message)
-    return (_default or _default_store()).get(name)
+    return (applications.standalone_store or _default_store()).get(name)
 
 
 def _default_store() -> StandaloneStore:
     """Return the store of a process without an application, created at the first call."""
-    global _default
-    with _creation_lock:
-        declarations = list(_declared)
+    with applications.creation_lock:
+        declarations = list(applications.declared)
         only = declarations[0] if len(declarations) == 1 else None
-        store = _default = _default or StandaloneStore(only)
+        store = applications.standalone_store or StandaloneStore(only)
+        applications.standalone_store = store
     return store
-
-
-def not_running(boot: object, what: str = "") -> LifecycleError:
-    """Return the error that an application is not running, with the way to run it.
-
-    Args:
-        boot: the Bootstrap.
-        what: what is not running. Default: the Bootstrap.
-    """
-    subject = f"{what or repr(boot)} is not running."
-    main = sys.modules["__main__"]
-    file = getattr(main, "__file__", None)
-    twins = [
-        (name, module)
-        for name, module in list(sys.modules.items())
-        if file and module is not main and getattr(module, "__file__", None) == file
-    ]
-    for name, module in twins:
-        for key, value in (*vars(main).items(), *vars(module).items()):
-            if value is boot:
-                return LifecycleError(
-                    f"{subject} {file} was imported twice, as __main__ and as {name}, so there are "
-                    "two applications, and another one runs. Fix: start it with "
-                    f"`hive-boot run {name}:{key}`, or declare it in another module."
-                )
-    return LifecycleError(
-        f"{subject} In FastAPI pass lifespan=boot.lifespan, or run the object that boot.asgi(app) "
-        "has returned; in tests enter `with TestClient(...)` with the same object; at import time "
-        "only boot.load() provides secrets."
-    )

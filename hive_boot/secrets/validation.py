@@ -7,10 +7,7 @@ import re
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from hive_boot._output import describe
-from hive_boot.exceptions import Problem
 from hive_boot.redaction import conceal
-from hive_boot.redaction.registry import drop_frames, line_of, redact, scrub
 from hive_boot.secrets.fields import ValueProblem, constraint_violations
 from hive_boot.secrets.load_result import LoadNote, location_text
 from hive_boot.secrets.sources.directories import MAX_SUBDIRECTORIES, find_subdirectories
@@ -18,86 +15,10 @@ from hive_boot.secrets.sources.files import EMPTY, SourceHit
 from hive_boot.secrets.value import Secret, SecretBytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from hive_boot.secrets.fields import Field
     from hive_boot.secrets.load_result import LoadResultBuilder
-    from hive_boot.secrets.sources.files import Value
-
-
-UNREACHED = "could not be checked"
-"""The message about a field or a set whose check could not reach something outside."""
-
-
-def rejection_reason(verdict: object) -> str | None:
-    """Return why the result of a check is a rejection; None for True and None, which pass."""
-    if verdict is None or verdict is True:
-        return None
-    if verdict is False:
-        return "it returned False"
-    return f"it returned {type(verdict).__name__}; expected True, False or None"
-
-
-def check_problem(
-    whose: Field | str,
-    failure: BaseException | str,
-    values: Iterable[Value],
-    *,
-    unavailable: str = "",
-    rejected: str = "was refused by its check",
-) -> Problem:
-    """Return the problem of a check that failed, without the values that its text may contain.
-
-    Args:
-        whose: the checked field; or the name of the set, or of a check of the application.
-        failure: the exception, or why the result is a rejection.
-        values: the values that must not be shown.
-        unavailable: the message if the check could not reach something outside; empty if the
-            values were refused. Default: empty.
-        rejected: the message if the values were refused.
-    """
-    text = failure if isinstance(failure, str) else describe(failure) + line_of(failure)
-    # The values at hand are removed even when they are too short for redaction.
-    shown = redact(scrub(text, [value.reveal() for value in values]))
-    name, used_by = (whose, "") if isinstance(whose, str) else (whose.name, whose.used_by)
-    message = f"{unavailable or rejected}: {shown}"
-    return Problem(name, "unavailable" if unavailable else "check", message, used_by=used_by)
-
-
-class FieldCheck:
-    """One call of the check of a field.
-
-    Attributes:
-        verdict: what the check returned, such as an awaitable.
-        failure: what the check raised; None if it has returned.
-    """
-
-    def __init__(self, field: Field, value: Value) -> None:
-        self._field = field
-        self._value = value
-        self.verdict: Any = None
-        self.failure: BaseException | None = None
-
-    @property
-    def may_block(self) -> bool:
-        """Whether the call may block; that of an ``async def`` only creates a coroutine."""
-        from inspect import iscoroutinefunction  # many have no check
-
-        return not iscoroutinefunction(self._field.check)
-
-    def call(self) -> None:
-        """Call the check, and keep what it returns or raises."""
-        try:
-            self.verdict = self._field.check(self._value.reveal())  # type: ignore[misc]
-        except BaseException as exc:  # noqa: BLE001  (SystemExit must not end only the thread)
-            self.failure = drop_frames(exc)
-
-    def close(self) -> None:
-        """Close a coroutine that is not awaited, so that Python does not warn about it."""
-        from inspect import iscoroutine  # many have no check
-
-        if iscoroutine(self.verdict):
-            self.verdict.close()
 
 
 _SHOWN = 3
@@ -149,10 +70,11 @@ def _resolve_conflicts(builder: LoadResultBuilder) -> None:
         origins = list(dict.fromkeys(origins))
         is_conflict = any(hit.result != good[0].result for hit in good)
         if is_conflict and attribute not in builder.reported:
-            from hive_boot.secrets.fix_hints import foreign_variable_hint  # only a failure needs it
+            from hive_boot.secrets import fix_hints  # only a failure needs it
 
             message = "has different values in different locations"
-            fix = f"remove one of them, or make them equal{foreign_variable_hint(field, origins)}"
+            hint = fix_hints.foreign_variable_hint(field, origins)
+            fix = f"remove one of them, or make them equal{hint}"
             places = tuple(map(location_text, origins))
             builder.add_problem(field, "conflict", message, places=places, fix=fix)
         if attribute in builder.reported:

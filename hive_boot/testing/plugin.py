@@ -16,7 +16,6 @@ possible.
 from __future__ import annotations
 
 import os
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -92,9 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Drop the store of ``get_secret`` that an earlier test has filled."""
-    global_access = sys.modules.get("hive_boot.secrets.global_access")
-    if global_access is not None:
-        global_access._default = None  # type: ignore[attr-defined]  # noqa: SLF001  (same library)
+    secrets.standalone_store = None
 
 
 @pytest.fixture

@@ -30,8 +30,9 @@ from hive_boot import (
     mask_secret,
     require_secret,
 )
+from hive_boot import secrets as applications
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.secrets import global_access, loader
+from hive_boot.secrets import loader
 from hive_boot.secrets.load_result import LoadResultBuilder
 from hive_boot.secrets.loader import _Loader
 from hive_boot.secrets.store import Store
@@ -104,7 +105,7 @@ FAULTS: dict[str, tuple[object, str]] = {
     "judge": (loader, "validate"),
     "secrecy": (Redaction, "hide"),
     "store": (Store, "accept"),
-    "register": (global_access, "register"),
+    "register": (applications, "register"),
 }
 """Functions deep inside a start that are made to fail."""
 

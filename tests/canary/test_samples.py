@@ -28,7 +28,7 @@ REACHED = [
     "_Expander._replace in secrets/sources/dotenv.py",
     "_Expander._value in secrets/sources/dotenv.py",
     "_reject_invalid in secrets/validation.py",
-    "FieldCheck.call in secrets/validation.py",
+    "FieldCheck.call in runtime/checks.py",
     "Redaction.unset_environ in redaction/hooks.py",
     "_Opaque.__eq__ in secrets/value.py",
     "require_secret in secrets/global_access.py",

@@ -22,7 +22,7 @@ import sentry_sdk.consts
 import structlog
 
 import hive_boot
-from hive_boot.redaction.matcher import encoded_variants
+from hive_boot.redaction.registry import encoded_variants
 from tests.fixtures.forking import Interpreter, forking
 from tests.support import ROOT
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hive_boot import Secret
 from hive_boot.redaction import MIN_LENGTH
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matcher import Matcher, encoded_variants
+from hive_boot.redaction.registry import Matcher, encoded_variants
 
 VALUE = "fake-value-0123456789"
 

@@ -13,8 +13,8 @@ import httpx
 import yarl
 from sqlalchemy import URL
 
-from hive_boot.redaction import MIN_LENGTH
-from hive_boot.redaction.matcher import MASK, Matcher, encoded_variants
+from hive_boot.redaction import MASK, MIN_LENGTH
+from hive_boot.redaction.registry import Matcher, encoded_variants
 from tests.fixtures.cases import case
 from tests.redaction.log_output import shown
 from tests.redaction.spelling import GENERATORS, encoders

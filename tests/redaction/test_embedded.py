@@ -9,8 +9,8 @@ from urllib.parse import quote
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hive_boot.redaction import MASK
 from hive_boot.redaction.embedded import _PLAIN_URL, passwords
-from hive_boot.redaction.matcher import MASK
 from tests.fixtures.cases import case
 from tests.redaction.log_output import shown
 

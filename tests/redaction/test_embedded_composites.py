@@ -12,14 +12,13 @@ from urllib.parse import quote
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hive_boot.redaction import MIN_LENGTH
+from hive_boot.redaction import MASK, MIN_LENGTH
 from hive_boot.redaction.embedded import (
     distinctive_lines,
     embedded_secrets,
     has_short_password,
     is_identifier,
 )
-from hive_boot.redaction.matcher import MASK
 from tests.fixtures.cases import case
 from tests.redaction.log_output import shown
 

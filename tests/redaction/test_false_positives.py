@@ -13,8 +13,7 @@ from uuid import NAMESPACE_DNS, uuid5
 import pytest
 
 from hive_boot import Secret, redact
-from hive_boot.redaction import registry
-from hive_boot.redaction.matcher import MASK
+from hive_boot.redaction import MASK, registry
 from tests.fixtures.cases import case
 
 

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from hive_boot import Secret, redact
-from hive_boot.redaction import hooks, registry
+from hive_boot.redaction import MASK, hooks, registry
 from hive_boot.redaction.hooks import PATCHED_FUNCTIONS, Redaction
-from hive_boot.redaction.matcher import MASK
 from tests.fixtures.cases import case
 from tests.redaction.log_output import VALUE
 from tests.support import run_child

@@ -24,7 +24,7 @@ from hive_boot import (
     secret,
 )
 from hive_boot.redaction import hooks, registry
-from hive_boot.redaction.matcher import Matcher
+from hive_boot.redaction.registry import Matcher
 from hive_boot.testing import MountedVolume
 from tests.fixtures.owned_processes import side_by_side
 from tests.runtime.rotations import mounted, set_read_policy

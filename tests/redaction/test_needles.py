@@ -12,8 +12,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hive_boot.redaction.matcher import MASK, encoded_variants
-from hive_boot.redaction.registry import scrub
+from hive_boot.redaction import MASK
+from hive_boot.redaction.registry import encoded_variants, scrub
 from tests.fixtures.cases import case
 from tests.redaction.log_output import shown
 

@@ -23,9 +23,8 @@ import pytest
 from uvicorn.logging import AccessFormatter
 
 from hive_boot import Secret
-from hive_boot.redaction import registry, scrub
+from hive_boot.redaction import MASK, registry, scrub
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matcher import MASK
 from hive_boot.redaction.registry import REDACTION_FAILED
 from tests.fixtures.cases import case
 from tests.redaction.log_output import VALUE, Broken, Teller, new_log, start, written

@@ -15,9 +15,8 @@ from typing import Any
 import pytest
 
 from hive_boot import Secret
-from hive_boot.redaction import registry
+from hive_boot.redaction import MASK, registry
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matcher import MASK
 from hive_boot.redaction.registry import REDACTION_FAILED
 from tests.fixtures.cases import case
 from tests.redaction.log_output import VALUE, Broken, Client, start

@@ -20,9 +20,9 @@ import httpx
 import pytest
 
 from hive_boot import Secret
-from hive_boot.redaction import registry
+from hive_boot.redaction import MASK, registry
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matcher import MASK, Matcher
+from hive_boot.redaction.registry import Matcher
 from hive_boot.redaction.scrub import redacted_object
 from tests.fixtures.cases import case
 from tests.redaction.log_output import VALUE, Client, Json, new_log, start

@@ -28,8 +28,8 @@ import yarl
 from opentelemetry.attributes import BoundedAttributes
 
 from hive_boot import Secret, redact
+from hive_boot.redaction import MASK
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matcher import MASK
 from tests.fixtures.cases import case
 from tests.redaction.log_output import VALUE, Client
 

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hive_boot import Secret, SecretBytes, redact
-from hive_boot.redaction import registry
-from hive_boot.redaction.matcher import MASK, encoded_variants
-from hive_boot.redaction.registry import scrub
+from hive_boot.redaction import MASK, registry
+from hive_boot.redaction.registry import encoded_variants, scrub
 from tests.fixtures.cases import case
 from tests.support import run_child, texts_within_reach
 

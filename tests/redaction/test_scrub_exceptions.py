@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from hive_boot.redaction.matcher import MASK, Matcher
+from hive_boot.redaction import MASK
+from hive_boot.redaction.registry import Matcher
 from hive_boot.redaction.scrub import (
     UNPRINTABLE,
     as_text,

@@ -13,10 +13,9 @@ import pytest
 from pydantic import BaseModel
 
 from hive_boot import Secret
-from hive_boot.redaction import registry
+from hive_boot.redaction import MASK, registry
 from hive_boot.redaction.hooks import Redaction
-from hive_boot.redaction.matcher import MASK, Matcher
-from hive_boot.redaction.registry import REDACTION_FAILED
+from hive_boot.redaction.registry import REDACTION_FAILED, Matcher
 from hive_boot.redaction.scrub import redact_record
 from tests.fixtures.cases import case
 from tests.redaction.log_output import VALUE, Broken, Client, Json, Teller

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hive_boot.redaction.matcher import MASK, Matcher
+from hive_boot.redaction import MASK
+from hive_boot.redaction.registry import Matcher
 from hive_boot.redaction.scrub import collect_texts, redact_structure
 from tests.fixtures.cases import case
 

@@ -11,7 +11,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from hive_boot import Bootstrap, Change, InvalidSecretsError, Problem, Secret, SecretSet, secret
-from hive_boot.runtime import log_messages
+from hive_boot.runtime import log_messages, rotation_messages
 from hive_boot.runtime.log_messages import fallback_handler, log
 from hive_boot.secrets.watch_targets import MountedFile
 from hive_boot.testing import MountedVolume
@@ -455,9 +455,9 @@ async def test_a_hook_that_fails_is_told_until_it_succeeds(
 
 def test_the_state_of_a_watch_is_logged(info: pytest.LogCaptureFixture) -> None:
     """That changes go unnoticed is an error; that they are noticed again is not."""
-    log_messages.log_watch_state(is_down=True)
-    log_messages.log_watch_state(is_down=False)
-    log_messages.log_nothing_to_watch("environment")
+    rotation_messages.log_watch_state(is_down=True)
+    rotation_messages.log_watch_state(is_down=False)
+    rotation_messages.log_nothing_to_watch("environment")
     log_messages.log_waiting_for_files(["JWT_SECRET", "API_KEY"], 7.5)
     assert_logged(
         info,
@@ -474,26 +474,26 @@ SUBPATH = MountedFile("/run/secrets/b", "/..2026_11_24_10_00_00.1/b", stale=Fals
 
 def test_files_that_cannot_be_replaced_are_logged(info: pytest.LogCaptureFixture) -> None:
     """A subPath, which will never be updated, is a warning; a single file of Compose is not."""
-    log_messages.log_pinned_files([COMPOSE, SUBPATH], "docker")
+    rotation_messages.log_pinned_files([COMPOSE, SUBPATH], "docker")
     assert_logged(
         info,
         ("hive_boot", "WARNING", "/run/secrets/b"),
         ("hive_boot", "INFO", "/run/secrets/a"),
     )
-    log_messages.log_pinned_files([COMPOSE, SUBPATH], "kubernetes")
+    rotation_messages.log_pinned_files([COMPOSE, SUBPATH], "kubernetes")
     assert_logged(info, ("hive_boot", "WARNING", "/run/secrets/a, /run/secrets/b"))
-    log_messages.log_pinned_files([], "docker")
-    log_messages.log_stale_mounts([])
+    rotation_messages.log_pinned_files([], "docker")
+    rotation_messages.log_stale_mounts([])
     assert_logged(info)
     # What only a restart mends is an error.
-    log_messages.log_stale_mounts(["/run/secrets/a", "/run/secrets/b"])
+    rotation_messages.log_stale_mounts(["/run/secrets/a", "/run/secrets/b"])
     assert_logged(info, ("hive_boot", "ERROR", "/run/secrets/a, /run/secrets/b"))
 
 
 def test_a_name_is_told_once_for_all_its_problems(info: pytest.LogCaptureFixture) -> None:
     """A secret with two faults is one name to programs, and two reasons to people."""
     faults = [Problem("A", "length", "is short"), Problem("A", "pattern", "is odd")]
-    log_messages.RotationLog().log_rejection(faults, 3, 0.5)
+    rotation_messages.RotationLog().log_rejection(faults, 3, 0.5)
     assert facts(info.records[0]) == (["A"], None, "refused")
     assert_logged(info, ("hive_boot.rotation", "ERROR", "A is short; A is odd"))
 

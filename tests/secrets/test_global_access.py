@@ -21,7 +21,7 @@ from hive_boot import (
     require_secret,
     secret,
 )
-from hive_boot.secrets import global_access
+from hive_boot import secrets as applications
 from hive_boot.secrets.fields import FieldIndex
 from hive_boot.secrets.load_result import LoadResult
 from hive_boot.secrets.loader import load
@@ -259,7 +259,7 @@ def test_an_unusable_file_is_an_error(tmp_path: Path) -> None:
         with pytest.MonkeyPatch.context() as monkeypatch, case(content, kind):
             root = next(machines)
             MountedVolume(root / "named").publish({"jwt_secret": content})
-            monkeypatch.setattr(global_access, "_default", None)
+            monkeypatch.setattr(applications, "standalone_store", None)
             monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(root / "named"))
             for function in (get_secret, require_secret, has_secret):
                 with pytest.raises(SourceError) as caught:
@@ -288,7 +288,7 @@ def test_a_dotenv_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     for content in cases:
         with pytest.MonkeyPatch.context() as monkeypatch, case(content):
             root = next(machines)
-            monkeypatch.setattr(global_access, "_default", None)
+            monkeypatch.setattr(applications, "standalone_store", None)
             move_to(root, monkeypatch)
             monkeypatch.chdir(root / "cwd")
             (root / "cwd/.env").write_bytes(content)

@@ -25,9 +25,10 @@ from hive_boot import (
     require_secret,
     secret,
 )
+from hive_boot import secrets as applications
 from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import MissingSecretError
-from hive_boot.secrets import global_access, loader
+from hive_boot.secrets import loader
 from hive_boot.secrets.global_access import StandaloneStore
 from hive_boot.secrets.loader import load
 from hive_boot.secrets.sources.directories import ReadPolicy
@@ -63,7 +64,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Install a standalone store whose clock the test advances, and let new files be settled."""
     clock = Clock()
     monkeypatch.setattr(loader, "load", partial(load, policy=SETTLED))
-    monkeypatch.setattr(global_access, "_default", StandaloneStore(clock=clock))
+    monkeypatch.setattr(applications, "standalone_store", StandaloneStore(clock=clock))
     return clock
 
 
@@ -203,7 +204,7 @@ def test_every_source_is_followed(tmp_path: Path, clock: Clock) -> None:
             monkeypatch.setenv("HIVE_BOOT_MODE", "development")
             if source in (volume, plain):
                 monkeypatch.setenv("HIVE_BOOT_MODE", "docker")
-            monkeypatch.setattr(global_access, "_default", StandaloneStore(clock=clock))
+            monkeypatch.setattr(applications, "standalone_store", StandaloneStore(clock=clock))
             publish = source(next(machines))
             publish(FAKE)
             assert get_secret("JWT_SECRET") == FAKE
@@ -249,7 +250,7 @@ def test_absence_and_problems_keep_the_value_and_warn_once(
             file = named / "jwt_secret"
             file.write_text(FAKE)
             monkeypatch.setenv("HIVE_BOOT_SECRETS_DIR", str(named))
-            monkeypatch.setattr(global_access, "_default", StandaloneStore(clock=clock))
+            monkeypatch.setattr(applications, "standalone_store", StandaloneStore(clock=clock))
             assert get_secret("JWT_SECRET") == FAKE
             caplog.clear()
             trouble(file)
@@ -442,7 +443,7 @@ def test_a_thread_that_comes_second_does_not_confirm(named: Path, clock: Clock) 
     (named / "jwt_secret").write_text(FAKE)
     assert get_secret("JWT_SECRET") == FAKE
     (named / "jwt_secret").write_text(OTHER)
-    store = global_access._default  # noqa: SLF001
+    store = applications.standalone_store
     assert store is not None
     known = store._known["JWT_SECRET"]  # noqa: SLF001
     clock.advance()
@@ -480,17 +481,17 @@ _FORK = """
 import os, threading
 from pathlib import Path
 from hive_boot import get_secret
-from hive_boot.secrets import global_access
+from hive_boot import secrets as applications
 from hive_boot.secrets.global_access import StandaloneStore
 
 now = [0.0]
-store = global_access._default = StandaloneStore(clock=lambda: now[0])
+store = applications.standalone_store = StandaloneStore(clock=lambda: now[0])
 file = Path(os.environ["HIVE_BOOT_SECRETS_DIR"], "jwt_secret")
 assert get_secret("JWT_SECRET") == "fake-before-the-fork"
 held, go_on = threading.Event(), threading.Event()
 
 def hold():
-    with global_access._creation_lock, global_access.load_lock, store._lock:
+    with applications.creation_lock, applications.load_lock, store._lock:
         with store._known["JWT_SECRET"].lock:
             held.set()
             go_on.wait()
@@ -511,7 +512,7 @@ else:
         get_secret("JWT_SECRET")
     assert get_secret("JWT_SECRET") == "fake-after-the-fork"
     assert get_secret("SENTRY_DSN") is None
-    with global_access._creation_lock, global_access.load_lock:
+    with applications.creation_lock, applications.load_lock:
         os._exit(7)
 """
 
@@ -695,11 +696,11 @@ def test_a_lost_permission_keeps_the_value(
 _EXHAUSTED = """
 import os, resource
 from hive_boot import get_secret
-from hive_boot.secrets import global_access
+from hive_boot import secrets as applications
 from hive_boot.secrets.global_access import StandaloneStore
 
 now = [0.0]
-global_access._default = StandaloneStore(clock=lambda: now[0])
+applications.standalone_store = StandaloneStore(clock=lambda: now[0])
 assert get_secret("JWT_SECRET") == "fake-before-0123456789"
 highest = os.open("/dev/null", os.O_RDONLY)
 os.close(highest)

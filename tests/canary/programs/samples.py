@@ -30,7 +30,7 @@ from hive_boot import (
     require_secret,
     secret,
 )
-from hive_boot.secrets import global_access
+from hive_boot import secrets as applications
 from hive_boot.secrets.global_access import StandaloneStore
 from tests.canary.programs.declared import Canaries
 from tests.fixtures.package import OURS
@@ -234,7 +234,7 @@ def read_without_a_run(
     """Read changes by the standalone store, and load secrets for a block."""
     now = [0.0]
     store = StandaloneStore(boot._declaration, clock=lambda: now[0])
-    global_access._default = store  # noqa: SLF001
+    applications.standalone_store = store
     before = get_secret("PASSPHRASE")
     for number in (2, 2, 1, 1):
         provide(following(number))

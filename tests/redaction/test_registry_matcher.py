@@ -11,9 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hive_boot.redaction import conceal
+from hive_boot.redaction import MASK, conceal
 from hive_boot.redaction.decoding import Hex, find_around
-from hive_boot.redaction.matcher import MASK, Matcher
+from hive_boot.redaction.registry import Matcher
 from tests.fixtures.cases import case
 from tests.support import texts_within_reach
 
@@ -415,7 +415,7 @@ def test_it_is_printed_without_a_needle() -> None:
 
 def test_few_clean_texts_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that logs ever different texts does not fill the memory with them."""
-    monkeypatch.setattr("hive_boot.redaction.matcher._KNOWN", 3)
+    monkeypatch.setattr("hive_boot.redaction.registry._KNOWN", 3)
     matcher = Matcher(lambda: ["fake-key-0123456789"])
     for number in range(10):
         assert matcher.is_known_clean(f"request {number}")

@@ -262,6 +262,7 @@ class ExitWatchdog:
         # SimpleQueue.put() is reentrant: https://docs.python.org/3/library/queue.html
         self._deadlines: SimpleQueue[float | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._has_second = False
         self._decided = threading.Event()
         self._must_exit = False
         self._only_at_exit = False
@@ -317,36 +318,47 @@ class ExitWatchdog:
             threading.Event().wait()
 
     def _wait(self) -> None:
-        # While Python joins threads at its exit, no thread can be started (since Python 3.12).
-        # This thread then writes the message itself. If it hangs in that, a second thread, which
-        # was started in time, ends the process.
-        with suppress(RuntimeError):
-            second = start_daemon_thread(self._hard_exit, "hive_boot: last deadline")
-            self._threads.append(second)
         deadline = imports_at = math.inf
+        second_at = time.monotonic() + self._timings.late_import_delay
         while (now := time.monotonic()) < deadline:
-            if now >= imports_at:
+            if now >= second_at:
+                second_at = math.inf
+                self._start_second()
+            elif now >= imports_at:
                 imports_at = math.inf
                 # If it fails, the deadline stays: the second thread ends the process.
                 with suppress(Exception):
                     _import_late()
-                continue
-            with suppress(Empty):
-                left = min(deadline, imports_at) - now
-                message = self._deadlines.get(timeout=min(left, threading.TIMEOUT_MAX))
-                if message is None:
-                    self._decided.set()
-                    return
-                if message < math.inf:
-                    deadline = message
-                else:
-                    imports_at = time.monotonic() + self._timings.late_import_delay
+            else:
+                left = min(deadline, imports_at, second_at) - now
+                with suppress(Empty):
+                    message = self._deadlines.get(timeout=min(left, threading.TIMEOUT_MAX))
+                    if message is None:
+                        self._decided.set()
+                        return
+                    if message < math.inf:
+                        deadline = message
+                        self._start_second()
+                    else:
+                        imports_at = time.monotonic() + self._timings.late_import_delay
         self._must_exit = not self._only_at_exit or is_exiting()
         self._decided.set()
         if self._must_exit:
             from hive_boot.lifecycle.forced_exit import force_exit  # no start needs it
 
             force_exit(self._status, self._pending, self._timings)
+
+    def _start_second(self) -> None:
+        """Start the thread that ends the process if this one hangs while it writes the message.
+
+        While Python joins threads at its exit, no thread can be started (since Python 3.12), so it
+        is started when a deadline is set, or a moment after the start, which it would delay.
+        """
+        if not self._has_second:
+            with suppress(RuntimeError):
+                second = start_daemon_thread(self._hard_exit, "hive_boot: last deadline")
+                self._threads.append(second)
+                self._has_second = True
 
     def _hard_exit(self) -> None:
         self._decided.wait()

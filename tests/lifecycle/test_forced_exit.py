@@ -110,14 +110,15 @@ async def test_a_deadline_that_is_cancelled_leaves_no_thread() -> None:
     deadline = ExitWatchdog(lambda: "", 70)
     deadline.start()
     deadline.set_deadline(time.monotonic() + 3600)
-    started = [
-        thread
-        for thread in threading.enumerate()
-        if thread not in before and thread.name.startswith("hive_boot")
-    ]
-    assert [thread.daemon for thread in started] == [True, True]
+
+    def started() -> list[threading.Thread]:
+        new = [each for each in threading.enumerate() if each not in before]
+        return [each for each in new if each.name.startswith("hive_boot")]
+
+    await until(lambda: len(started()) == 2)
+    assert all(thread.daemon for thread in started())
     deadline.cancel()
-    await until(lambda: not any(thread.is_alive() for thread in started))
+    await until(lambda: not started())
 
 
 @pytest.mark.parametrize(
@@ -247,6 +248,8 @@ def test_a_process_that_can_start_no_thread_ends(*, stuck: bool) -> None:
     refuse = """
 def refuse(*arguments, **keywords):
     raise RuntimeError("can't start new thread")
+while threading.active_count() < 3:
+    time.sleep(0.005)
 threading._start_new_thread = threading._start_joinable_thread = refuse
 time.sleep(60)
 """

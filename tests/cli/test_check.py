@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hive_boot.cli.main import main
+from hive_boot.secrets.fields import VERSION_RULE
 from tests.fixtures.golden import assert_golden
 
 VALUE = "fake-jwt-secret-0123456789"
@@ -147,6 +148,32 @@ def test_a_program_gets_the_same_in_json(facts: Facts, monkeypatch: pytest.Monke
     monkeypatch.setenv("HIVE_BOOT_PROFILE", "test")
     answer = facts("boot")
     assert (answer["ok"], answer["problems"], answer["advice"]) == (True, [], [])
+
+
+def test_the_version_is_shown_if_the_declaration_has_one(
+    facts: Facts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report has the version, or that it is unknown, with the reason if there is one."""
+    missing = "it is missing; write it beside the values, after them"
+    wrong = f"it must be {VERSION_RULE}"
+    for profile, text, version, reason, shown in (
+        ("test", "v7", "v7", "", "v7"),
+        ("test", None, "", "", "unknown"),
+        ("production", None, "", missing, f"unknown ({missing})"),
+        ("production", "v 7", "", wrong, f"unknown ({wrong})"),
+    ):
+        monkeypatch.setenv("API_KEY", VALUE)
+        monkeypatch.setenv("HIVE_BOOT_PROFILE", profile)
+        monkeypatch.delenv("SECRETS_VERSION", raising=False)
+        if text is not None:
+            monkeypatch.setenv("SECRETS_VERSION", text)
+        found = facts("Versioned")
+        assert (found["secrets_version"], found["secrets_version_reason"]) == (version, reason)
+        assert check("Versioned") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[3] == f"  version   {shown}"
+    found = facts("Awaited")
+    assert (found["secrets_version"], found["secrets_version_reason"]) == (None, "")
 
 
 def test_an_invalid_mode_is_a_problem(

@@ -68,7 +68,7 @@ async def main() -> None:
     volume.publish(good)
     await boot.reload()
     await boot.reload(now=True)
-    volume.publish({"api_key": "fake"})
+    volume.publish({"api_key": "fake", "pin": "4321"})
     try:
         await boot.reload()
     except InvalidSecretsError:
@@ -490,12 +490,19 @@ def test_files_that_cannot_be_replaced_are_logged(info: pytest.LogCaptureFixture
     assert_logged(info, ("hive_boot", "ERROR", "/run/secrets/a, /run/secrets/b"))
 
 
-def test_a_name_is_told_once_for_all_its_problems(info: pytest.LogCaptureFixture) -> None:
-    """A secret with two faults is one name to programs, and two reasons to people."""
+def test_a_rejection_logs_each_name_once_and_every_problem(
+    info: pytest.LogCaptureFixture,
+) -> None:
+    """Of the new values that are not used, those without a problem of their own are named."""
     faults = [Problem("A", "length", "is short"), Problem("A", "pattern", "is odd")]
-    log_messages.RotationLog().log_rejection(faults, 3, 0.5)
+    rotations = log_messages.RotationLog()
+    rotations.log_rejection(faults, ["A"], 3, 0.5)
     assert facts(info.records[0]) == (["A"], None, "refused")
     assert_logged(info, ("hive_boot.rotation", "ERROR", "A is short; A is odd"))
+    rotations.log_rejection([Problem("reached", "check", "has failed")], ["A", "B"], 3, 0.5)
+    assert facts(info.records[0]) == (["reached"], None, "refused")
+    assert rotations.latest[0]["reason"] == "reached has failed"
+    assert_logged(info, ("hive_boot.rotation", "ERROR", "has failed; new values not used: A, B"))
 
 
 @pytest.mark.anyio

@@ -251,7 +251,7 @@ def test_a_method_of_str_raises_with_a_hint_to_reveal() -> None:
 
 
 def test_a_secret_cannot_be_pickled() -> None:
-    """The error names the secret, which another process would receive in plain text."""
+    """The error names the secret: a pickle would contain the plain value."""
     for sealed, shown in BOTH:
         with case(sealed, shown):
             with pytest.raises(TypeError) as caught:

@@ -1,4 +1,4 @@
-"""Exceptions of hive_boot, in one branch for each cause.
+"""Exceptions of hive_boot, with one base class for each cause.
 
 The cause is the code of the application (:class:`DeclarationError`), its deployment
 (:class:`SecretsError`), something outside that did not answer (:class:`UnavailableError`), or
@@ -165,13 +165,12 @@ class InvalidSecretsError(ProblemsError, SecretsError):
     """Secrets or settings are invalid at a start or a reload; reports every problem at once.
 
     Attributes:
-        problems: all problems, in the order of the declaration. One whose kind is
+        problems: all problems, in the order of the declaration. A problem of the kind
             ``unavailable`` may end by itself.
         declaration: the name of the :class:`SecretSet`.
         facts: what was detected before loading, as ``(label, text)``: the mode and the
             profile, each with its reason.
-        general_hints: sentences shown before the problems, because they fix more
-            than one of them.
+        general_hints: sentences about the fix of several problems, shown before the problems.
         kept: whether the last good set stays in use: True after a reload, False at a start.
     """
 
@@ -179,14 +178,15 @@ class InvalidSecretsError(ProblemsError, SecretsError):
 class UnavailableError(ProblemsError):
     """Something outside could not be reached in time, and nothing else is wrong.
 
-    A check, a resource or a source of ``sources=`` was retried until ``startup_timeout``; a
-    reload asks once. ``__cause__`` is the exception of a resource. Another start may succeed.
+    A start retries a check, a resource or a source of ``sources=`` until ``startup_timeout``; a
+    reload tries once. ``__cause__`` is the exception if a resource failed. A later start may
+    succeed.
 
     Attributes:
         problems: what could not be reached: the checks, the resources or the sources.
         declaration: the name of the :class:`SecretSet`; empty for resources.
-        facts: as of :class:`InvalidSecretsError`.
-        general_hints: as of :class:`InvalidSecretsError`.
+        facts: as in :class:`InvalidSecretsError`.
+        general_hints: as in :class:`InvalidSecretsError`.
         kept: whether the last good set stays in use: True after a reload, False at a start.
 
     .. versionadded:: 0.2.0
@@ -203,7 +203,7 @@ _NETWORK_ERRNOS = frozenset(
         *(errno.ECONNABORTED, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE),
         *(errno.ESHUTDOWN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH),
         *(errno.ENETDOWN, errno.ENETRESET, errno.ENETUNREACH),
-        # An address of IPv6, where the machine has none: one of several that were tried.
+        # One of several addresses that were tried is IPv6, and the machine has no IPv6.
         *(errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT),
     }
 )
@@ -212,16 +212,16 @@ _NETWORK_ERRNOS = frozenset(
 def unavailable_reason(
     failure: BaseException | None, retry_on: tuple[type[Exception], ...] = ()
 ) -> str | None:
-    """Return why something outside could not be reached; None if a failure has another meaning.
+    """Return why something outside could not be reached; None if the failure has another cause.
 
     The exception, or one in the chain of its causes and contexts, is a timeout, an unknown
     host, an OSError with the errno of a network failure, or of a type in ``retry_on``. Client
-    libraries wrap these errors, some of them with ``from None``. A group counts if each of its
-    members does: beside a refused login, nothing is gained by a retry.
+    libraries wrap these errors, some of them with ``from None``. An exception group counts only
+    if each of its members does: a retry does not help if one of them is a refused login.
 
     Args:
-        failure: the exception. One that is not an ``Exception``, such as a cancellation, is
-            never a failure to reach something, whatever was handled when it was raised.
+        failure: the exception. One that is not an ``Exception``, such as a cancellation, never
+            counts, whatever its context is.
         retry_on: further types of such failures.
 
     Returns:
@@ -239,7 +239,7 @@ def unavailable_reason(
 def _find_unavailable(
     failure: BaseException | None, retry_on: tuple[type[Exception], ...]
 ) -> BaseException | None:
-    seen: set[int] = set()  # a chain can be a circle
+    seen: set[int] = set()  # a chain can be circular
     while failure is not None and id(failure) not in seen:
         seen.add(id(failure))
         if isinstance(failure, retry_on) or _is_network_failure(failure):
@@ -263,8 +263,8 @@ def _is_network_failure(failure: BaseException) -> bool:
     if type(failure) is OSError:
         # asyncio joins the errors of several addresses of a host into one text.
         return any(f"[Errno {number}]" in str(failure) for number in _NETWORK_ERRNOS)
-    # asyncio and http.client raise some without an errno. A subclass of another library may mean a
-    # refused login.
+    # asyncio and http.client raise some connection errors without an errno. A subclass that another
+    # library defines may mean a refused login.
     package = type(failure).__module__.partition(".")[0]
     return isinstance(failure, ConnectionError) and package in sys.stdlib_module_names
 
@@ -301,7 +301,7 @@ class LifecycleError(BootError):
 
 
 def describe_component(kind: str, name: str) -> str:
-    """Return ``the resource pool``; the name itself if it is a description already."""
+    """Return a text such as ``the resource pool``; the name itself if it begins with ``the``."""
     return name if name.startswith("the ") else f"the {kind} {name}"
 
 

@@ -1,4 +1,4 @@
-"""The declaration of an application: what it takes, what it gives, when it gives it."""
+"""Bootstrap: declaration, running, lifespan, and access to secrets and settings."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OLD_VALUE = "fake-old-jwt-secret-0123456789-01234"
 
 
 class HiveSecrets(SecretSet):
-    """What the application needs."""
+    """Secrets of the application."""
 
     jwt_secret: Secret = secret(previous="JWT_SECRET_PREVIOUS", used_by="user-auth")
     keystore: SecretBytes | None
@@ -50,26 +50,26 @@ class HiveSecrets(SecretSet):
 
 @dataclass
 class Settings:
-    """What is not secret."""
+    """Settings that are not secret."""
 
     port: int = 3000
 
 
 @pytest.fixture
 def boot(monkeypatch: pytest.MonkeyPatch) -> Bootstrap[HiveSecrets, Settings]:
-    """Return an application whose secrets are variables, and provide them."""
+    """Return an application that reads variables, and set them."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
     return Bootstrap(HiveSecrets, config=Settings, mode="environment")
 
 
-def test_declaring_reads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module that declares an application can be imported where no secret is."""
+def test_a_declaration_reads_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that declares an application can be imported without any secret."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "nonsense")
     assert repr(Bootstrap(HiveSecrets)) == "Bootstrap(HiveSecrets)"
 
 
-def test_what_is_decorated_stays_what_it_was(boot: Bootstrap[HiveSecrets, Settings]) -> None:
-    """A test can call a decorated function, whichever form of the decorator it has."""
+def test_decorators_return_the_function_unchanged(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """A test can call a decorated function, in every form of a decorator."""
 
     async def main() -> None: ...
 
@@ -88,8 +88,8 @@ def test_what_is_decorated_stays_what_it_was(boot: Bootstrap[HiveSecrets, Settin
 
 @pytest.mark.anyio
 @pytest.mark.both_backends
-async def test_running_gives_the_live_secrets(boot: Bootstrap[HiveSecrets, Settings]) -> None:
-    """Inside the block everything is there, and it is the same object everywhere."""
+async def test_running_yields_the_live_secrets(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """The object of the block is the same as `boot.secrets`."""
     async with boot.running() as secrets:
         assert secrets.jwt_secret.reveal() == VALUE
         assert secrets.keystore is None
@@ -99,10 +99,10 @@ async def test_running_gives_the_live_secrets(boot: Bootstrap[HiveSecrets, Setti
 
 
 @pytest.mark.anyio
-async def test_accepted_gives_the_current_value_and_the_previous_one(
+async def test_accepted_returns_the_current_and_the_previous_value(
     boot: Bootstrap[HiveSecrets, Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A verifier tries every value that is valid now, the current one first."""
+    """The current value comes first."""
     async with boot.running():
         assert [each.reveal() for each in boot.accepted("jwt_secret")] == [VALUE]
         assert boot.accepted("keystore") == ()
@@ -112,10 +112,10 @@ async def test_accepted_gives_the_current_value_and_the_previous_one(
 
 
 @pytest.mark.anyio
-async def test_accepted_knows_only_declared_fields(
+async def test_accepted_raises_for_a_name_that_is_not_declared(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
-    """A typing error is told apart from a value that is absent, running or not."""
+    """This holds before and during a run; declared names and attributes are valid."""
     with pytest.raises(DeclarationError, match=r"HiveSecrets.*jwt_secrt"):
         boot.accepted("jwt_secrt")
     async with boot.running():
@@ -126,17 +126,17 @@ async def test_accepted_knows_only_declared_fields(
 
 
 def assert_not_running(boot: Bootstrap[HiveSecrets, Settings]) -> None:
-    """Assert that nothing is to be had."""
+    """Assert that secrets, config and accepted values raise LifecycleError."""
     for ask in (lambda: boot.secrets, lambda: boot.config, lambda: boot.accepted("jwt_secret")):
         with pytest.raises(LifecycleError, match=r"Bootstrap\(\w+\)"):
             ask()
 
 
 @pytest.mark.anyio
-async def test_outside_a_run_nothing_is_to_be_had(
+async def test_secrets_and_config_raise_outside_a_run(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
-    """Before and after a run the application says that it does not run."""
+    """LifecycleError names the Bootstrap before and after a run."""
     assert_not_running(boot)
     async with boot.running():
         pass
@@ -144,18 +144,18 @@ async def test_outside_a_run_nothing_is_to_be_had(
 
 
 @pytest.mark.anyio
-async def test_before_everything_is_judged_nothing_is_to_be_had(
+async def test_secrets_and_config_raise_during_the_check_of_the_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """While a start still judges, the application is not running, and says where it stands."""
+    """During the load the status has the state, but secrets and config raise."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
     seen: list[tuple[str, bool, str, int]] = []
 
     class Judged(HiveSecrets):
-        """Secrets whose check looks around."""
+        """Secrets with a check that records the status."""
 
         async def check(self) -> None:
-            """Look around."""
+            """Record the status."""
             await checkpoint()
             status = early.status()
             seen.append((status.state, status.ready, status.mode, status.generation))
@@ -167,10 +167,10 @@ async def test_before_everything_is_judged_nothing_is_to_be_had(
 
 
 @pytest.mark.anyio
-async def test_it_can_be_started_again_and_again(
+async def test_each_start_is_a_new_run(
     boot: Bootstrap[HiveSecrets, Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each start is a fresh run that reads what is there then."""
+    """Each run reads the sources again, and begins with generation 1."""
     for number in range(3):
         monkeypatch.setenv("JWT_SECRET", f"{VALUE}-{number}")
         async with boot.running() as secrets:
@@ -180,10 +180,10 @@ async def test_it_can_be_started_again_and_again(
 
 @pytest.mark.anyio
 @pytest.mark.both_backends
-async def test_it_runs_without_its_resources(
+async def test_an_application_runs_without_its_resources(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Secrets and settings are loaded and checked; what may need a resource does not run."""
+    """Secrets and settings are loaded and checked; functions that may use a resource do not."""
     caplog.set_level("INFO")
     monkeypatch.setenv("JWT_SECRET", VALUE)
     boot = Bootstrap(HiveSecrets, config=Settings, mode="environment", probe_port=0)
@@ -218,7 +218,7 @@ async def test_it_runs_without_its_resources(
             _ = pool.value
         async with override(boot, jwt_secret=f"{VALUE}-2"):
             assert secrets.jwt_secret.reveal() == f"{VALUE}-2"
-        # A lifespan in it joins it, with what there is.
+        # A lifespan in the run joins it, with secrets and config only.
         async with boot.lifespan(None) as state:
             assert state.keys() == {"secrets", "config"}
         assert boot.status().ready
@@ -236,7 +236,7 @@ async def test_it_runs_without_its_resources(
 async def test_secrets_and_config_are_readable_while_resources_start_and_stop(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
-    """From the checks of the application until the last resource has stopped, by every way."""
+    """They are readable from the checks of the application until the last resource has stopped."""
     read: list[str] = []
 
     def see(where: str) -> None:
@@ -262,8 +262,8 @@ async def test_secrets_and_config_are_readable_while_resources_start_and_stop(
 
 
 @pytest.mark.anyio
-async def test_it_runs_one_at_a_time(boot: Bootstrap[HiveSecrets, Settings]) -> None:
-    """A second start while it runs is refused, and the first run goes on."""
+async def test_a_second_start_during_a_run_raises(boot: Bootstrap[HiveSecrets, Settings]) -> None:
+    """The first run continues."""
     async with boot.running() as secrets:
         with pytest.raises(IllegalTransitionError) as caught:
             async with boot.running():
@@ -275,14 +275,14 @@ async def test_it_runs_one_at_a_time(boot: Bootstrap[HiveSecrets, Settings]) -> 
 
 
 @pytest.mark.anyio
-async def test_two_applications_run_side_by_side(
+async def test_two_applications_can_run_at_once(
     boot: Bootstrap[HiveSecrets, Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each application has its own secrets; only the plain functions cannot tell them apart."""
+    """Each has its own secrets; `get_secret` raises, because the application is ambiguous."""
     monkeypatch.setenv("TOKEN", "fake-token-0123456789")
 
     class OtherSecrets(SecretSet):
-        """What the other one needs."""
+        """Secrets of the other application."""
 
         token: Secret
 
@@ -296,10 +296,10 @@ async def test_two_applications_run_side_by_side(
 
 
 @pytest.mark.anyio
-async def test_a_failed_start_can_be_tried_again(
+async def test_an_application_can_start_again_after_a_failed_start(
     boot: Bootstrap[HiveSecrets, Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a failure nothing is left in use, and a mended deployment starts."""
+    """After a failure the state is ARMED, and a corrected deployment starts."""
     monkeypatch.delenv("JWT_SECRET")
     for _ in range(2):
         await failed_start(boot)
@@ -311,10 +311,10 @@ async def test_a_failed_start_can_be_tried_again(
 
 
 @pytest.mark.anyio
-async def test_an_error_in_the_block_ends_the_run(
+async def test_an_exception_in_the_block_ends_the_run(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
-    """The body's own error comes out as it is, and the application has stopped."""
+    """The exception is raised unchanged, after the application has stopped."""
     error = ValueError("boom")
     with pytest.raises(ValueError, match="boom") as caught:
         async with boot.running():
@@ -326,10 +326,10 @@ async def test_an_error_in_the_block_ends_the_run(
 
 
 @pytest.mark.anyio
-async def test_status_tells_everything_but_the_values(
+async def test_the_status_has_mode_profile_and_the_origin_of_each_secret(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
-    """Whoever operates the service sees state, mode, profile and each secret's origin."""
+    """The status contains no value, and is empty outside a run."""
     before = boot.status()
     assert (before.state, before.ready, before.mode, before.generation) == ("armed", False, "", 0)
     assert before.secrets == ()
@@ -350,10 +350,10 @@ async def test_status_tells_everything_but_the_values(
 
 
 @pytest.mark.anyio
-async def test_where_to_look_can_be_said_in_the_code(
+async def test_arguments_of_bootstrap_select_the_sources(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Directories, ``.env`` file, fallback and profile are the author's to decide."""
+    """Directories, `.env` file, fallback and profile can be given in the code."""
     for number in (1, 2):
         (tmp_path / str(number)).mkdir()
     (tmp_path / "2" / "jwt_secret").write_text(VALUE)
@@ -382,11 +382,11 @@ class Server:
     def __init__(self, app: Any) -> None:  # noqa: ANN401  (an ASGI application has no better type)
         self.app = app
         self.state: dict[str, Any] = {}
-        self.said: list[dict[str, Any]] = []
+        self.messages: list[dict[str, Any]] = []
         self.answered = anyio.Event()
         self.stop = anyio.Event()
 
-    async def live(self) -> None:
+    async def run_lifespan(self) -> None:
         """Run the lifespan from start-up to :attr:`stop`."""
         steps: Iterator[str] = iter(["lifespan.startup", "lifespan.shutdown"])
 
@@ -398,7 +398,7 @@ class Server:
 
         async def send(message: dict[str, Any]) -> None:
             await checkpoint()
-            self.said.append(message)
+            self.messages.append(message)
             self.answered.set()
 
         await self.app({"type": "lifespan", "state": self.state}, receive, send)
@@ -433,7 +433,7 @@ class Server:
 
 
 def fastapi_app(boot: Bootstrap[HiveSecrets, Settings]) -> FastAPI:
-    """Make an application with one route that looks at what a request is given."""
+    """Return an application with a route that returns what the state of a request has."""
     app = FastAPI(lifespan=boot.lifespan)
 
     @app.get("/seen")
@@ -448,33 +448,33 @@ def fastapi_app(boot: Bootstrap[HiveSecrets, Settings]) -> FastAPI:
 
 @pytest.mark.anyio
 @pytest.mark.both_backends
-async def test_the_lifespan_of_fastapi_gives_requests_the_secrets(
+async def test_requests_of_fastapi_have_the_secrets_in_their_state(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
-    """The server serves when everything is ready, and a request finds it in its state."""
+    """The server serves when the application is ready."""
     server = Server(fastapi_app(boot))
     async with anyio.create_task_group() as group:
-        group.start_soon(server.live)
+        group.start_soon(server.run_lifespan)
         await server.answered.wait()
-        assert server.said == [{"type": "lifespan.startup.complete"}]
+        assert server.messages == [{"type": "lifespan.startup.complete"}]
         assert boot.status().ready
         assert await server.get("/seen") == b'{"secrets":true,"config":true}'
         server.stop.set()
-    assert server.said[1:] == [{"type": "lifespan.shutdown.complete"}]
+    assert server.messages[1:] == [{"type": "lifespan.shutdown.complete"}]
     assert_not_running(boot)
 
 
 @pytest.mark.anyio
-async def test_a_failed_start_is_a_failed_start_up(
+async def test_a_failed_start_is_a_failed_lifespan_startup(
     boot: Bootstrap[HiveSecrets, Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server is told that it must not serve, with the report and without a value."""
+    """The server receives the report, which contains no value."""
     monkeypatch.setenv("KEYSTORE", VALUE)
     monkeypatch.delenv("JWT_SECRET")
     server = Server(Starlette(lifespan=boot.lifespan))
     with pytest.raises(InvalidSecretsError):
-        await server.live()
-    (message,) = server.said
+        await server.run_lifespan()
+    (message,) = server.messages
     assert message["type"] == "lifespan.startup.failed"
     assert "JWT_SECRET" in message["message"]
     assert VALUE not in message["message"]
@@ -482,10 +482,10 @@ async def test_a_failed_start_is_a_failed_start_up(
 
 
 @pytest.mark.anyio
-async def test_a_lifespan_inside_a_run_joins_it(
+async def test_a_lifespan_inside_a_run_joins_the_run(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
-    """An application that is served from main starts nothing twice, and stops nothing early."""
+    """An application that main serves does not start twice, and its end does not stop the run."""
     async with boot.running() as secrets:
         async with boot.lifespan(None) as state:
             assert state == {"secrets": secrets, "config": boot.config}
@@ -495,10 +495,10 @@ async def test_a_lifespan_inside_a_run_joins_it(
 
 
 @pytest.mark.anyio
-async def test_the_state_of_requests_has_the_parts_by_name(
+async def test_the_state_of_requests_has_the_resources_by_name(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
-    """Beside the secrets and the settings a request finds every part, joined or not."""
+    """This also holds for a lifespan that joins a run."""
 
     @boot.resource
     async def pool() -> AsyncIterator[list[str]]:
@@ -529,7 +529,7 @@ async def test_the_state_of_requests_has_the_parts_by_name(
 
 
 def crashing(boot: Bootstrap[HiveSecrets, Settings], failure: Exception) -> Callable[[], object]:
-    """Declare a part that crashes when what is returned is called."""
+    """Declare a resource that crashes when the returned function is called."""
     crash = anyio.Event()
 
     @boot.resource
@@ -548,12 +548,12 @@ def crashing(boot: Bootstrap[HiveSecrets, Settings], failure: Exception) -> Call
 @pytest.mark.anyio
 @pytest.mark.both_backends
 @pytest.mark.parametrize("kind", ["part", "service"])
-async def test_a_server_is_told_to_end_when_it_cannot_go_on(
+async def test_a_fatal_failure_under_lifespan_sends_sigterm_to_the_server(
     boot: Bootstrap[HiveSecrets, Settings],
     caplog: pytest.LogCaptureFixture,
     kind: str,
 ) -> None:
-    """Under ``lifespan`` a failure for good is readiness lost, a line, and SIGTERM to itself."""
+    """The state is no longer ready, one line is logged, and the failure is raised at the end."""
     failure = ConnectionError("no route")
     crash = crashing(boot, failure) if kind == "part" else None
     if crash is None:
@@ -563,35 +563,35 @@ async def test_a_server_is_told_to_end_when_it_cannot_go_on(
             await until(lambda: boot.status().ready)
             raise failure
 
-    told: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
         with pytest.raises(ConnectionError) as caught:  # noqa: PT012  (what a server does)
             async with boot.lifespan(None):
                 if crash is not None:
                     crash()
-                await until(lambda: told)
-                # It goes on until the server has ended, and is not ready.
+                await until(lambda: received)
+                # The run continues until the server has ended, and is not ready.
                 await checkpoint()
                 status = boot.status()
                 assert (status.state, status.ready) == ("draining", False)
                 assert status.failed == "workers"
-                # What is in flight has its secrets to the end.
+                # Requests in progress have the secrets until the end.
                 assert boot.secrets.jwt_secret.reveal() == VALUE
     finally:
         signal.signal(signal.SIGTERM, before)
     assert caught.value is failure
-    assert told == [signal.SIGTERM]
+    assert received == [signal.SIGTERM]
     errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert sum("workers" in record.getMessage() for record in errors) == 1
     assert boot.status().state == "armed"
 
 
 @pytest.mark.anyio
-async def test_where_nobody_listens_to_sigterm_the_process_is_left_alone(
+async def test_without_a_handler_of_sigterm_a_fatal_failure_is_only_logged(
     boot: Bootstrap[HiveSecrets, Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In a test's client the signal would end the tests: a line in the log has to do."""
+    """In a test client the signal would end the tests."""
     failure = ConnectionError("no route")
     crash = crashing(boot, failure)
     before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -608,10 +608,10 @@ async def test_where_nobody_listens_to_sigterm_the_process_is_left_alone(
 
 @pytest.mark.anyio
 @pytest.mark.both_backends
-async def test_a_part_that_cannot_start_is_a_failed_start_up(
+async def test_a_resource_that_fails_to_start_is_a_failed_lifespan_startup(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
-    """The server is told that it must not serve, and which part it was; nothing is left."""
+    """The server receives the name of the resource, and started resources are stopped."""
     lines: list[str] = []
 
     @boot.resource
@@ -626,8 +626,8 @@ async def test_a_part_that_cannot_start_is_a_failed_start_up(
 
     server = Server(Starlette(lifespan=boot.lifespan))
     with pytest.raises(StartupError):
-        await server.live()
-    (message,) = server.said
+        await server.run_lifespan()
+    (message,) = server.messages
     assert message["type"] == "lifespan.startup.failed"
     for text in ("StartupError", "agents", "RuntimeError"):
         assert text in message["message"]
@@ -636,10 +636,10 @@ async def test_a_part_that_cannot_start_is_a_failed_start_up(
 
 
 @pytest.mark.anyio
-async def test_one_fails_and_the_next_start_is_fine(
+async def test_a_failure_of_one_run_does_not_affect_the_next(
     boot: Bootstrap[HiveSecrets, Settings],
 ) -> None:
-    """What ended one run is nothing to the next one, in the block or in a lifespan."""
+    """This holds in the block of `boot.running()` and in a lifespan."""
     left = 2
     gate = anyio.Event()
 
@@ -666,18 +666,18 @@ async def test_one_fails_and_the_next_start_is_fine(
 
 
 @pytest.mark.anyio
-async def test_a_lifespan_while_the_start_is_going_on_is_refused(
+async def test_a_lifespan_during_a_start_raises(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What is not ready cannot be joined, and it is not started a second time."""
+    """A run that is not ready cannot be joined, and does not start a second time."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
     refusals: list[str] = []
 
     class Judged(HiveSecrets):
-        """Secrets whose check tries to serve."""
+        """Secrets with a check that enters the lifespan."""
 
         async def check(self) -> None:
-            """Try to serve."""
+            """Enter the lifespan, which raises."""
             with pytest.raises(IllegalTransitionError) as caught:
                 async with early.lifespan(None):
                     pytest.fail("it started twice")
@@ -689,14 +689,14 @@ async def test_a_lifespan_while_the_start_is_going_on_is_refused(
         assert "loading" in refusal
 
 
-def test_the_settings_need_not_be_named_in_an_annotation() -> None:
-    """An annotation without settings is one of an application that has none, also at run time."""
+def test_the_type_of_the_settings_is_optional_in_an_annotation() -> None:
+    """Without it the annotation is that of an application without settings, at run time too."""
     assert Bootstrap[HiveSecrets] == Bootstrap[HiveSecrets, None]
 
 
 @pytest.mark.anyio
-async def test_a_lifespan_of_another_loop_joins_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts belong to the loop that started them: a second test client is refused."""
+async def test_a_lifespan_in_another_loop_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resources belong to the loop that has started them, so a second test client is refused."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
 
     class OneSecret(SecretSet):
@@ -713,13 +713,13 @@ async def test_a_lifespan_of_another_loop_joins_nothing(monkeypatch: pytest.Monk
         return str(caught.value)
 
     async with boot.running(), boot.lifespan(None):
-        told = await anyio.to_thread.run_sync(partial(anyio.run, elsewhere))
-    assert "ready" in told
+        received = await anyio.to_thread.run_sync(partial(anyio.run, elsewhere))
+    assert "ready" in received
 
 
 @pytest.mark.anyio
-async def test_who_stops_still_has_its_secrets() -> None:
-    """What is in flight, and a part that says goodbye, sign with the key until the end."""
+async def test_secrets_are_readable_until_the_last_resource_has_stopped() -> None:
+    """Requests in progress and the clean-up of resources use the values in use."""
 
     class Needs(SecretSet):
         jwt_secret: Secret = secret(dev_default=VALUE)
@@ -742,8 +742,8 @@ async def test_who_stops_still_has_its_secrets() -> None:
     assert seen == [VALUE, object, 1]
 
 
-def test_nothing_stops_that_was_not_started() -> None:
-    """`stopping` and `stop` of an application that does not run raise, and name it."""
+def test_stop_and_stopping_raise_outside_a_run() -> None:
+    """`stopping` and `stop` of an application that does not run name it."""
     boot = Bootstrap(HiveSecrets, config=Settings, mode="environment")
     with pytest.raises(LifecycleError, match="has not been started"):
         _ = boot.stopping

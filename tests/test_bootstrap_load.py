@@ -366,7 +366,9 @@ async def test_settings_that_contain_a_secret_are_created_again(mounted: Mounted
 
 @pytest.mark.anyio
 @pytest.mark.usefixtures("injected")
-async def test_it_can_be_read_while_a_run_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_load_during_a_start_returns_the_values_of_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Checks and resources read the values of the run; an invalid set changes nothing."""
     boot = Bootstrap(Hive, config=Settings)
     seen: list[str | None] = []
@@ -506,7 +508,7 @@ def test_a_block_has_the_secrets_and_no_longer(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.usefixtures("injected")
-def test_a_block_in_a_loaded_application_ends_nothing() -> None:
+def test_a_block_does_not_unload_an_earlier_load() -> None:
     """A block does not unload what was loaded before it, also by an outer block."""
     boot = Bootstrap(Hive)
     with boot.loaded() as outer, boot.loaded() as inner:
@@ -600,7 +602,7 @@ def assert_one_report(stderr: str) -> None:
     assert stderr.count("2. Settings.workers") == 1
 
 
-def test_an_uncaught_failure_is_a_report_and_78(broken: Path) -> None:
+def test_an_uncaught_failure_of_load_prints_the_report_and_exits_with_78(broken: Path) -> None:
     """The report is printed and the exit status is 78, for each way to start the module."""
     for command in (
         ("broken",),
@@ -630,7 +632,7 @@ def test_another_exception_is_printed_as_before(broken: Path) -> None:
     assert stderr.count("Traceback") == 1
 
 
-def test_an_interactive_interpreter_goes_on(broken: Path) -> None:
+def test_a_failed_load_does_not_end_an_interactive_interpreter(broken: Path) -> None:
     """An interactive interpreter prints the report, and continues."""
     done = subprocess.run(
         [sys.executable, "-i"],
@@ -676,15 +678,15 @@ def test_a_check_of_a_module_that_fails_at_import_is_a_report(broken: Path) -> N
     assert (status, '"ok": false' in stdout) == (78, True)
 
 
-def test_tools_that_need_the_declaration_get_it(broken: Path) -> None:
-    """Manifests can be rendered before any secret exists."""
+def test_manifests_can_be_rendered_before_any_secret_exists(broken: Path) -> None:
+    """The failure of `load()` at import does not prevent it."""
     status, stdout, stderr = run_tool(
         broken, "hive_boot", "manifests", "broken:boot", "--target", "markdown"
     )
     assert (status, "JWT_SECRET" in stdout) == (0, True), stderr
 
 
-def test_other_failures_at_import_are_78_too(broken: Path) -> None:
+def test_loaded_and_require_secret_at_import_fail_with_78(broken: Path) -> None:
     """``loaded()`` and ``require_secret`` in a module also fail with 78."""
     head = BROKEN.partition("secrets = boot.load()")[0]
     invalid_setting = (
@@ -783,7 +785,7 @@ def test_the_values_of_a_run_stay_when_it_has_ended(backend: str, mounted: Mount
         assert [value.reveal() for value in boot.accepted("jwt_secret")] == [OTHER, FAKE]
 
 
-def test_a_child_that_is_forked_during_a_load_loads_again(tmp_path: Path) -> None:
+def test_a_child_forked_during_a_load_loads_again(tmp_path: Path) -> None:
     """A forked child loads again, because the loading thread does not exist in it."""
     program = f"""
 import os, threading, time

@@ -18,7 +18,7 @@ TOKEN = "fake-jwt-secret-0123456789-0123456789"
 VALUES = {"openai_api_key": KEY, "jwt_secret": TOKEN}
 
 
-def test_it_runs(tmp_path: Path) -> None:
+def test_the_example_runs(tmp_path: Path) -> None:
     """The pool is opened before main and closed after it, and the exit status is 0."""
     child = run_child(
         POOL + EXAMPLE,
@@ -33,7 +33,7 @@ def test_it_runs(tmp_path: Path) -> None:
     assert not [value for value in VALUES.values() if value in child.stderr]
 
 
-def test_it_runs_where_secrets_are_mounted(tmp_path: Path) -> None:
+def test_the_example_runs_with_mounted_secrets(tmp_path: Path) -> None:
     """The same program runs with a volume that the kubelet has published."""
     volume = MountedVolume(tmp_path / "volume")
     volume.publish({name.upper(): value for name, value in VALUES.items()})
@@ -46,7 +46,7 @@ def test_it_runs_where_secrets_are_mounted(tmp_path: Path) -> None:
     assert (child.returncode, child.stdout) == (0, f"opened with {len(KEY)}\nclosed\n"), child
 
 
-def test_it_reports_missing_secrets(tmp_path: Path) -> None:
+def test_the_example_reports_missing_secrets(tmp_path: Path) -> None:
     """Without its secrets nothing starts, and the report names them and what uses them."""
     child = run_child(POOL + EXAMPLE, cwd=tmp_path, HIVE_BOOT_MODE="environment")
     assert (child.returncode, child.stdout) == (78, "")
@@ -59,7 +59,7 @@ def test_it_reports_missing_secrets(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_its_hook_receives_a_rotation(
+async def test_the_hook_of_the_example_receives_a_rotation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The new key is used at once, the new token after `activate_after`; the hook gets the pool."""

@@ -137,8 +137,8 @@ def error_of(call: Callable[[], object]) -> Exception:
 
 
 @pytest.mark.anyio
-async def test_what_each_error_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each error says what is wrong, of what, and what to do about it."""
+async def test_the_text_of_each_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each error has a subject, a problem and a fix."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "environment")
     monkeypatch.setenv("JWT_SECRET", "fake-jwt-secret")
     errors = [error_of(call) for call in (*WRONG_USES, *WRONG_DECLARATIONS)]
@@ -186,8 +186,8 @@ async def test_what_each_error_says(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert_golden("error_messages", text, {str(tmp_path): "<root>"})
 
 
-def test_report_in_colour_says_the_same() -> None:
-    """On a terminal the report is coloured, each colour ends, and not a word is different."""
+def test_a_report_in_colour_has_the_same_text() -> None:
+    """Every colour ends, and the words are the same as without colours."""
     for kept in (False, True):
         failure = InvalidSecretsError(
             [MISSING, SHORT], declaration="HiveSecrets", facts=[("mode", "x")], kept=kept
@@ -205,8 +205,8 @@ def test_report_in_colour_says_the_same() -> None:
         assert all("\x1b" not in line or line.rfind("\x1b[0m") > 0 for line in lines)
 
 
-def test_an_error_carries_what_it_is_about() -> None:
-    """A program reads the facts as attributes; a later change of a list changes no error."""
+def test_an_error_has_its_facts_as_attributes() -> None:
+    """A later change of a list that was passed does not change the error."""
     problems = [MISSING, SHORT]
     failure = InvalidSecretsError(problems)
     problems.clear()
@@ -225,8 +225,8 @@ def test_an_error_carries_what_it_is_about() -> None:
     assert (late.pending, late.progress) == (("database",), ("stopping",))
 
 
-def test_who_is_to_blame() -> None:
-    """A supervisor tells a wrong deployment (78) from a bug (70) by the exit status."""
+def test_the_exit_status_distinguishes_deployment_and_code() -> None:
+    """A deployment error is 78, and an error of the code is 70."""
     cases: list[tuple[type[BootError], type[BootError], int]] = [
         (DeclarationError, BootError, 70),
         (LifecycleError, BootError, 70),
@@ -245,8 +245,8 @@ def test_who_is_to_blame() -> None:
     assert InvalidSecretsError([SHORT], kept=True).exit_code == 78
 
 
-def test_a_traceback_names_what_is_imported() -> None:
-    """Every public name says that it lives in hive_boot, where a user finds it."""
+def test_a_traceback_names_the_public_module() -> None:
+    """Every public name has hive_boot as its module."""
     for name in hive_boot.__all__:
         with case(name):
             public = getattr(hive_boot, name)

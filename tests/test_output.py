@@ -21,14 +21,14 @@ class FailingStream(io.StringIO):
         raise self.error
 
 
-def test_a_text_is_written_as_it_is_and_at_once(capfd: pytest.CaptureFixture[str]) -> None:
-    """Nothing is left in a buffer that the end of the process could lose."""
+def test_a_text_is_written_unbuffered(capfd: pytest.CaptureFixture[str]) -> None:
+    """The end of the process can lose nothing."""
     write_stderr("fake text, ä\n")
     assert capfd.readouterr().err == "fake text, ä\n"
 
 
-def test_a_stderr_that_takes_nothing_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exit status has to be right without it."""
+def test_a_broken_stderr_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit status is right without it."""
     closed = io.StringIO()
     closed.close()
     streams = [
@@ -54,8 +54,8 @@ def test_a_record_names_the_caller(caplog: pytest.LogCaptureFixture) -> None:
     assert (record.funcName, record.__dict__["fact"]) == ("test_a_record_names_the_caller", "fake")
 
 
-def test_a_filter_that_raises_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    """The caller goes on without the line."""
+def test_an_exception_of_a_filter_drops_only_the_line(caplog: pytest.LogCaptureFixture) -> None:
+    """The caller continues."""
     logger = logging.getLogger("tests.output.failing")
 
     def refuse(_: logging.LogRecord) -> bool:

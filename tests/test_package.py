@@ -65,8 +65,8 @@ PROMISED = """
 """
 
 
-def test_what_is_promised_can_be_imported() -> None:
-    """Nothing is shown that was not promised, and nothing is missing."""
+def test_the_public_names_can_be_imported() -> None:
+    """`__all__` has every promised name, and no other."""
     assert set(hive_boot.__all__) == set(PROMISED.split())
     assert repr(hive_boot.Bootstrap) == "<class 'hive_boot.Bootstrap'>"
 
@@ -76,8 +76,8 @@ def test_the_version_is_that_of_the_distribution() -> None:
     assert hive_boot.__version__ == version("hive_boot")
 
 
-def test_what_goes_wrong_in_a_life_is_nobodys_deployment() -> None:
-    """A service manager sees a fault of the software, 70, and not of the configuration, 78."""
+def test_an_error_of_a_run_is_not_an_error_of_the_deployment() -> None:
+    """A service manager sees the exit status 70 of software, not 78 of the configuration."""
     for error in (StartupError, ShutdownTimeoutError):
         assert issubclass(error, LifecycleError)
         assert error.exit_code == 70
@@ -91,8 +91,8 @@ def test_public_objects_are_named_by_the_package() -> None:
         assert inspect.getdoc(shown), name
 
 
-def test_no_room_behind_the_door_is_left_over() -> None:
-    """Importing everything gives the public names and not one more."""
+def test_a_star_import_has_only_the_public_names() -> None:
+    """Importing everything gives the public names, and no submodule."""
     names: dict[str, object] = {}
     exec("from hive_boot import *", names)  # noqa: S102  (it is what a user may write)
     assert names.keys() - {"__builtins__"} == set(hive_boot.__all__)
@@ -273,8 +273,8 @@ def test_a_start_in_development_loads_the_parser_as_well(tmp_path: Path) -> None
     assert loaded == {"anyio", "asyncio", "dotenv"}
 
 
-def test_what_was_put_in_the_place_of_a_name_stays() -> None:
-    """The names come when the first is asked for, and a test may have replaced one before."""
+def test_a_replaced_public_name_is_not_overwritten() -> None:
+    """Names are imported at their first use, and a test may have replaced one before."""
     child = run_child(
         # What there is, is listed before anything was asked for.
         "import hive_boot; print(set(hive_boot.__all__) <= set(dir(hive_boot)))\n"
@@ -283,8 +283,8 @@ def test_what_was_put_in_the_place_of_a_name_stays() -> None:
     assert child.stdout == "True\n1\n"
 
 
-def test_a_name_that_is_none_is_told_as_of_any_module() -> None:
-    """An import of a name that does not exist fails as it does for any module."""
+def test_an_unknown_name_is_an_attribute_error_as_in_any_module() -> None:
+    """The exception and its text are those of Python."""
     with pytest.raises(AttributeError, match=r"\bhive_boot\b.*\bBootstrapp\b"):
         _ = hive_boot.Bootstrapp  # type: ignore[attr-defined]
 

@@ -42,7 +42,7 @@ def laptop(tmp_path: Path) -> dict[str, str]:
     return make_laptop(tmp_path, terminal="")
 
 
-def test_it_is_short() -> None:
+def test_the_readme_is_short() -> None:
     """README.md has fewer than 150 lines, and the first example fewer than 20."""
     assert len(README.splitlines()) < 150
     assert len(PYTHON[0].text.splitlines()) < 20
@@ -172,7 +172,7 @@ def test_links_lead_somewhere() -> None:
         assert path or anchor in anchors, target
 
 
-def test_what_is_named_exists() -> None:
+def test_every_variable_in_the_readme_exists() -> None:
     """Every variable that README.md names is read by the package."""
     source = "".join(path.read_text("utf-8") for path in (ROOT / "hive_boot").rglob("*.py"))
     named = set(re.findall(r"HIVE_BOOT_[A-Z_]+", README))

@@ -67,6 +67,9 @@ def print_report(result: DryRunResult, *, show_warnings: bool = True) -> None:
     print_line(Cell(load_result.declaration, "bold"))
     print_line(f"  mode      {source_context.mode} ({source_context.mode_reason})")
     print_line(f"  profile   {source_context.profile} ({source_context.profile_reason})")
+    version, reason = _version(load_result)
+    if version is not None:
+        print_line(f"  version   {version or 'unknown'}{f' ({reason})' if reason else ''}")
     print_line()
     print_table(
         _HEADERS, [_row(field, load_result) for field in load_result.field_index.all_fields]
@@ -88,6 +91,7 @@ def print_report(result: DryRunResult, *, show_warnings: bool = True) -> None:
 def report_facts(result: DryRunResult) -> dict[str, Any]:
     """Return the report of ``--json``. It contains the lengths of the values."""
     load_result, source_context = result.load_result, result.load_result.source_context
+    version, version_reason = _version(load_result)
     return {
         "ok": result.error is None,
         "declaration": load_result.declaration,
@@ -95,6 +99,8 @@ def report_facts(result: DryRunResult) -> dict[str, Any]:
         "mode_reason": source_context.mode_reason,
         "profile": source_context.profile,
         "profile_reason": source_context.profile_reason,
+        "secrets_version": version,
+        "secrets_version_reason": version_reason,
         "directories": list(source_context.directories),
         "secrets": [_facts(field, load_result) for field in load_result.field_index.all_fields],
         "warnings": [warning_text(warning) for warning in load_result.warnings],
@@ -110,6 +116,18 @@ def problem_facts(error: ProblemsError | None) -> dict[str, Any]:
         "problems": [problem.as_dict() for problem in error.problems],
         "advice": list(error.general_hints),
     }
+
+
+def _version(load_result: LoadResult) -> tuple[str | None, str]:
+    """Return the version of the secrets, and why it is unknown.
+
+    The version is None if none is declared, and empty if it is unknown. The reason is empty if the
+    profile does not require a version.
+    """
+    if not load_result.field_index.version:
+        return None, ""
+    reasons = [each.location for each in load_result.warnings if each.kind == "version"]
+    return load_result.version, "".join(reasons)
 
 
 def _facts(field: Field, load_result: LoadResult) -> dict[str, Any]:

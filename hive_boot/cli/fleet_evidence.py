@@ -502,7 +502,7 @@ class _Server:
             message = "it was started after the wait began"
             yield self._straggler("restarted", message, "start the wait again")
         elif quiet_for is not None and running < quiet_for:
-            message = f"it has run for {running:.0f} s, and the quiet time is {quiet_for:g} s"
+            message = f"it has run for {running:.0f} s; quiet time: {quiet_for:g} s"
             yield self._straggler("short-history", message)
         if self._clock_was_set(now):
             yield self._straggler("clock", "its clock was set, so the wait begins again")

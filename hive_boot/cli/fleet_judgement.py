@@ -1,7 +1,7 @@
 """Judgement of a fleet: the instances without proof that a version has reached a stage.
 
-Everything here is pure: there is no I/O and no clock. Times are in the records, in seconds by the
-clock of the source that took the samples, and each rule is in favour of "not yet".
+This module does no I/O and reads no clock. The records contain the times, in seconds of the clock
+of the source that took the samples. Evidence that is missing means "not yet".
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ STAGES: tuple[Stage, ...] = ("accepted", "current", "quiet")
 """The stages of a version, in their order; each includes those before it."""
 
 MIN_SAMPLES = 3
-"""Samples in a row that must show one process: a load balancer shows one, then another."""
+"""Samples in a row that must show the same process: behind a load balancer they alternate."""
 
 MAX_INTERVALS = 2
-"""Age of the newest sample of a target, in scrape intervals, from which it is stale."""
+"""Maximum age of the newest sample of a target, in scrape intervals; an older one is stale."""
 
 QUIET_INTERVALS = 3
-"""Minimum of the quiet time, in scrape intervals: an old use is visible only at a scrape."""
+"""Minimum quiet time, in scrape intervals: a use of an old value is visible only at a scrape."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Straggler:
         name: the instance, the target or the server that it concerns.
         kind: the kind of the reason.
         message: the reason, as the end of a sentence that begins with the name.
-        fix: what to change, where waiting does not help; empty otherwise.
+        fix: what to change if waiting does not help; empty otherwise.
     """
 
     name: str
@@ -65,10 +65,10 @@ class Observation:
         samples: the number of samples in a row, up to this one, that show this process.
         others: other processes that this target has shown, with the seconds since the last
             sample of each.
-        seen_for: seconds for which the source has known the process, at least.
+        seen_for: minimum number of seconds for which the source has known the process.
         accepted: the version of the newest accepted set; empty if it is unknown; None if no
             version is declared.
-        current: the version of the set in use, likewise.
+        current: the version of the set in use; empty or None as for ``accepted``.
         uptime: seconds since the process started.
         pending_hooks: rotation hooks that wait for a call or run.
         failed_hooks: rotation hooks whose last call failed.
@@ -132,7 +132,7 @@ class Goal:
     Attributes:
         version: the version of the secrets.
         stage: the stage that every instance must have reached.
-        expect: the exact number of live processes; None if it does not count.
+        expect: the exact number of live processes; None if any number is right.
         secrets: the secrets whose old values must be unused; empty for all that can have one.
     """
 
@@ -167,7 +167,7 @@ class Judgement:
         before, self._confirmed = self._confirmed, None if found else latest.processes
         if found or before == latest.processes:
             return found
-        message = "no straggler in one round; the next one must find the same processes"
+        message = "proved in one round; the next round must prove it for the same processes"
         return (Straggler(name="fleet", kind="unconfirmed", message=message),)
 
 
@@ -216,7 +216,7 @@ def _sample_problems(each: Observation) -> Iterator[Straggler]:
         fix = "give each worker a probe port, and scrape these"
         yield straggler("worker", message, fix)
     if each.samples < MIN_SAMPLES:
-        message = f"its process was shown by {each.samples} of {MIN_SAMPLES} samples in a row"
+        message = f"its process is in {each.samples} of {MIN_SAMPLES} required samples in a row"
         yield straggler("few-samples", message)
     if each.uptime is None or isnan(each.uptime):
         yield straggler("no-uptime", "it exports no uptime")
@@ -227,7 +227,7 @@ def _sample_problems(each: Observation) -> Iterator[Straggler]:
 
 
 def _version_problems(each: Observation, goal: Goal) -> Iterator[Straggler]:
-    """Yield why an instance is not known to accept the version, or not to use it."""
+    """Yield why it is not proved that an instance accepts the version, or uses it."""
     versions = [each.accepted] if goal.stage == "accepted" else [each.accepted, each.current]
     if None in versions:
         message = "it declares no version of its secrets, so nothing can be proved"
@@ -248,7 +248,7 @@ def _version_problems(each: Observation, goal: Goal) -> Iterator[Straggler]:
 
 
 def _current_problems(each: Observation) -> Iterator[Straggler]:
-    """Yield which hooks and resources have not followed."""
+    """Yield how many hooks and resources have not followed the rotation."""
     for kind, number, message in (
         ("pending-hooks", each.pending_hooks, "rotation hooks pending"),
         ("failed-hooks", each.failed_hooks, "rotation hooks failed"),
@@ -274,21 +274,21 @@ def _quiet_problems(each: Observation, goal: Goal, quiet_for: float | None) -> I
         message = f"{', '.join(unknown)}: {message}" if unknown else message
         fix = "verify with boot.verify or .matches, or ask the provider"
         yield Straggler(name=each.name, kind="use-unknown", message=message, fix=fix)
-    wanted = f"of {seconds(quiet_for)}"
+    wanted = f"quiet time: {seconds(quiet_for)}"
     for name in names:
         age = each.old_use_age.get(name)
         if age is None or not age >= quiet_for:
             shown = "at an unknown time" if age is None else f"{seconds(age)} ago"
-            message = f"an old value of {name} was used {shown}; quiet time: {seconds(quiet_for)}"
+            message = f"an old value of {name} was used {shown}; {wanted}"
             if age is not None and each.uptime is not None and age >= each.uptime:
-                message = f"it has run without an old use of {name} for {seconds(age)} {wanted}"
+                message = f"it has run without an old use of {name} for {seconds(age)}; {wanted}"
             yield Straggler(name=each.name, kind="old-use", message=message)
     if each.uptime is None or not each.uptime >= quiet_for:
         shown = "an unknown time" if each.uptime is None else seconds(each.uptime)
-        message = f"it has run for {shown} {wanted}"
+        message = f"it has run for {shown}; {wanted}"
         yield Straggler(name=each.name, kind="short-uptime", message=message)
     elif each.seen_for < quiet_for:
-        message = f"it was observed for {seconds(each.seen_for)} {wanted}"
+        message = f"it was observed for {seconds(each.seen_for)}; {wanted}"
         yield Straggler(name=each.name, kind="short-history", message=message)
 
 
@@ -328,7 +328,7 @@ class History:
                 self._gone.setdefault(process_id, now)
 
     def samples(self, target: str) -> int:
-        """Return in how many rounds in a row a target has shown its present process."""
+        """Return the number of rounds in a row in which a target has shown its present process."""
         return self._in_a_row[target][1]
 
     def others(self, target: str, process_id: str, now: float) -> dict[str, float]:
@@ -341,7 +341,7 @@ class History:
         return now - self._first[process_id]
 
     def departed(self, now: float, window: float) -> dict[str, str]:
-        """Return the processes that were missing first within ``window`` seconds, with names."""
+        """Return the names of the processes that disappeared in the last ``window`` seconds."""
         return {
             process_id: self._names[process_id]
             for process_id, since in self._gone.items()
@@ -398,7 +398,8 @@ def seconds(number: float) -> str:
 
 
 _OWN_LABELS = ("endpoint", "id", "secret", "stage", "value", "version", "worker")
-"""Labels of these metrics. A target label with such a name makes Prometheus rename ours."""
+"""Labels of the metrics of hive_boot. If a target has a label of the same name, Prometheus renames
+the label of the metric."""
 
 _LABELS_OF = {
     "hive_boot_process_info": "id worker endpoint",
@@ -457,7 +458,7 @@ class Matching:
             if number is None or at < newest.get(number, 0):
                 continue
             if at > newest.get(number, 0):
-                # What an older scrape has exported is stale.
+                # The series of an older scrape are stale.
                 newest[number] = at
                 series[number] = []
             name = labels["__name__"].removeprefix("hive_boot_")
@@ -499,9 +500,9 @@ class Matching:
 def _is_of_target(
     labels: Mapping[str, str], of_target: Mapping[str, str], exported: Collection[str]
 ) -> bool:
-    """Return whether a series has the labels of a target that have a name of ours.
+    """Return whether a series agrees with a target in the labels that hive_boot uses too.
 
-    Those that the metric has too, ``exported``, may be ours, with ``honor_labels``.
+    Labels in ``exported`` are not compared: with ``honor_labels`` they may be those of the metric.
     """
     return all(
         labels.get(name) == value
@@ -517,9 +518,9 @@ def _key(labels: Mapping[str, str]) -> frozenset[tuple[str, str]]:
 def _own_labels(labels: Mapping[str, str], of_target: Mapping[str, str]) -> dict[str, str]:
     """Return the labels that the instance itself has exported.
 
-    Where the target has a label of the same name, Prometheus renames ours to ``exported_NAME``,
-    or, with ``honor_labels``, replaces that of the target. An empty label of ours does not exist,
-    and the label of the target is then in its place.
+    If the target has a label of the same name, Prometheus renames that of the instance to
+    ``exported_NAME``. With ``honor_labels`` the label of the instance replaces that of the target
+    instead, unless it is empty.
     """
     found = {}
     for name in _OWN_LABELS:
@@ -533,18 +534,18 @@ def _own_labels(labels: Mapping[str, str], of_target: Mapping[str, str]) -> dict
 
 
 def id_of(labels: Mapping[str, str]) -> str:
-    """Return the process of a series whose target may not exist any more."""
+    """Return the process id of a series, whose target may no longer exist."""
     return labels.get("exported_id") or labels.get("id", "")
 
 
 def in_a_row(history: Mapping[str, Sequence[float]], process_id: str) -> int:
-    """Return how many of the newest samples show a process."""
+    """Return the number of the newest samples in a row that show a process."""
     other = max((max(times) for each, times in history.items() if each != process_id), default=0.0)
     return sum(at > other for at in history.get(process_id, ()))
 
 
 def observation_of(name: str, series: Iterable[Series], **facts: Any) -> Observation | Straggler:
-    """Return what the series of one scrape of one target show."""
+    """Return the observation that the series of one scrape of a target contain, or its problem."""
     own = list(series)
     if not own:
         message = "it exports no metrics of hive_boot"

@@ -38,7 +38,7 @@ DEFAULT_PORT = 8000
 """The port of a service without ``--port``."""
 
 _INSTALLED = (".txt", ".in", ".whl", ".zip", ".gz")
-"""Ends of the names of files that pip reads."""
+"""Suffixes of the files that pip reads."""
 
 _CPU = "100m:1"
 _MEMORY = "128Mi:512Mi"
@@ -46,7 +46,7 @@ _MEMORY = "128Mi:512Mi"
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?")
 
 _NOT_RENDERED = frozenset({"app", "target", "write", "check", "json"})
-"""Arguments that are no options on which the text of the files depends."""
+"""Arguments that do not change the text of the files."""
 
 _WRITTEN = {"new": "green", "changed": "yellow", "unchanged": "dim"}
 """The style of each state for ``--write``."""
@@ -60,9 +60,9 @@ def parser() -> Parser:
     parser = Parser(
         "manifests",
         "Render the files of a deployment from the declaration.\n"
-        "Print them to stdout, write them with --write, or compare existing files with\n"
-        "them with --check, which exits with 1 if they differ. Changes by hand belong in\n"
-        "an overlay or an override.",
+        "Print them to stdout, write them with --write, or compare them to existing\n"
+        "files with --check, which exits with 1 if they differ. Changes by hand belong\n"
+        "in an overlay or an override.",
         example="hive-boot manifests app:boot --target compose --write\n"
         "hive-boot manifests app:boot --target kubernetes --port 8000 --check",
     )
@@ -76,8 +76,8 @@ def parser() -> Parser:
     )
     mode = parser.add_mutually_exclusive_group()
     for flag, about in (
-        ("--write", "write below DIR, which is created"),
-        ("--check", "compare with what is in DIR"),
+        ("--write", "write below DIR, which is created if it does not exist"),
+        ("--check", "compare with the files in DIR"),
     ):
         mode.add_argument(flag, nargs="?", const=".", metavar="DIR", help=f"{about} (.)")
     parser.add_json()
@@ -119,7 +119,7 @@ def parser() -> Parser:
         ("--use", "NAME", "an optional secret that is provided"),
         ("--writable", "PATH", "a directory that APP writes to, besides /tmp"),
         ("--context", "PATH", "another file or directory that the build of the image needs"),
-        ("--copy", "PATH", "a part of these paths to copy into the image"),
+        ("--copy", "PATH", "a file or directory to copy into the image, below /app"),
     ):
         parser.add_argument(
             flag,
@@ -223,7 +223,10 @@ def _print_result(root: Path, files: Sequence[File], *, is_check: bool, json: bo
     if status:
         print_line(f"{len(differing)} of {len(files)} differ; to write them, use --write")
         if all(file.differs_in_header for file in differing):
-            print_line("Only the command in their first lines differs: use its options here too")
+            print_line(
+                "Only the command in the first lines of the files differs: use the options of "
+                "that command with --check"
+            )
     elif is_check:
         print_line(f"All {len(files)} files match the declaration.")
     return status
@@ -268,7 +271,10 @@ def build_deployment(arguments: Namespace) -> Deployment:
 def _problems(arguments: Namespace, declaration: AppDeclaration, name: str) -> Iterator[str]:
     """Yield what is wrong with the arguments; a later problem may follow from the first one."""
     if not _NAME.fullmatch(name):
-        yield f"--name must be a letter and at most 49 of a-z, 0-9 and '-'; {name!r} is not"
+        yield (
+            "--name must have at most 50 of a-z, 0-9 and '-', begin with a letter and not end with "
+            f"'-'; {name!r} does not"
+        )
     for option in ("image", "base", "command", "install"):
         value = getattr(arguments, option)
         if value is not None and not (value.strip() and value.isprintable()):
@@ -335,8 +341,8 @@ def _probe_problems(arguments: Namespace, declaration: AppDeclaration) -> Iterat
     everywhere = {None, "0.0.0.0", "::"}  # noqa: S104  (compared, not bound)
     if "kubernetes" in arguments.target and host not in everywhere:
         yield (
-            f"{app} listens for probes on {host} alone, and a kubelet connects to the address of "
-            "the pod: leave out probe_host="
+            f"{app} listens for probes only on {host}, but the kubelet connects to the address of "
+            "the pod: remove probe_host="
         )
 
 
@@ -348,7 +354,7 @@ def _name_problems(arguments: Namespace, declaration: AppDeclaration) -> Iterato
         if not equals or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             yield "--env must be NAME=VALUE, where NAME is a valid variable name"
         if {name, name.removesuffix("_FILE")} & index.by_variable.keys():
-            yield f"{name} is a secret: it is mounted as a file, and is in no manifest"
+            yield f"{name} is a secret: it is mounted as a file, and must not be in a manifest"
         if name.startswith("HIVE_BOOT_"):
             yield f"{name} is set by the manifests themselves"
         if not value.isprintable():
@@ -420,6 +426,6 @@ def rerun_arguments(arguments: Namespace) -> tuple[str, ...]:
 
 
 def _source(app: str) -> str:
-    """Return what the application is imported from: a directory, or a file."""
+    """Return the directory or the file that the application is imported from."""
     top = app.partition(":")[0].partition(".")[0]
     return top if hasattr(sys.modules.get(top), "__path__") else f"{top}.py"

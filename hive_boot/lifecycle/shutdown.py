@@ -31,24 +31,25 @@ if TYPE_CHECKING:
 class ShutdownController:
     """Shutdown of one run.
 
-    A request begins it: the shutdown delay and the grace period of main pass, then main is
-    cancelled, and the deadline begins. In an owned process a forced exit follows the deadline.
+    A request begins it. When the shutdown delay and the grace period of main are over, main is
+    cancelled, and the time until the deadline starts. In an owned process a forced exit follows
+    the deadline.
     Methods are called in the event loop, except :meth:`note_signal` and :meth:`mark_forced`.
 
     Args:
         states: the states of the run.
-        delay: seconds between the request and the end of main, for a run that is ready.
+        delay: seconds between the request and the cancellation of main, for a run that is ready.
         timeout: seconds between the cancellation and the deadline.
         cancel: cancels main, the block, or the server that uses the run. Its argument is the
             time in which this should end, in seconds.
         context: the context variables of functions that are called when a stop is requested.
         describe_pending: describes what has not stopped, before a forced exit; called in
-            another thread. None if the process has another owner: a failure then cancels
+            another thread. None if the process has another owner: a request then cancels
             without a delay, and there is no forced exit.
         waits_for: returns a line for each component that the shutdown waits for now, for the log.
         grace_period: seconds between the request and the cancellation of main, if that is longer
             than ``delay``.
-        on_stop: called when a stop is requested, before main has ended; None without.
+        on_stop: called when a stop is requested before main has ended; None without it.
         timings: the delay of the forced exit after the deadline.
 
     Attributes:
@@ -57,7 +58,7 @@ class ShutdownController:
         requested_at: when the stop was requested, on the monotonic clock; infinite before.
         is_owned: whether the run owns the process.
         stopping: set when the stop is requested.
-        services: the services, whose grace periods delay the deadline; None without.
+        services: the services, whose grace periods delay the deadline; None without services.
     """
 
     def __init__(
@@ -98,12 +99,13 @@ class ShutdownController:
         return max(self.delay, self._grace_period)
 
     def prepare(self) -> None:
-        """Load what a forced exit and a report need; called when the run is ready.
+        """Import what a forced exit and a report need; called when the run is ready.
 
-        Neither must depend on a file that can be opened.
+        Later the process may have no file descriptor left for an import.
         """
         if self.stopping.is_set():
-            # Only the run of another owner becomes ready after the request: its start continues.
+            # Only a run in a process of another owner becomes ready after the request, because its
+            # start continues.
             self._states.transition(State.DRAINING)
         self._watchdog.prepare()
 
@@ -118,7 +120,7 @@ class ShutdownController:
             self._end_delay()
 
     def begin_stop(self) -> None:
-        """Start the deadline and enter STOPPING, in whichever state the run is."""
+        """Start the deadline and enter STOPPING, in any state of the run."""
         self._has_stop_begun = True
         if self._delay_scope is not None:
             self._delay_scope.cancel()
@@ -128,9 +130,9 @@ class ShutdownController:
             self._states.transition(State.STOPPING)
 
     def start_deadline(self) -> None:
-        """Start the deadline, when the grace periods of services are over.
+        """Set the deadline: ``timeout`` after the end of the grace periods of the services.
 
-        A later call starts it earlier, if the services have ended before.
+        A later call sets an earlier deadline if the services have ended before their grace period.
         """
         now = time.monotonic()
         end = max(now, min(now, self.requested_at) + self._services_grace)
@@ -140,9 +142,9 @@ class ShutdownController:
     def watch(self) -> None:
         """Start the threads that force an exit after the deadline; only in an owned process.
 
-        They also do so if the event loop ignores the first signal. They are started with the run:
-        a signal handler cannot start a thread, and a process at its limit of threads cannot either.
-        If that limit is reached now, there is no forced exit.
+        They also do so if the event loop does not react to the first signal. They start with the
+        run, because a signal handler must not start a thread, and a process at its limit of threads
+        cannot. If that limit is reached now, there is no forced exit.
         """
         with suppress(RuntimeError):
             self._watchdog.start()
@@ -156,7 +158,7 @@ class ShutdownController:
         """Enter FORCED, before the second signal ends the process; called in its handler.
 
         Returns:
-            The state until then.
+            The state before.
         """
         before = self._states.state
         self._states.transition_silently(State.FORCED)
@@ -175,7 +177,7 @@ class ShutdownController:
 
         Args:
             exit_may_hang: whether threads or child processes of the application are left, for
-                which Python waits. Then only this wait ends with a forced exit.
+                which Python waits. Then a forced exit can end only this wait.
         """
         if exit_may_hang:
             self._watchdog.only_while_exiting()
@@ -199,22 +201,23 @@ class ShutdownController:
     async def _accompany(self) -> None:
         """Ask main and services to stop, end the delay, and log what the shutdown waits for."""
         async with anyio.create_task_group() as group:
-            # Nothing asks a main that has ended, or that has not begun.
+            # on_stop is not called for a main that has ended or has not begun.
             if self._on_stop is not None and not self._has_stop_begun:
                 group.start_soon(call_on_stop, self._on_stop, "main")
             if self.services is not None:
                 self.services.call_on_stop(group)
             with anyio.CancelScope() as self._delay_scope:
                 if not self._has_stop_begun:
-                    # Another owner receives the request at once, and ends the run itself.
+                    # If the process has another owner, the request reaches that owner at once, and
+                    # the owner ends the run.
                     await anyio.sleep(self.cancel_delay if self.is_owned else math.inf)
             self._end_delay()
-            # The log does not matter to code that closes the loop early.
+            # From here on the task only logs: its early end is not a failure.
             self._task.abandon()
             await self._log_waiting()
 
     async def _log_waiting(self) -> None:
-        """Log what the shutdown waits for, when 1, 3, 7 seconds have passed, and so on."""
+        """Log what the shutdown waits for after 1, 3, 7, … seconds."""
         backoff = Backoff(self._timings.shutdown_log_delay, math.inf)
         while True:
             await anyio.sleep(backoff.next_delay())
@@ -230,9 +233,9 @@ class ShutdownController:
 
 
 def _import_late() -> None:
-    """Import what no start needs, and what a process without free descriptors may need.
+    """Import the modules of a forced exit, which a process without free descriptors cannot import.
 
-    The search for values is prepared too, unless a log line has done that.
+    The matcher of the redaction is built too, unless a log line has built it.
     """
     if registry.matcher is not None:
         registry.matcher.build()
@@ -282,7 +285,8 @@ class ExitWatchdog:
     def prepare(self) -> None:
         """Import what the exit needs: at the deadline it may be impossible to open a file.
 
-        Its thread waits a moment: main begins, or ends at once.
+        The thread imports after a short delay, so that it does not slow down the begin of main, and
+        imports nothing if main ends at once.
         """
         if self._threads:
             self._deadlines.put(math.inf)
@@ -290,7 +294,7 @@ class ExitWatchdog:
             _import_late()
 
     def cancel(self) -> None:
-        """Cancel the exit, and wait for the threads; after the deadline, wait for the exit.
+        """Cancel the forced exit and wait for the threads; if it has begun, wait for it instead.
 
         Python kills daemon threads when it exits, and aborts if that needs a file that cannot be
         opened: https://github.com/python/cpython/issues/89253
@@ -305,14 +309,14 @@ class ExitWatchdog:
         self._only_at_exit = True
         self._wait_for_forced_exit()
         if (util := sys.modules.get("multiprocessing.util")) is not None:
-            # A negative priority is called after the children have been joined.
+            # multiprocessing calls a finalizer of negative priority after joining the children.
             util.Finalize(None, self._wait_for_forced_exit, exitpriority=-1000)
 
     def _wait_for_forced_exit(self) -> None:
         """Wait for the forced exit if it has begun.
 
-        It ends child processes, and what waits for them then continues: without this, Python could
-        exit first, with another status.
+        The forced exit ends child processes, so that code which waits for them continues. Without
+        this wait, Python could exit first, with another status.
         """
         if self._must_exit:
             threading.Event().wait()
@@ -368,7 +372,7 @@ class ExitWatchdog:
             timings = self._timings
             time.sleep(4 * timings.last_output_timeout + 2 * timings.child_exit_timeout)
             with suppress(Exception):
-                # The other thread may hang before it comes to the children.
+                # The other thread may hang before it ends the children.
                 from hive_boot.lifecycle.forced_exit import end_children  # no start needs it
 
                 end_children(timings)

@@ -43,7 +43,7 @@ def combine(failures: Sequence[BaseException]) -> BaseException:
     """Return a single failure as it is, and several as one exception group."""
     if len(failures) == 1:
         return failures[0]
-    # The text has no number: the report leaves out failures that were logged.
+    # The text does not count the failures, because the report omits those that were logged.
     return BaseExceptionGroup("several failures in one run", failures)
 
 
@@ -119,8 +119,8 @@ def threadsafe_scheduler() -> Callable[[Callable[[], object]], object]:
 def exclude_from_loop_end() -> None:
     """Exclude the current task from ``asyncio.all_tasks``; no effect on trio.
 
-    When the main task ends, asyncio cancels all tasks of ``asyncio.all_tasks`` at the same moment;
-    some applications do so too. The tasks of a run must instead be stopped in order.
+    When the main task ends, asyncio cancels all tasks of ``asyncio.all_tasks`` at the same moment,
+    and some applications do the same. The tasks of a run must be stopped in order instead.
     https://docs.python.org/3/library/asyncio-extending.html
     """
     _, asyncio = _asyncio_loop()
@@ -169,7 +169,7 @@ async def run_in_daemon_thread(
     Raises:
         BaseException: the exception that ``call`` raised.
     """
-    from concurrent.futures import Future  # asyncio has imported it; trio has not
+    from concurrent.futures import Future  # asyncio imports it anyway; trio does not
 
     done = anyio.Event()
     soon = threadsafe_scheduler()
@@ -368,7 +368,7 @@ class BackgroundTask:
         await wait_until_set(self._done, seconds)
 
     def abandon(self) -> None:
-        """Suppress the log lines at its end: in a forked child the task belongs to the parent."""
+        """Suppress the log lines at the end of the task: in a forked child the parent owns it."""
         self._is_end_expected = self._is_abandoned = True
 
     async def stop(self) -> None:
@@ -392,7 +392,7 @@ class BackgroundTask:
                 await self._work()
                 self._is_end_expected = True
         except Exception:  # noqa: BLE001  (it is logged)
-            # Unhandled, it would end the whole loop on trio, and go unnoticed on asyncio.
+            # An unhandled exception would end the whole loop on trio; asyncio would not report it.
             if not self._is_abandoned:
                 text = "Background task %r has failed and does not run any more"
                 log_event(logging.ERROR, text, self._name, exc_info=True)
@@ -484,7 +484,7 @@ class CancellableBlock:
         task, self._task = self._task, None
         for _ in range(self._cancel_count):
             task.uncancel()
-        # A cancellation that other code requested as well must not be suppressed.
+        # A cancellation that other code has also requested must not be suppressed.
         is_only_ours = self._cancel_count > 0 and task.cancelling() <= self._cancelling_before
         return is_only_ours and isinstance(exc_info[1], anyio.get_cancelled_exc_class())
 
@@ -530,8 +530,8 @@ class CancellableBlock:
 def _anyio_scopes(task: object) -> Iterator[Any]:
     """Yield the cancel scopes of anyio that an asyncio task is in, innermost first.
 
-    They are not public in anyio. For a version that stores them differently nothing is yielded,
-    and a cancellation is not delayed.
+    anyio does not make its scopes public. If a version of anyio stores them differently, nothing
+    is yielded, and a cancellation is not delayed.
     """
     states = getattr(sys.modules.get("anyio._backends._asyncio"), "_task_states", {})
     scope = getattr(states.get(task), "cancel_scope", None)

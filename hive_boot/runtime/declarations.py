@@ -49,7 +49,7 @@ if TYPE_CHECKING:
             """The check of the certificate of a candidate."""
 
         def report_expiry(self) -> Mapping[str, float]:
-            """Return when the certificate in use expires, by its name, and log that it is near."""
+            """Return the expiry of the certificate in use, by its name; log one that is near."""
 
 
 def validate_seconds(name: str, value: object, *, allow_zero: bool = False) -> None:
@@ -67,13 +67,13 @@ def validate_seconds(name: str, value: object, *, allow_zero: bool = False) -> N
 
 
 def _require_choice(name: str, value: object, *choices: str) -> None:
-    """Raise if a value is not one of the known ones."""
+    """Raise DeclarationError if a value is not one of the choices."""
     known = f"{', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}"
     require(value in choices, f"Invalid {name}{value!r}: expected {known}.")
 
 
 def _exception_types(retry_on: object) -> tuple[type[Exception], ...]:
-    """Return the value of ``retry_on=``, a type of exceptions or several, as a tuple."""
+    """Return the value of ``retry_on=``, one type of exceptions or several, as a tuple."""
     types = tuple(retry_on) if isinstance(retry_on, list | tuple) else (retry_on,)
     are_valid = all(isinstance(each, type) and issubclass(each, Exception) for each in types)
     require(are_valid, "retry_on= must be a subclass of Exception, or a tuple of them.")
@@ -81,12 +81,15 @@ def _exception_types(retry_on: object) -> tuple[type[Exception], ...]:
 
 
 def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the names of resources, each after its dependencies, which are given by name.
+    """Return the names of resources in start order: each after its dependencies.
+
+    Args:
+        resources: the names of the dependencies of each resource, by its name.
 
     Raises:
         DeclarationError: resources depend on each other in a cycle.
     """
-    from graphlib import CycleError, TopologicalSorter  # many have no resources
+    from graphlib import CycleError, TopologicalSorter  # many applications have no resources
 
     try:
         return list(TopologicalSorter(resources).static_order())
@@ -97,7 +100,7 @@ def start_order(resources: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def validate_sources(sources: object) -> None:
-    """Raise DeclarationError unless ``sources=`` has sources with unique names, valid intervals."""
+    """Raise DeclarationError if a source of ``sources=`` is invalid, or two have the same name."""
     names: list[object] = []
     for source in sources if isinstance(sources, list | tuple) else [None]:
         name, interval = getattr(source, "name", None), getattr(source, "interval", None)
@@ -132,11 +135,11 @@ def _decorator(name: str, add: Callable[[Work], None]) -> Callable[[WorkT], Work
 
 
 def forbid_unknown_options(names: Iterable[str], function: Any) -> None:
-    """Raise DeclarationError if Bootstrap has no argument of a name, with a similar one.
+    """Raise DeclarationError for an unknown argument of Bootstrap, with a similar known one.
 
     Args:
-        names: the names of unknown arguments.
-        function: the method that has the known ones.
+        names: the names of the unknown arguments.
+        function: the method that takes the known arguments.
     """
     for name in names:
         known = function.__kwdefaults__
@@ -148,7 +151,7 @@ def validate_backend(backend: object) -> None:
     """Raise DeclarationError if a backend is unknown or not installed."""
     _require_choice("backend ", backend, "asyncio", "trio", "uvloop")
     if backend != "asyncio":
-        from importlib.util import find_spec  # most run on asyncio
+        from importlib.util import find_spec  # most applications run on asyncio
 
         message = f"The backend {backend!r} is not installed. Fix: pip install {backend}"
         require(find_spec(str(backend)), message)
@@ -164,7 +167,7 @@ def forbid_main_with_serve(main: Work | None) -> None:
 
 
 _PATH_SEGMENT = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
-"""A name that a URL contains as it is."""
+"""Pattern of a name that a URL contains without an escape."""
 
 
 class AppDeclaration:
@@ -174,14 +177,14 @@ class AppDeclaration:
         declared: the ``SecretSet`` class.
         config_factory: creates the settings; None without settings.
         source_options: the declared mode, profile and locations of the sources.
-        watch: this and each further argument is as for :class:`Bootstrap`.
+        watch: this and the further arguments are those of :class:`Bootstrap`.
 
     Attributes:
         field_index: the declared fields.
         main: the function of ``@boot.main``; None without one.
         must_complete: whether a stop before main has returned is a failure.
         main_grace_period: seconds between the request to stop and the cancellation of main.
-        main_on_stop: called when a stop is requested; None without.
+        main_on_stop: called when a stop is requested; None without such a function.
         checks: the checks, in the order of the declaration.
         hooks: the rotation hooks, in the order of the declaration.
         resources: the resources, by name.
@@ -193,8 +196,8 @@ class AppDeclaration:
         stand_ins: values of a test, by the name of the resource that they replace.
 
     Raises:
-        DeclarationError: an argument is invalid, also one of a decorator; or a decorated function
-            is: it is not async, or its name is in use.
+        DeclarationError: an argument of Bootstrap or of a decorator is invalid; a decorated
+            function is not async; or its name is in use.
     """
 
     def __init__(
@@ -349,7 +352,7 @@ class AppDeclaration:
         return name
 
     def _require_unique_name(self, name: str) -> None:
-        """Raise if a resource or a service has this name: messages and the status show only it."""
+        """Raise if a resource or service has this name: messages identify both by name only."""
         kinds = dict.fromkeys((display_name(service.work) for service in self.services), "service")
         _require_unused(name, kinds | dict.fromkeys(self.resources, "resource"))
 
@@ -426,13 +429,13 @@ class AppDeclaration:
 
         Args:
             injectables: the objects that parameters can receive.
-            resources: whether functions are bound that are, or may need, a resource. Default True.
+            resources: whether resources are bound, and functions that may need one. Default True.
 
         Raises:
             DeclarationError: a parameter cannot be filled, or resources depend on each other in a
                 cycle.
         """
-        without_resources = Injectables(injectables.types)  # they start after the checks
+        without_resources = Injectables(injectables.types)  # resources start after the checks
         checks = [(bind(each.work, without_resources), each) for each in self.checks]
         if not resources:
             return BoundFunctions({}, {}, (), (), checks, ())
@@ -478,19 +481,19 @@ class AppDeclaration:
         specs = self.resources | {name: _stand_in(each) for name, each in self.stand_ins.items()}
         bound = {key: bind(each.work, injectables, after=each.after) for key, each in specs.items()}
         order = start_order({name: work.dependencies for name, work in bound.items()})
-        # The secrets, the settings and the Bootstrap are dependencies too.
+        # `order` also has the secrets, the settings and the Bootstrap, which are not resources.
         return {name: (bound[name], specs[name]) for name in order if name in bound}
 
 
 def _require_unused(name: str, kinds: Mapping[str, str]) -> None:
-    """Raise if a name is that of a declared function, of which the kind is given."""
+    """Raise DeclarationError if a name is in ``kinds``, the kinds of the declared functions."""
     if kind := kinds.get(name):
         message = f"A {kind} named {name!r} is already declared. Fix: rename one of them."
         raise DeclarationError(message)
 
 
 def _rebuilds(bound: Mapping[str, tuple[BoundCall, ResourceSpec]]) -> dict[str, Rebuild]:
-    """Return when each resource is rebuilt; those that never are left out."""
+    """Return when each resource is rebuilt, without the resources that never are."""
     rebuilds: dict[str, Rebuild] = {}
     for name, (work, spec) in bound.items():
         taken = [
@@ -504,7 +507,7 @@ def _rebuilds(bound: Mapping[str, tuple[BoundCall, ResourceSpec]]) -> dict[str, 
 
 
 def _stand_in(value: object) -> ResourceSpec:
-    """Return a resource that has a value of a test, and needs nothing."""
+    """Return a resource that returns a value given by a test, and has no dependencies."""
 
     async def stand_in() -> object:
         return value

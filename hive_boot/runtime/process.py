@@ -319,8 +319,8 @@ def forbid_nested_loop() -> None:
     from anyio.lowlevel import current_token  # no tool needs a loop
 
     message = (
-        "boot.run() and boot.serve() open an event loop, and one is running in this thread "
-        "already. Write `async with boot.running()` in async code, such as a notebook; inside a "
+        "boot.run() and boot.serve() start an event loop, but one is already running in this "
+        "thread. Write `async with boot.running()` in async code, such as a notebook; inside a "
         "server pass lifespan=boot.lifespan to the ASGI application."
     )
     with suppress(RuntimeError):

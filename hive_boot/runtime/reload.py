@@ -575,23 +575,24 @@ class Reloader:
 
     def _reject(self, candidate: LoadResult, started: float) -> ProblemsError:
         """Keep the set in use, log each reason once, and schedule a retry if it may help."""
-        number = self._store.generation.number
-        problems = candidate.problems
+        accepted, problems = self._store.generation, candidate.problems
+        by_attribute = candidate.field_index.by_attribute
         causes = tuple((problem.name, problem.kind) for problem in problems)
         before, self.rejection = self.rejection, Rejection(causes)
         kinds = {problem.kind for problem in problems}
-        # Only a check, the factory of the config or a rebuild can have another result for the same
-        # values.
+        # For the same values only a check, the config or a rebuild can have another result.
         may_change = kinds <= {"check", "config", "rebuild", "unavailable"}
         is_known = self._is_rejected(candidate) if may_change else problems == self._problems
         self._problems = problems
         if self.rejection != before or not is_known:
-            self.rotation_log.log_rejection(problems, number, time.perf_counter() - started)
+            changed = changed_fields(candidate, accepted.load_result)
+            unused = [by_attribute[each].name for each in changed if each in candidate.values]
+            seconds = time.perf_counter() - started
+            self.rotation_log.log_rejection(problems, unused, accepted.number, seconds)
         if not is_known:
             self._reset_backoff()
         self._rejected = candidate if may_change else None
-        every_field = frozenset(candidate.field_index.by_attribute)
-        self._rejected_fields = self.rebuilder.fields(problems) or every_field
+        self._rejected_fields = self.rebuilder.fields(problems) or frozenset(by_attribute)
         self._retry_at = math.inf
         if kinds & RETRYABLE_KINDS:
             self._retry_at = time.monotonic() + self._backoff_for(problems).next_delay()

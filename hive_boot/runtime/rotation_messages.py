@@ -208,12 +208,23 @@ class RotationLog:
         text = "; ".join([activated, *_effects(effects)])
         self._record("in-use", names, change.generation, 0.0, "%s", text)
 
-    def log_rejection(self, problems: Sequence[Problem], generation: int, seconds: float) -> None:
-        """Log why a candidate was refused, and which generation stays in use."""
+    def log_rejection(
+        self, problems: Sequence[Problem], unused: Iterable[str], generation: int, seconds: float
+    ) -> None:
+        """Log why a candidate was refused, and which generation stays in use.
+
+        Args:
+            problems: the problems of the candidate.
+            unused: the secrets of the candidate that have a new value.
+            generation: the number of the set in use.
+            seconds: the time from the start of the read to the rejection.
+        """
         names = list(dict.fromkeys(problem.name for problem in problems))
         reason = _reasons(problems)
+        others = [each for each in unused if each not in names]
         text = "Rotation refused, generation %d stays in use: %s"
-        self._record("refused", names, None, seconds, text, generation, reason)
+        shown = "; ".join([reason, *_effects({"new values not used": others})])
+        self._record("refused", names, None, seconds, text, generation, shown)
         self.latest[0]["reason"] = reason
 
     def _record(

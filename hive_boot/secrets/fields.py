@@ -47,11 +47,11 @@ FieldTarget = tuple[str, str, bool]
 
 
 NAME_RULE = "letters, digits, '_', '.' and '-', beginning with a letter or '_'"
-"""Rule of :func:`is_name` in messages."""
+"""Text for messages about names that :func:`is_name` rejects."""
 
 
 def is_name(name: object) -> bool:
-    """Return whether this is a name that a secret, and a key of a Kubernetes Secret, can have."""
+    """Return whether ``name`` is valid for a secret and for a key of a Kubernetes Secret."""
     return (
         isinstance(name, str)
         and name.isascii()
@@ -61,11 +61,11 @@ def is_name(name: object) -> bool:
 
 
 VERSION_RULE = "1 to 64 letters, digits, '.', '_', ':' or '-'"
-"""Rule of :func:`is_version` in messages."""
+"""Text for messages about versions that :func:`is_version` rejects."""
 
 
 def is_version(text: str) -> bool:
-    """Return whether this text can be the version of a set."""
+    """Return whether ``text`` is valid as the version of a set."""
     return re.fullmatch("[A-Za-z0-9._:-]{1,64}", text) is not None
 
 
@@ -75,8 +75,8 @@ class ValueProblem(Record):
     Attributes:
         kind: the kind of the problem. A value with the kind ``empty`` counts as absent.
         message: the problem, as a predicate such as ``is empty``.
-        fix: the fix in a file, in which ``{location}`` stands for the file. Empty if the fix
-            depends on the source.
+        fix: the fix if the value is in a file; ``{location}`` stands for the path of the file.
+            Empty if the fix depends on the source.
     """
 
     kind: ProblemKind
@@ -182,7 +182,7 @@ def file_name_candidates(name: str, file: str | None) -> tuple[str, ...]:
 
 
 VERSION = "<version>"
-"""The attribute under which a load finds the version of a set. It is not a field."""
+"""Key of the version among the hits of a load, where other keys are attributes of fields."""
 
 
 class FieldIndex:
@@ -198,8 +198,8 @@ class FieldIndex:
         fields: the declared fields, by attribute.
         all_fields: the declared fields, and one more optional field for each ``previous=``, whose
             attribute ends in ``.previous``.
-        aliases: for each field with ``aliases=``, by attribute, a field for each older name, whose
-            attribute ends in ``.alias.`` and this name.
+        aliases: the fields of the older names, by the attribute of the field with ``aliases=``. The
+            attribute of each ends in ``.alias.`` and the older name.
         by_attribute: ``all_fields``, by attribute.
         constrained: the fields of ``all_fields`` whose values validation compares with a length, a
             pattern or a development default.
@@ -207,7 +207,7 @@ class FieldIndex:
         by_variable: the fields and aliases, by the environment variable that contains the value.
         by_file_variable: the same, by the ``NAME_FILE`` variable that contains the path, except
             those with ``file_variable=False``.
-        by_file: the field of each file name, and the version.
+        by_file: the field, or the version, that each file name provides.
         nested_paths: the file names that contain a subdirectory.
         members: for each file with members, such as ``rds.json`` of ``rds.json#password``, the
             fields by the names of their members, as in ``by_file``.
@@ -237,12 +237,12 @@ class FieldIndex:
             for each in self.fields.values()
             if each.activate_after or each.accept_old_for or each.previous
         }
-        # A file that belongs to a name and to an alias is assigned to the name.
+        # A file name of both a name and an alias provides the name.
         self.by_file: dict[str, FieldTarget] = {
             name: each.target for each in reversed(named) for name in each.candidates
         }
         if version:
-            # A variable of a shell has no hyphen: SECRETS_VERSION for secrets-version.
+            # The name of a variable cannot contain a hyphen: SECRETS_VERSION for secrets-version.
             variable = version.upper().replace("-", "_").replace(".", "_")
             self.version_variables = tuple(dict.fromkeys((version, variable)))
             files = file_name_candidates(version, None)
@@ -277,12 +277,12 @@ class FieldIndex:
 
     @property
     def file_names(self) -> list[str]:
-        """The names of all files that may contain a secret, or several."""
+        """The names of all files that may contain one or more secrets."""
         return [*self.by_file, *self.members]
 
 
 def _renamed(field: Field, suffix: str, name: str) -> Field:
-    """Return an optional field with the constraints of ``field``, for another of its names."""
+    """Return an optional field with the constraints of ``field`` and another name."""
     return field.replace(
         attribute=f"{field.attribute}.{suffix}",
         name=name,

@@ -69,15 +69,16 @@ class LoadNote(Record):
 
 
 class LoadResult(Record):
-    """The result of one load. A later step returns a copy with its own problems or warnings.
+    """The result of one load. Later steps return copies with further problems or warnings.
 
     Attributes:
         field_index: the declared fields.
         source_context: mode, profile and locations of the sources.
         declaration: the name of the declaring class.
         values: the value of each field that has one, by attribute.
-        version: the version of the set; empty if it is unknown, and without a declared one.
-        used_aliases: the older name of each value that was found under one, by attribute.
+        version: the version of the set; empty if it is unknown or none is declared.
+        used_aliases: the alias of each field whose value was found under an older name, by
+            attribute.
         env_files: the ``.env`` files that contain a declared name.
         names: the names of all variables, to find similar ones.
         snapshots: the content of each directory.
@@ -131,11 +132,11 @@ class LoadResult(Record):
 
     @property
     def public_values(self) -> set[object]:
-        """The values that are in the code, which therefore are not secret."""
+        """The development defaults, which are in the code and therefore not secret."""
         return {field.dev_default for field in self.field_index.constrained}
 
     def with_short_values(self) -> LoadResult:
-        """Return a copy with a warning of the secret values that are too short to be hidden."""
+        """Return a copy with a warning about the secret values that are too short to be hidden."""
         public = self.public_values
         short = [
             field.name
@@ -181,7 +182,8 @@ class LoadResultBuilder:
         declaration: the name of the declaring class.
         values: the value of each field that has one, by attribute.
         version: the version of the set; empty if it is unknown.
-        used_aliases: the older name of each value that was found under one, by attribute.
+        used_aliases: the alias of each field whose value was found under an older name, by
+            attribute.
         hits: what was found for each field, by attribute: the value that is used, or problems.
         env_files: the ``.env`` files that contain a declared name.
         env_duplicates: the declared variables that a mounted mode does not read, by attribute.
@@ -227,16 +229,16 @@ class LoadResultBuilder:
         return LoadResult(**{name: _frozen(getattr(self, name)) for name in LoadResult.field_names})
 
     def add(self, attribute: str, *hits: SourceHit) -> None:
-        """Add what was found for a field. Validation decides what is its value."""
+        """Add what was found for a field. Validation decides which hit has the value in use."""
         self.hits[attribute] = (*self.hits.get(attribute, ()), *hits)
 
     def use(self, attribute: str, hit: SourceHit) -> None:
-        """Set the value of a field, which must be a valid one."""
+        """Set the value of a field. The value must be valid."""
         self.values[attribute] = hit.result  # type: ignore[assignment]
         self.hits[attribute] = (hit,)
 
     def discard(self, result: ValueOrProblem) -> None:
-        """Keep a value that is not used, because it must be hidden too."""
+        """Record a value that is not used, because redaction must hide it too."""
         if not isinstance(result, ValueProblem):
             self.unused_values.append(result)
 
@@ -249,9 +251,10 @@ class LoadResultBuilder:
             self.add_value_problem(field, problem, hit.origin)
 
     def resolve_aliases(self) -> None:
-        """Use what was found under an older name for each field without a value under its name."""
+        """Use the value found under an older name for each field that has none under its own."""
         for attribute, aliases in self.field_index.aliases.items():
-            # A file under any older name precedes a variable, which is a copy where files count.
+            # A file under any older name precedes a variable: in modes that read files, a variable
+            # is only a copy.
             for alias in sorted(aliases, key=self._is_only_copied):
                 self._resolve_alias(attribute, alias)
 
@@ -325,7 +328,7 @@ def location_text(origin: Origin) -> str:
 
 
 def _in_order(problems: Sequence[Problem], field_index: FieldIndex) -> tuple[Problem, ...]:
-    """Return problems in the order of the declaration, those of other subjects first."""
+    """Return problems in the order of the declaration, after those that concern no field."""
     order = {name: number for number, name in enumerate(field_index.by_variable)}
     return tuple(sorted(problems, key=lambda problem: order.get(problem.name, -1)))
 
@@ -374,7 +377,7 @@ def find_lost_sources(load_result: LoadResult, before: LoadResult) -> list[Probl
 
 
 def _lost_directory(known: DirectorySnapshot, load_result: LoadResult) -> Problem | None:
-    """Return the problem of a directory that contained secrets; None when it still does."""
+    """Return the problem of a directory that contained secrets; None if it still has them."""
     if all(
         _is_a_file(load_result, attribute)
         for attribute, hits in known.batch.hits.items()
@@ -409,15 +412,16 @@ def _lost_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
 
 
 def _replaced_files(load_result: LoadResult, before: LoadResult) -> list[Problem]:
-    """Return a problem for each secret whose file is gone, so that its variable would count.
+    """Return a problem for each secret whose file is gone, and whose variable would replace it.
 
-    A variable is as old as this process: it would bring back a value that was rotated out.
+    The variable has its value since the start of this process. A rotation may have replaced this
+    value.
     """
     return [
         Problem(
             name=field.name,
             kind="missing",
-            message="has no value in a file any more, and its variable is older than this process",
+            message="no longer has a file, and its variable may contain a value that was replaced",
             fix="write the file again, or restart the application to use the variable",
         )
         for field in load_result.field_index.all_fields

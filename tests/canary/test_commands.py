@@ -99,7 +99,7 @@ def write_dotenv(**more: str) -> Path:
     return path
 
 
-def test_what_is_judged_is_not_shown(tmp_path: Path) -> None:
+def test_check_and_doctor_show_no_value(tmp_path: Path) -> None:
     """``check`` and ``doctor`` show no value of files, variables and undeclared names."""
     place = str(write_directory().absolute())
     mounted = {"HIVE_BOOT_SECRETS_DIR": place, "KEYSTORE": LOOSE.variable}
@@ -118,7 +118,7 @@ def test_what_is_judged_is_not_shown(tmp_path: Path) -> None:
         assert "Canaries" in assert_silent(*children[number : number + len(machines)])
 
 
-def test_what_is_migrated_is_not_shown() -> None:
+def test_migrate_shows_no_value() -> None:
     """``migrate`` shows no value, not even that of an invalid line or of a conflict."""
     dotenv = write_dotenv()
     typed = ("migrate", APP, "--env-file", ".env", "--to", "secrets")
@@ -138,7 +138,7 @@ def test_what_is_migrated_is_not_shown() -> None:
     assert "JWT_SECRET" in text
 
 
-def test_what_is_rotated_is_not_shown(tmp_path: Path) -> None:
+def test_rotate_shows_no_value(tmp_path: Path) -> None:
     """``rotate`` shows neither the old nor the new value, accepted or rejected."""
     place = str(write_directory().absolute())
     typed = ["rotate", "JWT_SECRET", "--to", place]
@@ -162,7 +162,7 @@ def test_what_is_rotated_is_not_shown(tmp_path: Path) -> None:
     assert "JWT_SECRET" in assert_silent(*children)
 
 
-def test_what_is_rendered_holds_no_value(tmp_path: Path) -> None:
+def test_manifests_contain_no_value(tmp_path: Path) -> None:
     """``manifests`` uses the declaration alone, so its output contains no value."""
     write_directory()
     write_dotenv()

@@ -13,6 +13,12 @@ class Needs(SecretSet):
     sentry_dsn: Secret | None = secret()
 
 
+class Versioned(SecretSet, version="secrets-version"):
+    """A set with a version."""
+
+    api_key: Secret
+
+
 class Settings(BaseSettings):
     """Settings that are not secret."""
 

@@ -29,7 +29,7 @@ def test_a_name_of_nothing_is_a_usage_error() -> None:
         ("tests.cli.declared.deeper:boot", "tests.cli.declared.deeper"),
         (".declared:boot", ".declared"),
         ("__main__x:boot", "__main__x"),
-        ("tests.cli.declared:bood", "Awaited, Checked, Needs, boot"),
+        ("tests.cli.declared:bood", "Awaited, Checked, Needs, Versioned, boot"),
         ("tests.cli.declared:boot.nothing", "boot.nothing"),
         ("tests.support:nothing", "Inventory"),
         ("tests.cli:nothing", "tests.cli has no attribute nothing"),

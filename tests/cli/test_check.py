@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hive_boot.cli.main import main
+from hive_boot.secrets.fields import VERSION_RULE
 from tests.fixtures.golden import assert_golden
 
 VALUE = "fake-jwt-secret-0123456789"
@@ -46,8 +47,8 @@ def facts(capsys: pytest.CaptureFixture[str]) -> Facts:
     return facts
 
 
-def test_a_set_that_is_right(capsys: pytest.CaptureFixture[str]) -> None:
-    """The table has every secret with its length, the one after a rotation too; exit 0."""
+def test_a_valid_set_is_a_table_and_exit_0(capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has the length of each secret, and a row for each previous one."""
     assert check("boot") == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -56,10 +57,10 @@ def test_a_set_that_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == out
 
 
-def test_all_problems_are_reported(
+def test_all_problems_of_secrets_and_settings_are_reported(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of secrets and settings: the table has the kinds, stderr the report; exit 78."""
+    """The table has their kinds, stderr has the report, and the exit status is 78."""
     monkeypatch.setenv("JWT_SECRET", "fake")
     monkeypatch.setenv("WORKERS", "several")
     monkeypatch.setenv("SENTRY_DSN", "short")
@@ -69,10 +70,10 @@ def test_all_problems_are_reported(
     assert_golden("check_report", f"{out}\n--- stderr ---\n{err}")
 
 
-def test_a_value_is_shown_by_its_length(
+def test_only_the_length_of_a_value_is_shown(
     facts: Facts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In characters, or in bytes of SecretBytes; no part of it, however long it is."""
+    """It is in characters, or in bytes for SecretBytes; no part of the value is shown."""
     for text, length, size in (("qxzöjqk-7q9z-vxw", 16, 17), ("€" * 1000, 1000, 3000)):
         monkeypatch.setenv("JWT_SECRET", text)
         monkeypatch.setenv("CLIENT_KEY", text)
@@ -91,7 +92,7 @@ def test_a_value_is_shown_by_its_length(
 def test_every_check_of_the_application_is_run(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a field, of the set, of the application, sync and async; no resource is started."""
+    """Checks of fields, of the set and of the application are called; no resource is started."""
     for app, value, name in (
         ("Checked", "fake-jwt-secret-of-no-use", "Checked"),
         ("Checked", "fake-jwt-secret-\N{BLACK SUN WITH RAYS}", "JWT_SECRET"),
@@ -113,18 +114,20 @@ def test_every_check_of_the_application_is_run(
         assert check(app) == 0, app
 
 
-def test_what_cannot_be_reached_is_another_status(
+def test_a_check_that_cannot_connect_is_exit_75(
     facts: Facts, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """75 as for a start, after its timeout: nothing is known to be wrong."""
+    """It is retried until the timeout of a start."""
     (problem,) = facts("unreached", status=75)["problems"]
     assert (problem["name"], problem["kind"]) == ("database_answers", "unavailable")
     assert check("unreached") == 75
     assert "could not be reached" in capsys.readouterr().err
 
 
-def test_a_program_gets_the_same_in_json(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every fact of the table and of the report, and no value."""
+def test_json_has_the_facts_of_the_table_and_the_report(
+    facts: Facts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It contains no value."""
     monkeypatch.setenv("HIVE_BOOT_PROFILE", "production")
     answer = facts("boot", status=78)
     assert (answer["ok"], answer["mode"], answer["profile"]) == (False, "environment", "production")
@@ -149,10 +152,36 @@ def test_a_program_gets_the_same_in_json(facts: Facts, monkeypatch: pytest.Monke
     assert (answer["ok"], answer["problems"], answer["advice"]) == (True, [], [])
 
 
+def test_the_version_is_shown_if_the_declaration_has_one(
+    facts: Facts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The report has the version, or that it is unknown, with the reason if there is one."""
+    missing = "it is missing; write it beside the values, after them"
+    wrong = f"it must be {VERSION_RULE}"
+    for profile, text, version, reason, shown in (
+        ("test", "v7", "v7", "", "v7"),
+        ("test", None, "", "", "unknown"),
+        ("production", None, "", missing, f"unknown ({missing})"),
+        ("production", "v 7", "", wrong, f"unknown ({wrong})"),
+    ):
+        monkeypatch.setenv("API_KEY", VALUE)
+        monkeypatch.setenv("HIVE_BOOT_PROFILE", profile)
+        monkeypatch.delenv("SECRETS_VERSION", raising=False)
+        if text is not None:
+            monkeypatch.setenv("SECRETS_VERSION", text)
+        found = facts("Versioned")
+        assert (found["secrets_version"], found["secrets_version_reason"]) == (version, reason)
+        assert check("Versioned") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[3] == f"  version   {shown}"
+    found = facts("Awaited")
+    assert (found["secrets_version"], found["secrets_version_reason"]) == (None, "")
+
+
 def test_an_invalid_mode_is_a_problem(
     facts: Facts, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing can be read then; the similar valid mode is named."""
+    """No source is read, and the report names a similar valid mode."""
     monkeypatch.setenv("HIVE_BOOT_MODE", "kubernets")
     (problem,) = facts("boot", status=78)["problems"]
     assert problem["name"] == "HIVE_BOOT_MODE"
@@ -162,10 +191,10 @@ def test_an_invalid_mode_is_a_problem(
     assert "'kubernetes'" in err
 
 
-def test_parameters_that_cannot_be_filled_are_an_error_of_the_code(
+def test_parameters_that_cannot_be_filled_are_exit_70(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Parts that need each other, a parameter of no type: exit 70, as for a start."""
+    """A cycle of resources is such an error too."""
     for app, data in (("unwired", "nobody_knows"), ("tangled", "first")):
         assert check(app) == 70
         err = capsys.readouterr().err
@@ -188,7 +217,7 @@ def test_the_files_of_a_mount_are_read(
 def test_a_required_secret_behind_another_problem_is_missing(
     facts: Facts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The report names the ``.env`` that only a start reads; the table names the secret."""
+    """The report has the unreadable `.env`, and the table has the missing secret."""
     os.mkfifo(".env")
     monkeypatch.delenv("JWT_SECRET")
     monkeypatch.setenv("HIVE_BOOT_MODE", "development")

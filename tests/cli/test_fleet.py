@@ -194,7 +194,7 @@ def test_progress_is_shown_on_a_terminal(
     assert main(["fleet", "wait", "v2", *targets(*servers), *SHORT]) == 75
     first, *_, last = capsys.readouterr().err.splitlines()
     assert "    0 s  live processes: 5, waiting for: http://127.0.0.1:" in first
-    assert "(its process was shown by 1 of 3 samples in a row)" in first
+    assert "(its process is in 1 of 3 required samples in a row)" in first
     assert last.endswith(") and 2 more")
 
 

@@ -35,19 +35,19 @@ def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("command", [[SCRIPT], [sys.executable, "-m", "hive_boot"]])
-def test_it_is_a_script_and_a_module(command: list[str]) -> None:
-    """Both print the version that is installed, and end with 0."""
+def test_the_command_is_a_script_and_a_module(command: list[str]) -> None:
+    """Both print the installed version, with exit status 0."""
     ended = run(*command, "--version")
     assert (ended.returncode, ended.stdout) == (0, f"hive_boot {version('hive_boot')}\n")
 
 
-def test_importing_it_runs_nothing() -> None:
-    """A tool that walks through all modules, as for documentation, is not taken for a person."""
+def test_the_import_of_the_module_runs_no_command() -> None:
+    """A tool that imports all modules, as for documentation, runs nothing."""
     assert import_module("hive_boot.__main__").__name__ == "hive_boot.__main__"
 
 
 def test_the_exit_status_of_the_process_is_that_of_the_command() -> None:
-    """78 for what a deployment has to mend, and what was written is there."""
+    """A failed check exits with 78, and its output is written."""
     variables = {"HIVE_BOOT_MODE": "environment"}
     ended = run(SCRIPT, "check", "tests.cli.declared:boot", **variables)
     assert ended.returncode == 78
@@ -147,8 +147,8 @@ def test_completion_without_shtab_names_the_extra(
     assert "bash" in capsys.readouterr().err
 
 
-def test_a_wrong_command_line_is_64(capsys: pytest.CaptureFixture[str]) -> None:
-    """The message is on stderr alone, and has what to type instead."""
+def test_an_invalid_command_line_is_exit_64(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message on stderr states what to type instead."""
     for typed, data in (
         (["chekc"], "check?"),
         (["x"], "check, doctor"),
@@ -163,7 +163,7 @@ def test_a_wrong_command_line_is_64(capsys: pytest.CaptureFixture[str]) -> None:
         assert data in err
 
 
-def test_a_reader_that_has_gone_is_no_crash() -> None:
+def test_a_closed_pipe_causes_no_traceback() -> None:
     """`hive-boot check … | head -0`: no traceback, not even at the end of the interpreter."""
     read, write = os.pipe()
     os.close(read)
@@ -181,7 +181,7 @@ def test_a_reader_that_has_gone_is_no_crash() -> None:
     assert (ended.returncode, ended.stderr) == (1, "")
 
 
-def test_a_terminal_of_ascii_is_no_crash() -> None:
+def test_output_to_an_ascii_terminal_is_escaped() -> None:
     """Other characters are escaped, or replaced as PYTHONIOENCODING demands."""
     for encoding in ("ascii", "ascii:replace"):
         ended = run(SCRIPT, "--help", PYTHONIOENCODING=encoding)
@@ -209,8 +209,8 @@ def test_a_directory_whose_name_is_not_text_is_printed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has one")
-def test_a_disk_that_is_full_is_no_crash() -> None:
-    """One line says so, and the answer is not taken for a good one."""
+def test_a_full_disk_is_a_one_line_error() -> None:
+    """The exit status is not 0."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         ended = subprocess.run(
             [SCRIPT, "check", "tests.cli.declared:boot"],
@@ -228,7 +228,7 @@ def test_a_disk_that_is_full_is_no_crash() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a PID namespace here")
-def test_an_init_container_ends_when_it_is_told_to(tmp_path: Path) -> None:
+def test_a_signal_ends_a_check_that_waits_for_files(tmp_path: Path) -> None:
     """A check that waits for its files does not hold up the end of the pod."""
     source = "from hive_boot import Bootstrap, Secret, SecretSet\n"
     source += "class Needs(SecretSet):\n    api_key: Secret\n"
@@ -281,7 +281,7 @@ def test_without_a_stderr_the_status_is_right(monkeypatch: pytest.MonkeyPatch) -
     assert main(["chekc"]) == 64
 
 
-def test_a_health_check_imports_next_to_nothing() -> None:
+def test_a_health_check_imports_few_modules() -> None:
     """Neither the rest of the package, nor what a start needs."""
     modules = ["_output", "cli", "cli.main", "cli.probe"]
     ended = run(

@@ -22,8 +22,8 @@ def manifests(app: str, *more: str) -> int:
     return main(["manifests", f"tests.cli.deployed:{app}", *more])
 
 
-def test_a_single_file_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is written to a file by the shell is what ``--write`` would write."""
+def test_a_single_file_is_printed_without_a_header(capsys: pytest.CaptureFixture[str]) -> None:
+    """Redirected by the shell, it is the file that ``--write`` writes."""
     assert manifests("worker", "--target", "systemd") == 0
     printed = capsys.readouterr().out
     assert manifests("worker", "--target", "systemd", "--write") == 0
@@ -68,8 +68,8 @@ def test_a_program_gets_the_files_too(capsys: pytest.CaptureFixture[str]) -> Non
     assert "| `TOKEN` |" in file["text"]
 
 
-def test_writing_tells_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
-    """New, changed, unchanged: and a second time nothing is done."""
+def test_write_prints_the_state_of_each_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """The states are new, changed and unchanged; a second run changes nothing."""
     target = ("--target", "compose")
     assert manifests("worker", *target, "--write") == 0
     assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
@@ -86,8 +86,8 @@ def test_writing_tells_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     assert (told["ok"], told["files"][0]["state"]) == (True, "changed")
 
 
-def test_a_check_that_holds_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit 0, in CI and for programs."""
+def test_a_check_without_a_difference_is_exit_0(capsys: pytest.CaptureFixture[str]) -> None:
+    """It prints one line, or JSON."""
     assert manifests("worker", "--target", "kubernetes", "--write") == 0
     capsys.readouterr()
     assert manifests("worker", "--target", "kubernetes", "--check") == 0
@@ -98,8 +98,8 @@ def test_a_check_that_holds_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert {file["state"] for file in told["files"]} == {"same"}
 
 
-def test_a_check_names_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit 1, each file by its name, and nothing is written."""
+def test_a_check_names_each_file_that_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit status is 1, and nothing is written."""
     assert manifests("worker", "--target", "compose", "--write") == 0
     capsys.readouterr()
     compose = Path("deploy/docker-compose.yml")
@@ -128,7 +128,7 @@ def test_a_check_with_other_options_names_the_header(capsys: pytest.CaptureFixtu
     assert "first lines" not in capsys.readouterr().out
 
 
-def test_an_image_of_no_project_is_warned_of(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_without_a_project_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     """``pip install .`` would fail; other targets install nothing, other options name a file."""
     single = ("--copy", "app.py", "--context", "vendor", "--install", "vendor/a-1.0.whl h11")
     for options, is_warned in (
@@ -145,15 +145,15 @@ def test_an_image_of_no_project_is_warned_of(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().err == ""
 
 
-def test_a_file_that_is_not_ours_is_not_lost(capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit 1, and none of the others is written either."""
+def test_a_file_of_other_origin_is_not_overwritten(capsys: pytest.CaptureFixture[str]) -> None:
+    """The exit status is 1, and no other file is written either."""
     Path("docker-compose.yml").write_text("services: {}\n")
     assert manifests("worker", "--target", "compose", "--write") == 1
     assert "docker-compose.yml" in capsys.readouterr().err
     assert list(contents(Path.cwd())) == ["docker-compose.yml"]
 
 
-def test_where_nothing_can_be_written_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_directory_that_cannot_be_written_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1 with the path and the reason; 64 when there is no such directory."""
     with as_ordinary_user() as place:
         closed = place / "closed"
@@ -165,7 +165,7 @@ def test_where_nothing_can_be_written_it_says_so(capsys: pytest.CaptureFixture[s
 
 
 def test_the_directory_is_created() -> None:
-    """Also those above it."""
+    """Missing parent directories are created too."""
     assert manifests("worker", "--target", "markdown", "--write", "new/place") == 0
     assert list(contents(Path.cwd())) == ["new/place/SECRETS.md"]
 
@@ -307,16 +307,18 @@ def test_each_option_is_in_the_files() -> None:
     assert {"!a", "!b", "!tests"} <= {*Path(".dockerignore").read_text().splitlines()}
 
 
-def test_a_directory_that_is_said_twice_is_mounted_once(
+def test_a_directory_that_is_given_twice_is_mounted_once(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Kubernetes refuses a pod in which two volumes have one place."""
+    """Kubernetes rejects a pod with two volumes at one path."""
     twice = ("--writable", "/data", "--writable", "/data/")
     assert manifests("worker", "--target", "kubernetes", *twice) == 0
     assert capsys.readouterr().out.count("mountPath: /data\n") == 1
 
 
-def test_a_set_alone_is_enough_for_what_has_no_process(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_secret_set_is_enough_for_the_table_of_a_library(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """A library's declaration has a table too."""
     assert manifests("WorkerSecrets", "--target", "markdown") == 0
     assert "# The secrets of worker" in capsys.readouterr().out
@@ -340,10 +342,10 @@ def test_the_version_of_a_set_is_provided_like_a_secret(
     assert "\nSECRETS_VERSION=\n" in found[".env.example"]
 
 
-def test_the_build_sees_what_the_application_is_imported_from(
+def test_the_build_has_the_module_of_the_application(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A package is a directory, and a module a file."""
+    """A package is a directory, and a module is a file."""
     assert manifests("worker", "--target", "compose") == 0
     assert "\n!tests\n" in capsys.readouterr().out
     Path("single_shop.py").write_text("from tests.cli.deployed import worker\n")

@@ -101,10 +101,10 @@ def test_each_secret_becomes_a_file(here: Path, capsys: pytest.CaptureFixture[st
     assert_golden("migrate_report", out, replace={str(here): "/srv/app"})
 
 
-def test_a_dry_run_shows_it_and_writes_nothing(
+def test_a_dry_run_prints_the_report_and_writes_nothing(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same table and the same sentences."""
+    """The table and the sentences are the same."""
     assert run("--dry-run") == 0
     dry = capsys.readouterr().out
     assert contents(here) == {".env": ENV.encode()}
@@ -132,9 +132,7 @@ def test_a_program_gets_json(here: Path, facts: Facts) -> None:
     assert mode(here / "deploy/secrets") == 0o700
 
 
-def test_the_report_has_only_what_is_changed(
-    here: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_report_has_only_changes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Lines of each file; a directory that is closed; nothing else the second time."""
     (here / "more.env").write_text("\nAPI_KEY=fake-more\n")
     (here / "secrets").mkdir(0o755)
@@ -154,7 +152,7 @@ def test_the_report_has_only_what_is_changed(
         assert lines[files[1] + 1] == "    line 2: API_KEY"
 
 
-def test_the_same_again_changes_nothing(here: Path, facts: Facts) -> None:
+def test_a_second_migration_changes_nothing(here: Path, facts: Facts) -> None:
     """Files that hold these values stay, under whichever of their names."""
     assert run() == 0
     (here / "secrets/api_key").rename(here / "secrets/API_KEY")
@@ -168,7 +166,7 @@ def test_the_same_again_changes_nothing(here: Path, facts: Facts) -> None:
     assert after == before
 
 
-def test_the_last_file_is_the_strongest(here: Path, facts: Facts) -> None:
+def test_the_last_file_has_precedence(here: Path, facts: Facts) -> None:
     """As ``.env.local`` over ``.env``; an empty value of it sets nothing."""
     (here / "more.env").write_text("API_KEY=fake-more\nTOKEN=\n")
     (here / "other.env").write_text("LOG_LEVEL=info\n")
@@ -193,7 +191,7 @@ def test_the_file_of_the_declaration_is_the_default(here: Path, tmp_path: Path) 
     assert contents(here / "at_home") == {"api_key": b"fake-home"}
 
 
-def test_a_file_variable_is_followed(here: Path, facts: Facts) -> None:
+def test_the_file_of_a_name_file_variable_is_migrated(here: Path, facts: Facts) -> None:
     """The value is in the file that it names, and afterwards in one of ours."""
     (here / "pointed").write_bytes(b"\xef\xbb\xbffake-pointed\r\n")
     (here / "store").write_bytes(b"\xff\x00\n")
@@ -258,8 +256,8 @@ def test_a_value_that_a_start_refuses_is_migrated_with_a_warning(here: Path, fac
     assert contents(here / "secrets")["jwt_secret"] == b"fake-default"
 
 
-def test_an_open_directory_is_closed_unless_it_holds_more(here: Path, facts: Facts) -> None:
-    """Files of secrets and their backups are ours; a directory with others stays open."""
+def test_the_permissions_of_a_directory_of_secrets_are_restricted(here: Path, facts: Facts) -> None:
+    """A directory that contains other files is not changed."""
     (here / "secrets").mkdir(0o755)
     (here / "secrets/.gitkeep").touch()
     (here / "secrets/token.20260101T000000Z.bak").touch()
@@ -330,12 +328,12 @@ def test_a_file_that_a_start_cannot_read_is_refused(here: Path, refused: Refused
 
 
 def test_a_file_without_secrets_is_refused(here: Path, refused: Refused) -> None:
-    """Else the user would delete it."""
+    """The report would list no line to delete, and the user could delete the file."""
     (here / ".env").write_text("LOG_LEVEL=debug\nAPI_KEY=\n")
     assert ".env" in refused(status=1)
 
 
-def test_a_path_that_does_not_fit_is_a_usage_error(here: Path, refused: Refused) -> None:
+def test_an_unsuitable_path_is_a_usage_error(here: Path, refused: Refused) -> None:
     """A missing file, the project, a package, a file, a link, a name of two lines."""
     (here / "src/.git").mkdir(parents=True)
     (here / "shop/data").mkdir(parents=True)
@@ -353,7 +351,7 @@ def test_a_path_that_does_not_fit_is_a_usage_error(here: Path, refused: Refused)
 
 
 def test_a_directory_of_the_project_is_refused(here: Path, refused: Refused) -> None:
-    """Git would ignore its new files, and nobody would notice."""
+    """Git would ignore new files of the project in it."""
     (here / "deploy").mkdir()
     (here / "deploy/Dockerfile").touch()
     git("init", "-q")

@@ -104,8 +104,8 @@ def ended(process: "subprocess.Popen[str]") -> tuple[int, list[str], str]:
     return process.returncode, out.splitlines(), err
 
 
-def test_it_runs_an_application() -> None:
-    """As boot.run() does, and the status is what main returned."""
+def test_run_runs_an_application() -> None:
+    """It works as boot.run() does, and main returns the exit status."""
     write(then="return 3")
     with running("run", "program:boot", "--backend", "trio") as process:
         status, out, err = ended(process)
@@ -113,7 +113,7 @@ def test_it_runs_an_application() -> None:
     assert out[1].endswith("] trio")
 
 
-def test_a_signal_stops_it_in_order() -> None:
+def test_a_signal_stops_the_application_in_order() -> None:
     """The run takes over the handlers that were installed before its import."""
     write()
     with running("run", "program:boot") as process:
@@ -124,8 +124,8 @@ def test_a_signal_stops_it_in_order() -> None:
     assert (status, out) == (0, ["pool stops"]), err
 
 
-def test_a_signal_while_it_imports_is_not_lost() -> None:
-    """The import comes to its end, nothing starts, and the process ends by SIGINT."""
+def test_a_signal_during_the_import_is_not_lost() -> None:
+    """The import completes, nothing starts, and the process ends by SIGINT."""
     write(importing=IMPORTING)
     with running("run", "program:boot") as process:
         assert line(process) == "importing"
@@ -136,7 +136,7 @@ def test_a_signal_while_it_imports_is_not_lost() -> None:
     assert "Traceback" not in err
 
 
-def test_a_job_that_was_stopped_while_it_imports_is_not_done() -> None:
+def test_a_job_that_was_stopped_during_the_import_is_not_a_success() -> None:
     """Kubernetes takes 0 for success: with must_complete the status is 128 + n."""
     write(importing=IMPORTING, how="(must_complete=True)")
     with running("run", "program:boot") as process:
@@ -147,8 +147,8 @@ def test_a_job_that_was_stopped_while_it_imports_is_not_done() -> None:
     assert (status, out) == (143, ["imported"]), err
 
 
-def test_a_second_signal_while_it_imports_ends_it_at_once() -> None:
-    """Also an import that hangs forever."""
+def test_a_second_signal_during_the_import_ends_the_process_at_once() -> None:
+    """This holds for an import that hangs forever too."""
     write(importing=IMPORTING)
     with running("run", "program:boot") as process:
         assert line(process) == "importing"
@@ -161,8 +161,8 @@ def test_a_second_signal_while_it_imports_ends_it_at_once() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a PID namespace here")
-def test_as_pid_1_a_signal_while_it_imports_is_not_lost() -> None:
-    """There a signal without a handler is dropped by the kernel."""
+def test_as_pid_1_a_signal_during_the_import_is_not_lost() -> None:
+    """The kernel drops a signal to PID 1 that has no handler."""
     write(importing="assert os.getpid() == 1\n" + IMPORTING)
     command = ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-u"]
     with subprocess.Popen(
@@ -185,8 +185,8 @@ def test_as_pid_1_a_signal_while_it_imports_is_not_lost() -> None:
 
 
 @pytest.mark.parametrize("server", [[], ["--server", "hypercorn", "--backend", "trio"]])
-def test_it_serves_an_application(server: list[str]) -> None:
-    """`--serve` names what boot.serve() takes; the probe says when it is ready."""
+def test_serve_serves_an_application(server: list[str]) -> None:
+    """`--serve` names the ASGI application, and the probe shows when it is ready."""
     write(then="")
     port = str(free_port())
     where = ["--host", "127.0.0.1", "--port", port]
@@ -200,7 +200,7 @@ def test_it_serves_an_application(server: list[str]) -> None:
     assert (status, out) == (0, ["pool stops"]), err
 
 
-def test_a_module_that_owns_the_process_is_run_as_python_does() -> None:
+def test_a_module_is_run_as_python_m_does() -> None:
     """`-m` passes its own arguments, and the early signal handlers are taken over."""
     write(importing=IMPORTING, end="if __name__ == '__main__':\n    boot.run()")
     Path("gate").touch()
@@ -227,7 +227,7 @@ def test_a_module_that_returns_is_a_success() -> None:
         assert ended(process)[:2] == (0, ["plain ['one']", "done"])
 
 
-def test_the_exit_status_of_a_failed_start_is_its_own() -> None:
+def test_a_failed_start_and_a_failed_import_have_different_exit_statuses() -> None:
     """78 with the report of the secrets; 70 with the traceback of a failed import."""
     write()
     with running("run", "program:boot", JWT_SECRET="") as process:

@@ -65,7 +65,7 @@ def forge(key: str = FAKES["JWT_SECRET"], algorithm: str = "HS256", **claims: ob
 
 @pytest.mark.both_backends
 @pytest.mark.usefixtures("platform")
-async def test_a_token_from_the_login_says_who_carries_it() -> None:
+async def test_a_token_from_the_login_identifies_its_user() -> None:
     """A token from the login identifies its user for 15 minutes."""
     async with hive() as client:
         token = await log_in(client)
@@ -97,7 +97,9 @@ async def test_a_browser_finds_the_status_page() -> None:
 
 
 @pytest.mark.usefixtures("platform")
-async def test_without_the_key_the_status_page_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_key_the_status_page_rejects_every_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """No password is accepted if HIVE_API_KEY is not set."""
     monkeypatch.delenv("HIVE_API_KEY")
     monkeypatch.setenv("HIVE_BOOT_PROFILE", "development")
@@ -142,7 +144,7 @@ async def test_a_malformed_login_is_not_repeated() -> None:
             assert "fake-password" not in answer.text
 
 
-async def test_the_demo_user_exists_only_where_it_is_asked_for(
+async def test_the_demo_user_exists_only_with_its_variable(
     platform: pytest.MonkeyPatch,
 ) -> None:
     """Without DEMO_USER there is no account with a public password."""
@@ -153,7 +155,7 @@ async def test_the_demo_user_exists_only_where_it_is_asked_for(
 
 
 @pytest.mark.usefixtures("platform")
-async def test_an_expired_token_says_so() -> None:
+async def test_the_response_to_an_expired_token_names_the_reason() -> None:
     """The response to an expired token names the reason."""
     earlier = datetime.now(UTC) - timedelta(seconds=1)
     async with hive() as client:
@@ -179,7 +181,7 @@ FOREIGN_TOKENS: dict[str, Callable[[], str | bytes]] = {
 
 
 @pytest.mark.usefixtures("platform")
-async def test_a_token_that_is_not_ours_opens_nothing() -> None:
+async def test_an_invalid_token_is_rejected() -> None:
     """A forged, foreign, unlimited or malformed token is rejected with 401."""
     async with hive() as client:
         for kind, make in FOREIGN_TOKENS.items():
@@ -189,7 +191,7 @@ async def test_a_token_that_is_not_ours_opens_nothing() -> None:
 
 
 @pytest.mark.usefixtures("platform")
-async def test_no_token_is_refused() -> None:
+async def test_a_request_without_a_token_is_rejected() -> None:
     """The response to a request without a token explains how to send one."""
     async with hive() as client:
         answer = await client.get("/me")
@@ -240,7 +242,7 @@ async def inventory_of(client: AsyncClient) -> dict[str, dict[str, object]]:
 
 
 @pytest.mark.both_backends
-async def test_a_rotation_logs_nobody_out(pod: MountedVolume) -> None:
+async def test_tokens_of_the_old_key_are_accepted_during_a_rotation(pod: MountedVolume) -> None:
     """During a rotation tokens of both keys are accepted; HIVE uses the new one when it is due."""
     async with hive() as client:
         early = await log_in(client)
@@ -267,7 +269,7 @@ async def test_a_rotation_logs_nobody_out(pod: MountedVolume) -> None:
     assert over["JWT_SECRET"]["due"] is None
 
 
-async def test_a_refused_rotation_is_no_outage(pod: MountedVolume) -> None:
+async def test_a_refused_rotation_does_not_interrupt_the_service(pod: MountedVolume) -> None:
     """A key that is too short is rejected: the service reports "degraded", and keeps working."""
     async with hive() as client:
         pod.publish({**FAKES, "JWT_SECRET": "fake-short"})
@@ -284,7 +286,7 @@ async def test_a_refused_rotation_is_no_outage(pod: MountedVolume) -> None:
 
 
 @pytest.mark.usefixtures("platform")
-async def test_a_wrong_key_does_not_open_the_inventory() -> None:
+async def test_a_wrong_key_is_rejected_by_the_inventory() -> None:
     """A key that is almost right, or is not text, is rejected like any other."""
     async with hive() as client:
         for key in (
@@ -318,7 +320,9 @@ async def test_the_right_key_opens_the_inventory(platform: pytest.MonkeyPatch) -
         assert answer.status_code == 200, key
 
 
-async def test_the_inventory_tells_everything_but_values(platform: pytest.MonkeyPatch) -> None:
+async def test_the_inventory_describes_each_secret_without_its_value(
+    platform: pytest.MonkeyPatch,
+) -> None:
     """The inventory has each secret's source, location, age and users, and no part of a value."""
     platform.setenv("SENTRY_DSN", "https://fake:dsn@sentry.invalid/1")
     async with hive() as client:
@@ -347,7 +351,7 @@ async def test_health_needs_no_key() -> None:
     assert answer.json() == {"status": "ok", "mode": "environment", "generation": 1}
 
 
-async def test_a_route_without_its_secret_is_closed(platform: pytest.MonkeyPatch) -> None:
+async def test_a_route_without_its_secret_answers_503(platform: pytest.MonkeyPatch) -> None:
     """The routes of an absent optional secret answer 503 with its name, and the others work."""
     platform.setenv("HIVE_BOOT_PROFILE", "test")
     platform.delenv("HIVE_API_KEY")
@@ -395,7 +399,7 @@ async def test_pages_of_configured_origins_may_call(platform: pytest.MonkeyPatch
     }
 
 
-async def test_no_origin_may_call_unless_it_is_named(platform: pytest.MonkeyPatch) -> None:
+async def test_only_named_origins_may_call_the_service(platform: pytest.MonkeyPatch) -> None:
     """Without CORS_ORIGINS no page of another origin may call the service."""
     platform.setenv("CORS_ORIGINS", "")
     async with hive() as client:

@@ -63,13 +63,13 @@ def held_by(
 
 
 @pytest.mark.parametrize("hold", HOLDS)
-def test_a_process_ends_whatever_its_main_thread_does(hold: str) -> None:
+def test_a_process_exits_at_the_deadline_whatever_its_main_thread_does(hold: str) -> None:
     """At the deadline the process exits with its status, and prints what is pending."""
     child = run_child(held_by(HOLDS[hold]))
     assert (child.returncode, child.stderr) == (70, "what is pending\n")
 
 
-def test_a_process_that_ends_by_itself_is_left_alone() -> None:
+def test_a_deadline_does_not_delay_the_exit_of_a_process() -> None:
     """A distant deadline does not delay the exit of a process."""
     child = run_child(held_by("print('done')", seconds=1e100))
     assert (child.returncode, child.stdout, child.stderr) == (0, "done\n", "")
@@ -97,14 +97,14 @@ time.sleep(60)
 """
 
 
-def test_a_deadline_that_is_cancelled_does_nothing() -> None:
+def test_a_cancelled_deadline_has_no_effect() -> None:
     """A cancelled watchdog does not interrupt the process."""
     child = run_child(CANCELLED)
     assert (child.returncode, child.stderr) == (71, "the time of the other is over\n")
 
 
 @pytest.mark.anyio
-async def test_a_deadline_that_is_cancelled_leaves_no_thread() -> None:
+async def test_a_cancelled_deadline_leaves_no_thread() -> None:
     """A cancelled watchdog leaves no thread behind."""
     before = threading.enumerate()
     deadline = ExitWatchdog(lambda: "", 70)
@@ -130,7 +130,7 @@ async def test_a_deadline_that_is_cancelled_leaves_no_thread() -> None:
         "lambda: threading.Event().wait()",
     ],
 )
-def test_what_cannot_say_what_is_pending_holds_nobody(pending: str) -> None:
+def test_a_failing_description_does_not_prevent_the_exit(pending: str) -> None:
     """A description that fails or hangs is left out, and the process exits."""
     child = run_child(held_by("time.sleep(60)", pending=pending, moment=1))
     assert child.returncode == 70
@@ -163,7 +163,7 @@ for stream in ({streams}):
 
 
 @pytest.mark.parametrize("streams", ["sys.stdout,", "sys.stderr,", "sys.stdout, sys.stderr"])
-def test_pipes_that_nobody_reads_hold_nobody(streams: str) -> None:
+def test_full_pipes_do_not_prevent_the_exit(streams: str) -> None:
     """Full pipes of stdout and stderr do not prevent the exit."""
     source = held_by(
         "sys.stdout.write('more'); time.sleep(60)",
@@ -198,7 +198,7 @@ force_exit(70, lambda: "last words")
 """
 
 
-def test_what_was_printed_and_logged_is_written(tmp_path: Path) -> None:
+def test_buffered_output_is_written_before_the_exit(tmp_path: Path) -> None:
     """Buffered output and log records are written before the exit."""
     log = tmp_path / "log"
     child = run_child(BUFFERED.format(path=str(log)))
@@ -217,13 +217,13 @@ def test_what_was_printed_and_logged_is_written(tmp_path: Path) -> None:
         "logging.shutdown = lambda: 1 / 0",
     ],
 )
-def test_a_broken_log_holds_nobody(hold: str) -> None:
+def test_closed_streams_and_a_locked_log_do_not_prevent_the_exit(hold: str) -> None:
     """Closed streams and a locked logging module do not prevent the exit."""
     child = run_child(held_by(f"{hold}; time.sleep(60)", moment=0.2))
     assert child.returncode == 70
 
 
-def test_the_last_words_hold_no_secret() -> None:
+def test_the_output_of_a_forced_exit_is_redacted() -> None:
     """The last output is redacted."""
     before = """
 from hive_boot.redaction import registry as hidden
@@ -261,7 +261,7 @@ time.sleep(60)
     assert told.strip("x") == ("" if stuck else "what is pending\n")
 
 
-def test_the_threads_that_hold_a_process_are_found(gate: threading.Event) -> None:
+def test_the_threads_that_delay_the_exit_are_found(gate: threading.Event) -> None:
     """The threads that were started since and that delay the exit are found."""
     others = threading.enumerate()
     old = threading.Thread(target=gate.wait)
@@ -283,7 +283,7 @@ def test_the_threads_that_hold_a_process_are_found(gate: threading.Event) -> Non
     assert threads_started_since(before) == []
 
 
-def test_who_asks_does_not_find_itself(gate: threading.Event) -> None:
+def test_the_calling_thread_is_not_found(gate: threading.Event) -> None:
     """The calling thread is not among them."""
     found: list[threading.Thread] = []
     other = threading.Thread(target=gate.wait)
@@ -317,7 +317,9 @@ async def test_threads_that_hang_are_named(gate: threading.Event) -> None:
     assert describe_threads(threads) == []
 
 
-def test_a_thread_without_a_line_is_named_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thread_without_a_location_is_described_by_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A thread without a location is described by its name."""
     gate = threading.Event()
     thread = threading.Thread(target=gate.wait, name="the hidden one")
@@ -330,7 +332,7 @@ def test_a_thread_without_a_line_is_named_alone(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.anyio
-async def test_an_idle_pool_holds_nobody(gate: threading.Event) -> None:
+async def test_an_idle_thread_pool_does_not_delay_the_exit(gate: threading.Event) -> None:
     """Idle workers of a thread pool do not delay the exit; a working one does."""
     begun = threading.Event()
 
@@ -373,7 +375,7 @@ if __name__ == "__main__":
 """
 
 
-def test_an_idle_pool_of_processes_holds_nobody() -> None:
+def test_an_idle_process_pool_does_not_delay_the_exit() -> None:
     """An idle process pool does not delay the exit; a working one does."""
     child = run_child(PROCESSES)
     # Not stderr: the exit of CPython can find the pipe of its pool closed, and prints that.
@@ -397,7 +399,7 @@ print("goes on")
 """
 
 
-def test_who_goes_on_after_a_run_is_spared() -> None:
+def test_a_program_that_continues_after_its_run_is_not_ended() -> None:
     """A program that continues after its run is not ended by the deadline of the run."""
     child = run_child(SPARED, "free")
     assert (child.returncode, child.stdout, child.stderr) == (0, "goes on\n", "")

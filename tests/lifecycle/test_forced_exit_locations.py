@@ -173,7 +173,7 @@ async def await_it(it: Awaitable[object]) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_innermost_line_of_the_author_is_named() -> None:
+async def test_a_location_is_the_innermost_line_of_the_author() -> None:
     """Whatever the chain of awaits is, the location is the innermost line of the author."""
     works: tuple[Callable[[], Work], ...] = (
         wait_here,
@@ -195,7 +195,7 @@ async def test_the_innermost_line_of_the_author_is_named() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_resource_that_waits_for_its_tasks_is_found_at_its_task_group() -> None:
+async def test_the_location_of_a_resource_that_waits_for_tasks_is_its_task_group() -> None:
     """The location of a task group that waits for its tasks is the line that opens it."""
 
     async def resource() -> AsyncGenerator[int, None]:
@@ -210,7 +210,7 @@ async def test_a_resource_that_waits_for_its_tasks_is_found_at_its_task_group() 
 
 
 @pytest.mark.anyio
-async def test_a_resource_that_runs_is_found_at_its_yield() -> None:
+async def test_the_location_of_a_started_resource_is_its_yield() -> None:
     """The location of a started resource is its ``yield``."""
 
     @asynccontextmanager
@@ -226,7 +226,7 @@ async def test_a_resource_that_runs_is_found_at_its_yield() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_wait_for_a_thread_is_found_where_it_was_called() -> None:
+async def test_the_location_of_a_call_in_a_thread_is_the_line_that_awaits_it() -> None:
     """The location of a call in a worker thread is the line that awaits it."""
     gate = threading.Event()
     begun = threading.Event()
@@ -249,13 +249,13 @@ async def test_a_wait_for_a_thread_is_found_where_it_was_called() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_stands_in_a_library_alone_has_no_line_of_the_author() -> None:
+async def test_a_coroutine_of_a_library_alone_has_no_location() -> None:
     """A coroutine without a line of the author has no location."""
     assert await suspended_at(anyio.sleep_forever()) == ""
 
 
 @pytest.mark.anyio
-async def test_what_runs_now_stands_nowhere() -> None:
+async def test_the_running_coroutine_has_no_location() -> None:
     """The running coroutine, or a caller of it, has no location."""
     told: list[str] = []
 
@@ -276,7 +276,7 @@ async def test_what_runs_now_stands_nowhere() -> None:
     assert told == ["", ""]
 
 
-def test_what_has_not_begun_stands_at_its_first_line() -> None:
+def test_the_location_of_a_task_that_has_not_started_is_its_first_line() -> None:
     """The location of a task that has not started is the first line of its function."""
     coroutine = wait_here()
     line = line_of("async def wait_here() -> None:")
@@ -294,13 +294,13 @@ class Odd:
         raise ZeroDivisionError(name)
 
 
-def test_what_cannot_stand_anywhere_harms_nobody() -> None:
+def test_an_object_that_is_not_a_coroutine_has_no_location() -> None:
     """An object that is not a coroutine has no location, and raises no error."""
     for it in (None, 1, "text", object(), Odd(), [], wait_here, iter([]), lambda: None):
         assert locate_coroutine(it) == ""
 
 
-def test_a_future_is_the_end_of_the_way() -> None:
+def test_the_search_for_a_location_ends_at_a_future() -> None:
     """On asyncio the search for the location ends at a Future."""
 
     async def run() -> str:
@@ -315,7 +315,7 @@ def test_a_future_is_the_end_of_the_way() -> None:
     assert asyncio.run(run()) == f"{HERE}:{line_of('await it')} in await_it: await it"
 
 
-def test_an_awaitable_without_a_frame_is_the_end_of_the_way() -> None:
+def test_the_location_of_an_awaitable_without_a_frame_is_the_line_that_awaits_it() -> None:
     """The location of an awaitable without a frame is the line that awaits it."""
     coroutine = await_it(Handmade())  # type: ignore[arg-type]
     coroutine.send(None)
@@ -351,7 +351,7 @@ def place(tmp_path: Path) -> Callable[[str, str], str]:
 RESOURCE = "async def resource():\n    await paused()\n"
 
 
-def test_a_file_is_named_as_its_author_does(place: Callable[[str, str], str]) -> None:
+def test_a_file_is_named_by_its_relative_path(place: Callable[[str, str], str]) -> None:
     """A file below the working directory is named by its relative path, others by their parent."""
     for name, shown in (
         ("cwd/app.py", "app.py"),
@@ -362,7 +362,7 @@ def test_a_file_is_named_as_its_author_does(place: Callable[[str, str], str]) ->
         assert place(name, RESOURCE).startswith(f"{shown}:")
 
 
-def test_the_line_waits_inside_its_statement(place: Callable[[str, str], str]) -> None:
+def test_the_line_of_a_long_statement_that_waits_is_shown(place: Callable[[str, str], str]) -> None:
     """In a statement of several lines, the line that waits is shown, without its indentation."""
     source = "async def resource():\n    return [\n        await paused(),\n    ]\n"
     assert place("cwd/app.py", source) == "app.py:3 in resource: await paused(),"
@@ -381,7 +381,7 @@ def test_values_are_not_shown(place: Callable[[str, str], str]) -> None:
     assert place("cwd/app.py", source) == "app.py:2 in resource: await paused()"
 
 
-def test_a_source_that_is_not_there_is_left_out() -> None:
+def test_code_without_a_file_is_located_by_its_line_number() -> None:
     """Code without a file, as from `python -c`, is located by its line number alone."""
     coroutine = made_by(RESOURCE, "<string>")
     assert locate_coroutine(coroutine) == "<string>:2 in resource"
@@ -403,7 +403,7 @@ def test_a_loader_that_fails_costs_the_source_line_alone() -> None:
     coroutine.close()
 
 
-def test_a_working_directory_that_is_gone_harms_nobody(
+def test_a_removed_working_directory_does_not_prevent_a_location(
     tmp_path: Path, place: Callable[[str, str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A service whose working directory was removed has a location all the same."""
@@ -415,7 +415,7 @@ def test_a_working_directory_that_is_gone_harms_nobody(
 
 
 @pytest.mark.anyio
-async def test_a_thread_is_found_at_the_line_of_its_author(gate: threading.Event) -> None:
+async def test_the_location_of_a_thread_is_the_line_of_its_author(gate: threading.Event) -> None:
     """The location of a thread that waits for a lock is the line that waits."""
 
     def hold() -> None:
@@ -432,7 +432,7 @@ async def test_a_thread_is_found_at_the_line_of_its_author(gate: threading.Event
 
 
 @pytest.mark.anyio
-async def test_a_thread_without_code_of_an_author_is_found_all_the_same(
+async def test_the_location_of_a_thread_of_a_library_is_its_innermost_line(
     gate: threading.Event,
 ) -> None:
     """The location of a thread that runs only a library's function is its innermost line."""
@@ -444,6 +444,6 @@ async def test_a_thread_without_code_of_an_author_is_found_all_the_same(
     assert locate_thread(thread) == ""
 
 
-def test_a_thread_that_has_not_begun_stands_nowhere() -> None:
+def test_a_thread_that_was_not_started_has_no_location() -> None:
     """A thread that was never started has no location, and raises no error."""
     assert locate_thread(threading.Thread()) == ""

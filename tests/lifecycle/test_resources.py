@@ -33,13 +33,13 @@ def diary() -> Diary:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_cancel_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the timeout of a cancelled resource."""
     monkeypatch.setattr(Life, "timings", Timings(resource_cancel_timeout=SHORT))
 
 
 class Clock:
-    """The monotonic clock, which can be put forward."""
+    """A monotonic clock that a test can advance."""
 
     ahead = 0
 
@@ -62,13 +62,13 @@ def kinds_of(failures: list[BaseException]) -> list[object]:
 
 
 def rows(standing: Iterable[str]) -> list[tuple[str, str, str]]:
-    """Split each line about a resource into state, name, and the text behind the seconds."""
+    """Return the state, the name, and the text behind the seconds of each line."""
     found = [re.fullmatch(r"(\w+) +(\w+), \d+\.\d s *(.*)", line) for line in standing]
     assert None not in found, standing
     return [(match[1], match[2], match[3]) for match in found if match]
 
 
-# The order
+# Order
 
 
 async def test_resources_start_in_order_and_stop_in_reverse(diary: Diary) -> None:
@@ -91,8 +91,8 @@ async def test_resources_start_in_order_and_stop_in_reverse(diary: Diary) -> Non
     assert life.outcomes("resource") == life.outcomes("stop") == dict.fromkeys(starts, "done")
 
 
-async def test_independent_resources_start_and_stop_side_by_side(diary: Diary) -> None:
-    """Two resources that wait for each other's start and stop both start and stop."""
+async def test_independent_resources_start_and_stop_concurrently(diary: Diary) -> None:
+    """Two resources start and stop although each waits for the other one."""
     events = {key: anyio.Event() for key in ("a up", "b up", "a down", "b down")}
 
     def meet(mine: str, other: str, way: str) -> object:
@@ -113,20 +113,20 @@ async def test_independent_resources_start_and_stop_side_by_side(diary: Diary) -
     assert diary[-2:] == ["root stops", "root stopped"]
 
 
-async def test_a_resource_waits_for_nobody_whom_it_does_not_need(diary: Diary) -> None:
-    """A resource waits only for those that it needs, at its start and at its stop."""
+async def test_a_resource_waits_only_for_its_dependencies(diary: Diary) -> None:
+    """A start and a stop do not wait for resources that are not dependencies."""
     is_up, is_down = anyio.Event(), anyio.Event()
 
-    async def tell_up() -> None:
+    async def set_up() -> None:
         is_up.set()
 
-    async def tell_down() -> None:
+    async def set_down() -> None:
         is_down.set()
 
     async with Life(
-        diary.resource("pool", stop=tell_down),
+        diary.resource("pool", stop=set_down),
         diary.resource("slow", start=is_up.wait),
-        diary.resource("api", "pool", start=tell_up),
+        diary.resource("api", "pool", start=set_up),
         diary.resource("slow too", "slow", stop=is_down.wait),
     ) as life:
         await life.start()
@@ -136,8 +136,8 @@ async def test_a_resource_waits_for_nobody_whom_it_does_not_need(diary: Diary) -
     assert diary.index("slow too stopped") < diary.index("slow stops")
 
 
-async def test_a_thousand_resources_keep_to_every_edge() -> None:
-    """In a random graph no resource starts before those that it needs, nor stops after them."""
+async def test_a_thousand_resources_start_and_stop_in_the_order_of_a_random_graph() -> None:
+    """No resource starts before its dependencies, nor stops after them."""
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"the seed of the graph is {seed}")  # noqa: T201  (pytest shows it when this fails)
     chance = random.Random(seed)  # noqa: S311  (no secret)
@@ -146,11 +146,11 @@ async def test_a_thousand_resources_keep_to_every_edge() -> None:
     graph: dict[str, tuple[str, ...]] = {}
     for number, name in enumerate(names):
         few = chance.choice((0, 1, 2, 3, 8))
-        # Some need the one before, so that there are long ways as well as wide ones.
+        # Some depend on recent resources, so that there are long chains beside wide levels.
         near = names[max(0, number - 3) : number] if chance.random() < 0.2 else names[:number]
         graph[name] = tuple(chance.sample(near, min(few, len(near))))
 
-    async def dawdle() -> None:
+    async def take_time() -> None:
         for _ in range(chance.randrange(4)):
             await anyio.lowlevel.checkpoint()
 
@@ -159,7 +159,11 @@ async def test_a_thousand_resources_keep_to_every_edge() -> None:
     order = start_order({name: graph[name] for name in shuffled})
     resources = {
         name: diary.resource(
-            name, *graph[name], start=dawdle, stop=dawdle, timeout=chance.choice((math.inf, 600))
+            name,
+            *graph[name],
+            start=take_time,
+            stop=take_time,
+            timeout=chance.choice((math.inf, 600)),
         )
         for name in order
     }
@@ -175,11 +179,11 @@ async def test_a_thousand_resources_keep_to_every_edge() -> None:
             assert at[f"{name} stopped"] < at[f"{need} stops"], (seed, name, need)
 
 
-# A start that goes wrong
+# Failures of a start
 
 
-async def test_a_resource_that_raises_names_itself(diary: Diary) -> None:
-    """The error names the resource; those that need it never start, and the others are stopped."""
+async def test_the_error_of_a_failed_start_names_the_resource(diary: Diary) -> None:
+    """Resources that depend on it never start, and the started ones are stopped."""
     failure = ValueError("no route to host")
     async with Life(
         diary.resource("pool"),
@@ -206,8 +210,8 @@ async def test_an_exit_in_a_resource_ends_its_start(diary: Diary) -> None:
         assert await life.stop() == []
 
 
-async def test_a_resource_that_cannot_even_begin_fails_like_others() -> None:
-    """An error of the function itself, before there is anything to await, is a failed start."""
+async def test_a_resource_function_that_raises_when_called_fails_to_start() -> None:
+    """An exception before there is an awaitable is a failed start."""
 
     def refuse() -> AbstractAsyncContextManager[object]:
         raise LookupError
@@ -219,8 +223,8 @@ async def test_a_resource_that_cannot_even_begin_fails_like_others() -> None:
         assert await life.stop() == []
 
 
-async def test_two_that_fail_at_once_are_both_told(diary: Diary) -> None:
-    """If two resources fail, both are reported, so that one start shows both errors."""
+async def test_two_resources_that_fail_at_once_are_both_reported(diary: Diary) -> None:
+    """If two resources fail, the start raises a group with both errors."""
     go = anyio.Event()
 
     async def tell() -> None:
@@ -250,8 +254,8 @@ async def test_two_that_fail_at_once_are_both_told(diary: Diary) -> None:
     assert diary[-2:] == ["c stops", "c stopped"]
 
 
-async def test_a_start_that_hangs_shows_where_everybody_stands(diary: Diary) -> None:
-    """The report shows the resource that hangs and its line, the finished ones, and the waiting."""
+async def test_a_start_that_hangs_reports_the_state_of_every_resource(diary: Diary) -> None:
+    """The report shows the resource that hangs, with its line, and those that are done or wait."""
     async with Life(
         diary.resource("pool"),
         diary.resource("cache", "pool", start=anyio.sleep_forever, timeout=SHORT),
@@ -275,8 +279,10 @@ async def test_a_start_that_hangs_shows_where_everybody_stands(diary: Diary) -> 
     assert diary[-3:] == ["cache starts", "pool stops", "pool stopped"]
 
 
-async def test_what_can_begin_and_has_not_waits_for_nobody(diary: Diary) -> None:
-    """A resource whose needs are ready is not described as waiting for them."""
+async def test_a_resource_whose_dependencies_are_ready_is_not_described_as_waiting_for_them(
+    diary: Diary,
+) -> None:
+    """Its description names no other resource."""
     told: list[list[str]] = []
 
     async def look() -> None:
@@ -291,7 +297,7 @@ async def test_what_can_begin_and_has_not_waits_for_nobody(diary: Diary) -> None
     assert all(name[0] == "p" and rest == "" for name, rest in waiting)
 
 
-async def test_a_resource_has_a_time_of_its_own_to_start(diary: Diary) -> None:
+async def test_a_start_ends_at_the_timeout_of_a_resource(diary: Diary) -> None:
     """The timeout of a resource ends the start, although the startup timeout is longer."""
     async with Life(diary.resource("pool", start=anyio.sleep_forever, timeout=SHORT)) as life:
         with pytest.raises(StartupError) as caught:
@@ -300,8 +306,8 @@ async def test_a_resource_has_a_time_of_its_own_to_start(diary: Diary) -> None:
         assert await life.stop() == []
 
 
-async def test_a_resource_has_no_more_time_than_the_whole(diary: Diary) -> None:
-    """A timeout that is longer than the startup timeout has no effect and is not reported."""
+async def test_a_timeout_above_the_startup_timeout_has_no_effect(diary: Diary) -> None:
+    """A timeout that is longer than the startup timeout is not reported."""
     async with Life(diary.resource("pool", start=anyio.sleep_forever, timeout=60)) as life:
         with pytest.raises(StartupError) as caught:
             await life.start(SHORT)
@@ -309,7 +315,7 @@ async def test_a_resource_has_no_more_time_than_the_whole(diary: Diary) -> None:
         assert await life.stop() == []
 
 
-async def test_a_resource_that_blocks_the_loop_is_late(diary: Diary) -> None:
+async def test_a_resource_that_blocks_the_loop_beyond_its_timeout_fails(diary: Diary) -> None:
     """A start that blocks the event loop beyond its timeout has failed, and is stopped."""
 
     async def block() -> None:
@@ -324,21 +330,21 @@ async def test_a_resource_that_blocks_the_loop_is_late(diary: Diary) -> None:
         assert diary[-1] == "pool stopped"
 
 
-async def test_the_time_of_a_resource_begins_with_its_start(diary: Diary) -> None:
+async def test_the_timeout_of_a_resource_begins_with_its_start(diary: Diary) -> None:
     """The time during which a resource waits for others does not count for its timeout."""
     began = time.monotonic()
 
-    async def dawdle() -> None:
+    async def take_time() -> None:
         await until(lambda: time.monotonic() > began + 3 * SHORT)
 
     async with Life(
-        diary.resource("slow", start=dawdle), diary.resource("api", "slow", timeout=SHORT)
+        diary.resource("slow", start=take_time), diary.resource("api", "slow", timeout=SHORT)
     ) as life:
         await life.start()
         assert await life.stop() == []
 
 
-async def test_the_first_of_those_that_hang_is_to_blame(
+async def test_the_first_of_several_resources_that_hang_is_named(
     diary: Diary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After the startup timeout the resource that began first is named, not one that waits."""
@@ -346,7 +352,7 @@ async def test_the_first_of_those_that_hang_is_to_blame(
     monkeypatch.setattr(resources, "time", clock)
     monkeypatch.setattr(instances, "time", clock)
 
-    async def let_time_pass() -> None:
+    async def advance_clock() -> None:
         await until(lambda: "cache starts" in diary)
         clock.ahead = 60
 
@@ -355,7 +361,7 @@ async def test_the_first_of_those_that_hang_is_to_blame(
         diary.resource("cache", "pool", start=anyio.sleep_forever),
         diary.resource("pool", start=lambda: until(lambda: "queue starts" in diary)),
         diary.resource("queue", start=anyio.sleep_forever),
-        diary.resource("night", "pool", start=let_time_pass),
+        diary.resource("night", "pool", start=advance_clock),
         diary.resource("day", "night", start=anyio.sleep_forever, timeout=600),
     ) as life:
         with pytest.raises(StartupError) as caught:
@@ -366,7 +372,7 @@ async def test_the_first_of_those_that_hang_is_to_blame(
         assert await life.stop() == []
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_cancel_timeout")
 async def test_a_start_that_cannot_be_cancelled_is_named(
     diary: Diary, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,8 +417,8 @@ async def test_a_start_is_cancelled_from_outside(diary: Diary) -> None:
     assert life.outcomes("resource") == {"pool": "done", "cache": "cancelled"}
 
 
-async def test_a_failure_that_nobody_has_waited_for_is_told(diary: Diary) -> None:
-    """A failure between a signal and the stop is among the failures of the stop."""
+async def test_a_failed_start_after_a_signal_is_a_failure_of_the_stop(diary: Diary) -> None:
+    """A failure between the cancellation of the start and the stop is returned by the stop."""
     go = anyio.Event()
 
     async def fail() -> None:
@@ -431,8 +437,8 @@ async def test_a_failure_that_nobody_has_waited_for_is_told(diary: Diary) -> Non
     assert raised_by("pool", failures[0])
 
 
-async def test_an_error_on_a_cancellation_is_told(diary: Diary) -> None:
-    """A start that raises when it is cancelled is among the failures of the stop, with its name."""
+async def test_an_error_after_a_cancelled_start_is_a_failure_of_the_stop(diary: Diary) -> None:
+    """A start that raises when it is cancelled is named among the failures of the stop."""
 
     async def fail_late() -> None:
         try:
@@ -451,11 +457,11 @@ async def test_an_error_on_a_cancellation_is_told(diary: Diary) -> None:
     assert life.crashes == []
 
 
-# A stop that goes wrong
+# Failures of a stop
 
 
-async def test_two_failing_stops_are_both_told_and_the_others_stop(diary: Diary) -> None:
-    """A stop that raises prevents no other stop, not even of a resource that it needs."""
+async def test_failing_stops_are_reported_and_do_not_prevent_other_stops(diary: Diary) -> None:
+    """A stop that raises does not prevent that of its dependencies."""
     one, two = ValueError("one"), KeyError("two")
     async with Life(
         diary.resource("pool"),
@@ -475,7 +481,7 @@ async def test_two_failing_stops_are_both_told_and_the_others_stop(diary: Diary)
     }  # fmt: skip
 
 
-async def test_a_resource_has_a_time_of_its_own_to_stop(diary: Diary) -> None:
+async def test_a_stop_is_cancelled_at_the_timeout_of_its_resource(diary: Diary) -> None:
     """A stop that hangs is cancelled after the timeout of its resource, which is named."""
     async with Life(
         diary.resource("pool"),
@@ -489,7 +495,7 @@ async def test_a_resource_has_a_time_of_its_own_to_stop(diary: Diary) -> None:
     assert life.outcomes("stop") == {"pool": "done", "api": "overdue"}
 
 
-async def test_the_time_of_the_whole_stop_is_a_bound_for_each(diary: Diary) -> None:
+async def test_no_stop_of_a_resource_exceeds_the_time_of_the_whole_stop(diary: Diary) -> None:
     """All resources that hang are named, the last started first; longer timeouts have no effect."""
     async with Life(
         diary.resource("pool", stop=anyio.sleep_forever),
@@ -513,8 +519,8 @@ async def test_a_stop_without_any_time_cancels_at_once(diary: Diary) -> None:
     assert kinds_of(failures) == [("pool",)]
 
 
-async def test_a_resource_that_is_late_and_fails_is_told_twice(diary: Diary) -> None:
-    """A stop that is late and raises when it is cancelled is two failures."""
+async def test_a_stop_that_is_late_and_raises_is_two_failures(diary: Diary) -> None:
+    """The exception and the timeout are both reported."""
 
     async def fail_late() -> None:
         try:
@@ -528,11 +534,11 @@ async def test_a_resource_that_is_late_and_fails_is_told_twice(diary: Diary) -> 
     assert kinds_of(failures) == [ValueError, ("pool",)]
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_those_below_one_that_hangs_have_their_share(
+@pytest.mark.usefixtures("short_cancel_timeout")
+async def test_the_dependencies_of_a_resource_that_hangs_are_stopped_in_time(
     diary: Diary, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stop that ignores its cancellation is named; the resources that it needs are stopped."""
+    """A stop that ignores its cancellation is named; its dependencies are stopped."""
     monkeypatch.setattr(instances, "STOP_BUDGET_SHARE", 0.01)
     gate = anyio.Event()
 
@@ -565,15 +571,15 @@ async def test_those_below_one_that_hangs_have_their_share(
     assert kinds_of(failures) == [("api",)]
 
 
-async def test_what_stops_is_said_to_stop_since_then(diary: Diary) -> None:
+async def test_a_stop_is_described_with_the_time_since_it_began(diary: Diary) -> None:
     """The description of a stop has the time since the stop began, not since the start."""
     began = time.monotonic()
     gate = anyio.Event()
 
-    async def dawdle() -> None:
+    async def take_time() -> None:
         await until(lambda: time.monotonic() > began + 0.2)
 
-    async with Life(diary.resource("pool", start=dawdle, stop=gate.wait)) as life:
+    async with Life(diary.resource("pool", start=take_time, stop=gate.wait)) as life:
         await life.start()
         life.group.start_soon(life.stop)
         await until(lambda: "pool stops" in diary)
@@ -588,7 +594,7 @@ async def test_what_stops_is_said_to_stop_since_then(diary: Diary) -> None:
     assert f"{least:.1f}" <= told[1] <= f"{most:.1f}"
 
 
-# What goes wrong in between
+# Failures in between
 
 
 def crashing(go: anyio.Event, failure: BaseException) -> Resource:
@@ -607,7 +613,7 @@ def crashing(go: anyio.Event, failure: BaseException) -> Resource:
     return Resource("pool", keep)
 
 
-async def test_a_crash_in_a_resources_own_task_is_told_at_once(diary: Diary) -> None:
+async def test_a_crash_in_a_task_of_a_resource_is_reported_at_once(diary: Diary) -> None:
     """The failure is the error itself, in no group; the other resources run until their stop."""
     go, failure = anyio.Event(), ValueError("lost")
     async with Life(crashing(go, failure), diary.resource("api", "pool")) as life:
@@ -622,15 +628,15 @@ async def test_a_crash_in_a_resources_own_task_is_told_at_once(diary: Diary) -> 
     assert diary[-2:] == ["api stops", "api stopped"]
 
 
-async def test_a_crash_while_others_start_is_a_failed_start(diary: Diary) -> None:
+async def test_a_crash_while_other_resources_start_is_a_failed_start(diary: Diary) -> None:
     """A resource that fails while others start makes the whole start fail."""
     go, failure = anyio.Event(), ValueError("lost")
 
-    async def dawdle() -> None:
+    async def take_time() -> None:
         go.set()
         await anyio.sleep_forever()
 
-    async with Life(crashing(go, failure), diary.resource("api", start=dawdle)) as life:
+    async with Life(crashing(go, failure), diary.resource("api", start=take_time)) as life:
         with pytest.raises(StartupError) as caught:
             await life.start()
         assert (caught.value.resource, caught.value.__cause__) == ("pool", failure)
@@ -638,7 +644,7 @@ async def test_a_crash_while_others_start_is_a_failed_start(diary: Diary) -> Non
     assert life.crashes == []
 
 
-async def test_a_crash_while_others_stop_is_told(diary: Diary) -> None:
+async def test_a_crash_while_other_resources_stop_is_reported(diary: Diary) -> None:
     """A resource that fails while it is still needed is reported; the others stop all the same."""
     go, failure = anyio.Event(), ValueError("lost")
 
@@ -653,8 +659,8 @@ async def test_a_crash_while_others_stop_is_told(diary: Diary) -> None:
     assert diary[-1] == "api stopped"
 
 
-async def test_a_resource_that_ends_by_itself_is_a_failure() -> None:
-    """A resource that returns early is a failure, even if it has swallowed its error."""
+async def test_a_resource_that_returns_early_is_a_failure() -> None:
+    """This also holds if it has swallowed its own error."""
     go = anyio.Event()
 
     async def crash() -> None:
@@ -681,7 +687,7 @@ async def test_a_resource_that_ends_by_itself_is_a_failure() -> None:
     assert "pool" in str(failure)
 
 
-async def test_a_resource_with_a_time_limit_around_its_yield_ends_by_it() -> None:
+async def test_a_time_limit_around_the_yield_of_a_resource_ends_the_resource() -> None:
     """A cancel scope of the resource that ends during its yield is a failure of the resource."""
 
     @asynccontextmanager
@@ -697,7 +703,7 @@ async def test_a_resource_with_a_time_limit_around_its_yield_ends_by_it() -> Non
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_resource_whose_task_somebody_cancels_is_a_failure() -> None:
+async def test_a_resource_whose_task_is_cancelled_by_other_code_is_a_failure() -> None:
     """On asyncio the task of a resource can be cancelled; no other task is affected."""
     tasks: list[asyncio.Task[object] | None] = []
 
@@ -722,11 +728,11 @@ async def test_a_resource_whose_task_somebody_cancels_is_a_failure() -> None:
     assert not are_others_cancelled
 
 
-# What an author may write
+# Forms of a resource function
 
 
-async def test_scopes_and_groups_may_stand_around_the_yield(diary: Diary) -> None:
-    """They are left by the task that has entered them, so both backends allow it."""
+async def test_cancel_scopes_and_task_groups_are_allowed_around_the_yield(diary: Diary) -> None:
+    """The task that enters them also leaves them, so both backends allow it."""
 
     async def work() -> None:
         try:
@@ -753,7 +759,7 @@ async def test_scopes_and_groups_may_stand_around_the_yield(diary: Diary) -> Non
     assert life.crashes == []
 
 
-async def test_a_resource_without_a_yield_on_its_way_fails_to_start() -> None:
+async def test_a_resource_that_does_not_yield_fails_to_start() -> None:
     """A resource without a value cannot start."""
 
     @asynccontextmanager

@@ -38,7 +38,7 @@ def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]
 # Messages to systemd
 
 
-async def test_the_service_manager_hears_of_every_step(manager: Callable[[], list[str]]) -> None:
+async def test_the_service_manager_receives_every_step(manager: Callable[[], list[str]]) -> None:
     """READY and STOPPING are sent once each; a reload sends its time in the same datagram."""
     owner = OwnedRun(State.READY)
     assert manager() == ["STATUS=Loading", "STATUS=Starting", "READY=1\nSTATUS=Ready"]
@@ -56,7 +56,7 @@ async def test_the_service_manager_hears_of_every_step(manager: Callable[[], lis
     assert owner.phases == names
 
 
-async def test_a_start_that_fails_is_never_ready(manager: Callable[[], list[str]]) -> None:
+async def test_a_failed_start_sends_no_ready(manager: Callable[[], list[str]]) -> None:
     """A run that was never ready sends no READY, and one STOPPING if it had begun to start."""
     starting = ["STATUS=Loading", "STATUS=Starting", "STOPPING=1\nSTATUS=Stopping"]
     for at, told in (
@@ -71,7 +71,7 @@ async def test_a_start_that_fails_is_never_ready(manager: Callable[[], list[str]
         assert owner.states.state is State.STOPPED
 
 
-async def test_a_step_that_does_not_exist_is_said_to_nobody(
+async def test_an_illegal_transition_sends_nothing(
     manager: Callable[[], list[str]],
 ) -> None:
     """An illegal transition is rejected, sends nothing, and keeps the state."""
@@ -83,7 +83,7 @@ async def test_a_step_that_does_not_exist_is_said_to_nobody(
     assert owner.phases == ["armed running"]
 
 
-async def test_the_watchdog_hears_that_the_loop_turns(
+async def test_the_watchdog_is_notified_until_the_end(
     manager: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The watchdog is pinged until the run has ended."""
@@ -100,7 +100,7 @@ async def test_the_watchdog_hears_that_the_loop_turns(
     assert manager() == []
 
 
-async def test_without_a_watchdog_nothing_beats(manager: Callable[[], list[str]]) -> None:
+async def test_without_a_watchdog_nothing_is_sent(manager: Callable[[], list[str]]) -> None:
     """Without WATCHDOG_USEC no ping is sent."""
     owner = OwnedRun(State.STARTING)
     manager()
@@ -113,7 +113,7 @@ async def test_without_a_watchdog_nothing_beats(manager: Callable[[], list[str]]
 # The end
 
 
-async def test_a_run_is_over_only_once() -> None:
+async def test_a_run_that_has_ended_cannot_start_or_end_again() -> None:
     """After its end a run cannot start a task group, nor end again."""
     owner = OwnedRun()
     group = await owner.runner.task_group()
@@ -185,7 +185,7 @@ async def test_resources_and_services_live_until_the_stop() -> None:
     ]  # fmt: skip
 
 
-async def test_a_run_without_either_has_nothing_to_start() -> None:
+async def test_a_run_without_resources_and_services_passes_through_its_states() -> None:
     """A run without resources and services passes through its states, and nothing is pending."""
     owner = OwnedRun(State.STARTING)
     await owner.runner.start_resources(soon(), LONG)
@@ -208,7 +208,7 @@ async def test_a_failed_start_stops_what_has_started() -> None:
     assert owner.runner.failure is None
 
 
-async def test_the_last_resource_knows_that_it_is_the_last() -> None:
+async def test_only_asgi_component_pending_is_true_for_the_last_resource() -> None:
     """``only_asgi_component_pending`` is true only while the last resource starts."""
     told: list[bool] = []
 
@@ -253,7 +253,7 @@ async def test_a_resource_that_crashes_ends_the_run() -> None:
     assert await owner.stop() == []
 
 
-async def test_a_service_that_is_spent_ends_the_run() -> None:
+async def test_a_service_that_exhausts_its_restarts_ends_the_run() -> None:
     """A service that exhausts its restarts is the failure of the run."""
     failure = ValueError("lost")
     services = (service(raising(failure), restart="never"),)
@@ -293,7 +293,7 @@ async def test_services_that_go_on_leave_time_for_resources(
     await runner.end()
 
 
-async def test_a_service_that_fails_at_its_end_is_told() -> None:
+async def test_an_error_of_a_cancelled_service_is_a_failure_of_the_stop() -> None:
     """An error that a service raises when it is cancelled is a failure of the stop."""
     failure = ValueError("not flushed")
 
@@ -311,7 +311,7 @@ async def test_a_service_that_fails_at_its_end_is_told() -> None:
     assert "mailer" in note
 
 
-async def test_services_that_wait_are_known() -> None:
+async def test_a_stop_ends_the_delay_before_a_restart() -> None:
     """A stop ends the pause before a restart of a service."""
     timings = Timings(service_restart_delay=3600, max_service_restart_delay=3600)
     owner = OwnedRun(State.READY, services=(service(raising(ValueError())),), timings=timings)
@@ -323,7 +323,7 @@ async def test_services_that_wait_are_known() -> None:
     assert services.failing == ()
 
 
-async def test_resources_and_services_see_the_variables_of_who_started() -> None:
+async def test_resources_and_services_have_the_context_of_the_start() -> None:
     """A context variable that was set before the start is set in resources and services."""
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
     seen: dict[str, str] = {}
@@ -415,7 +415,7 @@ async def test_a_listener_is_open_until_the_end() -> None:
     assert diary[-2:] == ["pool stopped", "listener closes"]
 
 
-async def test_a_listener_that_does_not_open_says_why() -> None:
+async def test_a_listener_that_cannot_start_raises_its_error() -> None:
     """If a listener cannot start, the caller gets its error, and the run has not failed."""
     failure = OSError("address in use")
 

@@ -102,7 +102,7 @@ def pauses(caplog: pytest.LogCaptureFixture) -> list[float]:
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_service_that_fails_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_service_that_fails_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
     """A failure is logged with its traceback, and so is the recovery after the restart."""
     caplog.set_level("INFO", logger="hive_boot")
     failures = [ValueError("one"), ExceptionGroup("group", [KeyError("two")])]
@@ -140,7 +140,7 @@ async def test_the_pauses_grow_up_to_a_bound(caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.usefixtures("slow")
-async def test_many_that_fail_at_one_moment_come_back_one_by_one(
+async def test_services_that_fail_together_restart_at_different_times(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The pauses are random, so that services that failed together restart at different times."""
@@ -152,7 +152,7 @@ async def test_many_that_fail_at_one_moment_come_back_one_by_one(
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_pause_after_a_good_while_is_like_the_first(
+async def test_a_long_run_resets_the_delay_before_a_restart(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A service that has run for a while before it fails has a short pause again."""
@@ -177,7 +177,7 @@ async def test_a_pause_after_a_good_while_is_like_the_first(
 
 
 @pytest.mark.usefixtures("quick")
-async def test_a_budget_is_spent() -> None:
+async def test_a_service_that_exceeds_its_restarts_is_not_restarted() -> None:
     """A service that exceeds its restarts within the window is reported, and not restarted."""
     for budget in (1, 3):
         runs: list[None] = []
@@ -197,7 +197,7 @@ async def test_a_budget_is_spent() -> None:
         assert "mailer" in note
 
 
-async def test_an_exit_is_obeyed_at_once() -> None:
+async def test_a_service_that_exits_is_not_restarted() -> None:
     """A service that raises SystemExit or KeyboardInterrupt is not restarted."""
     for failure in (SystemExit(3), KeyboardInterrupt()):
         async with at_work(service(raising(failure))) as life:
@@ -206,7 +206,7 @@ async def test_an_exit_is_obeyed_at_once() -> None:
         assert life.outcomes == ["failed"]
 
 
-async def test_one_that_is_never_to_be_started_again_is_not() -> None:
+async def test_a_service_with_restart_never_is_not_restarted() -> None:
     """With ``restart="never"`` the first failure is final."""
     failure = ValueError("once")
     async with at_work(service(raising(failure), restart="never")) as life:
@@ -215,7 +215,7 @@ async def test_one_that_is_never_to_be_started_again_is_not() -> None:
     assert life.outcomes == ["failed"]
 
 
-async def test_one_that_returns_has_done_its_work(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_service_that_returns_is_not_restarted(caplog: pytest.LogCaptureFixture) -> None:
     """A service that returns is not restarted, which is logged; a later stop finds none running."""
     caplog.set_level("INFO", logger="hive_boot")
     policies: tuple[RestartPolicy, ...] = ("on-failure", "never")
@@ -232,7 +232,9 @@ async def test_one_that_returns_has_done_its_work(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.usefixtures("quick")
-async def test_one_that_always_runs_is_started_again(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_service_with_restart_always_is_restarted_after_a_return(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """With ``restart="always"`` a return is logged, is no failure, and leads to a restart."""
     caplog.set_level("INFO", logger="hive_boot")
     runs: list[bool] = []
@@ -275,7 +277,7 @@ async def test_returns_count_towards_the_budget() -> None:
     assert "mailer" in str(failure)
 
 
-async def test_one_with_a_scope_of_its_own_may_end_by_it() -> None:
+async def test_a_service_may_cancel_its_own_scope() -> None:
     """A cancel scope within a service may be cancelled: the service then returns."""
 
     async def work() -> None:
@@ -289,7 +291,9 @@ async def test_one_with_a_scope_of_its_own_may_end_by_it() -> None:
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_one_that_cancels_itself_has_failed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_service_that_cancels_its_own_task_has_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """On asyncio a task can cancel itself: the service is restarted, and no other is cancelled."""
     runs = 0
 
@@ -328,7 +332,7 @@ async def test_a_stop_does_not_wait_for_a_pause(caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.usefixtures("slow")
-async def test_one_between_two_runs_is_not_asked_to_stop() -> None:
+async def test_on_stop_is_not_called_between_two_runs_of_a_service() -> None:
     """``on_stop`` is called only for a service that runs."""
     asked: list[str] = []
 
@@ -343,7 +347,7 @@ async def test_one_between_two_runs_is_not_asked_to_stop() -> None:
         assert asked == ["runs"]
 
 
-async def test_the_grace_period_is_that_of_those_that_run() -> None:
+async def test_only_running_services_have_a_grace_period() -> None:
     """The grace period of a service that has ended is ignored."""
     ends = service(anyio.lowlevel.checkpoint, "ends").replace(grace_period=30.0)
     runs = service(anyio.sleep_forever, "runs").replace(grace_period=3.0)
@@ -354,7 +358,7 @@ async def test_the_grace_period_is_that_of_those_that_run() -> None:
         await life.services.stop(-30.0, time.monotonic() + LONG, 1)
 
 
-async def test_a_stop_leaves_time_for_what_stops_later() -> None:
+async def test_a_stop_leaves_time_for_the_resources() -> None:
     """Services get only a share of the time until the deadline."""
     gate = anyio.Event()
     async with at_work(service(enduring(gate))) as life:
@@ -365,7 +369,7 @@ async def test_a_stop_leaves_time_for_what_stops_later() -> None:
         gate.set()
 
 
-async def test_a_stop_lets_them_clean_up() -> None:
+async def test_a_stop_waits_for_the_clean_up_of_services() -> None:
     """The stop waits until a cancelled service has cleaned up."""
     said: list[str] = []
 
@@ -383,7 +387,7 @@ async def test_a_stop_lets_them_clean_up() -> None:
         assert said == ["cleaned up"]
 
 
-async def test_one_that_swallows_its_cancellation_is_named() -> None:
+async def test_a_service_that_swallows_its_cancellation_is_named() -> None:
     """The stop waits no longer than its timeout, and returns the names of running services."""
     for seconds in (0.02, -1):
         gate = anyio.Event()
@@ -396,14 +400,14 @@ async def test_one_that_swallows_its_cancellation_is_named() -> None:
             await until(lambda: not life.services.running)
 
 
-async def test_a_stop_right_after_the_start_is_a_stop() -> None:
+async def test_a_service_that_is_stopped_before_its_first_step_does_not_run() -> None:
     """A service that is stopped before its first step does not run."""
     async with at_work(service(anyio.sleep_forever)) as life:
         assert await life.stop() == []
     assert life.spent == []
 
 
-async def test_what_fails_when_it_is_cancelled_does_not_come_back(
+async def test_a_service_that_fails_when_it_is_cancelled_is_not_restarted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A service that fails when it is cancelled has failed, without a log record of a restart."""
@@ -421,7 +425,7 @@ async def test_what_fails_when_it_is_cancelled_does_not_come_back(
     assert (life.services.running, life.spent, caplog.records) == ([], [], [])
 
 
-async def test_one_that_fails_by_itself_while_all_stops_is_logged(
+async def test_a_service_that_fails_during_the_stop_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A service with restarts that fails during the stop is logged; without, it is reported."""
@@ -444,7 +448,7 @@ async def test_one_that_fails_by_itself_while_all_stops_is_logged(
     assert record.exc_info is not None
 
 
-async def test_without_services_there_is_nothing_to_stop() -> None:
+async def test_a_stop_without_services_returns_at_once() -> None:
     """A stop without services returns at once."""
     async with at_work() as life:
         assert await life.stop() == []

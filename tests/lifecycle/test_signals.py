@@ -57,7 +57,7 @@ def handlers() -> Iterator[dict[int, object]]:
     assert in_place() == before
 
 
-def test_the_first_signal_is_caught_and_remembered() -> None:
+def test_the_first_signal_is_recorded() -> None:
     """SIGTERM and SIGINT are recorded and have no other effect."""
     for number in HANDLED:
         with SignalHandler() as latch:
@@ -66,7 +66,7 @@ def test_the_first_signal_is_caught_and_remembered() -> None:
             assert latch.first_signal == number
 
 
-def test_the_first_signal_wakes_who_asked_for_it() -> None:
+def test_the_first_signal_stops_the_attached_run() -> None:
     """A signal stops the attached run."""
     target = Target()
     with SignalHandler() as latch:
@@ -76,7 +76,7 @@ def test_the_first_signal_wakes_who_asked_for_it() -> None:
         assert target.heard == ["stop"]
 
 
-def test_a_signal_from_before_is_not_lost() -> None:
+def test_a_signal_before_the_run_stops_it_at_once() -> None:
     """A signal that arrived before a run was attached stops it at once."""
     target = Target()
     with SignalHandler() as latch:
@@ -133,7 +133,7 @@ def test_the_same_signal_later_ends_the_process_at_once(number: str, code: int) 
     assert (child.returncode, child.stdout) == (code, "")
 
 
-def test_a_repeat_at_once_is_the_same_signal() -> None:
+def test_a_repeated_signal_within_a_moment_is_ignored() -> None:
     """The same signal within a moment, as a parent process forwards it, is ignored."""
     source = LATCHED.format(first="SIGTERM", second="SIGTERM", between="")
     # A machine that is busy may put more than 100 ms between the two: it gets more tries.
@@ -194,7 +194,7 @@ def hung_up(*body: str) -> tuple[int, list[str]]:
     return child.returncode, child.stdout.splitlines()
 
 
-def test_without_a_terminal_a_hang_up_is_a_reload() -> None:
+def test_without_a_terminal_sighup_requests_a_reload() -> None:
     """Without a terminal each SIGHUP requests a reload, and does not stop the process."""
     assert hung_up(
         "try_out(signal.SIG_DFL, 'attach', 'hang up', 'hang up')",
@@ -207,7 +207,7 @@ def test_without_a_terminal_a_hang_up_is_a_reload() -> None:
     ) == (0, ["reload reload None True", "None True", "None False", "reload None True"])
 
 
-def test_with_a_terminal_a_hang_up_is_a_stop() -> None:
+def test_with_a_terminal_sighup_starts_a_stop() -> None:
     """SIGHUP from a lost terminal starts a stop; SIGTERM after it is the second signal."""
     assert hung_up(
         "take_terminal()",
@@ -242,7 +242,7 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
 """
 
 
-def test_a_forked_child_is_not_ours() -> None:
+def test_a_forked_child_has_the_former_signal_handlers() -> None:
     """In a forked child signals have their former effect, and the parent is not affected."""
     child = run_child(FORKED)
     assert child.stdout == "-15 None\n-2 None\n-1 None\n", child.stderr
@@ -269,7 +269,7 @@ def last_line(before: str = "") -> str:
     return child.stderr
 
 
-def test_the_second_signal_says_what_it_has_broken_off() -> None:
+def test_the_second_signal_prints_the_state_of_the_application() -> None:
     """The last line names the signal and the state of the application."""
     (line,) = last_line("latch.attach(Target())").splitlines()
     assert line.startswith("hive_boot: ")
@@ -277,14 +277,14 @@ def test_the_second_signal_says_what_it_has_broken_off() -> None:
     assert "draining" in line
 
 
-def test_the_second_signal_has_a_word_before_there_is_a_run() -> None:
+def test_the_second_signal_works_before_a_run_exists() -> None:
     """The second signal works before there is a run."""
     (line,) = last_line().splitlines()
     assert "SIGINT" in line
     assert "armed" in line
 
 
-def test_a_third_signal_changes_nothing() -> None:
+def test_a_third_signal_is_ignored() -> None:
     """A third signal while the last line is composed is ignored."""
     before = """class Slow(Target):
         def mark_forced(self):
@@ -303,7 +303,7 @@ FULL += (
 FULL += "os.set_blocking(w, True); os.dup2(w, 2)"
 
 
-def test_a_stderr_that_takes_nothing_holds_up_nobody() -> None:
+def test_a_full_or_closed_stderr_does_not_prevent_the_exit() -> None:
     """A full or closed stderr does not prevent the exit."""
     assert last_line(FULL) == last_line("os.close(2)") == ""
 
@@ -322,7 +322,7 @@ for handler in (lambda *_: print("asked"), signal.SIG_DFL, signal.SIG_IGN):
 """
 
 
-def test_a_server_around_us_is_asked_to_end_where_it_listens() -> None:
+def test_sigterm_is_raised_only_if_a_handler_is_installed() -> None:
     """SIGTERM is raised only if a handler is installed; otherwise an error is logged."""
     child = run_child(TOLD)
     assert (child.returncode, child.stderr) == (0, "")

@@ -27,19 +27,19 @@ class Work:
 
     def __init__(self) -> None:
         self.started = anyio.Event()
-        self.heard: list[str] = []
+        self.events: list[str] = []
 
     async def __call__(self) -> None:
         """Wait until cancelled."""
-        self.heard.append("started")
+        self.events.append("started")
         self.started.set()
         try:
             await anyio.sleep_forever()
         finally:
-            self.heard.append("ended")
+            self.events.append("ended")
 
 
-class Stubborn:
+class IgnoresCancellation:
     """A function that ignores its cancellation until it is released."""
 
     def __init__(self) -> None:
@@ -70,21 +70,21 @@ async def within_limits(wait: Callable[[], Awaitable[object]]) -> None:
 
 
 @pytest.mark.anyio
-async def test_the_caller_goes_on_beside_the_work() -> None:
+async def test_a_background_task_runs_concurrently_with_its_caller() -> None:
     """The task runs beside its caller, and has ended after ``stop``."""
     work = Work()
     host = BackgroundTask(work, NAME)
     host.start()
-    assert work.heard == []
+    assert work.events == []
     await within_limits(work.started.wait)
-    assert work.heard == ["started"]
+    assert work.events == ["started"]
     await host.stop()
-    assert work.heard == ["started", "ended"]
+    assert work.events == ["started", "ended"]
 
 
 @pytest.mark.anyio
-async def test_it_begins_once() -> None:
-    """A second start does nothing, also after a stop."""
+async def test_a_second_start_has_no_effect() -> None:
+    """This also holds after a stop."""
     work = Work()
     host = BackgroundTask(work, NAME)
     host.start()
@@ -94,45 +94,47 @@ async def test_it_begins_once() -> None:
     await host.stop()
     host.start()
     await checkpoint()
-    assert work.heard == ["started", "ended"]
+    assert work.events == ["started", "ended"]
 
 
 @pytest.mark.anyio
-async def test_what_never_began_needs_no_end() -> None:
-    """A stop without a start returns at once."""
+async def test_a_stop_without_a_start_returns_at_once() -> None:
+    """A second such stop returns at once too."""
     work = Work()
     host = BackgroundTask(work, NAME)
     await host.stop()
     await host.stop()
-    assert work.heard == []
+    assert work.events == []
 
 
 @pytest.mark.anyio
-async def test_it_may_be_stopped_twice() -> None:
-    """A second stop returns at once."""
+async def test_a_second_stop_returns_at_once() -> None:
+    """The task has ended after the first stop."""
     work = Work()
     host = BackgroundTask(work, NAME)
     host.start()
     await within_limits(work.started.wait)
     await host.stop()
     await host.stop()
-    assert work.heard == ["started", "ended"]
+    assert work.events == ["started", "ended"]
 
 
 @pytest.mark.anyio
-async def test_it_may_be_stopped_before_it_has_begun(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_task_may_be_stopped_before_its_first_step(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """A stop right after the start cancels the task, and is not a failure."""
     work = Work()
     host = BackgroundTask(work, NAME)
     host.start()
     await host.stop()
-    assert work.heard in ([], ["started", "ended"])
+    assert work.events in ([], ["started", "ended"])
     assert caplog.records == []
 
 
 @pytest.mark.anyio
-async def test_work_that_is_done_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
-    """A task that returns is not a failure, and its stop returns at once."""
+async def test_a_task_that_returns_is_not_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is logged, and a stop returns at once."""
     done = anyio.Event()
 
     async def short() -> None:
@@ -146,7 +148,7 @@ async def test_work_that_is_done_is_left_alone(caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.anyio
-async def test_what_the_body_raises_comes_out_bare() -> None:
+async def test_an_exception_of_the_caller_is_not_changed_by_a_stop() -> None:
     """The caller's own exception is not wrapped or replaced."""
     work = Work()
     host = BackgroundTask(work, NAME)
@@ -164,12 +166,12 @@ async def test_what_the_body_raises_comes_out_bare() -> None:
         await body()
     assert caught.value is failure
     assert caught.value.__context__ is None
-    assert work.heard == ["started", "ended"]
+    assert work.events == ["started", "ended"]
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_caller_still_ends_the_work() -> None:
-    """A cancelled caller can still stop the task."""
+async def test_a_cancelled_caller_can_stop_the_task() -> None:
+    """The stop in `finally` waits for the end of the task."""
     work = Work()
     host = BackgroundTask(work, NAME)
     with anyio.CancelScope() as scope:
@@ -180,13 +182,13 @@ async def test_a_cancelled_caller_still_ends_the_work() -> None:
             await anyio.sleep_forever()
         finally:
             await host.stop()
-            assert work.heard == ["started", "ended"]
+            assert work.events == ["started", "ended"]
     assert scope.cancelled_caught
 
 
 @pytest.mark.anyio
-async def test_work_may_take_its_time_to_end() -> None:
-    """The stop waits for the clean-up of the task, also in a cancelled caller."""
+async def test_a_stop_waits_for_the_clean_up_of_the_task() -> None:
+    """This also holds in a cancelled caller."""
     ended: list[str] = []
     started = anyio.Event()
 
@@ -210,7 +212,7 @@ async def test_work_may_take_its_time_to_end() -> None:
 
 
 @pytest.mark.anyio
-async def test_work_that_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failing_task_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A failure of the task is logged with its traceback, and does not affect the caller."""
     started = anyio.Event()
 
@@ -251,7 +253,7 @@ async def test_a_group_of_failures_is_logged(caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.anyio
-async def test_work_that_fails_at_its_end_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_failing_clean_up_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A failure of the clean-up is logged, and the stop does not raise it."""
     started = anyio.Event()
 
@@ -271,11 +273,11 @@ async def test_work_that_fails_at_its_end_is_logged(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.anyio
-async def test_work_that_ignores_its_cancellation_is_named(
+async def test_a_task_that_ignores_its_cancellation_is_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """If the task ignores its cancellation, the stop returns after a timeout, and names it."""
-    work = Stubborn()
+    work = IgnoresCancellation()
     host = BackgroundTask(work, NAME, timings=Timings(task_cancel_timeout=0.05))
     host.start()
     await within_limits(work.started.wait)
@@ -289,11 +291,11 @@ async def test_work_that_ignores_its_cancellation_is_named(
 
 
 @pytest.mark.anyio
-async def test_a_cancelled_caller_does_not_wait_for_ever_either(
+async def test_a_stop_in_a_cancelled_caller_has_a_timeout(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The timeout applies in a cancelled caller too."""
-    work = Stubborn()
+    work = IgnoresCancellation()
     host = BackgroundTask(work, NAME, timings=Timings(task_cancel_timeout=0.05))
     host.start()
     await within_limits(work.started.wait)
@@ -307,8 +309,8 @@ async def test_a_cancelled_caller_does_not_wait_for_ever_either(
 
 
 @pytest.mark.anyio
-async def test_one_task_may_start_it_and_another_stop_it() -> None:
-    """One task may start it and another one stop it, as in a fixture."""
+async def test_a_background_task_may_be_stopped_by_another_task_than_its_starter() -> None:
+    """This is what happens in a fixture."""
     work = Work()
     host = BackgroundTask(work, NAME)
 
@@ -321,15 +323,15 @@ async def test_one_task_may_start_it_and_another_stop_it() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(start)
     await within_limits(work.started.wait)
-    assert work.heard == ["started"]
+    assert work.events == ["started"]
     async with anyio.create_task_group() as group:
         group.start_soon(stop)
-    assert work.heard == ["started", "ended"]
+    assert work.events == ["started", "ended"]
 
 
 @pytest.mark.anyio
-async def test_two_tasks_may_stop_it_at_once() -> None:
-    """If two tasks stop it, both wait until it has ended."""
+async def test_two_tasks_may_stop_a_background_task_at_once() -> None:
+    """Both stops wait until it has ended."""
     work = Work()
     host = BackgroundTask(work, NAME)
     host.start()
@@ -337,11 +339,11 @@ async def test_two_tasks_may_stop_it_at_once() -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(host.stop)
         group.start_soon(host.stop)
-    assert work.heard == ["started", "ended"]
+    assert work.events == ["started", "ended"]
 
 
 @pytest.mark.anyio
-async def test_the_end_of_its_starter_does_not_end_it() -> None:
+async def test_a_background_task_outlives_the_task_that_started_it() -> None:
     """The end of the starting task or of its scope does not end the background task."""
     work = Work()
     host = BackgroundTask(work, NAME)
@@ -351,12 +353,12 @@ async def test_the_end_of_its_starter_does_not_end_it() -> None:
         await checkpoint()
     await within_limits(work.started.wait)
     await checkpoint()
-    assert work.heard == ["started"]
+    assert work.events == ["started"]
     await host.stop()
 
 
 @pytest.mark.anyio
-async def test_the_work_sees_the_context_of_its_start() -> None:
+async def test_a_background_task_has_the_context_of_its_start() -> None:
     """The task has the context variables of its start, and does not change those of the caller."""
     seen = []
     done = anyio.Event()
@@ -377,8 +379,8 @@ async def test_the_work_sees_the_context_of_its_start() -> None:
     SETTING.reset(token)
 
 
-def test_a_loop_that_ends_takes_the_work_with_it(anyio_backend: str) -> None:
-    """A program may end without a stop; on trio the task is cancelled then."""
+def test_the_end_of_the_loop_is_possible_without_a_stop(anyio_backend: str) -> None:
+    """On trio the task is cancelled at the end of the loop."""
     works: list[Work] = []
 
     async def forget() -> None:
@@ -388,12 +390,12 @@ def test_a_loop_that_ends_takes_the_work_with_it(anyio_backend: str) -> None:
         await within_limits(work.started.wait)
 
     anyio.run(forget, backend=anyio_backend)
-    assert works[0].heard == ["started", "ended"][: 1 + (anyio_backend == "trio")]
+    assert works[0].events == ["started", "ended"][: 1 + (anyio_backend == "trio")]
 
 
-def test_a_task_that_asyncio_cancels_ends_the_work() -> None:
-    """If asyncio cancels the caller, which a shield cannot prevent, the task is stopped."""
-    heard: list[str] = []
+def test_a_caller_that_asyncio_cancels_stops_the_task() -> None:
+    """A shield cannot prevent such a cancellation."""
+    events: list[str] = []
 
     async def run() -> None:
         work = Work()
@@ -411,13 +413,15 @@ def test_a_task_that_asyncio_cancels_ends_the_work() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        heard.extend(work.heard)
+        events.extend(work.events)
 
     asyncio.run(run())
-    assert heard == ["started", "ended"]
+    assert events == ["started", "ended"]
 
 
-def test_work_that_somebody_else_cancels_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_background_task_that_other_code_cancels_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """The task is not in ``asyncio.all_tasks``; if it is cancelled directly, that is logged."""
 
     async def run(work: Work, *, started: bool) -> None:
@@ -437,12 +441,12 @@ def test_work_that_somebody_else_cancels_is_named(caplog: pytest.LogCaptureFixtu
         caplog.clear()
         work = Work()
         asyncio.run(run(work, started=started))
-        assert work.heard == ["started", "ended"] * started
+        assert work.events == ["started", "ended"] * started
         assert logged(caplog) == [("ERROR", True, False)], started
 
 
 @pytest.mark.anyio
-async def test_the_work_sees_the_context_that_it_was_given() -> None:
+async def test_a_background_task_may_have_a_context_of_its_own() -> None:
     """With its own context the task does not have the variables of a request.
 
     Most programs set no variable before their start, so an empty context is tested too.
@@ -470,13 +474,13 @@ async def test_the_work_sees_the_context_that_it_was_given() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_scope_that_is_cancelled_does_not_break_it_off() -> None:
-    """A shielded function completes in a cancelled scope, and may raise."""
-    said: list[str] = []
+async def test_a_shielded_function_completes_in_a_cancelled_scope() -> None:
+    """The function may raise, and its exception is raised."""
+    results: list[str] = []
 
     async def work() -> None:
         await anyio.sleep(0.001)
-        said.append("done")
+        results.append("done")
 
     async def fail() -> None:
         await work()
@@ -487,31 +491,31 @@ async def test_a_scope_that_is_cancelled_does_not_break_it_off() -> None:
         assert await run_shielded(work) is None
         with pytest.raises(ValueError, match=r"^$"):
             await run_shielded(fail)
-    assert said == ["done", "done"]
+    assert results == ["done", "done"]
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_task_that_is_cancelled_does_not_break_it_off() -> None:
+async def test_a_shielded_function_completes_in_a_cancelled_task() -> None:
     """On asyncio a cancellation of the task is delayed until the shielded function is done."""
     begun, gate = anyio.Event(), anyio.Event()
-    said: list[object] = []
+    results: list[object] = []
 
     async def work() -> None:
         begun.set()
         await gate.wait()
-        said.append("done")
+        results.append("done")
 
     async def wait() -> None:
-        said.append(await run_shielded(work))
+        results.append(await run_shielded(work))
 
     task = asyncio.create_task(wait())
     await within_limits(begun.wait)
     for _ in range(2):
         task.cancel()
         await checkpoint()
-    assert said == []
+    assert results == []
     gate.set()
     await within_limits(lambda: asyncio.wait([task]))
-    assert said[0] == "done"
-    assert isinstance(said[1], asyncio.CancelledError)
+    assert results[0] == "done"
+    assert isinstance(results[1], asyncio.CancelledError)

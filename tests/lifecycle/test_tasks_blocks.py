@@ -25,7 +25,7 @@ async def assert_nothing_is_left(anyio_backend: str) -> None:
         assert task.cancelling() == 0
 
 
-async def test_a_block_that_waits_is_ended(anyio_backend: str) -> None:
+async def test_a_waiting_block_is_cancelled(anyio_backend: str) -> None:
     """A block that waits is cancelled, and the code after it runs."""
     with anyio.fail_after(20):
         async with anyio.create_task_group() as group:
@@ -41,7 +41,7 @@ async def cancelling(body: CancellableBlock) -> None:
     body.cancel()
 
 
-async def test_what_the_block_has_started_ends_with_it(anyio_backend: str) -> None:
+async def test_tasks_that_the_block_has_started_are_cancelled(anyio_backend: str) -> None:
     """Tasks that the block has started are cancelled, and may clean up."""
     said: list[str] = []
 
@@ -62,7 +62,7 @@ async def test_what_the_block_has_started_ends_with_it(anyio_backend: str) -> No
     assert said == ["cleaned up"]
 
 
-async def test_an_error_on_the_way_out_is_the_blocks_own(anyio_backend: str) -> None:
+async def test_an_error_of_the_clean_up_is_raised(anyio_backend: str) -> None:
     """An error of the clean-up is raised, and no cancellation."""
 
     async def block() -> None:
@@ -79,7 +79,7 @@ async def test_an_error_on_the_way_out_is_the_blocks_own(anyio_backend: str) -> 
         await assert_nothing_is_left(anyio_backend)
 
 
-async def test_a_block_that_nobody_ends_is_left_alone(anyio_backend: str) -> None:
+async def test_a_block_that_is_not_cancelled_runs_to_its_end(anyio_backend: str) -> None:
     """A block that is not cancelled runs to its end, and may raise."""
     with CancellableBlock() as body:
         await anyio.lowlevel.checkpoint()
@@ -90,7 +90,7 @@ async def test_a_block_that_nobody_ends_is_left_alone(anyio_backend: str) -> Non
     await assert_nothing_is_left(anyio_backend)
 
 
-async def test_somebody_elses_cancellation_goes_through(anyio_backend: str) -> None:
+async def test_a_cancelled_scope_around_a_block_cancels_both(anyio_backend: str) -> None:
     """A cancelled scope around a block cancels both."""
     went_on = False
     with anyio.move_on_after(0.01) as scope:
@@ -103,7 +103,7 @@ async def test_somebody_elses_cancellation_goes_through(anyio_backend: str) -> N
 
 
 @ASYNCIO
-async def test_a_block_whose_task_has_ended_is_not_held_up() -> None:
+async def test_a_block_may_be_left_in_another_task() -> None:
     """A block may be entered in one task and left in another, as in a fixture."""
     body = CancellableBlock()
 
@@ -119,7 +119,7 @@ async def test_a_block_whose_task_has_ended_is_not_held_up() -> None:
 
 
 @ASYNCIO
-async def test_a_task_that_catches_its_cancellation_has_none_left() -> None:
+async def test_a_block_that_catches_its_cancellation_has_none_pending() -> None:
     """A block that catches its cancellation reaches its end, without a pending cancellation."""
     async with anyio.create_task_group() as group:
         with CancellableBlock() as body:
@@ -132,7 +132,7 @@ async def test_a_task_that_catches_its_cancellation_has_none_left() -> None:
 
 
 @ASYNCIO
-async def test_somebody_elses_cancellation_at_the_same_moment_is_not_lost() -> None:
+async def test_a_cancellation_of_the_task_at_the_same_moment_is_not_lost() -> None:
     """If the task is cancelled at the same moment as its block, that cancellation is not lost."""
 
     async def work() -> None:
@@ -235,7 +235,7 @@ async def test_a_block_that_swallows_its_cancellation_gets_a_second_one() -> Non
 
 @ASYNCIO
 async def test_a_cancellation_that_was_delayed_is_not_followed_by_another_at_once() -> None:
-    """Clean-up after a long shielded step may await: a second counts from the first."""
+    """The time until the second cancellation counts from the first one, so clean-up may await."""
     done: list[str] = []
     with anyio.fail_after(20), CancellableBlock(Timings(cancel_retry_interval=0.001)) as body:
         body.cancel(0.4)
@@ -252,7 +252,7 @@ async def test_a_cancellation_that_was_delayed_is_not_followed_by_another_at_onc
 
 
 @ASYNCIO
-async def test_a_block_that_cancels_itself_and_ends_leaves_nothing_behind() -> None:
+async def test_a_block_that_cancels_itself_does_not_affect_the_code_after_it() -> None:
     """The cancellation does not arrive in the code after the block."""
     with CancellableBlock() as body:
         body.cancel()

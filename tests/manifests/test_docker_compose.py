@@ -1,4 +1,4 @@
-"""The Compose files, read as Compose reads them."""
+"""Rendered Compose files, parsed."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ def service(made: Deployment, path: str = PRODUCTION) -> dict[str, Any]:
     return found
 
 
-def test_a_container_can_do_little() -> None:
-    """It is nobody, writes nowhere but in memory, and gains no right."""
+def test_a_container_has_few_permissions() -> None:
+    """The user is not root, the file system is read-only, and no privilege can be gained."""
     for path in (DEVELOPMENT, PRODUCTION):
         found = service(deploy(), path)
         assert int(found["user"].partition(":")[0]) >= 10_000
@@ -34,14 +34,14 @@ def test_a_container_can_do_little() -> None:
         assert ("mem_limit" in found) is (path == PRODUCTION)
 
 
-def test_the_limit_of_the_memory_is_written_as_compose_reads_it() -> None:
-    """Kubernetes has units of its own."""
+def test_the_memory_limit_has_a_unit_of_compose() -> None:
+    """The units of Kubernetes are converted."""
     for quantity, limit in (("512Mi", "512m"), ("2Gi", "2g"), ("900Ki", "900k")):
         assert service(deploy(memory=("1Ki", quantity)))["mem_limit"] == limit
 
 
-def test_each_file_has_the_secrets_that_its_profile_needs() -> None:
-    """Compose refuses a file that is not there, so the optional ones wait behind a ``#``."""
+def test_each_file_has_the_secrets_that_its_profile_requires() -> None:
+    """Compose rejects a file that does not exist, so optional secrets are commented out."""
     development, production = read(deploy(), DEVELOPMENT), read(deploy(), PRODUCTION)
     assert set(development["secrets"]) == {"api_key", "signing_key"}
     assert set(production["secrets"]) == {"api_key", "signing_key", "jwt_secret"}
@@ -55,8 +55,8 @@ def test_each_file_has_the_secrets_that_its_profile_needs() -> None:
     assert development["name"] != production["name"]
 
 
-def test_an_optional_secret_is_switched_on_by_hand() -> None:
-    """Who takes the ``#`` away in both places has it mounted."""
+def test_an_optional_secret_is_mounted_when_it_is_uncommented() -> None:
+    """Two places have to be uncommented."""
     text = text_of(deploy(), PRODUCTION)
     for line in ("      # - sentry_dsn", "  # sentry_dsn:", "  #   file: ./secrets/sentry_dsn"):
         assert f"\n{line}\n" in text
@@ -66,8 +66,8 @@ def test_an_optional_secret_is_switched_on_by_hand() -> None:
     assert found["secrets"]["sentry_dsn"] == {"file": "./secrets/sentry_dsn"}
 
 
-def test_a_service_that_needs_nothing_mounts_nothing() -> None:
-    """Neither of no secrets nor of optional ones is there an empty list."""
+def test_a_service_without_required_secrets_has_no_secrets_section() -> None:
+    """The file has no empty list, with optional secrets or without any."""
     for declared in (Nothing, Optional):
         found = read(deploy(declared), PRODUCTION)
         assert "secrets" not in found
@@ -77,8 +77,8 @@ def test_a_service_that_needs_nothing_mounts_nothing() -> None:
     assert "\n# secrets:\n  # token:\n" in text
 
 
-def test_a_file_of_another_name_is_mounted_under_it() -> None:
-    """The container has the file where the declaration says, the host too."""
+def test_a_file_with_another_name_is_mounted_under_this_name() -> None:
+    """The container and the host have the file at the declared path."""
     found = read(deploy(Renamed), PRODUCTION)
     assert found["services"]["shop"]["secrets"] == [
         {"source": "tls-certificate.pem", "target": "/run/secrets/tls/certificate.pem"},
@@ -87,8 +87,8 @@ def test_a_file_of_another_name_is_mounted_under_it() -> None:
     assert found["secrets"]["tls-certificate.pem"] == {"file": "./secrets/tls/certificate.pem"}
 
 
-def test_a_stop_has_its_time() -> None:
-    """Docker's ten seconds are not what decides."""
+def test_the_stop_grace_period_follows_the_declaration() -> None:
+    """It replaces the ten seconds of Docker."""
     consuming = Bootstrap(ShopSecrets, shutdown_delay=3)
 
     @consuming.service(grace_period=30)
@@ -103,8 +103,8 @@ def test_a_stop_has_its_time() -> None:
         assert service(deploy(boot=boot))["stop_grace_period"] == grace
 
 
-def test_its_health_is_asked_where_it_answers() -> None:
-    """A start may take as long as it was declared to."""
+def test_the_health_check_uses_the_port_of_the_probes() -> None:
+    """The start period follows the declared timeouts of a start."""
     boot = Bootstrap(ShopSecrets, probe_port=9000, wait_for_files=60)
     check = service(deploy(boot=boot))["healthcheck"]
     assert check["test"] == ["CMD", "hive-boot", "probe", "--port", "9000"]
@@ -113,24 +113,24 @@ def test_its_health_is_asked_where_it_answers() -> None:
     assert "ports" not in service(deploy(boot=boot, port=None))
 
 
-def test_what_is_written_survives_the_container() -> None:
-    """A directory that was named is a volume."""
+def test_writable_directories_are_volumes() -> None:
+    """Their content is retained when the container is replaced."""
     found = read(deploy(writable=("/var/lib/shop", "/var/cache/shop")), PRODUCTION)
     mounts = found["services"]["shop"]["volumes"]
     assert [each["target"] for each in mounts] == ["/var/lib/shop", "/var/cache/shop"]
     assert [each["source"] for each in mounts] == list(found["volumes"])
 
 
-def test_settings_are_what_was_said() -> None:
-    """Compose puts no variable of the host into a value."""
+def test_settings_are_escaped() -> None:
+    """Compose expands no variable of the host in a value."""
     env = {"A": "${HOME} $x", "B": "no", "C": "1e3", "D": 'it\'s: "so"', "E": ""}
     found = service(deploy(env=env))["environment"]
     assert {name: found[name].replace("$$", "$") for name in env} == env
     assert "$" not in found["A"].replace("$$", "")
 
 
-def test_a_secret_is_no_extension() -> None:
-    """Compose reads over what begins with ``x-``, so such a file is mounted by another name."""
+def test_a_secret_whose_name_begins_with_x_is_not_an_extension() -> None:
+    """Compose ignores keys that begin with `x-`, so such a secret gets another key."""
 
     class Headers(SecretSet):
         one: Secret = secret(file="x-api-key")

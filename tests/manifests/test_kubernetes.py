@@ -1,4 +1,4 @@
-"""The manifests of Kubernetes, read as the cluster reads them."""
+"""Rendered manifests of Kubernetes, parsed."""
 
 import base64
 import json
@@ -30,13 +30,13 @@ from tests.support import ROOT
 
 
 def pod(made: Deployment) -> dict[str, Any]:
-    """Return what the Deployment says about its pods."""
+    """Return the specification of the pods in the Deployment."""
     spec: dict[str, Any] = read(made, "deploy/k8s/deployment.yaml")["spec"]["template"]["spec"]
     return spec
 
 
 def container(made: Deployment) -> dict[str, Any]:
-    """Return what it says about the one container."""
+    """Return the only container of the Deployment."""
     (found,) = pod(made)["containers"]
     assert isinstance(found, dict)
     return found
@@ -57,8 +57,8 @@ def variables(made: Deployment) -> dict[str, str]:
     }
 
 
-def test_a_pod_can_do_little() -> None:
-    """It passes the restricted standard, and holds no token of the cluster."""
+def test_a_pod_meets_the_restricted_standard() -> None:
+    """It also has no token of the cluster."""
     spec = pod(deploy())
     assert spec["automountServiceAccountToken"] is False
     assert spec["enableServiceLinks"] is False
@@ -73,8 +73,8 @@ def test_a_pod_can_do_little() -> None:
     assert set(container(deploy())["resources"]) == {"requests", "limits"}
 
 
-def test_secrets_are_a_volume_that_its_process_can_read() -> None:
-    """It is where the process looks, for its group alone, and the pod waits until it is there."""
+def test_secrets_are_a_volume_that_the_process_can_read() -> None:
+    """Only the group of the process can read it, and the pod waits until the Secret exists."""
     made = deploy()
     assert volume(made) == {
         "secretName": "shop-secrets",
@@ -92,8 +92,8 @@ def test_secrets_are_a_volume_that_its_process_can_read() -> None:
     }
 
 
-def test_what_is_written_has_a_place() -> None:
-    """The root is read-only, so ``/tmp`` and what was named are volumes."""
+def test_writable_directories_are_volumes() -> None:
+    """The root file system is read-only, so ``/tmp`` and declared directories are volumes."""
     made = deploy(writable=("/var/lib/shop", "/var/cache/shop"))
     mounts = {each["mountPath"]: each["name"] for each in container(made)["volumeMounts"]}
     volumes = {each["name"]: each for each in pod(made)["volumes"]}
@@ -103,7 +103,7 @@ def test_what_is_written_has_a_place() -> None:
 
 
 def test_the_grace_period_covers_a_stop() -> None:
-    """What is told to stop is not killed before it has had its time."""
+    """The kubelet does not kill a pod before the end of its shutdown."""
     for boot, seconds in (
         (Bootstrap(ShopSecrets), 5 + 5 + 8 + 1),
         (Bootstrap(ShopSecrets, shutdown_delay=0, shutdown_timeout=2), 5 + 0 + 2 + 1),
@@ -115,8 +115,8 @@ def test_the_grace_period_covers_a_stop() -> None:
         assert container(made)["terminationMessagePolicy"] == "FallbackToLogsOnError"
 
 
-def test_what_has_a_main_does_not_drain() -> None:
-    """A worker has no balancer that has to forget it."""
+def test_a_pod_with_a_main_has_no_drain() -> None:
+    """A worker is behind no load balancer, so it needs no delay and no Service."""
     boot = Bootstrap(ShopSecrets, probe_port=9000)
 
     @boot.main
@@ -131,8 +131,8 @@ def test_what_has_a_main_does_not_drain() -> None:
     assert read(made, "deploy/k8s/networkpolicy.yaml")["spec"]["ingress"] == []
 
 
-def test_the_size_is_what_was_said() -> None:
-    """The number of pods, their resources, and where they connect to."""
+def test_replicas_resources_and_egress_follow_the_arguments() -> None:
+    """The egress has port 443 and DNS too."""
     made = deploy(replicas=3, cpu=("250m", "2"), memory=("1Gi", "1Gi"), egress=(5432, 6379))
     assert read(made, "deploy/k8s/deployment.yaml")["spec"]["replicas"] == 3
     resources = container(made)["resources"]
@@ -148,7 +148,7 @@ def test_the_size_is_what_was_said() -> None:
 
 
 def test_each_probe_has_its_endpoint() -> None:
-    """A slow start is not a dead process, and a process that drains is not one either."""
+    """A slow start and a draining process are not reported as dead."""
     paths = {"startup": "/startupz", "readiness": "/readyz", "liveness": "/livez"}
     for probe_port, port in ((None, "http"), (9000, "probes")):
         found = container(deploy(boot=Bootstrap(ShopSecrets, probe_port=probe_port)))
@@ -158,15 +158,15 @@ def test_each_probe_has_its_endpoint() -> None:
 
 
 def test_the_startup_probe_waits_as_long_as_a_start_may_take() -> None:
-    """What waits for a sidecar's files is not killed meanwhile."""
+    """The kubelet does not kill a pod that waits for the files of a sidecar."""
     for wait, startup_timeout in ((0, 30), (60, 45.5)):
         boot = Bootstrap(ShopSecrets, wait_for_files=wait, startup_timeout=startup_timeout)
         probe = container(deploy(boot=boot))["startupProbe"]
         assert probe["periodSeconds"] * probe["failureThreshold"] > wait + startup_timeout
 
 
-def test_two_pods_are_never_gone_together() -> None:
-    """A drained node or a rollout leaves one that serves."""
+def test_a_rollout_and_a_node_drain_leave_one_pod() -> None:
+    """The selectors of all objects have the labels of the pod."""
     made = deploy()
     spec = read(made, "deploy/k8s/deployment.yaml")["spec"]
     assert spec["replicas"] == 2
@@ -182,8 +182,8 @@ def test_two_pods_are_never_gone_together() -> None:
     assert policy["podSelector"]["matchLabels"] == labels
 
 
-def test_the_secret_holds_placeholders_alone() -> None:
-    """What production needs is there, text as text and bytes as base64, and the rest to be read."""
+def test_the_secret_contains_only_placeholders() -> None:
+    """Secrets of production are set, text as text and bytes as base64; others are commented out."""
     found = read(deploy(), "deploy/k8s/secret.yaml")
     assert found["metadata"]["name"] == "shop-secrets"
     assert set(found["stringData"]) == {"api_key", "jwt_secret"}
@@ -196,8 +196,8 @@ def test_the_secret_holds_placeholders_alone() -> None:
     assert f'\n  # jwt_before: "{placeholder("JWT_BEFORE")}"\n' in text
 
 
-def test_kustomize_leaves_the_secret_alone() -> None:
-    """Nobody who applies the directory puts placeholders over values."""
+def test_kustomize_does_not_apply_the_secret() -> None:
+    """Otherwise placeholders would replace the values."""
     assert read(deploy(), "deploy/k8s/kustomization.yaml")["resources"] == [
         "deployment.yaml",
         "networkpolicy.yaml",
@@ -206,8 +206,8 @@ def test_kustomize_leaves_the_secret_alone() -> None:
     ]
 
 
-def test_a_file_that_is_no_key_gets_one() -> None:
-    """The volume says which key becomes which file, and no two are the same."""
+def test_a_file_name_that_is_not_a_valid_key_gets_a_key() -> None:
+    """The volume maps each key to its file, and no two keys are the same."""
     made = deploy(Renamed)
     files = {
         "tls-certificate.pem": "tls/certificate.pem",
@@ -222,15 +222,15 @@ def test_a_file_that_is_no_key_gets_one() -> None:
 
 
 def test_a_service_without_secrets_has_an_empty_secret() -> None:
-    """What needs nothing is deployed all the same."""
+    """Optional secrets are commented out."""
     assert "stringData" not in read(deploy(Nothing), "deploy/k8s/secret.yaml")
     found = read(deploy(Optional), "deploy/k8s/secret.yaml")
     assert "stringData" not in found
     assert "# stringData:\n  # token: " in text_of(deploy(Optional), "deploy/k8s/secret.yaml")
 
 
-def test_settings_are_what_was_said() -> None:
-    """A dollar sign, a parenthesis and a word that YAML knows arrive as they are."""
+def test_settings_are_escaped() -> None:
+    """A dollar sign, a parenthesis and a word of YAML arrive unchanged."""
     env = {"A": "$(HOME) $$ $x", "B": "yes", "C": "0123", "D": 'a: "b" # c', "E": "", "YES": "1"}
     found = variables(deploy(env=env))
     assert {name: found[name] for name in env} == env
@@ -244,7 +244,7 @@ WAIT: dict[str, Any] = {
 
 
 def test_a_job_waits_for_the_version_of_the_secret() -> None:
-    """It gets this one key, and its command is one of hive-boot."""
+    """The Job gets only the key of the version, and runs `hive-boot fleet wait`."""
     job = read(deploy(Versioned, **WAIT), "deploy/k8s/fleet-wait.yaml")
     (waiter,) = job["spec"]["template"]["spec"]["containers"]
     (variable,) = waiter["env"]
@@ -263,8 +263,8 @@ def test_a_job_waits_for_the_version_of_the_secret() -> None:
     assert arguments.timeout == 600 + 2 * 3720
 
 
-def test_the_job_that_waits_can_do_little_and_runs_once() -> None:
-    """As the pods that it waits for, and without their volume."""
+def test_the_job_that_waits_is_restricted_and_runs_once() -> None:
+    """It has the security context of the pods, and no volume."""
     made = deploy(Versioned, **WAIT)
     job = read(made, "deploy/k8s/fleet-wait.yaml")
     spec = job["spec"]["template"]["spec"]
@@ -280,8 +280,8 @@ def test_the_job_that_waits_can_do_little_and_runs_once() -> None:
     assert labels == {"app.kubernetes.io/name": "shop-fleet-wait"}
 
 
-def test_the_job_is_rendered_only_if_it_is_asked_for() -> None:
-    """And kustomize, which applies the rest again and again, does not create it."""
+def test_the_job_is_rendered_only_with_fleet_wait() -> None:
+    """Kustomize does not create it, because it applies all other files repeatedly."""
     assert "deploy/k8s/fleet-wait.yaml" not in render(deploy(), ["kubernetes"])
     made = deploy(Versioned, **WAIT)
     assert "deploy/k8s/fleet-wait.yaml" in render(made, ["kubernetes"])
@@ -289,8 +289,8 @@ def test_the_job_is_rendered_only_if_it_is_asked_for() -> None:
     assert "fleet-wait.yaml" not in resources
 
 
-def test_every_document_is_one_of_yaml() -> None:
-    """No file has a second meaning, and each says what has rendered it."""
+def test_every_file_is_one_document_of_yaml() -> None:
+    """Each file begins with the command that has rendered it."""
     made = deploy()
     for name in ("secret", "deployment", "service", "networkpolicy", "kustomization"):
         text = text_of(made, f"deploy/k8s/{name}.yaml")
@@ -299,10 +299,10 @@ def test_every_document_is_one_of_yaml() -> None:
         assert "hive-boot manifests shop.app:boot --target kubernetes --write" in text
 
 
-def test_a_secret_that_was_applied_as_it_is_starts_nothing(
+def test_a_start_with_the_placeholders_of_the_secret_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Who forgets to put values in reads so, for each of them, before anything is served."""
+    """The report names each secret whose value was not replaced."""
     held = yaml.safe_load((ROOT / "deploy/k8s/secret.yaml").read_text("utf-8"))["stringData"]
     volume = MountedVolume(tmp_path / "volume")
     volume.publish(held)

@@ -1,4 +1,4 @@
-"""The unit, line by line."""
+"""Rendered systemd unit."""
 
 import re
 
@@ -9,7 +9,7 @@ from tests.manifests.deployments import deployment as deploy
 
 
 def settings(made: Deployment) -> dict[str, list[str]]:
-    """Return what the unit says, by name."""
+    """Return the values of each setting of the unit, by name."""
     found: dict[str, list[str]] = {}
     for line in text_of(made, "deploy/systemd/shop.service").splitlines():
         name, equals, value = line.partition("=")
@@ -19,7 +19,7 @@ def settings(made: Deployment) -> dict[str, list[str]]:
 
 
 def test_each_required_secret_is_a_credential() -> None:
-    """Those of production are loaded, and each of the others waits behind a ``#``."""
+    """The secrets of production are loaded, and the optional ones are commented out."""
     store = "/etc/credstore/shop"
     assert settings(deploy())["LoadCredential"] == [
         f"{name}:{store}/{name}" for name in ("api_key", "signing_key", "jwt_secret")
@@ -29,10 +29,10 @@ def test_each_required_secret_is_a_credential() -> None:
     assert settings(deploy())["Environment"][0] == "HIVE_BOOT_MODE=systemd"
 
 
-def test_a_credential_of_another_name_is_pointed_to() -> None:
-    """A file below a directory can be no credential, so a variable says where it is.
+def test_a_variable_has_the_path_of_a_credential_with_another_name() -> None:
+    """A credential cannot be in a subdirectory, so a variable contains its path.
 
-    In the store it lies where ``hive-boot rotate`` and ``migrate`` write it.
+    In the store the file has the path to which ``hive-boot rotate`` and ``migrate`` write.
     """
     found = settings(deploy(Renamed))
     assert found["LoadCredential"][0] == (
@@ -44,8 +44,8 @@ def test_a_credential_of_another_name_is_pointed_to() -> None:
     assert "\n# Environment=HIDDEN_FILE=%d/hidden-file\n" in text
 
 
-def test_what_a_line_cannot_say_is_not_said() -> None:
-    """A name with a line end in it, for one: then the file is called as the credential is."""
+def test_a_file_name_that_a_unit_cannot_contain_is_replaced() -> None:
+    """With a line end in the name, for example, the file has the name of the credential."""
     for file, path in (
         ("a b%/c.key", "a b%%/c.key"),
         ("a\nb", "a-b"),
@@ -60,8 +60,8 @@ def test_what_a_line_cannot_say_is_not_said() -> None:
         assert settings(deploy(Odd))["LoadCredential"] == [f"{key}:/etc/credstore/shop/{path}"]
 
 
-def test_it_is_run_as_it_should_be() -> None:
-    """The system is told when it is ready, and does not start again what cannot start."""
+def test_the_unit_has_the_type_and_the_restart_policy_of_hive_boot() -> None:
+    """The service manager waits for READY, and does not restart a service with invalid secrets."""
     found = settings(deploy())
     assert found["Type"] == ["notify"]
     assert (found["Restart"], found["RestartPreventExitStatus"]) == (["on-failure"], ["78"])
@@ -73,8 +73,8 @@ def test_it_is_run_as_it_should_be() -> None:
     assert found["ProtectSystem"] == ["strict"]
 
 
-def test_it_has_the_time_that_was_declared() -> None:
-    """Neither a start nor a stop is broken off before its own bound."""
+def test_the_timeouts_of_the_unit_follow_the_declaration() -> None:
+    """The service manager does not end a start or a stop before the timeout of hive_boot."""
     slow = Bootstrap(
         ShopSecrets, wait_for_files=1.5, startup_timeout=60, shutdown_delay=2, shutdown_timeout=0.5
     )
@@ -83,8 +83,8 @@ def test_it_has_the_time_that_was_declared() -> None:
         assert (found["TimeoutStartSec"], found["TimeoutStopSec"]) == ([start], [stop])
 
 
-def test_what_waits_for_a_database_is_started_again_for_ever() -> None:
-    """Five starts that fail at their timeout take longer than the time that limits five."""
+def test_starts_that_fail_at_their_timeout_are_restarted_forever() -> None:
+    """Such starts take longer than the interval of the start limit."""
     for seconds in (2, 5, 30, 600):
         found = settings(deploy(boot=Bootstrap(ShopSecrets, startup_timeout=seconds)))
         (interval,), (burst,) = found["StartLimitIntervalSec"], found["StartLimitBurst"]
@@ -92,15 +92,15 @@ def test_what_waits_for_a_database_is_started_again_for_ever() -> None:
         assert int(interval) < (int(burst) - 1) * (seconds + int(pause))
 
 
-def test_what_it_writes_has_a_place() -> None:
-    """A directory of its state is made for it, and another is let in."""
+def test_writable_directories_are_state_directories_or_write_paths() -> None:
+    """A directory in `/var/lib` is created, and others become writable."""
     found = settings(deploy(writable=("/var/lib/shop", "/srv/shop%data", "/var/lib/a/b")))
     assert found["StateDirectory"] == ["shop"]
     assert found["ReadWritePaths"] == ["/srv/shop%%data", "/var/lib/a/b"]
 
 
-def test_words_and_settings_are_what_was_said() -> None:
-    """Neither a specifier nor a variable is put into them."""
+def test_words_and_settings_are_escaped() -> None:
+    """No specifier and no variable is expanded in them."""
     made = deploy(
         command=("/usr/bin/env", "a b", "100%", "$HOME", 'say "so"'),
         env={"A": "50% $x", "B": 'a "b" \\ c', "C": ""},

@@ -68,12 +68,12 @@ def _unwrapped() -> Iterator[None]:
 
 
 class Line:
-    """A logger with one handler."""
+    """A logger whose written lines a test compares."""
 
     def __init__(self) -> None:
         self.log = logging.Logger("app")  # noqa: LOG001  (no other code uses it)
 
-    def says(self, *values: str) -> str:
+    def log_values(self, *values: str) -> str:
         """Log the values, and return the written line."""
         stream = StringIO()
         handler = logging.StreamHandler(stream)
@@ -82,7 +82,7 @@ class Line:
         self.log.removeHandler(handler)
         return stream.getvalue().removesuffix("\n")
 
-    def complains_of(self, value: str) -> None:
+    def log_invalid_template(self, value: str) -> None:
         """Log a value that does not match its template."""
         handler = logging.StreamHandler(StringIO())
         handler.handle(logging.makeLogRecord({"msg": "%d", "args": (value,)}))
@@ -117,13 +117,13 @@ def started(*values: str) -> Redaction:
     return redaction
 
 
-def test_every_function_that_is_wrapped_is_looked_at_here() -> None:
-    """These tests cover every patched function."""
+def test_this_module_covers_every_patched_function() -> None:
+    """The table of functions is the same as that of the package."""
     own = {entry[:2] for entry in PATCHED_FUNCTIONS if not isinstance(entry[0], str)}
     assert own == set(FUNCTIONS.values())
 
 
-def test_a_start_wraps_and_the_end_restores() -> None:
+def test_functions_are_patched_at_a_start_and_restored_at_the_end() -> None:
     """Each function is replaced during a run, and restored afterwards."""
     for label, (owner, name) in FUNCTIONS.items():
         with case(label), restored():
@@ -137,7 +137,7 @@ def test_a_start_wraps_and_the_end_restores() -> None:
             assert getattr(owner, name) is before
 
 
-def test_nothing_is_left_behind() -> None:
+def test_no_attribute_stays_on_a_patched_class() -> None:
     """A class that inherited a patched method inherits it again afterwards."""
     assert "filter" not in vars(logging.Handler)
 
@@ -149,7 +149,7 @@ def test_nothing_is_left_behind() -> None:
     assert registry.matcher is None
 
 
-def test_a_module_is_wrapped_once_it_is_imported() -> None:
+def test_a_module_is_patched_only_after_its_import() -> None:
     """A start does not import asyncio; the next start patches it if it was imported meanwhile."""
     child = run_child(
         "import sys\n"
@@ -168,7 +168,7 @@ def test_a_module_is_wrapped_once_it_is_imported() -> None:
     assert child.stdout.split() == ["False", "False", "True", "False"], child.stderr
 
 
-def test_importing_wraps_nothing() -> None:
+def test_the_import_patches_no_function() -> None:
     """The import of hive_boot patches no function."""
     child = run_child(
         "import logging, sys, threading, traceback, warnings\n"
@@ -189,85 +189,85 @@ def test_importing_wraps_nothing() -> None:
     ]
 
 
-def test_lines_are_scrubbed_from_the_start_to_the_end(line: Line) -> None:
+def test_log_lines_are_redacted_from_the_start_to_the_end(line: Line) -> None:
     """A value is hidden during a run, and no longer."""
-    assert line.says(VALUE) == VALUE
+    assert line.log_values(VALUE) == VALUE
 
     redaction = started(VALUE)
-    assert line.says(VALUE) == MASK
+    assert line.log_values(VALUE) == MASK
     redaction.close()
 
-    assert line.says(VALUE) == VALUE
+    assert line.log_values(VALUE) == VALUE
 
 
-def test_a_run_that_hides_nothing_changes_nothing(line: Line) -> None:
+def test_a_run_without_values_changes_no_log_line(line: Line) -> None:
     """An application without secrets logs as before."""
     keeper = Keeper()
     line.log.addHandler(keeper)
     redaction = started()
 
-    assert line.says(VALUE) == VALUE
+    assert line.log_values(VALUE) == VALUE
     assert keeper.kept == [VALUE]
 
     redaction.close()
 
 
-def test_what_is_hidden_is_what_was_said_last(line: Line) -> None:
+def test_the_hidden_values_are_those_registered_last(line: Line) -> None:
     """Each ``register`` replaces the hidden values, so a rotation registers the old ones again."""
     redaction = started(VALUE)
     redaction.register([Secret("A", OTHER)])
-    assert line.says(VALUE, OTHER) == f"{VALUE} {MASK}"
+    assert line.log_values(VALUE, OTHER) == f"{VALUE} {MASK}"
     redaction.register([Secret("A", VALUE), Secret("A", OTHER)])
 
-    assert line.says(VALUE, OTHER) == f"{MASK} {MASK}"
+    assert line.log_values(VALUE, OTHER) == f"{MASK} {MASK}"
 
     redaction.close()
-    assert line.says(VALUE, OTHER) == f"{VALUE} {OTHER}"
+    assert line.log_values(VALUE, OTHER) == f"{VALUE} {OTHER}"
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_two_runs_each_hide_their_own(line: Line, first: int) -> None:
+def test_each_of_two_runs_hides_its_own_values(line: Line, first: int) -> None:
     """In whatever order two runs end, the other one still hides its values."""
     before = current()
     runs, values = [started(VALUE), started(OTHER)], [VALUE, OTHER]
-    assert line.says(VALUE, OTHER) == f"{MASK} {MASK}"
+    assert line.log_values(VALUE, OTHER) == f"{MASK} {MASK}"
 
     runs.pop(first).close()
 
-    gone, kept = values.pop(first), values[0]
-    assert line.says(kept, gone) == f"{MASK} {gone}"
+    shown_value, kept = values.pop(first), values[0]
+    assert line.log_values(kept, shown_value) == f"{MASK} {shown_value}"
     assert current() != before
 
     runs.pop().close()
     assert current() == before
-    assert line.says(VALUE, OTHER) == f"{VALUE} {OTHER}"
+    assert line.log_values(VALUE, OTHER) == f"{VALUE} {OTHER}"
 
 
-def test_a_value_of_two_runs_is_hidden_as_long_as_one_lasts(line: Line) -> None:
+def test_a_value_of_two_runs_is_hidden_until_both_end(line: Line) -> None:
     """A value of two runs is hidden until both have ended."""
     one, two = started(VALUE), started(VALUE)
 
     one.close()
-    assert line.says(VALUE) == MASK
+    assert line.log_values(VALUE) == MASK
     two.close()
 
-    assert line.says(VALUE) == VALUE
+    assert line.log_values(VALUE) == VALUE
 
 
-def test_closing_twice_is_closing_once(line: Line) -> None:
+def test_a_second_close_has_no_effect(line: Line) -> None:
     """A second close of one redaction does not close another one."""
     one, two = started(VALUE), started(OTHER)
 
     one.close()
     one.close()
 
-    assert line.says(OTHER) == MASK
+    assert line.log_values(OTHER) == MASK
     two.close()
     two.close()
-    assert line.says(OTHER) == OTHER
+    assert line.log_values(OTHER) == OTHER
 
 
-def test_closing_what_never_began_changes_nothing() -> None:
+def test_closing_a_redaction_that_was_not_opened_has_no_effect() -> None:
     """A redaction that was never opened can be closed."""
     before = current()
 
@@ -277,56 +277,56 @@ def test_closing_what_never_began_changes_nothing() -> None:
     assert current() == before
 
 
-def test_one_that_was_closed_may_begin_again(line: Line) -> None:
-    """A closed redaction can be opened again."""
+def test_a_closed_redaction_can_be_opened_again(line: Line) -> None:
+    """After the second opening values are hidden again, until the second close."""
     redaction = started(VALUE)
     redaction.close()
 
     redaction.open()
     redaction.register([Secret("A", VALUE)])
-    assert line.says(VALUE) == MASK
+    assert line.log_values(VALUE) == MASK
     redaction.close()
 
-    assert line.says(VALUE) == VALUE
+    assert line.log_values(VALUE) == VALUE
 
 
-def test_what_lingers_goes_on_until_the_next_start(line: Line) -> None:
+def test_a_lingering_redaction_ends_with_the_next_start(line: Line) -> None:
     """With ``linger=True`` values stay hidden after the end, until the next start."""
     before = current()
     failed = started(VALUE)
     failed.close(linger=True)
-    assert line.says(VALUE) == MASK
+    assert line.log_values(VALUE) == MASK
     assert redact(VALUE) == MASK
 
     after = started(OTHER)
 
-    assert line.says(VALUE, OTHER) == f"{VALUE} {MASK}"
+    assert line.log_values(VALUE, OTHER) == f"{VALUE} {MASK}"
     after.close()
     assert current() == before
 
 
-def test_what_lingers_is_not_ended_by_the_end_of_another(line: Line) -> None:
+def test_a_lingering_redaction_is_not_ended_by_the_end_of_another_run(line: Line) -> None:
     """If one of two runs lingers, the end of the other one does not reveal its values."""
     one, two = started(VALUE), started(OTHER)
 
     one.close(linger=True)
     two.close()
 
-    assert line.says(VALUE, OTHER) == f"{MASK} {OTHER}"
+    assert line.log_values(VALUE, OTHER) == f"{MASK} {OTHER}"
     one.close()
-    assert line.says(VALUE) == VALUE
+    assert line.log_values(VALUE) == VALUE
 
 
-def test_what_lingers_may_linger_again(line: Line) -> None:
+def test_a_redaction_can_be_closed_with_linger_twice(line: Line) -> None:
     """A second close with ``linger=True`` changes nothing."""
     redaction = started(VALUE)
 
     redaction.close(linger=True)
     redaction.close(linger=True)
-    assert line.says(VALUE) == MASK
+    assert line.log_values(VALUE) == MASK
 
     redaction.close()
-    assert line.says(VALUE) == VALUE
+    assert line.log_values(VALUE) == VALUE
 
 
 def wrap(owner: Any, name: str) -> Callable[..., Any]:  # noqa: ANN401  (a module or a class)
@@ -340,8 +340,8 @@ def wrap(owner: Any, name: str) -> Callable[..., Any]:  # noqa: ANN401  (a modul
     return foreign
 
 
-def test_a_foreign_wrapper_that_stays_on_top_is_not_taken_out() -> None:
-    """A wrapper that another library installs during a run stays in place."""
+def test_a_wrapper_that_another_library_installs_during_a_run_stays() -> None:
+    """The end of a run restores only functions whose outermost wrapper is that of hive_boot."""
     for label, (owner, name) in FUNCTIONS.items():
         with case(label), restored():
             before = current()
@@ -356,8 +356,8 @@ def test_a_foreign_wrapper_that_stays_on_top_is_not_taken_out() -> None:
             assert len(rest) == len(before) - 1
 
 
-def test_a_foreign_wrapper_from_before_is_put_back() -> None:
-    """A wrapper that another library installed before a run is restored."""
+def test_a_wrapper_that_another_library_installed_before_a_run_is_restored() -> None:
+    """The function after the run is the wrapper of the other library."""
     for label, (owner, name) in FUNCTIONS.items():
         with case(label), restored():
             foreign = wrap(owner, name)
@@ -367,10 +367,10 @@ def test_a_foreign_wrapper_from_before_is_put_back() -> None:
             assert getattr(owner, name) is foreign
 
 
-def test_a_wrapper_that_has_to_stay_does_nothing(
+def test_a_patch_below_a_foreign_wrapper_redacts_nothing_after_the_end(
     line: Line, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """After the end, a patch below another library's wrapper redacts nothing."""
+    """A patch that another library has wrapped cannot be removed, so it becomes inactive."""
     redaction = started(VALUE)
     for owner, name in FUNCTIONS.values():
         wrap(owner, name)
@@ -381,10 +381,10 @@ def test_a_wrapper_that_has_to_stay_does_nothing(
     line.log.addHandler(keeper)
     monkeypatch.setattr(logging, "raiseExceptions", True)
 
-    assert line.says(VALUE) == VALUE
+    assert line.log_values(VALUE) == VALUE
     assert keeper.kept == [VALUE]
     assert VALUE in warnings.formatwarning(VALUE, UserWarning, "app.py", 1, "line")
-    line.complains_of(VALUE)
+    line.log_invalid_template(VALUE)
     assert f"Arguments: ('{VALUE}',)" in capsys.readouterr().err
     sys.excepthook(ValueError, ValueError(VALUE), None)
     assert VALUE in capsys.readouterr().err
@@ -392,8 +392,8 @@ def test_a_wrapper_that_has_to_stay_does_nothing(
     assert VALUE in capsys.readouterr().err
 
 
-def test_hooks_that_have_to_stay_hand_on_what_they_get(line: Line) -> None:
-    """After the end, a hook below another library's wrapper passes the original exception on."""
+def test_a_hook_below_a_foreign_wrapper_passes_the_exception_on_after_the_end(line: Line) -> None:
+    """The original exception arrives unchanged at the hook below."""
     got: list[Any] = []
     sys.excepthook = lambda *args: got.append(args[1])
     threading.excepthook = lambda args: got.append(args.exc_value)
@@ -413,7 +413,7 @@ def test_hooks_that_have_to_stay_hand_on_what_they_get(line: Line) -> None:
     assert got == [exc, exc, exc]
 
 
-def test_the_next_start_works_on_top_of_what_stayed(line: Line) -> None:
+def test_the_next_start_patches_functions_that_other_libraries_have_wrapped(line: Line) -> None:
     """A wrapper that was installed during one run does not prevent the next one from redacting."""
     first = started(VALUE)
     for owner, name in FUNCTIONS.values():
@@ -425,14 +425,14 @@ def test_the_next_start_works_on_top_of_what_stayed(line: Line) -> None:
 
     second = started(OTHER)
 
-    assert line.says(VALUE, OTHER) == f"{VALUE} {MASK}"
+    assert line.log_values(VALUE, OTHER) == f"{VALUE} {MASK}"
     assert keeper.kept == [f"{VALUE} {MASK}"]
     second.close()
     assert current() == on_top
 
 
-def test_what_is_hidden_too_late_is_not_hidden() -> None:
-    """Values that are registered after the close are not hidden."""
+def test_values_registered_after_the_close_are_not_hidden() -> None:
+    """No matcher is created by a closed redaction."""
     redaction = Redaction()
     redaction.open()
     redaction.close()
@@ -440,8 +440,8 @@ def test_what_is_hidden_too_late_is_not_hidden() -> None:
     assert registry.matcher is None
 
 
-def test_a_wrapper_made_like_ours_is_not_taken_for_it() -> None:
-    """A wrapper made by functools.wraps, which copies our attributes, is not taken for ours."""
+def test_a_wrapper_with_copied_attributes_is_not_removed() -> None:
+    """`functools.wraps` copies the attributes by which hive_boot identifies its own wrappers."""
     cases: list[tuple[Any, str]] = [(logging.Logger, "callHandlers"), (sys, "excepthook")]
     for owner, name in cases:
         with case(owner, name):
@@ -460,10 +460,10 @@ def test_a_wrapper_made_like_ours_is_not_taken_for_it() -> None:
             assert getattr(owner, name) is foreign
 
 
-def test_what_cannot_be_scrubbed_any_more_is_not_shown(
+def test_nothing_is_shown_if_the_redaction_code_cannot_be_imported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """If the redaction code cannot be imported, at the end of a process, nothing is shown."""
+    """At the end of a process an import can fail; then log lines and tracebacks are dropped."""
 
     def fail(*_: object) -> None:
         message = "sys.meta_path is None, Python is likely shutting down"
@@ -479,8 +479,8 @@ def test_what_cannot_be_scrubbed_any_more_is_not_shown(
     assert capsys.readouterr().err == ""
 
 
-def test_nothing_is_loaded_for_lines_before_there_is_a_value() -> None:
-    """Without values, a log record does not import the redaction code."""
+def test_a_log_record_without_values_imports_no_redaction_code() -> None:
+    """The modules are imported when a value can be in a record."""
     source = """
 import logging, sys
 from hive_boot.redaction.hooks import Redaction
@@ -495,8 +495,8 @@ print(*(name for name in sys.modules if name in
     assert child.stdout == "\n"
 
 
-def test_a_wrapper_that_was_put_back_is_looked_through() -> None:
-    """If another library restores our closed hook, it is removed at the next end."""
+def test_a_closed_hook_that_another_library_restores_is_removed_later() -> None:
+    """The hook of hive_boot is removed at the next end."""
     before = sys.excepthook
     redaction = Redaction()
     redaction.open()
@@ -517,10 +517,10 @@ def show_everything(log: logging.Logger) -> None:
     log.error("%d", VALUE)
 
 
-def test_where_nothing_is_left_to_hide_everything_is_handed_on(
+def test_a_run_without_values_shows_everything_after_the_end_of_another_run(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A redaction without values changes nothing when another one has ended."""
+    """The values of the run that has ended are no longer hidden."""
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
     log = logging.Logger("app")  # noqa: LOG001  (no other code uses it)
     log.addHandler(logging.StreamHandler(StringIO()))

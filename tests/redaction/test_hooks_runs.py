@@ -93,7 +93,9 @@ async def test_a_field_may_be_hidden_as_a_whole_only(
 
 
 @pytest.mark.anyio
-async def test_equal_values_are_hidden_as_each_field_is(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_equal_values_of_two_fields_are_hidden_in_parts_if_one_field_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """If two fields have the same value, a part is hidden if one of them hides its parts."""
     monkeypatch.setenv("DSN", DSNS[0])
     monkeypatch.setenv("OTHER_DSN", DSNS[0])
@@ -105,7 +107,9 @@ async def test_equal_values_are_hidden_as_each_field_is(monkeypatch: pytest.Monk
 
 
 @pytest.mark.anyio
-async def test_what_an_application_logs_holds_no_value(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_logs_of_an_application_contain_no_value(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """A value and its previous one are redacted in logs while the run lasts."""
     async with Bootstrap(HiveSecrets).running() as secrets:
         log.info("signed with %s, before with %s", secrets.jwt_secret.reveal(), OLD)
@@ -115,7 +119,7 @@ async def test_what_an_application_logs_holds_no_value(caplog: pytest.LogCapture
 
 
 @pytest.mark.anyio
-async def test_what_a_check_logs_holds_no_value(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_logs_of_a_check_contain_no_value(caplog: pytest.LogCaptureFixture) -> None:
     """Values are hidden before the checks are called."""
 
     def now(value: str) -> None:
@@ -144,7 +148,7 @@ async def test_what_a_check_logs_holds_no_value(caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.anyio
-async def test_a_value_that_is_refused_is_hidden_too(caplog: pytest.LogCaptureFixture) -> None:
+async def test_values_stay_hidden_after_a_failed_start(caplog: pytest.LogCaptureFixture) -> None:
     """After a failed start, the values that it has read are still hidden."""
 
     class Strict(SecretSet):
@@ -199,7 +203,7 @@ async def test_a_conflict_hides_both_values(
 
 
 @pytest.mark.anyio
-async def test_a_crash_is_told_by_others_without_a_value(
+async def test_the_error_of_a_run_is_redacted_in_the_log_of_the_caller(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """An error that ends a run is redacted also when the caller logs it."""
@@ -217,7 +221,9 @@ async def test_a_crash_is_told_by_others_without_a_value(
 
 
 @pytest.mark.anyio
-async def test_a_run_that_a_sibling_ends_hides_on(caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_error_of_a_sibling_task_that_cancels_the_run_is_redacted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """If a run is cancelled because of another task, the error of that task is redacted."""
 
     async def fail(value: str) -> None:
@@ -235,7 +241,7 @@ async def test_a_run_that_a_sibling_ends_hides_on(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.anyio
-async def test_last_words_hold_no_value() -> None:
+async def test_the_message_of_a_system_exit_is_redacted() -> None:
     """The message of a SystemExit is redacted."""
     with pytest.raises(SystemExit) as caught:
         async with Bootstrap(HiveSecrets).running():
@@ -248,7 +254,7 @@ async def test_last_words_hold_no_value() -> None:
 
 
 @pytest.mark.anyio
-async def test_very_much_is_made_ready_before_the_first_line(
+async def test_the_matcher_is_built_before_the_first_log_record(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The matcher is built in a thread during the start, not at the first log record."""
@@ -274,7 +280,7 @@ async def test_two_applications_hide_the_values_of_both() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_default_for_development_is_no_secret() -> None:
+async def test_a_development_default_is_not_hidden() -> None:
     """A default for development is not hidden, even if a source provides it."""
     default = "dev-only-jwt-secret-0123456789"
 
@@ -368,7 +374,9 @@ async def test_children_inherit_no_secret(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.anyio
-async def test_what_was_set_meanwhile_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_variable_that_is_set_during_the_run_is_not_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A variable that is set during the run is not changed at its end."""
     async with Bootstrap(HiveSecrets, unset_env=True).running():
         monkeypatch.setenv("JWT_SECRET", "fake-value-of-somebody")
@@ -387,7 +395,7 @@ async def test_a_copy_beside_a_file_is_not_inherited_either(tmp_path: Path) -> N
 
 
 @pytest.mark.anyio
-async def test_without_it_the_environment_is_left_alone() -> None:
+async def test_without_unset_env_the_environment_is_not_changed() -> None:
     """Without ``unset_env`` the environment is not changed."""
     async with Bootstrap(HiveSecrets).running():
         assert child_sees() == ["JWT_SECRET", "JWT_SECRET_PREVIOUS"]
@@ -433,7 +441,7 @@ boot.run()
 """
 
 
-def test_a_process_of_its_own_is_silent_to_its_end(tmp_path: Path) -> None:
+def test_an_owned_process_shows_no_value_until_its_exit(tmp_path: Path) -> None:
     """Output after the run, until the process exits, contains no value."""
 
     def scenario(body: str, path: Path) -> None:
@@ -446,7 +454,7 @@ def test_a_process_of_its_own_is_silent_to_its_end(tmp_path: Path) -> None:
     side_by_side(tmp_path, scenario, [(body,) for body in bodies])
 
 
-def test_a_report_holds_no_value_by_chance() -> None:
+def test_a_value_that_equals_a_part_of_a_path_is_redacted_in_the_report() -> None:
     """A value that happens to be part of a path in the report is redacted."""
     place = Path.cwd() / VALUE
     place.mkdir()
@@ -479,7 +487,7 @@ async def test_a_value_behind_a_stronger_one_is_hidden_too(
 
 
 @pytest.mark.anyio
-async def test_a_file_behind_a_pointer_is_hidden_too(
+async def test_a_file_that_name_file_overrides_is_hidden_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A mounted file is hidden, also if NAME_FILE names another file with another value."""
@@ -503,7 +511,7 @@ async def test_a_name_that_is_set_twice_hides_its_value(monkeypatch: pytest.Monk
 
 
 @pytest.mark.anyio
-async def test_a_value_in_the_place_of_a_path_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_value_in_name_file_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """If NAME_FILE contains the value itself, it is hidden."""
     monkeypatch.delenv("JWT_SECRET")
     monkeypatch.setenv("JWT_SECRET_FILE", VALUE)
@@ -512,7 +520,7 @@ async def test_a_value_in_the_place_of_a_path_is_hidden(monkeypatch: pytest.Monk
 
 
 @pytest.mark.anyio
-async def test_a_variable_that_is_no_text_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_variable_that_is_not_utf_8_is_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """A variable that is not UTF-8 is hidden, also in its repr."""
     text = "fake-value-\udcff-0123456789"
     monkeypatch.setenv("JWT_SECRET", text)
@@ -521,7 +529,7 @@ async def test_a_variable_that_is_no_text_is_hidden(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.anyio
-async def test_a_check_that_tells_of_another_secret_is_scrubbed(
+async def test_the_message_of_a_check_about_another_secret_is_redacted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A value of another secret in the message of a check is redacted."""
@@ -543,7 +551,7 @@ async def test_a_check_that_tells_of_another_secret_is_scrubbed(
 
 
 @pytest.mark.anyio
-async def test_what_is_no_value_behind_a_pointer_does_not_matter(
+async def test_an_empty_file_that_name_file_overrides_is_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An empty mounted file is ignored if NAME_FILE names another file."""
@@ -595,7 +603,7 @@ def reloader(volume: MountedVolume, monkeypatch: pytest.MonkeyPatch) -> Bootstra
 
 
 @pytest.mark.anyio
-async def test_what_is_rotated_in_and_out_is_hidden(
+async def test_old_values_stay_hidden_until_the_end_of_the_run(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Old values stay hidden until the end of the run, because they may be logged late."""
@@ -609,7 +617,7 @@ async def test_what_is_rotated_in_and_out_is_hidden(
 
 
 @pytest.mark.anyio
-async def test_what_is_taken_away_stays_hidden(
+async def test_a_removed_optional_secret_stays_hidden(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """An optional secret that is removed may still be valid, so it stays hidden."""
@@ -622,7 +630,7 @@ async def test_what_is_taken_away_stays_hidden(
 
 
 @pytest.mark.anyio
-async def test_a_new_value_that_is_refused_is_hidden(
+async def test_a_rejected_new_value_stays_hidden(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A value that a constraint or a check rejects stays hidden."""
@@ -660,7 +668,7 @@ async def test_a_check_sees_new_values_that_are_hidden(
 
 
 @pytest.mark.anyio
-async def test_a_hook_may_log_what_it_is_told(
+async def test_the_logs_of_a_hook_contain_no_value(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Old and new values are redacted, also in the traceback of a failed hook."""
@@ -684,7 +692,7 @@ async def test_a_hook_may_log_what_it_is_told(
 
 
 @pytest.mark.anyio
-async def test_as_many_old_values_as_are_promised_stay_hidden(
+async def test_a_limited_number_of_old_values_stays_hidden(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only the newest old values stay hidden, so memory does not grow without limit."""
@@ -725,7 +733,7 @@ async def test_new_values_are_in_use_before_the_oldest_are_dropped(
     assert in_use == [jwt(4), jwt(5)]
 
 
-def test_a_value_that_comes_back_before_it_is_dropped_stays_hidden(
+def test_a_value_that_returns_during_a_reload_stays_hidden(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Old values are dropped only at the end of a reload, which may read several times."""
@@ -740,7 +748,7 @@ def test_a_value_that_comes_back_before_it_is_dropped_stays_hidden(
 
 
 @pytest.mark.anyio
-async def test_refused_values_push_out_none_that_is_in_use(
+async def test_rejected_values_do_not_displace_values_in_use(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rejected values do not displace the value in use."""
@@ -791,7 +799,7 @@ async def test_long_old_values_stay_hidden_up_to_a_length(
 
 
 @pytest.mark.anyio
-async def test_one_large_old_value_pushes_out_no_other(
+async def test_a_large_old_value_does_not_displace_small_ones(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """A large old value does not displace a small one; the newest stays hidden."""
@@ -810,7 +818,7 @@ async def test_one_large_old_value_pushes_out_no_other(
 
 
 @pytest.mark.anyio
-async def test_no_line_in_the_loop_waits_for_what_a_rotation_hides(
+async def test_the_encoded_forms_of_new_values_are_computed_outside_the_loop(
     reloader: Bootstrap[Rotated, None],
     volume: MountedVolume,
     monkeypatch: pytest.MonkeyPatch,
@@ -839,7 +847,7 @@ async def test_no_line_in_the_loop_waits_for_what_a_rotation_hides(
 
 
 @pytest.mark.anyio
-async def test_the_same_values_read_again_are_no_more_than_they_were(
+async def test_a_reload_without_a_change_hides_nothing_new(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """A reload without a change hides nothing new, so neither memory nor work grows."""
@@ -856,7 +864,7 @@ async def test_the_same_values_read_again_are_no_more_than_they_were(
 
 
 @pytest.mark.anyio
-async def test_the_same_refused_values_read_again_are_no_more(
+async def test_rejected_values_that_are_read_again_are_hidden_once(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """A rejected set that is read many times is hidden once."""
@@ -871,7 +879,7 @@ async def test_the_same_refused_values_read_again_are_no_more(
 
 
 @pytest.mark.anyio
-async def test_nothing_is_hidden_any_more_after_the_run(
+async def test_no_value_is_hidden_after_the_run(
     reloader: Bootstrap[Rotated, None], volume: MountedVolume
 ) -> None:
     """After the run nothing is hidden, also after rotations."""

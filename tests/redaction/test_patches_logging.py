@@ -33,7 +33,7 @@ from tests.redaction.log_output import VALUE, Broken, Teller, new_log, start, wr
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_child_logger_is_heard_by_its_parents_handler(
+def test_the_handler_of_a_parent_logger_redacts_records_of_children(
     log: logging.Logger, stream: StringIO
 ) -> None:
     """The handler of a parent logger redacts the records of its children."""
@@ -47,7 +47,7 @@ def test_a_child_logger_is_heard_by_its_parents_handler(
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_real_tree_of_loggers_is_scrubbed(stream: StringIO) -> None:
+def test_loggers_in_a_tree_are_redacted(stream: StringIO) -> None:
     """A logger with ``propagate = False`` and one below it are both redacted."""
     name = "tests.redaction.places"
     top, below = logging.getLogger(name), logging.getLogger(f"{name}.below.it")
@@ -65,7 +65,7 @@ def test_a_real_tree_of_loggers_is_scrubbed(stream: StringIO) -> None:
 
 
 @pytest.mark.usefixtures("redaction")
-def test_the_root_logger_is_scrubbed(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_root_logger_is_redacted(caplog: pytest.LogCaptureFixture) -> None:
     """The handlers of the root logger redact."""
     logging.getLogger("tests.redaction.root").error("it is %s", VALUE)
 
@@ -73,7 +73,7 @@ def test_the_root_logger_is_scrubbed(caplog: pytest.LogCaptureFixture) -> None:
     assert VALUE not in caplog.text
 
 
-def test_a_handler_is_scrubbed_whenever_it_was_added(
+def test_a_handler_is_redacted_whenever_it_was_added(
     closed: Redaction, log: logging.Logger
 ) -> None:
     """A handler is redacted, whether it was added before or after the start."""
@@ -97,7 +97,7 @@ def add_user(record: logging.LogRecord) -> bool:
 
 
 @pytest.mark.usefixtures("redaction")
-def test_what_a_filter_adds_is_scrubbed() -> None:
+def test_a_value_that_a_filter_adds_is_redacted() -> None:
     """A value that a filter adds to a record is redacted."""
     for where in ("logger", "handler"):
         with case(where):
@@ -128,7 +128,7 @@ def other(record: logging.LogRecord) -> logging.LogRecord:
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="new in Python 3.12")
 @pytest.mark.usefixtures("redaction")
-def test_the_record_that_a_filter_gives_is_scrubbed(log: logging.Logger, stream: StringIO) -> None:
+def test_a_record_that_a_filter_returns_is_redacted(log: logging.Logger, stream: StringIO) -> None:
     """A filter may return another record, which is redacted too."""
     teller = Teller()
     for handler in (logging.StreamHandler(stream), teller):
@@ -143,7 +143,7 @@ def test_the_record_that_a_filter_gives_is_scrubbed(log: logging.Logger, stream:
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_record_that_a_filter_refuses_is_not_shown(log: logging.Logger, stream: StringIO) -> None:
+def test_a_record_that_a_filter_rejects_is_not_shown(log: logging.Logger, stream: StringIO) -> None:
     """A record that a filter rejects is not shown."""
     teller = Teller()
     for handler in (logging.StreamHandler(stream), teller):
@@ -156,7 +156,7 @@ def test_a_record_that_a_filter_refuses_is_not_shown(log: logging.Logger, stream
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_record_that_is_handed_to_a_handler_directly_is_scrubbed(stream: StringIO) -> None:
+def test_a_record_passed_to_a_handler_directly_is_redacted(stream: StringIO) -> None:
     """A record that a library passes to a handler directly is redacted."""
     logging.StreamHandler(stream).emit(logging.makeLogRecord({"msg": f"it is {VALUE}"}))
 
@@ -180,7 +180,9 @@ class Measuring(logging.Formatter):
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_formatter_of_ones_own_is_scrubbed(log: logging.Logger, stream: StringIO) -> None:
+def test_the_result_of_a_custom_formatter_is_redacted(
+    log: logging.Logger, stream: StringIO
+) -> None:
     """The result of a custom formatter is redacted."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(Shouting())
@@ -220,7 +222,7 @@ def test_uvicorns_access_log_keeps_its_shape(log: logging.Logger, stream: String
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_queue_holds_no_value(log: logging.Logger, stream: StringIO) -> None:
+def test_a_queue_contains_no_value(log: logging.Logger, stream: StringIO) -> None:
     """A record is redacted before it is put into a queue."""
     queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
     teller = Teller()
@@ -248,7 +250,7 @@ class PassingOn(QueueHandler):
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_queue_that_takes_records_as_they_are_holds_no_value(log: logging.Logger) -> None:
+def test_a_queue_of_unprepared_records_contains_no_value(log: logging.Logger) -> None:
     """A record that is not prepared for the queue is redacted too."""
     queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
     log.addHandler(PassingOn(queue))
@@ -261,7 +263,7 @@ def test_a_queue_that_takes_records_as_they_are_holds_no_value(log: logging.Logg
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_memory_of_records_holds_no_value(log: logging.Logger, stream: StringIO) -> None:
+def test_a_buffer_of_records_contains_no_value(log: logging.Logger, stream: StringIO) -> None:
     """A record that is buffered until an error occurs is redacted in the buffer."""
     memory = MemoryHandler(10, target=logging.StreamHandler(stream))
     log.addHandler(memory)
@@ -277,7 +279,7 @@ def test_a_memory_of_records_holds_no_value(log: logging.Logger, stream: StringI
 
 
 @pytest.mark.usefixtures("redaction")
-def test_files_hold_no_value(log: logging.Logger, tmp_path: Path) -> None:
+def test_log_files_contain_no_value(log: logging.Logger, tmp_path: Path) -> None:
     """Log files, also rotating ones, contain no value."""
     place = tmp_path / "logs"
     place.mkdir()
@@ -298,7 +300,7 @@ def test_files_hold_no_value(log: logging.Logger, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_logger_without_a_handler_is_scrubbed(
+def test_a_logger_without_a_handler_is_redacted(
     log: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The output of a logger without a handler, on stderr, is redacted."""
@@ -311,7 +313,7 @@ def test_a_logger_without_a_handler_is_scrubbed(
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_complaint_of_logging_tells_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_error_report_of_logging_is_redacted(capsys: pytest.CaptureFixture[str]) -> None:
     """The report of arguments that do not match is Python's own, redacted."""
     for template in ("it is %d", "it is %s %s"):
         with case(template):
@@ -346,7 +348,7 @@ class Full(StringIO):
 
 
 @pytest.mark.usefixtures("redaction")
-def test_what_a_stream_says_of_its_failure_is_scrubbed(
+def test_the_error_of_a_stream_is_redacted(
     log: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """If a handler cannot write, the report of its error is redacted."""
@@ -360,7 +362,7 @@ def test_what_a_stream_says_of_its_failure_is_scrubbed(
 
 
 @pytest.mark.usefixtures("redaction")
-def test_logging_does_not_complain_where_it_must_not(
+def test_no_error_report_is_written_without_raise_exceptions(
     log: logging.Logger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With ``raiseExceptions = False`` no report is written."""
@@ -412,7 +414,7 @@ def test_a_foreign_way_to_complain_sees_no_exception_with_a_value(
 
 
 @pytest.mark.usefixtures("unwrapped")
-def test_a_foreign_way_to_complain_gets_what_it_would_without_a_value(
+def test_a_custom_handle_error_gets_the_original_record_without_values(
     closed: Redaction, log: logging.Logger
 ) -> None:
     """Between the start and the first value, ``handleError`` gets the original record."""
@@ -431,7 +433,7 @@ def test_a_foreign_way_to_complain_gets_what_it_would_without_a_value(
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_process_without_stderr_goes_on() -> None:
+def test_a_process_without_stderr_does_not_fail() -> None:
     """Without stderr, as in a daemon, nothing fails."""
     for stderr in (None, StringIO()):
         with pytest.MonkeyPatch.context() as monkeypatch, case(stderr):
@@ -447,7 +449,7 @@ def test_a_process_without_stderr_goes_on() -> None:
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_text_that_cannot_be_scrubbed_is_replaced(
+def test_a_text_whose_redaction_fails_is_replaced(
     log: logging.Logger,
     stream: StringIO,
     monkeypatch: pytest.MonkeyPatch,
@@ -499,7 +501,7 @@ class OwnFilter(Teller):
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_handler_with_ways_of_its_own_tells_no_value(
+def test_a_handler_that_overrides_a_method_sees_no_value(
     log: logging.Logger, stream: StringIO
 ) -> None:
     """A handler that overrides a method sees no value."""
@@ -517,7 +519,7 @@ def test_a_handler_with_ways_of_its_own_tells_no_value(
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_handler_that_was_changed_tells_no_value() -> None:
+def test_a_handler_with_a_replaced_method_sees_no_value() -> None:
     """A handler with a replaced method sees no value."""
     told: list[str] = []
 
@@ -742,7 +744,7 @@ def logging_to(handler: logging.Handler) -> logging.Logger:
     return logger
 
 
-def test_a_wrapper_that_says_it_is_python_s_is_none(closed: Redaction) -> None:
+def test_a_wrapper_of_call_handlers_gets_redacted_records(closed: Redaction) -> None:
     """A tracker that wraps callHandlers with functools.wraps gets redacted records too."""
     sent = []
     known = logging.Logger.callHandlers
@@ -771,7 +773,7 @@ def test_a_format_that_cuts_shows_no_beginning(redaction: Redaction) -> None:
 
 
 @pytest.mark.parametrize("name", ["handle", "filter"])
-def test_a_single_handler_with_a_method_of_its_own_gets_no_value(
+def test_a_handler_instance_with_a_replaced_method_gets_no_value(
     closed: Redaction, name: str
 ) -> None:
     """A handler with a replaced ``handle`` or ``filter`` gets a redacted record."""
@@ -784,7 +786,7 @@ def test_a_single_handler_with_a_method_of_its_own_gets_no_value(
     assert told == ["it is ***"]
 
 
-def test_a_new_configuration_hides_nothing_from_us(closed: Redaction) -> None:
+def test_a_handler_that_dict_config_has_forgotten_gets_no_value(closed: Redaction) -> None:
     """A handler that dictConfig has removed from logging's list gets a redacted record."""
 
     class Own(logging.Handler):
@@ -809,7 +811,7 @@ def test_a_new_configuration_hides_nothing_from_us(closed: Redaction) -> None:
     assert own.told == "it is ***"
 
 
-def test_a_handler_that_does_nothing_does_not_matter(
+def test_a_null_handler_causes_no_redaction(
     redaction: Redaction, stream: StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A NullHandler causes no additional redaction."""
@@ -822,7 +824,7 @@ def test_a_handler_that_does_nothing_does_not_matter(
     assert looked == []
 
 
-def test_the_name_of_an_extra_is_hidden_too(redaction: Redaction) -> None:
+def test_a_value_in_the_name_of_an_extra_attribute_is_redacted(redaction: Redaction) -> None:
     """A value in the name of an extra attribute is redacted."""
     assert redaction
     teller = Teller()
@@ -830,7 +832,9 @@ def test_the_name_of_an_extra_is_hidden_too(redaction: Redaction) -> None:
     assert VALUE not in teller.told
 
 
-def test_a_long_value_is_hidden_where_pydantic_cuts_it(closed: Redaction, stream: StringIO) -> None:
+def test_both_ends_of_a_value_that_pydantic_cuts_are_redacted(
+    closed: Redaction, stream: StringIO
+) -> None:
     """Pydantic shows both ends of a long input; neither is shown."""
     value = "fake-" + "0123456789abcdefghij" * 5
     closed.open()

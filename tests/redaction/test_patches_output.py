@@ -40,7 +40,7 @@ def failed(text: str = VALUE) -> ValueError:
     return caught.value
 
 
-def test_a_crash_is_shown_without_the_value(
+def test_the_traceback_of_a_crash_is_redacted(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The traceback of a crash is redacted."""
@@ -62,7 +62,7 @@ def thread_args(
     return threading.ExceptHookArgs((type(exc or ValueError()), exc, trace, thread))
 
 
-def test_a_crash_of_a_thread_is_shown_without_the_value(
+def test_the_traceback_of_a_crashed_thread_is_redacted(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The traceback of a crashed thread is redacted, and names the thread."""
@@ -78,7 +78,7 @@ def test_a_crash_of_a_thread_is_shown_without_the_value(
     assert VALUE not in told
 
 
-def test_a_thread_that_exits_says_nothing(
+def test_sys_exit_in_a_thread_prints_nothing(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """``sys.exit`` in a thread ends it without output, as without hive_boot."""
@@ -100,7 +100,7 @@ def unraisable(exc: BaseException | None, message: str | None = None, what: obje
     )
 
 
-def test_what_nobody_can_catch_is_shown_without_the_value(
+def test_an_unraisable_exception_is_redacted(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An error in ``__del__`` is redacted, and so is the description of the object."""
@@ -167,7 +167,9 @@ def test_foreign_hooks_get_an_exception_without_the_value(closed: Redaction) -> 
     assert foreign.got[2].exc_type is type(foreign.got[2].exc_value)
 
 
-def test_foreign_hooks_get_an_exception_without_a_value_as_it_is(closed: Redaction) -> None:
+def test_hooks_of_other_libraries_get_an_exception_without_a_value_unchanged(
+    closed: Redaction,
+) -> None:
     """An exception without a value is passed on unchanged."""
     foreign = Foreign()
     start(closed)
@@ -178,7 +180,7 @@ def test_foreign_hooks_get_an_exception_without_a_value_as_it_is(closed: Redacti
     assert [args.exc_value for args in foreign.got] == [exc, exc, exc]
 
 
-def test_foreign_hooks_get_nothing_when_there_is_nothing(closed: Redaction) -> None:
+def test_hooks_of_other_libraries_are_called_without_an_exception_too(closed: Redaction) -> None:
     """Hooks are called also without an exception."""
     foreign = Foreign()
     start(closed)
@@ -189,7 +191,7 @@ def test_foreign_hooks_get_nothing_when_there_is_nothing(closed: Redaction) -> N
     assert [args.exc_value for args in foreign.got] == [None, None]
 
 
-def test_hooks_hand_on_while_nothing_is_hidden(closed: Redaction) -> None:
+def test_hooks_get_the_original_exception_before_the_first_value(closed: Redaction) -> None:
     """Between the start and the first value, hooks get the original exception."""
     foreign = Foreign()
     closed.open()
@@ -214,7 +216,7 @@ def test_foreign_hooks_get_no_exception_that_cannot_be_scrubbed(
     assert foreign.told().count(REDACTION_FAILED) == 3
 
 
-def test_hooks_of_python_show_nothing_that_cannot_be_scrubbed(
+def test_hooks_print_a_fixed_text_if_the_redaction_fails(
     closed: Redaction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """If the redaction fails, stderr gets a fixed text."""
@@ -227,7 +229,7 @@ def test_hooks_of_python_show_nothing_that_cannot_be_scrubbed(
 
 
 @pytest.mark.usefixtures("redaction")
-def test_an_unhandled_error_in_a_loop_is_shown_without_the_value(
+def test_the_report_of_an_exception_that_asyncio_never_retrieved_is_redacted(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The report of asyncio about an exception that was never retrieved is redacted."""
@@ -256,7 +258,7 @@ def test_an_unhandled_error_in_a_loop_is_shown_without_the_value(
 
 
 @pytest.mark.usefixtures("redaction")
-def test_the_text_of_a_warning_is_scrubbed() -> None:
+def test_the_text_of_a_warning_is_redacted() -> None:
     """The text and the source line of a warning are redacted."""
     text = warnings.formatwarning(f"it is {VALUE}", UserWarning, "app.py", 7, f"connect({VALUE})")
 
@@ -264,7 +266,7 @@ def test_the_text_of_a_warning_is_scrubbed() -> None:
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_warning_that_logging_captures_is_scrubbed(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_warning_that_logging_captures_is_redacted(caplog: pytest.LogCaptureFixture) -> None:
     """Warnings that logging captures are redacted."""
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -301,7 +303,7 @@ PRINTED: dict[str, Callable[[ValueError, StringIO], None]] = {
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_traceback_that_is_printed_is_scrubbed() -> None:
+def test_a_printed_traceback_is_redacted() -> None:
     """A traceback that a server or a process pool prints is redacted."""
     for name, show in PRINTED.items():
         with case(name):
@@ -314,7 +316,7 @@ def test_a_traceback_that_is_printed_is_scrubbed() -> None:
 
 
 @pytest.mark.usefixtures("redaction")
-def test_a_traceback_that_is_printed_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_printed_traceback_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     """The traceback goes to stderr, and without the chain if the caller asks for that."""
     exc = failed()
     exc.__context__ = KeyError("context")
@@ -328,7 +330,7 @@ def test_a_traceback_that_is_printed_goes_to_stderr(capsys: pytest.CaptureFixtur
     assert VALUE not in told
 
 
-def test_a_traceback_is_printed_as_ever_while_nothing_is_hidden(
+def test_a_printed_traceback_is_unchanged_before_the_first_value(
     closed: Redaction, stream: StringIO
 ) -> None:
     """Between the start and the first value, tracebacks are unchanged."""
@@ -472,7 +474,7 @@ def test_a_program_shows_no_value() -> None:
                 assert hidden_now.stderr == shown.stderr.replace(VALUE, MASK)
 
 
-def test_a_program_without_stderr_ends_as_it_would() -> None:
+def test_a_crash_without_stderr_has_the_right_exit_status() -> None:
     """The exit status of a crash is right without stderr."""
     for how in ("sys.stderr = None", "sys.stderr.close()"):
         with case(how):
@@ -494,7 +496,7 @@ def fails(*_: object) -> None:
 
 
 @pytest.mark.usefixtures("closed")
-def test_a_hook_that_fails_tells_no_value(
+def test_the_error_of_a_failing_hook_is_redacted(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """If a hook of another library raises, both errors are shown, without the value."""
@@ -509,7 +511,7 @@ def test_a_hook_that_fails_tells_no_value(
     assert VALUE not in shown
 
 
-def test_the_object_of_what_cannot_be_raised_is_shown_without_the_value(closed: Redaction) -> None:
+def test_the_object_of_an_unraisable_exception_is_redacted(closed: Redaction) -> None:
     """``sys.unraisablehook`` of another library gets a redacted object and message."""
     got: list[Any] = []
     sys.unraisablehook = got.append
@@ -528,7 +530,7 @@ def test_the_object_of_what_cannot_be_raised_is_shown_without_the_value(closed: 
     assert f"{got[0].object!r} {got[0].err_msg}" == "Client(key='***') Exception ignored for ***"
 
 
-def test_a_value_of_short_lines_is_hidden_in_a_group(
+def test_a_value_of_several_lines_is_redacted_in_the_traceback_of_a_group(
     closed: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The traceback of a group indents each line; a value of several lines is redacted before."""
@@ -547,14 +549,16 @@ def test_a_value_of_short_lines_is_hidden_in_a_group(
 
 
 @pytest.mark.usefixtures("redaction")
-def test_what_is_no_exception_is_printed_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_exception_without_an_exception_is_unchanged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """``print_exception`` without an exception is unchanged."""
     traceback.print_exception(None, None, None)
 
     assert capsys.readouterr().err == "NoneType: None\n"
 
 
-def test_a_traceback_that_a_program_prints_itself_shows_no_value(
+def test_the_print_method_of_traceback_exception_is_redacted(
     redaction: Redaction, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """``TracebackException.print`` is redacted, on stderr and in a file, also with locals."""

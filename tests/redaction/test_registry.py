@@ -1,4 +1,4 @@
-"""What is hidden for the whole process, until whoever hid it drops it."""
+"""Registry of hidden values: owners, registration, and the redaction of reports."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,23 +20,23 @@ OTHER = "fake-api-key-9876543210"
 
 @pytest.fixture
 def owners() -> Iterator[tuple[object, object]]:
-    """Return two that may hide something, and drop what they hid."""
+    """Yield two owners, and unregister them."""
     both = object(), object()
     yield both
     for each in both:
         registry.unregister(each)
 
 
-def test_nothing_is_changed_while_nothing_is_hidden() -> None:
-    """Without a running application everything is given back, the same object."""
+def test_redact_returns_its_argument_while_no_value_is_registered() -> None:
+    """Without a running application every object is returned itself."""
     cases: list[object] = [TEXT, TEXT.encode(), {"key": [TEXT]}, (TEXT,), None, 5]
     for it in cases:
         with case(it):
             assert redact(it) is it
 
 
-def test_a_value_is_hidden_until_its_owner_drops_it(owners: tuple[object, object]) -> None:
-    """A value is not shown from the moment that it is hidden to the one that it is dropped."""
+def test_a_value_is_hidden_until_its_owner_unregisters_it(owners: tuple[object, object]) -> None:
+    """Redaction begins at once, and ends at once."""
     owner, _ = owners
     text = f"it was {TEXT}"
 
@@ -46,10 +46,10 @@ def test_a_value_is_hidden_until_its_owner_drops_it(owners: tuple[object, object
     assert redact(text) is text
 
 
-def test_what_is_hidden_at_once_is_ready_before_it_counts(
+def test_at_once_prepares_new_values_before_they_replace_the_old(
     owners: tuple[object, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lines that are logged meanwhile wait for nothing: what was hidden before is found still."""
+    """Text that is redacted meanwhile does not wait, and the old values are still hidden."""
     seen: list[object] = []
     forms = registry._forms  # noqa: SLF001  (what takes long)
 
@@ -68,10 +68,10 @@ def test_what_is_hidden_at_once_is_ready_before_it_counts(
     assert redact([TEXT, OTHER]) == [MASK, MASK]
 
 
-def test_only_new_values_are_examined(
+def test_only_new_values_are_encoded(
     owners: tuple[object, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many old values stay hidden, a rotation costs what its new values cost."""
+    """The cost of a rotation does not depend on the number of old values that stay hidden."""
     examined: list[str | bytes] = []
 
     def note(value: str | bytes, shortest: int, *, has_parts: bool) -> set[str]:
@@ -95,8 +95,10 @@ def test_only_new_values_are_examined(
     assert shown == [TEXT, MASK, old[0].reveal(), MASK, MASK]
 
 
-def test_nothing_is_kept_of_a_value_that_is_dropped(owners: tuple[object, object]) -> None:
-    """Its forms go with it, and it is examined again when it comes back."""
+def test_the_encoded_forms_of_an_unregistered_value_are_removed(
+    owners: tuple[object, object],
+) -> None:
+    """A value that is registered again is encoded again."""
     registry.register(owners[0], [Secret("A", TEXT), Secret("B", OTHER)], at_once=True)
     registry.register(owners[0], [Secret("B", OTHER)], at_once=True)
     assert Secret("A", TEXT) not in registry._forms_of()  # noqa: SLF001  (what is kept)
@@ -107,15 +109,17 @@ def test_nothing_is_kept_of_a_value_that_is_dropped(owners: tuple[object, object
     assert Secret("A", TEXT) not in registry._forms_of()  # noqa: SLF001  (what is kept)
 
 
-def test_nothing_at_all_can_be_hidden_at_once(owners: tuple[object, object]) -> None:
-    """Who has no value has nothing to prepare."""
+def test_at_once_without_values_is_allowed(owners: tuple[object, object]) -> None:
+    """Without a value nothing is prepared."""
     owner, _ = owners
     registry.register(owner, [], at_once=True)
     assert redact(TEXT) is TEXT
 
 
-def test_a_value_stays_hidden_while_another_owner_hides_it(owners: tuple[object, object]) -> None:
-    """Two applications with one secret: the first that ends does not show the other's."""
+def test_a_value_of_two_owners_stays_hidden_until_both_unregister_it(
+    owners: tuple[object, object],
+) -> None:
+    """The end of one application does not show a value of another."""
     one, two = owners
     registry.register(one, [Secret("A", TEXT)])
     registry.register(two, [Secret("B", TEXT), Secret("C", OTHER)])
@@ -126,8 +130,8 @@ def test_a_value_stays_hidden_while_another_owner_hides_it(owners: tuple[object,
     assert redact([TEXT, OTHER]) == [TEXT, OTHER]
 
 
-def test_an_owner_drops_only_what_is_its_own(owners: tuple[object, object]) -> None:
-    """The end of one application shows its values, and no other's."""
+def test_an_owner_unregisters_only_its_own_values(owners: tuple[object, object]) -> None:
+    """The values of other applications stay hidden."""
     one, two = owners
     registry.register(one, [Secret("A", TEXT)])
     registry.register(two, [Secret("B", OTHER)])
@@ -137,8 +141,10 @@ def test_an_owner_drops_only_what_is_its_own(owners: tuple[object, object]) -> N
     assert redact([TEXT, OTHER]) == [TEXT, MASK]
 
 
-def test_what_an_owner_hides_is_what_it_said_last(owners: tuple[object, object]) -> None:
-    """An owner says the whole of what it hides each time, and all of it is dropped at once."""
+def test_a_second_registration_replaces_the_values_of_an_owner(
+    owners: tuple[object, object],
+) -> None:
+    """An owner registers all of its values each time."""
     owner, _ = owners
     registry.register(owner, [Secret("A", TEXT)])
     registry.register(owner, [Secret("A", OTHER)])
@@ -149,8 +155,8 @@ def test_what_an_owner_hides_is_what_it_said_last(owners: tuple[object, object])
     assert redact(f"{TEXT}, {OTHER}") == f"{TEXT}, {OTHER}"
 
 
-def test_owners_are_told_apart_though_they_are_equal() -> None:
-    """It counts who hid a value, not whom that one resembles."""
+def test_equal_owners_are_different_owners() -> None:
+    """Owners are compared by identity."""
     one, two = [0], [0]
     registry.register(one, [Secret("A", TEXT)])
     registry.register(two, [Secret("A", TEXT)])
@@ -162,10 +168,10 @@ def test_owners_are_told_apart_though_they_are_equal() -> None:
     assert (after_one, redact(TEXT)) == (MASK, TEXT)
 
 
-def test_to_drop_nothing_and_to_hide_nothing_changes_nothing(
+def test_an_unknown_owner_and_an_owner_without_values_are_allowed(
     owners: tuple[object, object],
 ) -> None:
-    """An owner without secrets, or one that is unknown, is no error and hides nothing."""
+    """Neither raises, and nothing is hidden."""
     one, two = owners
     registry.unregister(one)
     registry.register(two, [])
@@ -173,16 +179,16 @@ def test_to_drop_nothing_and_to_hide_nothing_changes_nothing(
     assert redact(TEXT) is TEXT
 
 
-def test_values_may_come_one_by_one(owners: tuple[object, object]) -> None:
-    """Values are taken from a generator once, and are there for every text."""
+def test_values_may_come_from_a_generator(owners: tuple[object, object]) -> None:
+    """The generator is read once, and its values are hidden in every text."""
     registry.register(owners[0], (Secret("A", value) for value in (TEXT, OTHER)))
 
     for _ in range(2):
         assert redact(f"{TEXT} {OTHER}") == f"{MASK} {MASK}"
 
 
-def test_everything_that_a_tracker_is_sent_is_redacted(owners: tuple[object, object]) -> None:
-    """Dicts, lists, tuples, sets, text and bytes come out without the value, not else changed."""
+def test_an_event_of_an_error_tracker_is_redacted(owners: tuple[object, object]) -> None:
+    """Only values change in dicts, lists, tuples, sets, text and bytes."""
     registry.register(owners[0], [Secret("A", TEXT), SecretBytes("B", OTHER.encode())])
     event: dict[str, Any] = {
         "message": f"refused: {TEXT}",
@@ -202,8 +208,8 @@ def test_everything_that_a_tracker_is_sent_is_redacted(owners: tuple[object, obj
 
 @settings(deadline=None)
 @given(st.binary(max_size=30).filter(lambda value: len(value.decode("latin-1").strip()) >= 8))
-def test_any_bytes_are_taken_out_of_bytes(value: bytes) -> None:
-    """A key that is no text in any encoding is hidden in a body that is none either."""
+def test_any_bytes_are_hidden_in_bytes(value: bytes) -> None:
+    """Neither the value nor the text around it has to be text in any encoding."""
     owner = object()
     registry.register(owner, [SecretBytes("KEYSTORE", value)])
     try:
@@ -215,8 +221,8 @@ def test_any_bytes_are_taken_out_of_bytes(value: bytes) -> None:
     assert MASK.encode() in told["body"]
 
 
-def test_a_short_value_is_not_looked_for_in_logs(owners: tuple[object, object]) -> None:
-    """A value that is a word does not make every line unreadable."""
+def test_a_short_value_is_not_hidden_in_logs(owners: tuple[object, object]) -> None:
+    """A value that is a common word would make every line unreadable."""
     for value in ("fake-16", "true", "  fake-16  \n", ""):
         with case(value):
             registry.register(owners[0], [Secret("A", value)])
@@ -225,16 +231,16 @@ def test_a_short_value_is_not_looked_for_in_logs(owners: tuple[object, object]) 
             assert redact(text) is text
 
 
-def test_looking_takes_no_lock(owners: tuple[object, object]) -> None:
-    """A log line does not wait for somebody who begins or ends to hide something."""
+def test_redact_takes_no_lock(owners: tuple[object, object]) -> None:
+    """A log line does not wait for a registration in another thread."""
     registry.register(owners[0], [Secret("A", TEXT)])
 
     with ThreadPoolExecutor(1) as thread, registry.lock():
         assert thread.submit(redact, TEXT).result(timeout=60) == MASK
 
 
-def test_nothing_in_the_module_leads_to_a_value(owners: tuple[object, object]) -> None:
-    """Who follows attributes and items from the matcher, or the module, finds no value."""
+def test_no_value_is_reachable_from_the_module(owners: tuple[object, object]) -> None:
+    """No attribute or item of the matcher and the module leads to a value."""
     value = "fake-Zebra-Quince-0123456789"
     registry.register(owners[0], [Secret("A", value)])
     assert redact(value) == MASK
@@ -284,8 +290,8 @@ print(redact("fake-inherited-0123"), os.waitstatus_to_exitcode(status))
 """
 
 
-def test_a_forked_child_can_hide_though_its_parent_was_about_to() -> None:
-    """A worker that is forked at a bad moment does not hang, and hides what it inherited."""
+def test_a_child_forked_during_a_registration_can_register_values() -> None:
+    """The child does not hang at the lock of its parent, and hides the inherited values."""
     child = run_child(FORKED)
 
     assert child.stdout.splitlines() == [
@@ -295,7 +301,7 @@ def test_a_forked_child_can_hide_though_its_parent_was_about_to() -> None:
 
 
 def test_a_report_hides_values_of_any_length() -> None:
-    """A message about a value hides it, however short it is."""
+    """A message about a value hides it, even if it has one character."""
     assert scrub("expected a number, got abc: 'abc'", ["abc"]) == (
         f"expected a number, got {MASK}: '{MASK}'"
     )
@@ -304,12 +310,12 @@ def test_a_report_hides_values_of_any_length() -> None:
 
 
 def test_a_report_hides_a_word_inside_a_longer_one() -> None:
-    """A log shows a word that begins like a value; the report about this value does not."""
+    """A log does not hide a value inside a longer word; the report about this value does."""
     assert scrub("invalid postgres: 'postgresql'", ["postgres"]) == f"invalid {MASK}: '{MASK}ql'"
 
 
-def test_a_report_without_a_value_stays_as_it_is() -> None:
-    """A message that tells nothing is not changed."""
+def test_a_report_without_a_value_is_returned_itself() -> None:
+    """A message that contains no value is not changed."""
     text = "expected 32 characters, got 7"
 
     assert scrub(text, [TEXT]) is text
@@ -318,7 +324,7 @@ def test_a_report_without_a_value_stays_as_it_is() -> None:
 
 
 def test_a_report_hides_each_of_several_values() -> None:
-    """Every value is hidden at every place; values of text and of bytes alike."""
+    """Every value is hidden at every place, of text and of bytes."""
     values: list[str | bytes] = [TEXT, OTHER.encode()]
 
     assert scrub(f"{TEXT}, {OTHER}, {TEXT}", iter(values)) == (f"{MASK}, {MASK}, {MASK}")
@@ -330,16 +336,16 @@ def test_a_report_hides_each_of_several_values() -> None:
     st.text(),
     st.text(),
 )
-def test_no_value_is_left(value: str, before: str, after: str) -> None:
-    """Whatever stands around a value, it is gone from the report afterwards."""
+def test_no_report_contains_its_value(value: str, before: str, after: str) -> None:
+    """The value is hidden whatever text is around it."""
     shown = scrub(before + value + after, [value])
 
     assert MASK in shown
     assert value not in shown
 
 
-def test_a_report_needs_nothing_to_be_hidden() -> None:
-    """Values in a report are hidden before anything runs, and only in that report."""
+def test_a_report_is_redacted_without_a_registration() -> None:
+    """The values are hidden only in this report."""
     assert registry.matcher is None
     assert scrub(TEXT, [TEXT]) == MASK
     assert registry.matcher is None

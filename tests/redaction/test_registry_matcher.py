@@ -1,4 +1,4 @@
-"""Any of many needles is found, whatever it consists of, and nothing but those."""
+"""Matcher: search for many needles, and their replacement."""
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
@@ -70,8 +70,10 @@ def needles_and_texts(draw: st.DrawFn) -> tuple[list[str], list[str]]:
 @given(needles_and_texts())
 @example((["xxxZabcde"], ["Zabcde", "xxxZabcde", "xxZabcdexxxZabcde"]))
 @example((["aaa", "aaaa"], ["aaaaaaa", "aa", "baaab"]))
-def test_it_finds_what_the_shortest_code_finds(drawn: tuple[list[str], list[str]]) -> None:
-    """Whatever the needles and the text are, exactly the needles are gone."""
+def test_a_matcher_finds_the_same_needles_as_a_simple_search(
+    drawn: tuple[list[str], list[str]],
+) -> None:
+    """Exactly the needles are replaced, whatever the needles and the text are."""
     needles, texts = drawn
     matcher = Matcher(partial(list, needles))
 
@@ -99,8 +101,8 @@ def test_a_needle_is_found_in_any_text(before: str, after: str, needle: str) -> 
     assert not any(needle in rest for rest in shown.split(MASK))
 
 
-def test_nothing_is_looked_for_when_there_is_nothing() -> None:
-    """Without needles every text is clean; the empty text is none."""
+def test_without_needles_every_text_is_returned_itself() -> None:
+    """An empty text is too."""
     for needles in ([], [""], ["", ""]):
         with case(needles):
             matcher = Matcher(partial(list, needles))
@@ -110,16 +112,16 @@ def test_nothing_is_looked_for_when_there_is_nothing() -> None:
                 assert matcher.is_clean(text)
 
 
-def test_a_clean_text_is_given_back_itself() -> None:
-    """A line without a needle costs no copy, even when it looks a little like one."""
+def test_a_text_without_a_needle_is_returned_itself() -> None:
+    """A text that resembles a needle is not copied either."""
     matcher = Matcher(lambda: ["fake-Zebra-token", "fake-Quince-token"])
 
     for text in ("", "INFO started in 3 s", "Zebra", "fake-Zebra-toke", "ake-Zebra-token", "Z"):
         assert matcher.scrub(text) is text
 
 
-def test_the_longer_of_two_needles_is_replaced_whole() -> None:
-    """A value that begins with another one leaves no end of itself behind."""
+def test_the_longer_of_two_needles_is_replaced_completely() -> None:
+    """A value that begins with another value leaves no rest."""
     matcher = Matcher(lambda: ["fake-token", "fake-token-two"])
 
     assert matcher.scrub("it was fake-token-two") == f"it was {MASK}"
@@ -130,20 +132,20 @@ def test_needles_that_overlap_are_replaced_together() -> None:
     assert Matcher(lambda: ["one-two", "two-three"]).scrub("<one-two-three>") == f"<{MASK}>"
 
 
-def test_a_needle_that_overlaps_itself_is_replaced_whole() -> None:
-    """A repeated value leaves no half of itself behind."""
+def test_overlapping_occurrences_of_a_needle_are_replaced_completely() -> None:
+    """A repeated value leaves no part of itself."""
     assert Matcher(lambda: ["abcabc"]).scrub("<abcabcabc>") == f"<{MASK}>"
 
 
 def test_a_needle_within_another_changes_nothing() -> None:
-    """A value that is a part of another one is covered with it."""
+    """A value that is a part of another value is replaced with it."""
     assert Matcher(lambda: ["fake-inner-token", "inner"]).scrub("<fake-inner-token inner>") == (
         f"<{MASK} {MASK}>"
     )
 
 
-def test_every_place_is_replaced() -> None:
-    """A value that is told twice is hidden twice."""
+def test_every_occurrence_is_replaced() -> None:
+    """A value that occurs twice is replaced twice."""
     matcher = Matcher(lambda: ["fake-a", "fake-b"])
 
     assert matcher.scrub("fake-a, fake-b, fake-a") == f"{MASK}, {MASK}, {MASK}"
@@ -202,10 +204,10 @@ def test_needles_that_are_alike_are_searched_for_once() -> None:
     assert [matcher.scrub(each) for each in needles[::250]] == [MASK] * 8
 
 
-def test_a_line_is_compared_with_few_of_many_needles_that_are_alike(
+def test_a_text_is_compared_with_few_of_many_similar_needles(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What thousands of values have in common makes no line slow; each of them is found."""
+    """A common part of thousands of values does not make a search slow; each value is found."""
     texts = [f"0000-fake-0123456789-{number:04}-0123456789" for number in range(3000)]
     compared: list[str] = []
 
@@ -226,8 +228,8 @@ def test_a_line_is_compared_with_few_of_many_needles_that_are_alike(
     assert {matcher.scrub(each) for each in texts[:2000]} != {MASK}
 
 
-def test_a_rotation_leaves_garbage_collection_nothing_to_examine() -> None:
-    """A thousand new needles are no thousand objects, which a collection would go through."""
+def test_new_needles_add_no_objects_for_the_garbage_collector() -> None:
+    """A thousand new needles are not a thousand tracked objects."""
     texts = [sha256(b"fake %d" % number).hexdigest() for number in range(4000)]
     matcher = Matcher(lambda: [*texts[:1000], *map(Hex, texts[1000:2000])])
     matcher.build()
@@ -254,8 +256,8 @@ def test_needles_need_have_no_character_in_common() -> None:
     assert matcher.scrub("a text") == "a text"
 
 
-def test_a_very_long_text_is_looked_through_to_its_end() -> None:
-    """A dump of some hundred thousand characters is treated as a line is."""
+def test_a_very_long_text_is_searched_to_its_end() -> None:
+    """A text of some hundred thousand characters is searched like a short one."""
     matcher = Matcher(lambda: ["fake-Zebra-token", "fake-Quince-token"])
     dump = "Zebra, Quince, fake-Zebra-tok and all that; " * 4000
 
@@ -264,8 +266,8 @@ def test_a_very_long_text_is_looked_through_to_its_end() -> None:
     assert matcher.scrub(f"fake-Quince-token{dump}") == f"{MASK}{dump}"
 
 
-def test_needles_are_asked_for_when_a_first_text_comes() -> None:
-    """A program that logs nothing makes nothing; one that logs much makes it once."""
+def test_needles_are_computed_at_the_first_search() -> None:
+    """A program without log lines computes nothing, and others compute them once."""
     asked = []
 
     def needles() -> list[str]:
@@ -279,8 +281,8 @@ def test_needles_are_asked_for_when_a_first_text_comes() -> None:
     assert asked == ["once"]
 
 
-def test_two_threads_may_look_first() -> None:
-    """When two threads meet at the first text, both find what is to be found."""
+def test_two_threads_may_search_first() -> None:
+    """Both threads find every needle."""
     both_ask = Barrier(2, timeout=60)
 
     def needles() -> list[str]:
@@ -320,7 +322,7 @@ def test_needles_are_added_and_removed(
 
 
 def test_a_needle_that_was_added_twice_is_removed_twice() -> None:
-    """Two values with a common part: the part is found as long as one of them is there."""
+    """A common part of two values is found until both values are removed."""
     matcher = Matcher(lambda: ["fake-common-part", "fake-common-part", "fake-Zebra-0123"])
     matcher.build()
 
@@ -383,8 +385,8 @@ def test_a_search_that_has_begun_skips_no_needle() -> None:
     assert [matcher.scrub(each) for each in needles] == [first, *[MASK] * 199]
 
 
-def test_nothing_on_it_leads_to_a_needle() -> None:
-    """Who follows attributes and items of a matcher, used or not, finds no piece of a value."""
+def test_no_needle_is_reachable_from_a_matcher() -> None:
+    """No attribute or item of a matcher leads to a part of a value, before or after a search."""
     needle = "fake-ZebraQuince-0123456789"
     matcher = Matcher(conceal([needle, needle.encode().hex()]))
 
@@ -398,8 +400,8 @@ def test_nothing_on_it_leads_to_a_needle() -> None:
         assert piece not in after
 
 
-def test_it_is_printed_without_a_needle() -> None:
-    """A matcher in a traceback's variables, or in a format string, tells no value."""
+def test_the_repr_of_a_matcher_contains_no_needle() -> None:
+    """A traceback with variables or a format string shows no value."""
     cases: list[str] = ["{0}", "{0!r}", "{0._index.searches}", "{0.is_clean.__globals__}"]
     for way in cases:
         with case(way):

@@ -1,4 +1,4 @@
-"""What is shown in the place of an exception or an object: the same, but for the values."""
+"""Redaction of exceptions and objects: replacements without values."""
 
 import traceback
 from collections.abc import Callable
@@ -19,19 +19,19 @@ from tests.redaction.log_output import VALUE, Client
 
 
 class DatabaseDownError(ConnectionRefusedError):
-    """What a driver raises."""
+    """An exception of a database driver."""
 
 
 class ApplicationError(Exception):
-    """An error that derives from Python's base class only."""
+    """An exception that derives from Exception directly."""
 
 
 class SeveralError(ExceptionGroup[Exception]):
-    """A group with a name of its own."""
+    """A subclass of ExceptionGroup."""
 
 
 class SilentError(ValueError):
-    """An error that fails to say what it is."""
+    """An exception whose text raises."""
 
     def __str__(self) -> str:
         raise RuntimeError(VALUE)
@@ -39,7 +39,7 @@ class SilentError(ValueError):
 
 @pytest.fixture
 def matcher() -> Matcher:
-    """Return what knows the one value."""
+    """Return a matcher of one value."""
     return Matcher(lambda: [VALUE])
 
 
@@ -64,8 +64,8 @@ CLEAN: dict[str, Callable[[], BaseException]] = {
 }
 
 
-def test_an_exception_without_a_value_is_itself(matcher: Matcher) -> None:
-    """Nothing is put in the place of an error that tells no secret."""
+def test_an_exception_without_a_value_is_returned_itself(matcher: Matcher) -> None:
+    """No replacement is created for an exception that contains no value."""
     for name, make in CLEAN.items():
         with case(name):
             exc = make()
@@ -73,8 +73,8 @@ def test_an_exception_without_a_value_is_itself(matcher: Matcher) -> None:
             assert redacted_exception(exc, matcher) is exc
 
 
-def test_it_is_of_the_nearest_class_of_pythons_own(matcher: Matcher) -> None:
-    """An ``except`` and an error tracker treat a stand-in as they would the error itself."""
+def test_the_replacement_has_the_nearest_built_in_class(matcher: Matcher) -> None:
+    """An `except` clause and an error tracker handle the replacement like the original."""
     cases: list[tuple[BaseException, type[BaseException]]] = [
         (ValueError(VALUE), ValueError),
         (KeyError(VALUE), KeyError),
@@ -103,8 +103,8 @@ def test_it_is_of_the_nearest_class_of_pythons_own(matcher: Matcher) -> None:
             assert str(shown) == str(exc).replace(VALUE, MASK)
 
 
-def test_it_has_the_name_of_the_class_in_a_traceback(matcher: Matcher) -> None:
-    """Whoever reads a traceback sees the class that the program raised, with its module."""
+def test_a_traceback_shows_the_name_of_the_original_class(matcher: Matcher) -> None:
+    """The module of the class is shown too."""
     shown = redacted_exception(raised(DatabaseDownError(VALUE)), matcher)
 
     assert type(shown).__name__ == "DatabaseDownError"
@@ -113,8 +113,8 @@ def test_it_has_the_name_of_the_class_in_a_traceback(matcher: Matcher) -> None:
     assert repr(shown) == f"DatabaseDownError('{MASK}')"
 
 
-def test_the_error_of_the_program_is_not_touched(matcher: Matcher) -> None:
-    """What the program goes on to handle is what was raised."""
+def test_the_original_exception_is_not_changed(matcher: Matcher) -> None:
+    """The program handles the exception that was raised."""
     exc = raised(ValueError(VALUE))
     exc.add_note(f"for {VALUE}")
 
@@ -124,8 +124,8 @@ def test_the_error_of_the_program_is_not_touched(matcher: Matcher) -> None:
     assert exc.__notes__ == [f"for {VALUE}"]
 
 
-def test_it_has_the_traceback_and_the_notes(matcher: Matcher) -> None:
-    """Where it went wrong, and what was added on the way, is told."""
+def test_the_replacement_has_the_traceback_and_the_notes(matcher: Matcher) -> None:
+    """The notes are redacted too."""
     exc = raised(ValueError(VALUE))
     exc.add_note(f"asked for {VALUE}")
     exc.add_note("and again")
@@ -137,24 +137,24 @@ def test_it_has_the_traceback_and_the_notes(matcher: Matcher) -> None:
     assert "in raised" in shown_by(shown)
 
 
-def test_a_value_in_a_note_alone_is_found(matcher: Matcher) -> None:
-    """A note is a place where a value gets out by itself."""
+def test_a_value_in_a_note_is_hidden(matcher: Matcher) -> None:
+    """A note can contain a value that the exception itself does not contain."""
     exc = ValueError("refused")
     exc.add_note(VALUE)
 
     assert shown_by(redacted_exception(exc, matcher)) == f"ValueError: refused\n{MASK}\n"
 
 
-def test_notes_that_are_none_do_not_hurt(matcher: Matcher) -> None:
-    """A program may keep something else under the name of the notes."""
+def test_an_attribute_notes_that_is_none_is_allowed(matcher: Matcher) -> None:
+    """A program may assign any object to `__notes__`."""
     exc = ValueError(VALUE)
     exc.__notes__ = None  # type: ignore[assignment]
 
     assert shown_by(redacted_exception(exc, matcher)) == f"ValueError: {MASK}\n"
 
 
-def test_causes_are_kept_and_replaced_where_they_tell_a_value(matcher: Matcher) -> None:
-    """The chain of what led to an error is shown whole; a link that tells nothing is itself."""
+def test_causes_are_replaced_if_they_contain_a_value(matcher: Matcher) -> None:
+    """The chain stays complete, and a cause without a value is the original."""
     root = raised(KeyError("key"))
     exc = raised(ValueError("refused"), raised(TypeError(VALUE), root))
 
@@ -169,8 +169,8 @@ def test_causes_are_kept_and_replaced_where_they_tell_a_value(matcher: Matcher) 
     assert VALUE not in shown_by(shown)
 
 
-def test_the_context_is_kept_and_stays_as_hidden_as_it_was(matcher: Matcher) -> None:
-    """What was being handled is told where Python would tell it, and carried on otherwise."""
+def test_the_context_is_redacted_and_suppressed_as_in_the_original(matcher: Matcher) -> None:
+    """The traceback shows the context only if that of the original does."""
     for suppressed in (True, False):
         with case(suppressed):
             exc = raised(ValueError("refused"))
@@ -187,8 +187,8 @@ def test_the_context_is_kept_and_stays_as_hidden_as_it_was(matcher: Matcher) -> 
             assert VALUE not in shown_by(shown)
 
 
-def test_a_group_keeps_its_members(matcher: Matcher) -> None:
-    """Of several errors only those that tell a value are replaced."""
+def test_only_members_of_a_group_with_a_value_are_replaced(matcher: Matcher) -> None:
+    """The other members are the originals."""
     fine = KeyError("key")
     inner = ExceptionGroup("inner", [ValueError(VALUE)])
     exc = SeveralError(f"with {VALUE}", [fine, inner])
@@ -205,8 +205,8 @@ def test_a_group_keeps_its_members(matcher: Matcher) -> None:
     assert VALUE not in f"{shown_by(shown)} {shown!r}"
 
 
-def test_a_group_of_what_is_no_error_is_one_too(matcher: Matcher) -> None:
-    """A cancelled or interrupted group stays a group that ``except*`` takes apart."""
+def test_a_group_of_base_exceptions_stays_a_base_exception_group(matcher: Matcher) -> None:
+    """A cancelled or interrupted group can still be split by `except*`."""
     exc = BaseExceptionGroup("stop", [KeyboardInterrupt(), SystemExit(VALUE)])
 
     shown = redacted_exception(exc, matcher)
@@ -218,8 +218,8 @@ def test_a_group_of_what_is_no_error_is_one_too(matcher: Matcher) -> None:
     assert VALUE not in shown_by(shown)
 
 
-def test_a_group_with_a_message_that_is_no_text_is_shown(matcher: Matcher) -> None:
-    """A subclass may call anything its message."""
+def test_a_group_whose_message_is_not_a_text_is_redacted(matcher: Matcher) -> None:
+    """A subclass may define any object as its message."""
 
     class OddError(ExceptionGroup[Exception]):
         message = Client(VALUE)  # type: ignore[assignment]
@@ -231,8 +231,8 @@ def test_a_group_with_a_message_that_is_no_text_is_shown(matcher: Matcher) -> No
     assert VALUE not in shown_by(shown)
 
 
-def test_a_syntax_error_tells_no_line_of_what_was_parsed(matcher: Matcher) -> None:
-    """A value that was parsed as Python is not printed as the faulty line."""
+def test_the_line_of_a_syntax_error_is_redacted(matcher: Matcher) -> None:
+    """The line that Python prints may contain a value."""
     with pytest.raises(SyntaxError) as caught:
         compile(f"{VALUE} is", "<given>", "eval")
 
@@ -246,8 +246,8 @@ def test_a_syntax_error_tells_no_line_of_what_was_parsed(matcher: Matcher) -> No
     assert f"    {MASK} is" in shown_by(shown)
 
 
-def test_a_chain_that_leads_to_itself_has_an_end(matcher: Matcher) -> None:
-    """Errors that are each other's context are shown, once each."""
+def test_a_circular_chain_of_contexts_is_redacted(matcher: Matcher) -> None:
+    """Two exceptions that are the context of each other are replaced once each."""
     one, two = ValueError(VALUE), KeyError(VALUE)
     one.__context__, two.__context__ = two, one
 
@@ -259,8 +259,8 @@ def test_a_chain_that_leads_to_itself_has_an_end(matcher: Matcher) -> None:
     assert VALUE not in shown_by(shown)
 
 
-def test_a_group_that_is_the_context_of_its_member_has_an_end(matcher: Matcher) -> None:
-    """A member that was raised while its own group was handled is shown."""
+def test_a_group_that_is_the_context_of_its_member_is_redacted(matcher: Matcher) -> None:
+    """A member may have been raised while its own group was handled."""
     member = ValueError(VALUE)
     group = ExceptionGroup("several", [member])
     member.__context__ = group
@@ -274,8 +274,8 @@ def test_a_group_that_is_the_context_of_its_member_has_an_end(matcher: Matcher) 
     assert type(context).__name__ == "ExceptionGroup"
 
 
-def test_one_error_in_two_places_gets_one_stand_in(matcher: Matcher) -> None:
-    """What was one error before is one afterwards."""
+def test_an_exception_at_two_places_gets_one_replacement(matcher: Matcher) -> None:
+    """Two references to one exception become two references to one replacement."""
     both = ValueError(VALUE)
     shown = redacted_exception(ExceptionGroup("twice", [both, both]), matcher)
 
@@ -283,8 +283,8 @@ def test_one_error_in_two_places_gets_one_stand_in(matcher: Matcher) -> None:
     assert shown.exceptions[0] is shown.exceptions[1]
 
 
-def test_an_error_that_cannot_speak_is_named(matcher: Matcher) -> None:
-    """Of an error whose own text fails, the class remains."""
+def test_an_exception_whose_text_raises_is_shown_by_its_class(matcher: Matcher) -> None:
+    """The replacement has a fixed text and the name of the class."""
     exc = SilentError(VALUE)
 
     shown = redacted_exception(exc, matcher)
@@ -295,8 +295,8 @@ def test_an_error_that_cannot_speak_is_named(matcher: Matcher) -> None:
     assert VALUE not in shown_by(shown)
 
 
-def test_what_interrupts_while_an_error_speaks_goes_on() -> None:
-    """A person who presses Ctrl-C is not ignored."""
+def test_an_interrupt_during_the_text_of_an_exception_is_raised() -> None:
+    """Ctrl-C is not ignored."""
 
     def interrupt(_: object) -> str:
         raise KeyboardInterrupt
@@ -305,21 +305,21 @@ def test_what_interrupts_while_an_error_speaks_goes_on() -> None:
         as_text(ValueError(), interrupt)
 
 
-def test_everything_that_an_error_says_is_looked_at() -> None:
-    """Causes, contexts, members, notes and a parsed line all count as said."""
+def test_all_texts_of_an_exception_are_searched() -> None:
+    """These are causes, contexts, members, notes and the line of a syntax error."""
     exc = ExceptionGroup("group", [SyntaxError("odd", ("file", 1, 1, "line of text", 1, 2))])
     exc.add_note("a note")
     exc.__cause__ = ValueError("cause")
     exc.__cause__.__context__ = KeyError("context")
 
-    said = "\n".join(exception_texts(exc))
+    texts = "\n".join(exception_texts(exc))
 
     for word in ("group", "odd", "line of text", "a note", "cause", "context"):
-        assert word in said
+        assert word in texts
 
 
-def test_an_object_that_tells_a_value_is_replaced(matcher: Matcher) -> None:
-    """An argument says and shows the same as before, with stars."""
+def test_an_object_whose_text_contains_a_value_is_replaced(matcher: Matcher) -> None:
+    """The replacement has the same text and repr, redacted."""
     shown = redacted_object(Client(VALUE), matcher)
 
     assert str(shown) == f"client of {MASK}"
@@ -327,8 +327,8 @@ def test_an_object_that_tells_a_value_is_replaced(matcher: Matcher) -> None:
     assert VALUE not in repr(vars(shown))
 
 
-def test_an_object_that_tells_no_value_is_itself(matcher: Matcher) -> None:
-    """An argument without a secret is passed on as it is."""
+def test_an_object_whose_text_contains_no_value_is_returned_itself(matcher: Matcher) -> None:
+    """An argument without a value is passed on unchanged."""
     client, silent = Client("fake-other"), SilentError()
 
     assert redacted_object(client, matcher) is client

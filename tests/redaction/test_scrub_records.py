@@ -154,7 +154,7 @@ MESSAGES: dict[str, Callable[[logging.Logger], None]] = {
 }
 
 
-def test_a_value_is_taken_out_of_wherever_it_stands() -> None:
+def test_a_value_in_any_part_of_a_record_is_redacted() -> None:
     """A value in any part of a record is not shown."""
     for name, say in MESSAGES.items():
         for kind in KINDS:
@@ -169,7 +169,7 @@ def test_a_value_is_taken_out_of_wherever_it_stands() -> None:
                 assert str(NUMBER) not in listener.heard
 
 
-def test_stars_stand_in_its_place() -> None:
+def test_the_mask_replaces_the_value() -> None:
     """The mask replaces the value; the record is not lost."""
     for name, say in MESSAGES.items():
         with case(name):
@@ -203,7 +203,7 @@ EXCEPTIONS: dict[str, Callable[[], BaseException]] = {
 }
 
 
-def test_a_traceback_tells_no_value() -> None:
+def test_a_logged_traceback_contains_no_value() -> None:
     """A logged exception shows its chain, and the mask in place of the value."""
     for name, make in EXCEPTIONS.items():
         for kind in KINDS:
@@ -227,7 +227,7 @@ UNSAID: dict[str, Callable[[], BaseException]] = {
 }
 
 
-def test_what_could_not_be_read_is_not_told() -> None:
+def test_an_exception_that_holds_undecodable_input_is_redacted() -> None:
     """An exception that holds the input that could not be decoded is logged without it."""
     for name, make in UNSAID.items():
         for kind in KINDS:
@@ -241,7 +241,7 @@ def test_what_could_not_be_read_is_not_told() -> None:
                 assert type(exc).__name__ in listener.heard
 
 
-def test_what_is_being_handled_is_scrubbed() -> None:
+def test_the_traceback_of_log_exception_is_redacted() -> None:
     """``log.exception`` shows the traceback without the value."""
     for kind in KINDS:
         with case(kind):
@@ -252,10 +252,10 @@ def test_what_is_being_handled_is_scrubbed() -> None:
                 listener.log.exception("failed with %s", VALUE)
 
             assert VALUE not in listener.heard
-            assert "test_what_is_being_handled_is_scrubbed" in listener.heard
+            assert "test_the_traceback_of_log_exception_is_redacted" in listener.heard
 
 
-def test_a_stack_that_is_asked_for_is_scrubbed() -> None:
+def test_the_stack_of_stack_info_is_redacted() -> None:
     """``stack_info=True`` shows the stack without the value."""
     for kind in KINDS:
         with case(kind):
@@ -263,11 +263,11 @@ def test_a_stack_that_is_asked_for_is_scrubbed() -> None:
             listener.log.error("at %s", VALUE, stack_info=True)
 
             assert VALUE not in listener.heard
-            assert "test_a_stack_that_is_asked_for_is_scrubbed" in listener.heard
+            assert "test_the_stack_of_stack_info_is_redacted" in listener.heard
 
 
-def test_a_program_keeps_its_own_objects(teller: Listener) -> None:
-    """The objects that a program passes to the logger are not changed."""
+def test_objects_passed_to_the_logger_are_not_changed(teller: Listener) -> None:
+    """The record gets redacted copies."""
     exc, extra, args = ValueError(VALUE), {"keys": [VALUE]}, {"key": VALUE}
 
     teller.log.error("%(key)s", args, exc_info=exc, extra={"all": extra})
@@ -287,7 +287,7 @@ def test_arguments_keep_their_shape(teller: Listener) -> None:
     assert second.args == {"key": MASK, "count": 3}
 
 
-def test_a_number_that_is_a_secret_is_taken_out_of_the_message(teller: Listener) -> None:
+def test_a_number_that_is_a_secret_is_redacted_in_the_message(teller: Listener) -> None:
     """A number that is a secret is replaced in the message, because ``%d`` accepts no text."""
     teller.log.error("port %d of %s", NUMBER, "host")
 
@@ -296,7 +296,7 @@ def test_a_number_that_is_a_secret_is_taken_out_of_the_message(teller: Listener)
     assert not record.args
 
 
-def test_an_argument_that_is_an_object_is_replaced_by_one_that_speaks(teller: Listener) -> None:
+def test_an_argument_whose_text_contains_a_value_is_replaced(teller: Listener) -> None:
     """An object whose ``str`` or ``repr`` contains the value is replaced by one without."""
     fine = Client("other")
     teller.log.error("%s and %s", Client(VALUE), fine)
@@ -308,7 +308,7 @@ def test_an_argument_that_is_an_object_is_replaced_by_one_that_speaks(teller: Li
     assert record.args[1] is fine
 
 
-def test_an_exception_is_replaced_by_one_of_its_kind(teller: Listener) -> None:
+def test_the_replacement_of_an_exception_has_its_type(teller: Listener) -> None:
     """A redacted exception keeps its type, traceback and notes."""
     exc = noted(raised(KeyError(VALUE)), VALUE)
     teller.log.error("failed", exc_info=exc)
@@ -327,7 +327,7 @@ def held(record: logging.LogRecord) -> dict[str, int]:
     return {name: id(it) for name, it in record.__dict__.items()}
 
 
-def test_a_record_without_a_value_is_left_exactly_as_it_is(matcher: Matcher) -> None:
+def test_a_record_without_a_value_is_not_changed(matcher: Matcher) -> None:
     """A record without a value keeps its objects."""
     exc = raised(ValueError("refused"), KeyError("key"))
     record = made(
@@ -344,7 +344,7 @@ def test_a_record_without_a_value_is_left_exactly_as_it_is(matcher: Matcher) -> 
     assert held(record) == before
 
 
-def test_a_record_that_only_seems_to_hold_a_value_is_left_as_it_is(matcher: Matcher) -> None:
+def test_a_record_that_almost_contains_a_value_is_not_changed(matcher: Matcher) -> None:
     """A text that is almost a value is not changed."""
     client = Client(VALUE[:-1])
     record = made(msg="%s " + VALUE[1:], args=(client,), exc_info=(None, None, None))
@@ -361,7 +361,7 @@ def test_a_record_that_only_seems_to_hold_a_value_is_left_as_it_is(matcher: Matc
     assert record.exc_info[1] is exc
 
 
-def test_a_record_made_while_nothing_is_handled_is_left_as_it_is(matcher: Matcher) -> None:
+def test_a_record_of_log_exception_outside_a_handler_is_not_changed(matcher: Matcher) -> None:
     """``exc_info`` of ``log.exception`` outside of a handler is three times None."""
     record = made(msg=VALUE, exc_info=(None, None, None))
 
@@ -378,7 +378,7 @@ def matcher() -> Matcher:
     return registry.matcher
 
 
-def test_arguments_that_do_not_fit_are_scrubbed_all_the_same(matcher: Matcher) -> None:
+def test_arguments_that_do_not_match_the_template_are_redacted(matcher: Matcher) -> None:
     """If the arguments do not match the template, they are redacted, and the handler reports it."""
     record = made(msg="%d", args=(VALUE,))
 
@@ -388,7 +388,7 @@ def test_arguments_that_do_not_fit_are_scrubbed_all_the_same(matcher: Matcher) -
     assert record.args == (MASK,)
 
 
-def test_an_object_that_cannot_speak_is_passed_on(matcher: Matcher) -> None:
+def test_an_object_whose_text_raises_is_not_changed(matcher: Matcher) -> None:
     """An object whose text cannot be read is not changed."""
     record = made(msg="it", user=Silent())
     before = held(record)
@@ -398,8 +398,8 @@ def test_an_object_that_cannot_speak_is_passed_on(matcher: Matcher) -> None:
     assert held(record) == before
 
 
-def test_an_object_that_cannot_speak_beside_a_value_is_passed_on(matcher: Matcher) -> None:
-    """Beside a value it is not changed either."""
+def test_an_object_whose_text_raises_beside_a_value_is_not_changed(matcher: Matcher) -> None:
+    """Only the value beside it is replaced."""
     silent = Silent()
     record = made(msg="%s", args=(VALUE, silent))
 
@@ -416,7 +416,7 @@ class BrokenLater(Broken):
         return False
 
 
-def test_a_record_that_cannot_be_scrubbed_is_replaced() -> None:
+def test_a_record_whose_redaction_fails_is_replaced() -> None:
     """If the redaction fails, a fixed text replaces the whole record."""
     say_cases: list[Callable[[logging.Logger], None]] = [
         lambda to: to.error("it is %s", VALUE, extra={"key": VALUE}),
@@ -437,7 +437,7 @@ def test_a_record_that_cannot_be_scrubbed_is_replaced() -> None:
                     assert "a record without a value" not in listener.heard
 
 
-def test_a_replaced_record_has_nothing_of_what_it_had(
+def test_a_replaced_record_has_only_its_level_and_its_path(
     teller: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The replaced record keeps its level and path, and loses its message and added attributes."""
@@ -463,7 +463,7 @@ def test_a_replaced_record_has_nothing_of_what_it_had(
     assert (record.levelname, record.pathname) == ("ERROR", "app.py")
 
 
-def test_a_very_long_chain_of_errors_tells_no_value(teller: Listener) -> None:
+def test_a_very_long_chain_of_exceptions_is_not_shown(teller: Listener) -> None:
     """If a chain of exceptions is too long to follow, it is not shown."""
     exc: BaseException = ValueError(VALUE)
     for _ in range(sys.getrecursionlimit()):
@@ -486,7 +486,7 @@ class Interrupting:
         raise KeyboardInterrupt
 
 
-def test_an_interrupt_goes_through() -> None:
+def test_an_interrupt_while_a_line_is_formatted_is_raised() -> None:
     """Ctrl-C while a line is made stops the program."""
     for kind in KINDS:
         with case(kind):
@@ -495,13 +495,13 @@ def test_an_interrupt_goes_through() -> None:
                 listener.log.error("%s", Interrupting())
 
 
-def test_an_interrupt_while_a_value_is_taken_out_goes_through(teller: Listener) -> None:
+def test_an_interrupt_while_a_value_is_replaced_is_raised(teller: Listener) -> None:
     """Ctrl-C while a value is replaced stops the program too."""
     with pytest.raises(KeyboardInterrupt):
         teller.log.error("%s %s", VALUE, Interrupting())
 
 
-def test_an_argument_that_cannot_speak_is_complained_of_without_a_value(
+def test_the_report_of_an_argument_whose_text_raises_is_redacted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The report of an argument whose text cannot be read is redacted."""
@@ -515,7 +515,7 @@ def test_an_argument_that_cannot_speak_is_complained_of_without_a_value(
     assert told == f"{REDACTION_FAILED}\n"
 
 
-def test_arguments_in_a_list_do_not_hurt(teller: Listener) -> None:
+def test_arguments_may_be_a_list(teller: Listener) -> None:
     """The arguments of a record that a library has created may be a list."""
     for args in ([VALUE], [Client(VALUE)]):
         teller.log.handle(made(msg="it is %s", args=args))

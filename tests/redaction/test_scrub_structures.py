@@ -1,4 +1,4 @@
-"""Values are taken out of what holds them, and what holds none stays as it is."""
+"""Redaction of structures: containers with a value are copied, all others are unchanged."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ MATCHER = Matcher(lambda: [VALUE])
 
 
 class Pair(NamedTuple):
-    """Two of something."""
+    """A named tuple of two objects."""
 
     left: object
     right: object
@@ -29,34 +29,34 @@ class Pair(NamedTuple):
 
 @dataclass
 class Payload:
-    """Something that only its owner looks into."""
+    """An object that is not a container."""
 
     body: str
 
 
 class Name(str):
-    """A text of a kind of its own."""
+    """A subclass of str."""
 
     __slots__ = ()
 
 
 class Tokens(list[str]):
-    """A list of a kind of its own."""
+    """A subclass of list."""
 
 
 class Fields(dict[str, object]):
-    """A dict that knows what to say of what is not in it, as those that servers log with."""
+    """A dict with `__missing__`, like those that servers use for access logs."""
 
     def __missing__(self, name: str) -> str:
-        """Return what stands for a field that is not there."""
+        """Return the text for an absent field."""
         return "-"
 
 
 class Uncopied(dict[str, object]):
-    """A dict that nobody may copy."""
+    """A dict whose copy raises."""
 
     def __copy__(self) -> object:
-        """Refuse."""
+        """Raise an exception that contains the value."""
         raise RuntimeError(VALUE)
 
 
@@ -104,42 +104,42 @@ HELD: dict[str, tuple[object, object]] = {
 }
 
 
-def test_what_holds_no_value_is_given_back_itself() -> None:
-    """Nothing is copied when there is nothing to hide."""
+def test_a_structure_without_a_value_is_returned_itself() -> None:
+    """Nothing is copied if there is nothing to hide."""
     for name, it in CLEAN.items():
         with case(name):
             assert redact_structure(it, MATCHER) is it
 
 
-def test_what_holds_a_value_is_made_anew_without_it() -> None:
-    """The same comes out, of the same type, with stars where the value stood."""
+def test_a_structure_with_a_value_is_copied_without_it() -> None:
+    """The copy has the same type and the mask in place of the value."""
     for label, (it, shown) in HELD.items():
         with case(label):
             before = repr(it)
 
-            anew = redact_structure(it, MATCHER)
+            result = redact_structure(it, MATCHER)
 
-            assert anew == shown
-            assert type(anew) is type(shown)
+            assert result == shown
+            assert type(result) is type(shown)
             assert repr(it) == before, "what the caller holds was changed"
 
 
-def test_other_objects_are_the_same_in_what_is_made_anew() -> None:
-    """An object that is no container goes over to the new one as it is."""
+def test_objects_that_are_not_containers_are_not_copied() -> None:
+    """The copy of a structure contains the same objects."""
     payload, there = Payload(VALUE), object()
 
-    anew = redact_structure(
+    result = redact_structure(
         {"payload": payload, "key": VALUE, "others": (there, range(3))}, MATCHER
     )
 
-    assert anew["payload"] is payload
+    assert result["payload"] is payload
     assert payload.body == VALUE
-    assert anew["others"][0] is there
-    assert anew["others"][1] == range(3)
+    assert result["others"][0] is there
+    assert result["others"][1] == range(3)
 
 
-def test_a_dict_of_a_kind_goes_on_to_behave_as_such() -> None:
-    """What a dict says of what is not in it, it says after it was scrubbed."""
+def test_the_copy_of_a_dict_subclass_behaves_like_the_original() -> None:
+    """`__missing__` and the default factory work in the copy."""
     known = defaultdict(list, {"key": [VALUE]})
 
     assert redact_structure(Fields(key=VALUE), MATCHER)["absent"] == "-"
@@ -147,17 +147,17 @@ def test_a_dict_of_a_kind_goes_on_to_behave_as_such() -> None:
     assert "absent" not in known
 
 
-def test_an_object_that_tells_a_value_is_replaced_where_that_is_asked_for() -> None:
-    """What a log record holds is printed; an object that would print a value is not it."""
-    told, clean, there = Payload(VALUE), Payload("a text"), object()
-    it = {"told": told, "clean": [clean, there, 7, None, 1.5, True, int]}
+def test_convert_replaces_objects_whose_repr_contains_a_value() -> None:
+    """With `others="convert"` such an object becomes a redacted repr; others stay."""
+    with_value, clean, there = Payload(VALUE), Payload("a text"), object()
+    it = {"with_value": with_value, "clean": [clean, there, 7, None, 1.5, True, int]}
 
-    anew = redact_structure(it, MATCHER, others="convert")
+    result = redact_structure(it, MATCHER, others="convert")
 
-    assert repr(anew["told"]) == f"Payload(body={MASK!r})"
-    assert anew["clean"] == [clean, there, 7, None, 1.5, True, int]
-    assert anew["clean"][0] is clean
-    assert it["told"] is told
+    assert repr(result["with_value"]) == f"Payload(body={MASK!r})"
+    assert result["clean"] == [clean, there, 7, None, 1.5, True, int]
+    assert result["clean"][0] is clean
+    assert it["with_value"] is with_value
     assert redact_structure([clean, there, 7, None], MATCHER, others="convert") == [
         clean,
         there,
@@ -166,33 +166,33 @@ def test_an_object_that_tells_a_value_is_replaced_where_that_is_asked_for() -> N
     ]
 
 
-def test_what_objects_say_is_given_where_that_is_asked_for() -> None:
-    """Who judges what is printed sees what objects say, too."""
+def test_convert_collects_the_texts_of_objects() -> None:
+    """With `others="convert"` the repr of each object is a text."""
     it = [Payload("six"), LookupError("two", 2), 7, None, "one"]
 
-    said = {"one", "six", "Payload(body='six')", "LookupError('two', 2)", "('two', 2)"}
-    assert set(collect_texts(it, others="convert")) == said
+    expected = {"one", "six", "Payload(body='six')", "LookupError('two', 2)", "('two', 2)"}
+    assert set(collect_texts(it, others="convert")) == expected
     assert set(collect_texts(it)) == {"one", "LookupError('two', 2)", "('two', 2)"}
 
 
-def test_nothing_is_copied_though_objects_are_looked_at() -> None:
-    """Without a value everything is given back, the same object."""
+def test_convert_returns_a_structure_without_a_value_itself() -> None:
+    """Without a value nothing is copied, although the repr of objects is searched."""
     cases: list[object] = [CLEAN["list"], CLEAN["dict"], Payload("a text"), 5, None]
     for it in cases:
         with case(it):
             assert redact_structure(it, MATCHER, others="convert") is it
 
 
-def test_a_clean_structure_that_contains_itself_is_given_back() -> None:
-    """A circle is no reason to go on for ever."""
+def test_a_circular_structure_without_a_value_is_returned_itself() -> None:
+    """The search ends although the structure contains itself."""
     circle: list[object] = ["a text"]
     circle.append({"again": circle})
 
     assert redact_structure(circle, MATCHER) is circle
 
 
-def test_a_structure_that_contains_itself_is_cut_there() -> None:
-    """A circle with a value in it comes out finite, and without the value."""
+def test_a_circular_structure_with_a_value_becomes_finite() -> None:
+    """The reference to itself is masked, and so is the value."""
     circle: dict[str, Any] = {"key": VALUE}
     circle["again"] = [circle, "a text"]
 
@@ -201,8 +201,8 @@ def test_a_structure_that_contains_itself_is_cut_there() -> None:
     assert circle["key"] == VALUE
 
 
-def test_a_part_that_stands_in_two_places_is_shown_in_both() -> None:
-    """What is shared is no circle."""
+def test_a_shared_part_is_shown_at_each_place() -> None:
+    """A part that occurs twice is not a circle."""
     shared = [VALUE]
 
     assert redact_structure([shared, {"again": shared}], MATCHER) == [[MASK], {"again": [MASK]}]
@@ -211,7 +211,7 @@ def test_a_part_that_stands_in_two_places_is_shown_in_both() -> None:
 @settings(deadline=None)
 @given(st.binary(), st.binary())
 def test_the_bytes_around_a_value_stay(before: bytes, after: bytes) -> None:
-    """Bytes that are no text in any encoding come out as they went in."""
+    """Bytes that are not text in any encoding are unchanged."""
     it = before + VALUE.encode() + after
 
     assert redact_structure(it, MATCHER) == before + MASK.encode() + after
@@ -235,19 +235,19 @@ structures = st.recursive(
 
 @settings(deadline=None)
 @given(structures)
-def test_any_structure_prints_as_before_but_for_the_values(it: object) -> None:
-    """Values are gone at any depth, and everything else is there, in its order."""
+def test_only_values_change_in_the_repr_of_any_structure(it: object) -> None:
+    """Values are masked at any depth; everything else is unchanged and in its order."""
     before = repr(it)
 
-    anew = redact_structure(it, MATCHER)
+    result = redact_structure(it, MATCHER)
 
-    assert repr(anew) == before.replace(VALUE, MASK)
-    assert (anew is it) == (VALUE not in before)
+    assert repr(result) == before.replace(VALUE, MASK)
+    assert (result is it) == (VALUE not in before)
     assert repr(it) == before
 
 
-def test_every_text_of_a_structure_is_given() -> None:
-    """Who judges a structure sees all that it says, once for each container."""
+def test_every_text_of_a_structure_is_collected() -> None:
+    """Each container is searched once."""
     inner = ["one", b"two\xff"]
     it = {"key": inner, ("three", 4): {"five"}, "again": inner, "object": Payload("six")}
 
@@ -256,8 +256,8 @@ def test_every_text_of_a_structure_is_given() -> None:
     )
 
 
-def test_objects_that_lead_to_all_loggers_and_threads_are_left_out() -> None:
-    """An object of an application often has a logger, which leads to every logger."""
+def test_loggers_and_threads_are_not_searched() -> None:
+    """An object of an application often has a logger, which leads to all other loggers."""
     service = SimpleNamespace(
         name="one", log=logging.getLogger("fake.logger"), worker=threading.current_thread()
     )
@@ -269,20 +269,20 @@ def test_objects_that_lead_to_all_loggers_and_threads_are_left_out() -> None:
 
 
 def nested(deep: int) -> list[Any]:
-    """Nest a value deeper than Python's own stack goes."""
+    """Return a value nested in this many lists."""
     it: list[Any] = [VALUE]
     for _ in range(deep):
         it = [it]
     return it
 
 
-def test_what_is_nested_too_deep_is_hidden_whole() -> None:
-    """A structure that cannot be made anew is shown as stars, not as it is."""
+def test_a_structure_that_is_nested_too_deep_is_masked_as_a_whole() -> None:
+    """A structure that exceeds the recursion limit is replaced by the mask."""
     assert redact_structure(nested(100_000), MATCHER) == MASK
 
 
-def test_what_is_shared_is_made_anew_once() -> None:
-    """A structure that refers to itself over and over takes no time for it."""
+def test_a_shared_part_is_copied_once() -> None:
+    """A structure with 2⁶⁰ references to one list is copied at once."""
     it: list[Any] = [VALUE]
     for _ in range(60):
         it = [it, it]
@@ -295,8 +295,8 @@ def test_what_is_shared_is_made_anew_once() -> None:
     assert shown == [MASK]
 
 
-def test_the_order_of_a_dict_is_kept() -> None:
-    """An OrderedDict is one afterwards, in its order, and holds no value in any part of it."""
+def test_the_order_of_a_dict_stays() -> None:
+    """The copy of an OrderedDict has the same type and order."""
     it = OrderedDict([(VALUE, 1), ("b", VALUE), ("a", 2)])
 
     shown = redact_structure(it, MATCHER)
@@ -307,21 +307,21 @@ def test_the_order_of_a_dict_is_kept() -> None:
 
 
 class Frozen(dict[str, str]):
-    """A dict that is its own copy."""
+    """A dict whose copy is the dict itself."""
 
     def __copy__(self) -> "Frozen":
         return self
 
 
 class Single(dict[str, str]):
-    """A dict that there is one of."""
+    """A dict whose copy raises TypeError."""
 
     def __copy__(self) -> "Single":
         raise TypeError
 
 
-def test_a_dict_that_cannot_be_copied_is_shown_as_a_plain_one() -> None:
-    """Somebody else's dict is not changed, whatever it makes of a copy."""
+def test_a_dict_that_cannot_be_copied_becomes_a_plain_dict() -> None:
+    """The original is unchanged, whatever its `__copy__` returns or raises."""
     for kind in (Frozen, Single):
         with case(kind):
             it = kind(a=VALUE, b="fine")

@@ -1,4 +1,4 @@
-"""Checks that have to be awaited: of one field, of the whole set, and of the application."""
+"""Async checks: of one field, of the whole set, and of the application."""
 
 import gc
 import threading
@@ -40,13 +40,13 @@ PATIENCE = 20
 
 @pytest.fixture(autouse=True)
 def values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the values of all the declarations here into the environment."""
+    """Set the environment variables of all declarations in this module."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
     monkeypatch.setenv("API_KEY", OTHER)
 
 
 def one_check(check: Callable[[str], Any]) -> type[SecretSet]:
-    """Declare one secret that ``check`` judges."""
+    """Return a declaration of one secret with a check."""
 
     class One(SecretSet):
         """One secret with a check."""
@@ -57,7 +57,7 @@ def one_check(check: Callable[[str], Any]) -> type[SecretSet]:
 
 
 def set_check(judge: Callable[[Any], Any]) -> type[SecretSet]:
-    """Declare two secrets that ``judge`` judges together."""
+    """Return a declaration of two secrets with a check of the set."""
 
     class Pair(SecretSet):
         """Two secrets that belong together."""
@@ -65,86 +65,86 @@ def set_check(judge: Callable[[Any], Any]) -> type[SecretSet]:
         jwt_secret: Secret
         api_key: Secret
 
-        async def check(self) -> Any:  # noqa: ANN401  (a check may answer wrongly)
-            """Judge the two."""
+        async def check(self) -> Any:  # noqa: ANN401  (a check may return anything)
+            """Check both secrets."""
             return await judge(self)
 
     return Pair
 
 
 def boot_of(declared: type[SecretSet], startup_timeout: float = 30) -> Bootstrap[SecretSet, None]:
-    """Make an application whose secrets are variables."""
+    """Return an application that reads variables."""
     return Bootstrap(declared, mode="environment", startup_timeout=startup_timeout)
 
 
 async def passes(_: object) -> None:
-    """Pass, after a step of the loop."""
+    """Return None after a step of the loop."""
     await checkpoint()
 
 
-async def says_true(_: object) -> bool:
-    """Pass by saying so."""
+async def returns_true(_: object) -> bool:
+    """Return True."""
     await checkpoint()
     return True
 
 
-async def says_false(_: object) -> bool:
-    """Refuse without a reason."""
+async def returns_false(_: object) -> bool:
+    """Return False."""
     await checkpoint()
     return False
 
 
-async def says_text(_: object) -> str:
-    """Answer as no check may; the text would pass for true."""
+async def returns_text(_: object) -> str:
+    """Return a text, which is invalid although it is true."""
     await checkpoint()
     return VALUE
 
 
 async def raises(_: object) -> None:
-    """Refuse with a reason that tells the value."""
+    """Raise an exception whose text contains the value."""
     await checkpoint()
     message = f"{VALUE} is too guessable"
     raise ValueError(message)
 
 
 class EmptyRefusalError(Exception):
-    """A refusal that counts nothing, and is false where a truth is asked for."""
+    """An exception whose truth value is False."""
 
     def __len__(self) -> int:
         return 0
 
 
-async def raises_what_is_false(_: object) -> None:
-    """Refuse by an error that is false."""
+async def raises_a_false_exception(_: object) -> None:
+    """Raise an exception whose truth value is False."""
     await checkpoint()
     raise EmptyRefusalError
 
 
 async def hangs(_: object) -> None:
-    """Answer never."""
+    """Wait forever."""
     await anyio.sleep_forever()
 
 
 REFUSALS = [
-    (says_false, "False"),
-    (says_text, " str;"),
+    (returns_false, "False"),
+    (returns_text, " str;"),
     (raises, "ValueError: *** is too guessable"),
-    (raises_what_is_false, "EmptyRefusalError"),
+    (raises_a_false_exception, "EmptyRefusalError"),
 ]
-"""Checks that refuse, and what their problem has to name."""
+"""Checks that fail, and a text that their problem must contain."""
 
 
-async def test_a_check_that_passes_lets_the_start_go_on() -> None:
-    """None and True mean that the value is good."""
+async def test_a_check_that_returns_none_or_true_passes() -> None:
+    """The start continues after None and after True."""
     for declare in (one_check, set_check):
-        for check in (passes, says_true):
+        for check in (passes, returns_true):
             async with boot_of(declare(check)).running() as secrets:
                 assert getattr(secrets, "jwt_secret").reveal() == VALUE  # noqa: B009  (declared above)
 
 
 @pytest.mark.both_backends
-async def test_a_field_is_refused_with_a_reason_and_without_its_value() -> None:
-    """The report names the secret, who needs it and the check's reason, never the value."""
+async def test_a_failed_check_of_a_field_is_reported_without_the_value() -> None:
+    """The report has the secret, its users and the reason of the check."""
     for check, named in REFUSALS:
         error = await failed_start(boot_of(one_check(check)))
         (problem,) = error.problems
@@ -155,8 +155,8 @@ async def test_a_field_is_refused_with_a_reason_and_without_its_value() -> None:
 
 
 @pytest.mark.both_backends
-async def test_a_set_is_refused_with_a_reason_and_without_its_values() -> None:
-    """What does not belong together is reported under the name of the declaration."""
+async def test_a_failed_check_of_a_set_is_reported_without_the_values() -> None:
+    """The problem has the name of the declaration and the reason of the check."""
     for check, named in REFUSALS:
         error = await failed_start(boot_of(set_check(check)))
         (problem,) = error.problems
@@ -165,8 +165,8 @@ async def test_a_set_is_refused_with_a_reason_and_without_its_values() -> None:
         assert VALUE not in str(error)
 
 
-async def test_a_set_check_sees_every_value_of_this_start() -> None:
-    """The check of a set reads its own fields, as the application will."""
+async def test_the_check_of_a_set_sees_all_values_of_the_start() -> None:
+    """The check reads the fields of its own object."""
     seen: list[tuple[str, str]] = []
 
     async def judge(pair: Any) -> None:  # noqa: ANN401  (a set that is declared in a function)
@@ -177,10 +177,10 @@ async def test_a_set_check_sees_every_value_of_this_start() -> None:
         assert seen == [(VALUE, OTHER)]
 
 
-async def test_a_set_is_not_judged_when_a_part_of_it_is_wrong(
+async def test_the_check_of_a_set_is_not_called_if_a_field_has_a_problem(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A check of the whole set never sees half a set."""
+    """A missing secret is reported, and the check of the set is not called."""
     monkeypatch.delenv("API_KEY")
     judged: list[object] = []
 
@@ -204,8 +204,8 @@ async def test_a_check_that_hangs_ends_with_the_start_timeout() -> None:
         assert "0.2 s" in problem.message
 
 
-async def test_a_check_that_passes_after_the_start_timeout_is_late() -> None:
-    """A check that blocks the loop cannot be cancelled; the start does not become ready."""
+async def test_a_check_that_passes_after_the_start_timeout_fails_the_start() -> None:
+    """A check that blocks the loop cannot be cancelled, so its time is compared at its end."""
 
     async def block(_: object) -> None:
         await checkpoint()
@@ -220,8 +220,8 @@ async def test_a_check_that_passes_after_the_start_timeout_is_late() -> None:
 
 
 @pytest.mark.both_backends
-async def test_no_time_at_all_is_a_problem_of_the_check_and_nothing_else() -> None:
-    """With no time left an async check is named as late, and Python warns of nothing."""
+async def test_a_check_without_any_time_is_one_problem_and_no_warning() -> None:
+    """Python does not warn about a coroutine that was never awaited."""
     error = await failed_start(boot_of(one_check(passes), startup_timeout=1e-9))
     gc.collect()
     (problem,) = error.problems
@@ -229,8 +229,8 @@ async def test_no_time_at_all_is_a_problem_of_the_check_and_nothing_else() -> No
 
 
 @pytest.mark.both_backends
-async def test_checks_run_side_by_side() -> None:
-    """Checks that ask slow services wait for each other's answers, not one after the other."""
+async def test_checks_of_fields_run_concurrently() -> None:
+    """Two checks pass although each waits for the other one."""
     met: list[str] = []
     both = anyio.Event()
 
@@ -250,8 +250,8 @@ async def test_checks_run_side_by_side() -> None:
         assert sorted(met) == sorted([VALUE, OTHER])
 
 
-async def test_all_refusals_are_reported_in_the_order_of_the_declaration() -> None:
-    """Every check has its say, also when another one has refused already."""
+async def test_failed_checks_of_fields_are_reported_in_the_order_of_the_declaration() -> None:
+    """Every check completes, also when another one has failed before."""
     first_refused = anyio.Event()
 
     async def late(_: str) -> bool:
@@ -264,7 +264,7 @@ async def test_all_refusals_are_reported_in_the_order_of_the_declaration() -> No
         return False
 
     class Two(SecretSet):
-        """Two secrets that are both refused, the second one first."""
+        """Two secrets whose checks both fail, the second one first."""
 
         jwt_secret: Secret = secret(check=late)
         api_key: Secret = secret(check=early)
@@ -274,8 +274,8 @@ async def test_all_refusals_are_reported_in_the_order_of_the_declaration() -> No
 
 
 @pytest.mark.both_backends
-async def test_a_start_that_is_cancelled_while_it_checks_leaves_nothing_behind() -> None:
-    """A stop in the middle of a check ends the check; Python warns of nothing."""
+async def test_a_cancelled_start_ends_its_checks() -> None:
+    """The check is cancelled, and Python warns about nothing."""
     checking = anyio.Event()
     ended: list[str] = []
 
@@ -308,16 +308,16 @@ async def test_a_start_that_is_cancelled_while_it_checks_leaves_nothing_behind()
 
 
 @pytest.mark.both_backends
-async def test_a_check_that_was_never_begun_is_dropped_in_silence() -> None:
-    """A start that ends before its async checks begin makes Python warn of nothing."""
-    soon, going, gate = threadsafe_scheduler(), anyio.Event(), threading.Event()
+async def test_a_check_that_was_not_called_before_a_cancellation_causes_no_warning() -> None:
+    """A start that is cancelled before its async checks begin makes Python warn about nothing."""
+    soon, has_begun, gate = threadsafe_scheduler(), anyio.Event(), threading.Event()
 
     def block(_: str) -> None:
-        soon(going.set)
+        soon(has_begun.set)
         gate.wait(PATIENCE)
 
     class Two(SecretSet):
-        """One check that blocks its thread, and one that waits for its turn in the loop."""
+        """One check that blocks its thread, and one that waits for the loop."""
 
         jwt_secret: Secret = secret(check=passes)
         api_key: Secret = secret(check=block)
@@ -328,7 +328,7 @@ async def test_a_check_that_was_never_begun_is_dropped_in_silence() -> None:
 
     async with anyio.create_task_group() as group:
         group.start_soon(start)
-        await going.wait()
+        await has_begun.wait()
         group.cancel_scope.cancel()
     gate.set()
     left_behind = [each for each in threading.enumerate() if each.name.startswith("hive_boot")]
@@ -339,17 +339,17 @@ async def test_a_check_that_was_never_begun_is_dropped_in_silence() -> None:
     gc.collect()
 
 
-async def test_what_is_no_coroutine_can_be_awaited_as_well() -> None:
-    """A check may be a plain function that returns anything that can be awaited."""
+async def test_a_check_may_return_an_awaitable_that_is_not_a_coroutine() -> None:
+    """A check may be a plain function that returns any awaitable."""
 
     class Answer:
-        """Something to await that is no coroutine."""
+        """An awaitable that is not a coroutine."""
 
         def __init__(self, value: str) -> None:
             self.value = value
 
         def __await__(self) -> Any:  # noqa: ANN401  (the type of a generator says nothing here)
-            return says_false(self.value).__await__()
+            return returns_false(self.value).__await__()
 
     error = await failed_start(boot_of(one_check(Answer)))
     (problem,) = error.problems
@@ -360,32 +360,32 @@ async def test_what_is_no_coroutine_can_be_awaited_as_well() -> None:
 
 
 class Pair(SecretSet):
-    """Two secrets that services outside know."""
+    """Two secrets."""
 
     jwt_secret: Secret
     api_key: Secret
 
 
 def pair(**more: Any) -> Bootstrap[Pair, None]:  # noqa: ANN401  (what Bootstrap takes)
-    """Declare an application whose checks are soon repeated, if that makes sense."""
+    """Return an application with short delays before the retry of a check."""
     boot = Bootstrap(Pair, mode="environment", **more)
     set_timings(boot, check_retry_delay=0.01, max_check_retry_delay=0.02)
     return boot
 
 
-class Asked:
-    """A check that keeps what it was asked, and answers what it is told to."""
+class RecordedCheck:
+    """A check that records the value of each call, and returns or raises given results."""
 
     def __init__(self, *answers: object) -> None:
         self.answers = list(answers)
         self.values: list[str] = []
 
     async def check(self, secrets: Pair) -> Any:  # noqa: ANN401  (it may answer wrongly)
-        """Answer as a check of a set of two."""
+        """Return the next result; a check with the annotation of its parameter."""
         return await self(secrets)
 
     async def __call__(self, secrets: SecretSet) -> Any:  # noqa: ANN401  (it may answer wrongly)
-        """Answer, the last answer for ever."""
+        """Return or raise the next result; the last one is repeated."""
         await checkpoint()
         value: Secret = getattr(secrets, "api_key")  # noqa: B009  (each set here has it)
         self.values.append(value.reveal())
@@ -395,12 +395,12 @@ class Asked:
         return answer
 
 
-def judged_by(
-    asked: Asked,
+def with_check(
+    asked: RecordedCheck,
     *names: str,
     **more: Any,  # noqa: ANN401  (what Bootstrap takes)
 ) -> Bootstrap[Pair, None]:
-    """Declare an application with one check of two secrets."""
+    """Return an application with one check of two secrets."""
     boot = pair(**more)
 
     @boot.check(*names)
@@ -411,11 +411,11 @@ def judged_by(
     return boot
 
 
-async def test_a_check_of_the_application_passes_once() -> None:
-    """It is asked one time, of the set that is about to be used."""
+async def test_a_check_of_the_application_is_called_once() -> None:
+    """The start calls a check that passes once, with the candidate."""
     for answer in (None, True):
-        asked = Asked(answer)
-        boot = judged_by(asked, "jwt_secret")
+        asked = RecordedCheck(answer)
+        boot = with_check(asked, "jwt_secret")
         async with boot.running():
             assert asked.values == [OTHER]
             assert outcomes(boot, "check") == [("stripe_answers", "done")]
@@ -433,15 +433,15 @@ FINAL = [
     (SystemExit(1), "SystemExit: 1"),
     (KeyboardInterrupt(), "KeyboardInterrupt"),
 ]
-"""Answers that stay what they are, and what their problem has to name."""
+"""Results of a check that are not retried, and a text that their problem must contain."""
 
 
 @pytest.mark.both_backends
-async def test_what_will_not_pass_by_itself_is_asked_once() -> None:
-    """A value that is wrong stays wrong: the start does not wait for another answer."""
+async def test_a_check_that_rejects_is_not_retried() -> None:
+    """An exception that is not about the network fails the start at once."""
     for answer, named in FINAL:
-        asked = Asked(answer)
-        error = await failed_start(judged_by(asked))
+        asked = RecordedCheck(answer)
+        error = await failed_start(with_check(asked))
         (problem,) = error.problems
         assert (problem.name, problem.kind) == ("stripe_answers", "check")
         assert named in problem.message
@@ -449,8 +449,8 @@ async def test_what_will_not_pass_by_itself_is_asked_once() -> None:
         assert OTHER not in str(error)
 
 
-async def test_the_problem_of_a_check_names_what_it_is_declared_for() -> None:
-    """The check has failed, and nothing has refused a secret: fields, locations and users."""
+async def test_the_problem_of_a_check_names_the_fields_of_its_declaration() -> None:
+    """The problem is that of the check, with the locations and users of its fields."""
 
     class Account(SecretSet):
         """An account of a database."""
@@ -478,10 +478,12 @@ async def test_the_problem_of_a_check_names_what_it_is_declared_for() -> None:
 
 
 @pytest.mark.both_backends
-async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureFixture) -> None:
-    """A service outside that is not up yet is waited for, and the log says so."""
-    asked = Asked(ConnectionError(f"no route with {OTHER}"), TimeoutError(), None)
-    boot = judged_by(asked)
+async def test_a_check_that_cannot_connect_is_retried_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The delays grow up to a maximum, and the log has no value."""
+    asked = RecordedCheck(ConnectionError(f"no route with {OTHER}"), TimeoutError(), None)
+    boot = with_check(asked)
     set_timings(boot, check_retry_delay=0.02, max_check_retry_delay=0.03)
     async with boot.running():
         assert asked.values == [OTHER] * 3
@@ -499,10 +501,10 @@ async def test_what_may_pass_by_itself_is_asked_again(caplog: pytest.LogCaptureF
 
 
 @pytest.mark.both_backends
-async def test_what_does_not_pass_while_the_start_lasts_is_reported() -> None:
+async def test_a_check_that_cannot_connect_until_the_timeout_is_reported() -> None:
     """At the end of ``startup_timeout`` the report has the last failure, without a value."""
-    asked = Asked(ConnectionError("no route"), ConnectionError(f"reset by {OTHER}"))
-    error = await failed_start(judged_by(asked, startup_timeout=0.3))
+    asked = RecordedCheck(ConnectionError("no route"), ConnectionError(f"reset by {OTHER}"))
+    error = await failed_start(with_check(asked, startup_timeout=0.3))
     assert isinstance(error, UnavailableError)
     (problem,) = error.problems
     assert (problem.name, problem.kind) == ("stripe_answers", "unavailable")
@@ -511,18 +513,18 @@ async def test_what_does_not_pass_while_the_start_lasts_is_reported() -> None:
 
 
 @pytest.mark.both_backends
-async def test_a_refusal_after_a_failure_to_connect_is_final() -> None:
-    """The server is up at the second call, and refuses: nothing is called a third time."""
-    asked = Asked(ConnectionError("no route"), RuntimeError("login refused"))
-    error = await failed_start(judged_by(asked))
+async def test_a_rejection_after_a_failure_to_connect_is_final() -> None:
+    """The second call of the check rejects, and there is no third call."""
+    asked = RecordedCheck(ConnectionError("no route"), RuntimeError("login refused"))
+    error = await failed_start(with_check(asked))
     assert isinstance(error, InvalidSecretsError)
     assert [problem.kind for problem in error.problems] == ["check"]
     assert len(asked.values) == 2
 
 
 @pytest.mark.both_backends
-async def test_a_refusal_ends_the_retries_of_the_others() -> None:
-    """The start fails with 78 at once, and its report names both."""
+async def test_a_rejection_ends_the_retries_of_other_checks() -> None:
+    """The start fails at once, and its report has both problems."""
     boot = pair(startup_timeout=NEVER)
     set_timings(boot, check_retry_delay=NEVER / 2, max_check_retry_delay=NEVER / 2)
     down = anyio.Event()
@@ -547,8 +549,8 @@ async def test_a_refusal_ends_the_retries_of_the_others() -> None:
 
 
 @pytest.mark.both_backends
-async def test_the_check_of_a_field_and_of_a_set_is_called_again() -> None:
-    """Theirs may ask the outside world too, in the event loop or in a thread."""
+async def test_checks_of_fields_and_sets_are_retried() -> None:
+    """A check that cannot connect is retried in the event loop and in a thread."""
     calls: list[object] = []
 
     def connect(asked: object) -> None:
@@ -569,23 +571,23 @@ async def test_the_check_of_a_field_and_of_a_set_is_called_again() -> None:
 
 
 class OperationalError(Exception):
-    """An error of a library that has one for everything."""
+    """An exception that a client library raises for every error."""
 
 
-async def test_further_exceptions_are_retried() -> None:
-    """``retry_on`` names one type or several, and they are found as a cause too."""
+async def test_the_exceptions_of_retry_on_are_retried() -> None:
+    """`retry_on` is one type or several, which are also found as a cause."""
     failure = OperationalError()
     for retry_on in (OperationalError, (ValueError, OperationalError), [OperationalError]):
         for raised in (failure, caused(LookupError(), failure)):
-            asked = Asked(raised, None)
+            asked = RecordedCheck(raised, None)
             boot = pair()
             boot.check(retry_on=retry_on)(asked.check)  # type: ignore[arg-type]  # a list works too
             async with boot.running():
                 assert len(asked.values) == 2
 
 
-async def test_a_check_of_one_moment_is_not_called_at_the_other(volume: MountedVolume) -> None:
-    """``at`` limits a check to starts or to rotations."""
+async def test_at_limits_a_check_to_starts_or_rotations(volume: MountedVolume) -> None:
+    """A check without `at` is called at both."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service, watch=False)
     calls: list[str] = []
@@ -606,8 +608,8 @@ async def test_a_check_of_one_moment_is_not_called_at_the_other(volume: MountedV
         assert sorted(calls) == ["always", "rotation"]
 
 
-def test_what_is_no_exception_and_no_moment_is_refused() -> None:
-    """A wrong argument fails where it is written."""
+def test_an_invalid_retry_on_or_at_is_a_declaration_error() -> None:
+    """Invalid arguments of `boot.check` raise where they are written."""
     wrong: list[dict[str, Any]] = [
         {"retry_on": "OSError"},
         {"retry_on": OSError()},
@@ -622,8 +624,8 @@ def test_what_is_no_exception_and_no_moment_is_refused() -> None:
 
 
 @pytest.mark.both_backends
-async def test_the_end_of_the_start_hides_no_refusal() -> None:
-    """A last call that the end cuts short says nothing: what was said before it is reported."""
+async def test_a_timeout_during_a_retry_reports_the_failure_before() -> None:
+    """If the timeout cuts off the last call, the exception of the call before is reported."""
     boot = pair(startup_timeout=0.3)
     calls: list[None] = []
 
@@ -640,8 +642,8 @@ async def test_the_end_of_the_start_hides_no_refusal() -> None:
 
 
 @pytest.mark.both_backends
-async def test_a_check_that_hangs_for_its_own_time_is_asked_again() -> None:
-    """A call that takes too long may be a lost packet: the next one may come through."""
+async def test_a_check_that_exceeds_its_own_timeout_is_retried() -> None:
+    """A second call may succeed, for example after a lost packet."""
     boot = pair()
     calls: list[None] = []
 
@@ -656,8 +658,8 @@ async def test_a_check_that_hangs_for_its_own_time_is_asked_again() -> None:
 
 
 @pytest.mark.both_backends
-async def test_a_check_that_hangs_for_ever_is_reported() -> None:
-    """The start ends, and the report says whose time was over, and how long that was."""
+async def test_a_check_that_never_returns_is_reported_with_its_timeout() -> None:
+    """The report has the timeout that has passed: of the check or of the start."""
     cases: list[tuple[float | None, str]] = [(None, "0.2 s"), (0.15, "0.15 s"), (30, "0.2 s")]
     for own, named in cases:
         boot = Bootstrap(Pair, mode="environment", startup_timeout=0.2)
@@ -672,8 +674,8 @@ async def test_a_check_that_hangs_for_ever_is_reported() -> None:
 
 
 @pytest.mark.both_backends
-async def test_a_check_that_hangs_in_a_group_of_the_loop_is_late() -> None:
-    """Several tasks that are cancelled when the time is over are no refusal."""
+async def test_a_check_that_hangs_in_an_asyncio_task_group_is_a_timeout() -> None:
+    """The cancellation of several tasks at the timeout is not a rejection."""
 
     async def hang(_: object) -> None:
         await sleep_in_a_group_of_the_loop()
@@ -684,8 +686,8 @@ async def test_a_check_that_hangs_in_a_group_of_the_loop_is_late() -> None:
 
 
 @pytest.mark.both_backends
-async def test_the_checks_of_an_application_run_side_by_side() -> None:
-    """Three slow services are asked at once."""
+async def test_the_checks_of_an_application_run_concurrently() -> None:
+    """Each of three checks waits for the two others."""
     boot = Bootstrap(Pair, mode="environment", startup_timeout=PATIENCE)
     meeting = Meeting(3)
 
@@ -709,8 +711,10 @@ async def test_the_checks_of_an_application_run_side_by_side() -> None:
         ]
 
 
-async def test_all_that_refuse_are_reported_in_the_order_of_the_declaration() -> None:
-    """One refusal does not hide another one, whichever comes first."""
+async def test_failed_checks_of_an_application_are_reported_in_the_order_of_the_declaration() -> (
+    None
+):
+    """One failed check does not hide another, whichever fails first."""
     boot = Bootstrap(Pair, mode="environment")
     refused = anyio.Event()
 
@@ -734,20 +738,20 @@ async def test_all_that_refuse_are_reported_in_the_order_of_the_declaration() ->
     assert [problem.name for problem in error.problems] == ["late", "early"]
 
 
-async def test_nobody_outside_is_asked_about_a_set_that_is_wrong(
+async def test_the_checks_of_an_application_are_not_called_if_a_secret_is_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A check that costs a call over the network is for sets that have passed all else."""
+    """A check may call a server, so it is called only for sets without other problems."""
     monkeypatch.delenv("JWT_SECRET")
-    asked = Asked(None)
-    error = await failed_start(judged_by(asked, "api_key"))
+    asked = RecordedCheck(None)
+    error = await failed_start(with_check(asked, "api_key"))
     assert [problem.name for problem in error.problems] == ["JWT_SECRET"]
     assert asked.values == []
 
 
 @pytest.mark.both_backends
-async def test_a_check_of_the_application_with_no_time_at_all_warns_of_nothing() -> None:
-    """It passes or it is late; Python has nothing to say about a coroutine."""
+async def test_a_check_of_the_application_without_any_time_causes_no_warning() -> None:
+    """Python does not warn about a coroutine that was never awaited."""
     boot = Bootstrap(Pair, mode="environment", startup_timeout=1e-9)
 
     @boot.check
@@ -760,11 +764,11 @@ async def test_a_check_of_the_application_with_no_time_at_all_warns_of_nothing()
 
 
 @pytest.mark.both_backends
-async def test_a_start_that_is_cancelled_in_a_pause_is_over_at_once(
+async def test_a_start_that_is_cancelled_before_a_retry_ends_at_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A stop does not wait until a check would have been asked again."""
-    boot = judged_by(Asked(ConnectionError()))
+    """A stop does not wait for the next call of a check."""
+    boot = with_check(RecordedCheck(ConnectionError()))
     set_timings(boot, check_retry_delay=20.0, max_check_retry_delay=20.0)
 
     async def start() -> None:
@@ -779,7 +783,7 @@ async def test_a_start_that_is_cancelled_in_a_pause_is_over_at_once(
 
 
 class Counted:
-    """An application with three checks, about one field each and about all."""
+    """An application with three checks: two of some fields, and one of all."""
 
     def __init__(self, volume: MountedVolume, *, watch: bool = False) -> None:
         volume.publish(numbered(1))
@@ -800,15 +804,15 @@ class Counted:
             await self.judge("all_is_well", secrets)
 
     async def judge(self, name: str, secrets: Service) -> None:
-        """Note who was asked about which set."""
+        """Record the check and the last letters of its set."""
         await checkpoint()
         self.asked.append(f"{name} {secrets.api_key.reveal()[-1]}{secrets.jwt_secret.reveal()[-1]}")
         if isinstance(self.answer, Exception):
             raise self.answer
 
 
-async def test_a_rotation_asks_those_whose_secrets_have_changed(volume: MountedVolume) -> None:
-    """They are asked about the new set before anybody uses it; a start asks them all."""
+async def test_a_rotation_calls_the_checks_of_changed_secrets(volume: MountedVolume) -> None:
+    """They are called with the candidate; a start calls all checks."""
     cases = [
         ({"api_key": "fake-api-key-000002"}, ["all_is_well 21", "stripe_answers 21"]),
         ({"jwt_secret": "fake-jwt-secret-000002"}, ["all_is_well 12", "signatures_hold 12"]),
@@ -834,10 +838,10 @@ async def test_a_rotation_asks_those_whose_secrets_have_changed(volume: MountedV
 
 
 @pytest.mark.both_backends
-async def test_a_rotation_that_reaches_nothing_is_retried(
+async def test_a_rotation_whose_checks_cannot_connect_is_retried(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The last good set stays in use, degraded, until the check has an answer; one line says so."""
+    """The last good set stays in use, degraded, and one line is logged."""
     counted = Counted(volume, watch=True)
     log = Log(caplog)
     async with counted.boot.running() as secrets:
@@ -856,8 +860,8 @@ async def test_a_rotation_that_reaches_nothing_is_retried(
 
 
 @pytest.mark.both_backends
-async def test_a_rotation_asks_once(volume: MountedVolume) -> None:
-    """What fails is not asked again while a rotation waits: the last good set stays in use."""
+async def test_a_rotation_calls_each_check_once(volume: MountedVolume) -> None:
+    """A check that cannot connect fails the reload; it is not retried within it."""
     counted = Counted(volume)
     async with counted.boot.running() as secrets:
         counted.asked.clear()

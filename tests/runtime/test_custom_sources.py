@@ -42,7 +42,7 @@ from tests.support import everything_told, failed_start, until
 pytestmark = [pytest.mark.anyio, pytest.mark.both_backends]
 
 
-async def test_a_start_asks_for_what_nothing_else_provides(
+async def test_a_start_asks_a_source_for_secrets_that_nothing_else_provides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The source is asked once, for all of these names, and the status names it as the origin."""
@@ -252,8 +252,10 @@ async def test_a_start_asks_an_unavailable_source_again(caplog: pytest.LogCaptur
         assert VALUE not in log.text
 
 
-async def test_a_start_gives_up_at_its_timeout(caplog: pytest.LogCaptureFixture) -> None:
-    """What is not available until then is reported by its own failure, not by the timeout."""
+async def test_a_source_that_is_unavailable_until_the_timeout_is_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The report has the failure of the source, not the timeout."""
     log = Log(caplog)
     error = await failed_start(
         declared(Fake(answer=ConnectionRefusedError(111, VALUE)), startup_timeout=0.3)
@@ -275,7 +277,7 @@ async def test_a_start_gives_up_at_its_timeout(caplog: pytest.LogCaptureFixture)
 
 
 async def test_a_source_that_never_answers_leaves_no_time_for_the_next_one() -> None:
-    """It uses up the time of the start, so the next one is not asked, and the report says so."""
+    """The next source is not asked, and the report states that no time was left."""
     second = Fake("second", values(1))
     boot = declared(Fake("first", anyio.sleep_forever), second, startup_timeout=0.2)
     error = await failed_start(boot)
@@ -320,7 +322,7 @@ async def test_a_load_without_an_event_loop_does_not_go_without_a_required_secre
     assert source.asked == []
 
 
-async def test_a_load_without_an_event_loop_goes_without_an_optional_secret(
+async def test_a_load_without_an_event_loop_does_not_ask_for_an_optional_secret(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is absent until a run has asked the source, and a warning names it."""
@@ -354,7 +356,7 @@ async def test_a_source_that_blocks_the_loop_is_waited_for() -> None:
         pass
 
 
-async def test_a_missing_file_is_waited_for_and_a_value_of_a_source_is_not(
+async def test_wait_for_files_does_not_apply_to_secrets_of_a_source(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`wait_for_files` concerns what no source has; a source is not asked at each read."""
@@ -443,7 +445,7 @@ async def test_a_fifo_without_a_writer_is_not_replaced_by_a_source() -> None:
     assert reports[0] == reports[1]
 
 
-async def test_an_override_asks_for_nothing() -> None:
+async def test_an_overridden_secret_is_not_asked_for() -> None:
     """A test that overrides the secrets of a source needs no server."""
     source = Fake(answer=RuntimeError())
     boot = declared(source)
@@ -471,7 +473,9 @@ async def test_any_object_with_a_name_and_an_async_load_is_a_source() -> None:
             assert secrets.api_key.reveal() == values(1)["API_KEY"]
 
 
-async def test_a_name_with_an_older_name_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_secret_that_is_found_under_an_alias_is_not_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A value under an alias is a value; a source is asked for the name, never for an alias."""
 
     class Renamed(SecretSet):
@@ -489,7 +493,7 @@ async def test_a_name_with_an_older_name_is_not_asked_for(monkeypatch: pytest.Mo
     assert source.asked == [("SECOND",)]
 
 
-async def test_an_invalid_source_is_refused() -> None:
+async def test_an_invalid_source_is_a_declaration_error() -> None:
     """The error is raised where the Bootstrap is created."""
 
     class Blocking:

@@ -116,8 +116,8 @@ def a_file_and_a_source(
     return mounted(volume.path, Service, timings, sources=[source], **more)
 
 
-async def test_a_rotation_of_files_keeps_what_the_source_answered(volume: MountedVolume) -> None:
-    """It does not ask: a server is not called at each event of a file system."""
+async def test_a_rotation_of_files_keeps_the_values_of_a_source(volume: MountedVolume) -> None:
+    """The source is not asked at each event of a file system."""
     source = Fake()
     boot = a_file_and_a_source(volume, source)
     async with boot.running() as secrets:
@@ -174,8 +174,8 @@ async def test_an_outage_does_not_stop_a_rotation_of_files(volume: MountedVolume
         assert secrets.jwt_secret.reveal() == values(1)["JWT_SECRET"]
 
 
-async def test_a_reload_on_demand_tells_its_caller_of_an_outage(volume: MountedVolume) -> None:
-    """It raises, whatever the failure; what the files have changed is in use all the same."""
+async def test_a_reload_raises_if_a_source_fails(volume: MountedVolume) -> None:
+    """The changes of files are in use all the same."""
     source = Fake()
     boot = a_file_and_a_source(volume, source, watch=False)
     failures = [RuntimeError(VALUE), SystemExit(VALUE), as_it_is(None), as_it_is({VALUE: VALUE})]
@@ -199,7 +199,7 @@ async def test_a_reload_on_demand_tells_its_caller_of_an_outage(volume: MountedV
 
 
 async def test_a_file_that_is_removed_in_an_outage_stays_in_use(volume: MountedVolume) -> None:
-    """The source would have to provide it now, and never answered for it: that is refused."""
+    """The source would have to provide the secret now, and fails, so the rotation is refused."""
     source = Fake()
     boot = a_file_and_a_source(volume, source)
     heard = Heard(boot)
@@ -220,7 +220,7 @@ async def test_a_file_that_is_removed_in_an_outage_stays_in_use(volume: MountedV
 async def test_a_name_that_a_file_provides_is_not_asked_for_any_more(
     volume: MountedVolume,
 ) -> None:
-    """When the files provide everything, the source is left alone, and asked again afterwards."""
+    """If files provide every secret, the source is asked again only when one is missing."""
     source = Fake(interval=0.03)
     boot = a_file_and_a_source(volume, source)
     everything = {"api_key": "fake-api-key-000002", "jwt_secret": VALUE, "sentry_dsn": VALUE}
@@ -239,7 +239,7 @@ async def test_a_name_that_a_file_provides_is_not_asked_for_any_more(
 
 
 async def test_one_secret_can_be_removed_and_all_at_once_cannot() -> None:
-    """A source that suddenly has nothing fails, as a directory that becomes empty does."""
+    """A source that suddenly provides nothing has failed, like a directory that becomes empty."""
 
     class Relaxed(SecretSet):
         """Nothing is required."""
@@ -262,8 +262,8 @@ async def test_one_secret_can_be_removed_and_all_at_once_cannot() -> None:
         assert boot.status().degraded
 
 
-async def test_a_value_that_is_refused_keeps_the_set() -> None:
-    """A wrong value in a reload is a refused rotation, and no failure of the source."""
+async def test_an_invalid_value_of_a_source_refuses_the_rotation() -> None:
+    """It is not a failure of the source."""
     source = Fake(answer=values(1))
     boot = declared(source)
     async with boot.running() as secrets:
@@ -279,7 +279,7 @@ async def test_a_value_that_is_refused_keeps_the_set() -> None:
 async def test_a_source_that_hangs_is_given_up_and_files_still_rotate(
     volume: MountedVolume,
 ) -> None:
-    """In a reload it has 10 s, and at most `startup_timeout`; then the files are in use."""
+    """A source has 10 s in a reload, and at most `startup_timeout`; then the files are in use."""
     for seconds, more in (({"source_timeout": 0.2}, {}), ({}, {"startup_timeout": 0.2})):
         source = Fake(interval=0.03)
         boot = a_file_and_a_source(volume, source, **more)
@@ -328,7 +328,7 @@ async def test_a_stop_cancels_a_source() -> None:
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_source_that_cancels_its_own_task_has_failed() -> None:
-    """As ``asyncio.timeout`` of a library may do by mistake: it does not end the application."""
+    """A library may do so by mistake; the application does not end."""
 
     async def cancel_itself() -> object:
         task = asyncio.current_task()
@@ -371,8 +371,8 @@ async def test_a_thousand_secrets_are_asked_for_at_once() -> None:
     assert "KEY_0002 and 997 more" in caught.value.problems[0].message
 
 
-async def test_a_value_of_a_source_is_hidden(caplog: pytest.LogCaptureFixture) -> None:
-    """The values in use, the refused ones, and those before a rotation."""
+async def test_the_values_of_a_source_are_hidden(caplog: pytest.LogCaptureFixture) -> None:
+    """This holds for values in use, refused values and old values."""
     source = Fake(answer=values(1))
     boot = declared(source)
     log = Log(caplog)
@@ -411,8 +411,8 @@ async def test_a_reload_that_breaks_does_not_ask_again_and_again(
     assert len(calls) == 1
 
 
-async def test_a_source_does_not_replace_a_volume_that_is_gone(volume: MountedVolume) -> None:
-    """It has the names too, but an empty volume is a failure of the mount: that is refused."""
+async def test_a_source_does_not_replace_a_removed_volume(volume: MountedVolume) -> None:
+    """An empty volume is a failure of the mount, so the rotation is refused."""
     source = Fake()
     boot = a_file_and_a_source(volume, source)
     async with boot.running() as secrets:
@@ -423,8 +423,8 @@ async def test_a_source_does_not_replace_a_volume_that_is_gone(volume: MountedVo
         assert secrets.api_key.reveal() == "fake-api-key-000001"
 
 
-async def test_a_source_does_not_replace_a_file_that_is_wrong(volume: MountedVolume) -> None:
-    """What a file has and cannot be used is a problem of that file, and nothing is asked for it."""
+async def test_a_source_does_not_replace_an_invalid_file(volume: MountedVolume) -> None:
+    """The problem is that of the file, and the source is not asked."""
     source = Fake(answer=values(1))
     for content in (b"fake-\xff", b"fake-\0-nul", b"x" * (1 << 21)):
         volume.publish({"api_key": content})

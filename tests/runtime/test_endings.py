@@ -61,7 +61,7 @@ async def swallow_more():
         except anyio.get_cancelled_exc_class():
             time.sleep(0.005)
 """
-"""Waits that are cut short, and ways to misbehave."""
+"""Short timeouts, and functions that fail or hang."""
 
 BOOT = f"""
 {SHORT}
@@ -86,7 +86,7 @@ async def main(pool: str) -> None:
 EACH = [(backend,) for backend in BACKENDS]
 
 LAST_WORDS = re.compile("^hive_boot: .* exit 70$", re.MULTILINE)
-"""Line of a process that ends although something has not stopped; below it is what."""
+"""First line of the report about components that have not stopped."""
 
 HANG = """
     import anyio
@@ -99,11 +99,11 @@ SWALLOW = """
     await swallow()"""
 
 BRIEF, LONG = "0.8", "20"
-"""Seconds of the stop: where something hangs in it for good, and where nothing does."""
+"""Timeouts of a stop: for one that hangs forever, and for others."""
 
 
 def shutdown_timeout(how: str) -> str:
-    """Return the seconds that a stop may take."""
+    """Return the shutdown timeout for a way to fail."""
     return BRIEF if how is SWALLOW else LONG
 
 
@@ -134,7 +134,7 @@ async def culprit(pool: str):
 
 
 def assert_failed(result: Ended, contains: tuple[str, ...], tracebacks: int) -> None:
-    """Assert the exit status 70, and what stderr contains."""
+    """Assert the exit status 70 and the content of stderr."""
     assert result.code == 70, result.err
     for text in contains:
         assert text in result.err
@@ -147,8 +147,8 @@ def without_times(text: str) -> str:
     return re.sub(r"<string>:\d+", "<string>:<line>", text)
 
 
-def test_a_part_that_cannot_start(tmp_path: Path) -> None:
-    """The culprit is named, main never runs, what has started is stopped: 70, in its time."""
+def test_a_failed_start_of_a_resource_ends_the_process_with_70(tmp_path: Path) -> None:
+    """The report names the resource, main never runs, and started resources are stopped."""
     hows = [
         (HANG, ("StartupError", "0.2 s", "in culprit")),
         (RAISE, ("RuntimeError: bang of culprit", "StartupError")),
@@ -170,8 +170,8 @@ def test_a_part_that_cannot_start(tmp_path: Path) -> None:
         assert_golden("startup_failed", without_times(reports[backend, HANG]))
 
 
-def test_a_part_that_cannot_stop(tmp_path: Path) -> None:
-    """The culprit is named, and those that it has needed are stopped all the same: 70."""
+def test_a_failed_stop_of_a_resource_ends_the_process_with_70(tmp_path: Path) -> None:
+    """The report names the resource, and its dependencies are stopped all the same."""
     hows = [
         (HANG, ("ShutdownTimeoutError", "culprit")),
         (RAISE, ("RuntimeError: bang of culprit", "(raised by the resource culprit)")),
@@ -210,8 +210,8 @@ async def second(pool: str):
 {{main}}{RUN}"""
 
 
-def test_two_parts_that_fail_are_both_reported(tmp_path: Path) -> None:
-    """Two failed starts, or two failed stops, are both in the output; the rest is stopped: 70."""
+def test_two_resources_that_fail_are_both_reported(tmp_path: Path) -> None:
+    """Two failed starts, or two failed stops, are in the output; the exit status is 70."""
     bang = "    bang(sys._getframe().f_code.co_name)"
 
     def starts(backend: str, path: Path) -> None:
@@ -262,8 +262,8 @@ SYSTEM_EXIT = """
         await anyio.sleep_forever()"""
 
 
-def test_the_end_of_main_ends_the_rest(tmp_path: Path) -> None:
-    """Services end and parts stop, in order, however main ends; its status is the process's."""
+def test_the_end_of_main_ends_services_and_resources(tmp_path: Path) -> None:
+    """They stop in order, however main ends, and its result is the exit status."""
     ways = [
         ("return None", 0),
         ("return 3", 3),
@@ -318,8 +318,8 @@ UNTIL_DRAINING = """
             await anyio.sleep(0.005)"""
 
 
-def test_a_job_has_its_own_status_when_it_finished_and_128_more_when_not(tmp_path: Path) -> None:
-    """Kubernetes counts 0 as done: a job that a signal has ended is run again, by 128 + n."""
+def test_a_job_that_a_signal_ends_exits_with_128_and_the_signal(tmp_path: Path) -> None:
+    """Kubernetes treats 0 as success, so an incomplete job must have another status."""
 
     def stopped(backend: str, number: signal.Signals, path: Path) -> None:
         with started(JOB.format(drain=0, does=UNTIL_PULLED), backend, cwd=path) as process:
@@ -371,8 +371,8 @@ CHILDREN = {
 }
 
 
-def test_what_a_child_awaits_at_its_end_is_completed(tmp_path: Path) -> None:
-    """A task of main's that has to say goodbye does so before the parts are gone."""
+def test_the_clean_up_of_a_child_task_of_main_completes(tmp_path: Path) -> None:
+    """It completes before the resources stop."""
 
     def scenario(backend: str, child: str, path: Path) -> None:
         source = f"""
@@ -430,8 +430,8 @@ HELD = {
 }
 
 
-def test_a_main_that_does_not_end_holds_nothing(tmp_path: Path) -> None:
-    """One signal is enough: when the time of the stop is over it is named, and left behind: 70."""
+def test_a_main_that_does_not_end_is_named_after_the_timeout(tmp_path: Path) -> None:
+    """One signal is enough; the exit status is 70."""
 
     def scenario(backend: str, name: str, path: Path) -> None:
         does, contains = HELD[name]
@@ -462,7 +462,7 @@ async def main(pool: str) -> None:
 
 
 def test_a_resource_that_blocks_at_its_end_is_named(tmp_path: Path) -> None:
-    """The message has the line that blocks the event loop, although main has ended."""
+    """The message has the line that blocks the event loop, also after the end of main."""
 
     def scenario(backend: str, path: Path) -> None:
         source = f"""
@@ -519,8 +519,8 @@ async def main(worker: object) -> int:
 {RUN}"""
 
 
-def test_threads_at_the_end(tmp_path: Path) -> None:
-    """A thread that ends is waited for; one that hangs is named and left behind: 70."""
+def test_threads_that_hang_are_named_at_the_end(tmp_path: Path) -> None:
+    """A thread that ends is waited for; with one that hangs the exit status is 70."""
 
     def hangs(backend: str, thread: str, name: str | None, path: Path) -> None:
         source = f"""
@@ -620,8 +620,8 @@ async def culprit(pool: str):
 }
 
 
-def test_what_fails_for_good_ends_the_application(tmp_path: Path) -> None:
-    """Main ends and the parts stop, in order; the traceback says whose it was: 70."""
+def test_a_final_failure_ends_the_application(tmp_path: Path) -> None:
+    """Main is cancelled and the resources stop, in order; the exit status is 70."""
 
     def scenario(backend: str, name: str, drain: float, path: Path) -> None:
         declared, printed, contains = FAILING[name]
@@ -652,8 +652,8 @@ async def main(pool: str) -> None:
 # What drains, and what is beside it
 
 
-def test_main_goes_on_while_it_drains(tmp_path: Path) -> None:
-    """Probes are not ready, what is at work has its time; then it stops."""
+def test_main_runs_during_the_shutdown_delay(tmp_path: Path) -> None:
+    """Probes are not ready, and main is cancelled after the delay."""
 
     def scenario(backend: str, parts: str, path: Path) -> None:
         source = f"""
@@ -705,8 +705,8 @@ async def main(pool: str) -> None:
 {RUN}"""
 
 
-def test_a_task_that_is_not_awaited_can_leave(tmp_path: Path) -> None:
-    """Python lets it end the loop at once; here the rest ends in order."""
+def test_sys_exit_in_a_task_ends_the_application_in_order(tmp_path: Path) -> None:
+    """Without hive_boot such an exit ends the loop of asyncio at once."""
 
     def scenario(backend: str, path: Path) -> None:
         result = ended(LEAVING_TASK, backend, cwd=path)
@@ -717,8 +717,8 @@ def test_a_task_that_is_not_awaited_can_leave(tmp_path: Path) -> None:
     side_by_side(tmp_path, scenario, [("asyncio",), ("uvloop",)])
 
 
-def test_two_applications_after_each_other(tmp_path: Path) -> None:
-    """A process can own one, then another one on another loop, also after a failure."""
+def test_a_process_can_own_two_applications_after_each_other(tmp_path: Path) -> None:
+    """The second one may use another loop, also after a failure."""
     source = f"""
 {SHORT}
 def handlers():
@@ -773,8 +773,8 @@ for each in (boot, failing, another, boot):
     side_by_side(tmp_path, scenario, EACH)
 
 
-def test_another_application_runs_in_another_loop(tmp_path: Path) -> None:
-    """Two live side by side, each in its loop; the plain functions cannot tell whose is meant."""
+def test_two_applications_can_run_in_two_loops(tmp_path: Path) -> None:
+    """`get_secret` raises, because it does not know which one is meant."""
     source = f"""
 import anyio
 from hive_boot import LifecycleError, get_secret
@@ -829,20 +829,20 @@ async def main(pool: str) -> None:
     side_by_side(tmp_path, scenario, EACH)
 
 
-# The service manager
+# The service notify_socket
 
 
 @contextmanager
-def manager(path: Path) -> Iterator[socket.socket]:
-    """Listen as systemd does."""
+def notify_socket(path: Path) -> Iterator[socket.socket]:
+    """Yield a socket that receives the notifications, as that of systemd does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours:
         ours.settimeout(30)
         ours.bind(str(path))
         yield ours
 
 
-def told_to(ours: socket.socket) -> list[str]:
-    """Return what has been told until now, a datagram each, without the times."""
+def notifications_of(ours: socket.socket) -> list[str]:
+    """Return the notifications until now, one datagram each, without times."""
     ours.settimeout(0)
     told = []
     try:
@@ -892,22 +892,22 @@ async def culprit(pool: str):
 
 
 def test_systemd_receives_every_step(memory: Path) -> None:
-    """Ready, reloading, stopping, each once and in order; no READY=1 when a start fails."""
+    """READY, RELOADING and STOPPING are sent once each, in order; not READY if the start fails."""
 
     def well(backend: str, path: Path) -> None:
         where = str(path / "notify")
-        with manager(path / "notify") as ours:
+        with notify_socket(path / "notify") as ours:
             result = ended(ROTATING, backend, str(path / "volume"), NOTIFY_SOCKET=where)
-            received = told_to(ours)
+            received = notifications_of(ours)
         assert (result.code, result.out) == (0, ["pool starts", "pool stops"]), result.err
         assert received == [*STATES, *RELOADED, *STOPPED]
 
     def failing(backend: str, code: int, path: Path) -> None:
         where = str(path / "notify")
-        with manager(path / "notify") as ours:
+        with notify_socket(path / "notify") as ours:
             value = "" if code == 78 else VALUE
             result = ended(BROKEN, backend, JWT_SECRET=value, NOTIFY_SOCKET=where)
-            received = told_to(ours)
+            received = notifications_of(ours)
         assert result.code == code, result.err
         stops = ["STATUS=Starting", "STOPPING=1|STATUS=Stopping"] if code == 70 else []
         assert received == ["STATUS=Loading", *stops, "STATUS=Stopped"]
@@ -916,15 +916,15 @@ def test_systemd_receives_every_step(memory: Path) -> None:
     side_by_side(memory, failing, product(BACKENDS, [78, 70]))
 
 
-def test_the_watchdog_hears_that_the_loop_turns(memory: Path) -> None:
-    """It beats from the start on, while nothing else happens, and until the end."""
+def test_the_watchdog_of_systemd_is_notified_until_the_end(memory: Path) -> None:
+    """It is notified from the start on, also when nothing else happens."""
     source = f"""
 {PLAIN}{MAIN}{RUN}"""
 
     def scenario(backend: str, path: Path) -> None:
         variables = {"NOTIFY_SOCKET": str(path / "notify"), "WATCHDOG_USEC": "20000"}
         with (
-            manager(path / "notify") as ours,
+            notify_socket(path / "notify") as ours,
             started(source, backend, cwd=path, **variables) as process,
         ):
             assert [process.read_line(), process.read_line()] == ["pool starts", "ready"]
@@ -990,13 +990,13 @@ async def main(pool: str) -> None:
 
 
 def test_uvloop_ends_like_the_other_loops(tmp_path: Path) -> None:
-    """The first signal stops in order, the second ends the process at once."""
+    """The first signal stops in order, and the second ends the process at once."""
     side_by_side(tmp_path, stopped_uvloop, [(number,) for number in STOPS])
     side_by_side(tmp_path, forced_uvloop, [()])
 
 
 def test_a_loop_that_is_not_installed_is_reported_in_one_line(tmp_path: Path) -> None:
-    """The line names what to install, and comes before anything is read: 70."""
+    """The line names the package, and no source is read before; the exit status is 70."""
     source = f"""
 from importlib.machinery import PathFinder
 

@@ -64,7 +64,7 @@ async def test_a_start_waits_for_a_late_volume(
 
 
 @pytest.mark.parametrize("name", ["late", "later/late"])
-async def test_a_start_waits_for_a_directory_that_is_not_there_yet(
+async def test_a_start_waits_for_a_directory_that_does_not_exist_yet(
     memory: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     """The start waits for a directory whose parent may not exist; later changes are noticed too."""
@@ -89,7 +89,7 @@ async def test_a_start_waits_for_a_directory_that_is_not_there_yet(
             assert not boot.status().degraded
 
 
-async def test_a_start_waits_for_files_that_come_one_by_one(
+async def test_a_start_waits_for_files_that_are_written_one_by_one(
     directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The start waits until the last required file exists."""
@@ -129,7 +129,7 @@ async def test_a_start_waits_for_a_file_beside_its_variable(
             assert number_of(secrets.api_key) == 1
 
 
-async def test_what_never_comes_is_reported_at_the_end(
+async def test_a_file_that_is_never_written_is_reported_after_the_wait(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After `wait_for_files` seconds the report is the same as without waiting."""
@@ -143,7 +143,7 @@ async def test_what_never_comes_is_reported_at_the_end(
     assert [problem.name for problem in waited.problems] == ["JWT_SECRET"]
 
 
-async def test_what_is_wrong_is_not_waited_for(
+async def test_an_invalid_value_is_reported_without_a_wait(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A value that violates a constraint is reported at once."""
@@ -154,7 +154,9 @@ async def test_what_is_wrong_is_not_waited_for(
     assert "600 s" not in log.text
 
 
-async def test_variables_are_not_waited_for(caplog: pytest.LogCaptureFixture) -> None:
+async def test_missing_variables_are_reported_without_a_wait(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Missing variables are reported at once: they cannot be set in a running process."""
     log = Log(caplog)
     error = await failed_start(Bootstrap(Service, mode="environment", wait_for_files=600))
@@ -164,10 +166,10 @@ async def test_variables_are_not_waited_for(caplog: pytest.LogCaptureFixture) ->
 
 @pytest.mark.both_backends
 @pytest.mark.parametrize("watch", [False, True])
-async def test_a_start_that_is_given_up_waits_no_longer(
+async def test_a_cancelled_start_does_not_wait_any_longer(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, *, watch: bool
 ) -> None:
-    """A cancelled start ends the wait, and leaves no thread behind."""
+    """A cancelled start ends the wait, and exits no thread behind."""
     boot = mounted(volume.path, Service, watch=watch, wait_for_files=600)
     log = Log(caplog)
     with anyio.CancelScope() as scope:
@@ -185,15 +187,15 @@ async def test_a_start_that_is_given_up_waits_no_longer(
 
 
 @pytest.mark.both_backends
-async def test_a_start_that_is_given_up_early_leaves_no_watch(
+async def test_a_start_cancelled_during_the_detection_leaves_no_watcher(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A start that is cancelled while it detects the platform leaves no thread behind."""
+    """A start that is cancelled while it detects the platform exits no thread behind."""
     volume.publish(numbered(1))
-    looking, go_on = threading.Event(), threading.Event()
+    has_begun, go_on = threading.Event(), threading.Event()
 
     def slow() -> HostEnvironment:
-        looking.set()
+        has_begun.set()
         go_on.wait(20)
         return HostEnvironment()
 
@@ -203,7 +205,7 @@ async def test_a_start_that_is_given_up_early_leaves_no_watch(
         async with anyio.create_task_group() as group:
 
             async def stop() -> None:
-                await until(looking.is_set)
+                await until(has_begun.is_set)
                 scope.cancel()
 
             group.start_soon(stop)
@@ -239,7 +241,7 @@ def tls(certificate: int, key: int) -> dict[str, str]:
     }
 
 
-async def test_a_key_of_another_certificate_does_not_start(volume: MountedVolume) -> None:
+async def test_a_start_with_a_key_of_another_certificate_fails(volume: MountedVolume) -> None:
     """The check of the set runs at startup too, and its report contains no value."""
     volume.publish(tls(1, 2))
     error = await failed_start(mounted(volume.path, Tls))
@@ -248,7 +250,7 @@ async def test_a_key_of_another_certificate_does_not_start(volume: MountedVolume
     assert "fake-private-key" not in str(error)
 
 
-async def test_a_key_of_another_certificate_is_not_used(
+async def test_a_rotation_to_a_key_of_another_certificate_is_refused(
     directory: PlainDirectory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Files that are replaced one by one do not match for a moment; the old pair stays in use."""
@@ -299,19 +301,19 @@ async def hangs(_: Secret) -> object:
     return True
 
 
-async def says_no(_: Secret) -> object:
+async def returns_false(_: Secret) -> object:
     """Return False."""
     await checkpoint()
     return False
 
 
-async def says_rubbish(value: Secret) -> object:
+async def returns_the_value(value: Secret) -> object:
     """Return the value instead of a verdict."""
     await checkpoint()
     return value.reveal()
 
 
-async def leaves(_: Secret) -> object:
+async def exits(_: Secret) -> object:
     """Raise SystemExit."""
     await checkpoint()
     raise SystemExit(3)
@@ -323,9 +325,9 @@ VERDICTS = [
     (raises, "check", "RuntimeError: the server refuses it"),
     (cannot_connect, "unavailable", "ConnectionError: no route"),
     (hangs, "unavailable", "0.5 s"),
-    (says_no, "check", "False"),
-    (says_rubbish, "check", "str"),
-    (leaves, "check", "SystemExit: 3"),
+    (returns_false, "check", "False"),
+    (returns_the_value, "check", "str"),
+    (exits, "check", "SystemExit: 3"),
 ]
 """Ways to reject, with the kind of the problem and a text in its message."""
 
@@ -371,7 +373,7 @@ def of_the_field(volume: MountedVolume, judge: Judge, seconds: float) -> Bootstr
 WHOSE = [(of_the_application, "judged"), (of_the_set, "Judged"), (of_the_field, "API_KEY")]
 
 
-async def test_what_a_check_refuses_does_not_start(memory: Path) -> None:
+async def test_a_start_fails_if_a_check_rejects(memory: Path) -> None:
     """The report names the check or the field, and the kind of the problem."""
     for number, ((declare, name), (judge, kind, text)) in enumerate(product(WHOSE, VERDICTS)):
         volume = MountedVolume(memory / str(number))
@@ -386,7 +388,7 @@ async def test_what_a_check_refuses_does_not_start(memory: Path) -> None:
 
 
 @pytest.mark.both_backends
-async def test_what_a_check_refuses_does_not_come_into_use(
+async def test_a_rotation_is_refused_if_a_check_rejects(
     memory: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A rejected set is not used, whatever the check does; the next set is checked on its own."""
@@ -438,7 +440,7 @@ boot.run(backend=backend)
 """
 
 
-def test_a_process_whose_check_refuses_ends_with_a_report(tmp_path: Path) -> None:
+def test_a_process_whose_check_rejects_ends_with_a_report(tmp_path: Path) -> None:
     """Stderr has the report, the exit status is that of the problem, and main does not run."""
 
     def scenario(backend: str, how: tuple[str, int, str, str], path: Path) -> None:
@@ -458,7 +460,9 @@ def test_a_process_whose_check_refuses_ends_with_a_report(tmp_path: Path) -> Non
 
 
 @pytest.mark.both_backends
-async def test_a_check_that_blocks_its_thread_holds_up_nobody(volume: MountedVolume) -> None:
+async def test_a_check_that_blocks_its_thread_does_not_block_later_rotations(
+    volume: MountedVolume,
+) -> None:
     """A blocking check that hangs occupies one thread, and does not prevent a later rotation."""
     release = threading.Event()
     called: list[str] = []
@@ -538,7 +542,9 @@ def test_a_start_and_a_dry_run_take_the_same_steps(monkeypatch: pytest.MonkeyPat
     assert result.error is None
 
 
-async def test_only_what_has_changed_is_judged_field_by_field(volume: MountedVolume) -> None:
+async def test_a_rotation_calls_only_the_field_checks_of_changed_values(
+    volume: MountedVolume,
+) -> None:
     """A field check is not called again for a value that it has accepted."""
     judged: list[str] = []
 
@@ -574,8 +580,8 @@ async def test_only_what_has_changed_is_judged_field_by_field(volume: MountedVol
         assert judged == []
 
 
-async def test_a_check_of_the_application_is_given_what_it_judges(volume: MountedVolume) -> None:
-    """A check gets the candidate, and the application, which still uses the old set."""
+async def test_a_check_of_the_application_gets_the_candidate(volume: MountedVolume) -> None:
+    """The application that the check may take still has the set in use."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service, watch=False)
     seen: list[tuple[int, int]] = []
@@ -592,7 +598,7 @@ async def test_a_check_of_the_application_is_given_what_it_judges(volume: Mounte
     assert seen == [(1, 0), (2, 1)]
 
 
-async def test_checks_are_asked_side_by_side(volume: MountedVolume) -> None:
+async def test_all_checks_run_after_a_rejection(volume: MountedVolume) -> None:
     """After a rejection the other checks run too, and the report names the one that rejected."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service, watch=False)
@@ -615,7 +621,7 @@ async def test_checks_are_asked_side_by_side(volume: MountedVolume) -> None:
     assert [problem.name for problem in caught.value.problems] == ["first"]
 
 
-async def test_all_checks_of_a_rotation_share_their_time(volume: MountedVolume) -> None:
+async def test_all_checks_of_a_rotation_share_the_startup_timeout(volume: MountedVolume) -> None:
     """``startup_timeout=`` limits all checks together: the second gets what the first has left."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service, watch=False, startup_timeout=0.2)

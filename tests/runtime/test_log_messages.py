@@ -1,4 +1,4 @@
-"""What a start says, and to whom: the application's log, or stderr when it has none."""
+"""Log lines of a run: on the handlers of the application, or on stderr without any."""
 
 import logging
 import re
@@ -68,7 +68,7 @@ async def main() -> None:
     volume.publish(good)
     await boot.reload()
     await boot.reload(now=True)
-    volume.publish({"api_key": "fake"})
+    volume.publish({"api_key": "fake", "pin": "4321"})
     try:
         await boot.reload()
     except InvalidSecretsError:
@@ -82,15 +82,15 @@ boot.run(backend=backend)
 
 
 class HiveSecrets(SecretSet):
-    """One secret with a default, and one that may be absent."""
+    """A secret with a default, and an optional one."""
 
     jwt_secret: Secret = secret(dev_default="dev-only-jwt-secret-0123456789abcdef")
     sentry_dsn: Secret | None
 
 
 @contextmanager
-def nobody_listens() -> Iterator[None]:
-    """Take away the handlers that a test run has on the root logger."""
+def no_handlers() -> Iterator[None]:
+    """Remove the handlers that pytest has on the root logger, for the block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(logging.getLogger(), "handlers", [])
         yield
@@ -111,8 +111,8 @@ def test_the_log_of_a_run(memory: Path) -> None:
     assert "fake-" not in err
 
 
-def test_the_log_of_an_application_is_used_if_there_is_one(tmp_path: Path) -> None:
-    """Without one every line is on stderr; levels that were set are respected."""
+def test_the_handlers_of_an_application_are_used_if_it_has_any(tmp_path: Path) -> None:
+    """Without a handler every line is on stderr; levels that were set are respected."""
     development = {"HIVE_BOOT_MODE": "development", "HIVE_BOOT_PROFILE": "development"}
     code, out, err = ended(PROGRAM, "asyncio", cwd=tmp_path, JWT_SECRET="", **development)
     assert (code, out) == (0, []), err
@@ -135,13 +135,13 @@ def test_the_log_of_an_application_is_used_if_there_is_one(tmp_path: Path) -> No
 
 
 def without_seconds(line: str) -> str:
-    """Return a line without the time that something took."""
+    """Return a line without its duration."""
     return re.sub(r"\d+\.\d\d s$", "<seconds> s", line)
 
 
-def test_the_lent_handler_is_taken_back() -> None:
-    """After the last run the logger is as it was: no handler, no level."""
-    with nobody_listens(), fallback_handler("hive_boot"), fallback_handler("hive_boot"):
+def test_the_fallback_handler_is_removed_after_the_last_run() -> None:
+    """The logger then has no handler and no level, as before."""
+    with no_handlers(), fallback_handler("hive_boot"), fallback_handler("hive_boot"):
         assert len(log.handlers) == 1
         assert log.level == logging.INFO
     assert log.handlers == []
@@ -226,13 +226,13 @@ def test_warnings_of_a_start_are_visible_when_logs_go_to_files_only(tmp_path: Pa
 
 
 @pytest.mark.anyio
-async def test_a_failed_start_takes_its_handler_back_as_well(
+async def test_a_failed_start_removes_its_fallback_handler(
     boot: Bootstrap[HiveSecrets, None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Starting again and again does not add up handlers."""
+    """Several starts do not add up handlers."""
     monkeypatch.setenv("HIVE_BOOT_PROFILE", "production")
     production = Bootstrap(HiveSecrets, mode="development")
-    with nobody_listens():
+    with no_handlers():
         await failed_start(production)
         assert log.handlers == []
         async with boot.running():
@@ -241,12 +241,12 @@ async def test_a_failed_start_takes_its_handler_back_as_well(
 
 
 @pytest.mark.anyio
-async def test_no_line_of_a_start_holds_a_value(
+async def test_no_line_of_a_start_contains_a_value(
     boot: Bootstrap[HiveSecrets, None],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Mode and profile are told with their reasons, and the value that was found is not."""
+    """Mode and profile are logged with their reasons, and no value is."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
     with caplog.at_level("DEBUG"):
         async with boot.running():
@@ -284,7 +284,7 @@ LINES = {
     "record": "logging.setLogRecordFactory(Other); ready(1)",
     "attribute": "ours.log.addFilter(extend); ready(1)",
 }
-"""What main logs, in a program that has the own handler of the package."""
+"""Code of main, in a program with the fallback handler."""
 
 HELPERS = f"""
     import hive_boot.runtime.log_messages as ours
@@ -304,8 +304,8 @@ HELPERS = f"""
 """
 
 
-def test_no_search_is_prepared_for_the_lines_of_a_start(tmp_path: Path) -> None:
-    """The first line that can have a value prepares it: one of the application, or changed."""
+def test_the_lines_of_a_start_do_not_build_the_matcher(tmp_path: Path) -> None:
+    """The first line that can have a value builds it: one of the application, or a changed one."""
 
     def scenario(name: str, path: Path) -> None:
         source = OWN_LINES.replace("KIND", "Secret").replace(
@@ -321,8 +321,8 @@ def test_no_search_is_prepared_for_the_lines_of_a_start(tmp_path: Path) -> None:
     side_by_side(tmp_path, scenario, [(name,) for name in LINES])
 
 
-def test_a_value_in_the_line_of_a_start_is_removed_from_it(tmp_path: Path) -> None:
-    """A value can be a part of a line by chance; of text as of bytes, nothing is left."""
+def test_a_value_that_equals_a_part_of_a_start_line_is_redacted(tmp_path: Path) -> None:
+    """This also holds for values of SecretBytes."""
 
     def scenario(kind: str, value: str, path: Path) -> None:
         source = OWN_LINES.replace("KIND", kind).replace("    LINES\n", "")
@@ -339,14 +339,14 @@ def test_a_value_in_the_line_of_a_start_is_removed_from_it(tmp_path: Path) -> No
 
 
 class Signing(SecretSet):
-    """A key that comes into use later, and one that does so at once."""
+    """A secret with `activate_after`, and one without."""
 
     jwt_secret: Secret = secret(activate_after=3600)
     api_key: Secret = secret(min_length=12)
 
 
 def assert_logged(caplog: pytest.LogCaptureFixture, *expected: tuple[str, str, str]) -> None:
-    """Assert logger, level and a part of the text of each record, and forget them."""
+    """Assert logger, level and a part of the text of each record, and clear the records."""
     logged = [
         (each.name, each.levelname, each.getMessage())
         for each in caplog.records
@@ -359,25 +359,25 @@ def assert_logged(caplog: pytest.LogCaptureFixture, *expected: tuple[str, str, s
 
 
 def facts(record: logging.LogRecord) -> tuple[list[str], int | None, str]:
-    """Return what a record says to programs, but for the time that it took."""
-    held = vars(record)
-    assert isinstance(held["duration"], float)
-    assert held["duration"] >= 0
-    return held["names"], held["generation"], held["verdict"]
+    """Return names, generation and verdict of a record; its duration is a number."""
+    found = vars(record)
+    assert isinstance(found["duration"], float)
+    assert found["duration"] >= 0
+    return found["names"], found["generation"], found["verdict"]
 
 
 @pytest.fixture
 def info(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """Hear everything from INFO on."""
+    """Return the captured log, with the level INFO."""
     caplog.set_level(logging.INFO, "hive_boot")
     return caplog
 
 
 @pytest.mark.anyio
-async def test_a_rotation_is_told_from_its_acceptance_to_its_use(
+async def test_a_rotation_is_logged_at_its_acceptance_and_its_activation(
     volume: MountedVolume, info: pytest.LogCaptureFixture
 ) -> None:
-    """One record for each step, with names, generation, verdict and duration for programs."""
+    """Each record has names, generation, verdict and duration as attributes."""
     volume.publish({"jwt_secret": "fake-jwt-000001", "api_key": "fake-api-000001"})
     boot = mounted(volume.path, Signing, watch=False)
     heard = Heard(boot)
@@ -398,10 +398,10 @@ async def test_a_rotation_is_told_from_its_acceptance_to_its_use(
 
 
 @pytest.mark.anyio
-async def test_a_refusal_is_told_once_and_so_is_the_end_of_it(
+async def test_a_refusal_and_the_recovery_are_logged_once_each(
     volume: MountedVolume, info: pytest.LogCaptureFixture
 ) -> None:
-    """Why a set is not used, and that the one in use is there again: a line for each, no value."""
+    """One line has the reason, one line names the generation in use, and neither has a value."""
     files = {"jwt_secret": "fake-jwt-000001", "api_key": "fake-api-000001"}
     volume.publish(files)
     boot = mounted(volume.path, Signing, watch=False)
@@ -424,10 +424,10 @@ async def test_a_refusal_is_told_once_and_so_is_the_end_of_it(
 
 
 @pytest.mark.anyio
-async def test_a_hook_that_fails_is_told_until_it_succeeds(
+async def test_each_failure_of_a_hook_and_its_success_are_logged(
     volume: MountedVolume, info: pytest.LogCaptureFixture
 ) -> None:
-    """A traceback at the first time, one line at each further one, one at the end."""
+    """The first failure has a traceback, the others have one line each."""
     files = {"jwt_secret": "fake-jwt-000001", "api_key": "fake-api-000001"}
     volume.publish(files)
     boot = mounted(volume.path, Signing, watch=False)
@@ -453,8 +453,8 @@ async def test_a_hook_that_fails_is_told_until_it_succeeds(
     )
 
 
-def test_the_state_of_a_watch_is_logged(info: pytest.LogCaptureFixture) -> None:
-    """That changes go unnoticed is an error; that they are noticed again is not."""
+def test_the_state_of_the_watcher_is_logged(info: pytest.LogCaptureFixture) -> None:
+    """An error if changes are not noticed, and info if they are noticed again."""
     rotation_messages.log_watch_state(is_down=True)
     rotation_messages.log_watch_state(is_down=False)
     rotation_messages.log_nothing_to_watch("environment")
@@ -472,8 +472,8 @@ COMPOSE = MountedFile("/run/secrets/a", "/srv/a", stale=False)
 SUBPATH = MountedFile("/run/secrets/b", "/..2026_11_24_10_00_00.1/b", stale=False)
 
 
-def test_files_that_cannot_be_replaced_are_logged(info: pytest.LogCaptureFixture) -> None:
-    """A subPath, which will never be updated, is a warning; a single file of Compose is not."""
+def test_files_that_are_mount_points_are_logged(info: pytest.LogCaptureFixture) -> None:
+    """A subPath mount, which is never updated, is a warning; a file of Compose is not."""
     rotation_messages.log_pinned_files([COMPOSE, SUBPATH], "docker")
     assert_logged(
         info,
@@ -485,28 +485,35 @@ def test_files_that_cannot_be_replaced_are_logged(info: pytest.LogCaptureFixture
     rotation_messages.log_pinned_files([], "docker")
     rotation_messages.log_stale_mounts([])
     assert_logged(info)
-    # What only a restart mends is an error.
+    # A stale mount, which needs a restart, is an error.
     rotation_messages.log_stale_mounts(["/run/secrets/a", "/run/secrets/b"])
     assert_logged(info, ("hive_boot", "ERROR", "/run/secrets/a, /run/secrets/b"))
 
 
-def test_a_name_is_told_once_for_all_its_problems(info: pytest.LogCaptureFixture) -> None:
-    """A secret with two faults is one name to programs, and two reasons to people."""
+def test_a_rejection_logs_each_name_once_and_every_problem(
+    info: pytest.LogCaptureFixture,
+) -> None:
+    """Of the new values that are not used, those without a problem of their own are named."""
     faults = [Problem("A", "length", "is short"), Problem("A", "pattern", "is odd")]
-    rotation_messages.RotationLog().log_rejection(faults, 3, 0.5)
+    rotations = rotation_messages.RotationLog()
+    rotations.log_rejection(faults, ["A"], 3, 0.5)
     assert facts(info.records[0]) == (["A"], None, "refused")
     assert_logged(info, ("hive_boot.rotation", "ERROR", "A is short; A is odd"))
+    rotations.log_rejection([Problem("reached", "check", "has failed")], ["A", "B"], 3, 0.5)
+    assert facts(info.records[0]) == (["reached"], None, "refused")
+    assert rotations.latest[0]["reason"] == "reached has failed"
+    assert_logged(info, ("hive_boot.rotation", "ERROR", "has failed; new values not used: A, B"))
 
 
 @pytest.mark.anyio
-async def test_without_a_log_rotations_are_said_on_stderr_too(
+async def test_without_a_handler_rotations_are_on_stderr(
     volume: MountedVolume, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The lent handler is there as long as the run, so nobody has to set up logging to see one."""
+    """The fallback handler stays until the end of the run."""
     files = {"jwt_secret": "fake-jwt-000001", "api_key": "fake-api-000001"}
     volume.publish(files)
     boot = mounted(volume.path, Signing, watch=False)
-    with nobody_listens():
+    with no_handlers():
         async with boot.running():
             volume.publish({**files, "api_key": "fake-api-000002"})
             await boot.reload()
@@ -555,10 +562,10 @@ CONFIGURATIONS = {
     "setLevel": ('logging.getLogger("hive_boot").setLevel("WARNING")', None),
     "disabled": ('logging.getLogger("hive_boot").disabled = True', None),
 }
-"""What an application does to its logging while it starts, and how our lines begin after that."""
+"""Configurations of logging during a start, and how lines of hive_boot begin afterwards."""
 
 
-def test_logging_that_is_configured_late_neither_doubles_nor_silences(tmp_path: Path) -> None:
+def test_logging_that_is_configured_late_neither_doubles_nor_silences_lines(tmp_path: Path) -> None:
     """Each line is written once, by the handlers of the application if it has any."""
 
     def scenario(name: str, path: Path) -> None:
@@ -573,7 +580,7 @@ def test_logging_that_is_configured_late_neither_doubles_nor_silences(tmp_path: 
             else:
                 (line,) = lines
                 assert line.startswith(f"{form}{text}"), err
-        # Another logger of ours is neither disabled nor limited by that.
+        # Another logger of hive_boot is neither disabled nor limited by that.
         assert err.count("rotated after it") == 1, err
         # The logger is as the application left it.
         is_ours = name in {"setLevel", "dictConfig of our logger"}

@@ -1,4 +1,4 @@
-"""``boot.reload()``: everything is read when somebody says so."""
+"""``boot.reload()``: reads all sources, and returns the change."""
 
 import asyncio
 import os
@@ -31,15 +31,15 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def boot(volume: MountedVolume) -> Bootstrap[Service, None]:
-    """Return an application that does not watch; its first generation is published."""
+    """Return an application without a watcher, and publish its first set."""
     volume.publish(numbered(1))
     return mounted(volume.path, Service, watch=False)
 
 
-async def test_a_reload_gives_what_has_changed(
+async def test_a_reload_returns_the_change(
     boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Also where nothing watches; when it returns, the new values are in use."""
+    """Without a watcher too, the new values are in use when the reload returns."""
     heard = Heard(boot)
     log = Log(caplog)
     async with boot.running() as secrets:
@@ -55,10 +55,10 @@ async def test_a_reload_gives_what_has_changed(
     assert log.verdicts == [("accepted", 2, ["API_KEY", "JWT_SECRET"])]
 
 
-async def test_a_reload_of_the_same_gives_none(
+async def test_a_reload_without_a_change_returns_none(
     boot: Bootstrap[Service, None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing has changed: None, and nothing is said, counted, or told to hooks."""
+    """Nothing is logged or counted, and no hook is called."""
     heard = Heard(boot)
     log = Log(caplog)
     async with boot.running():
@@ -71,10 +71,10 @@ async def test_a_reload_of_the_same_gives_none(
     assert heard.changes == []
 
 
-async def test_a_reload_that_is_refused_says_what_stays_in_use(
+async def test_a_refused_reload_raises_and_keeps_the_set_in_use(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """Who asked gets the report; it does not say that the service does not start."""
+    """The report states that the last good set stays in use."""
     async with boot.running() as secrets:
         volume.publish({"api_key": "fake"})
         with pytest.raises(InvalidSecretsError) as caught:
@@ -88,29 +88,29 @@ async def test_a_reload_that_is_refused_says_what_stays_in_use(
         assert not boot.status().degraded
 
 
-async def test_a_refused_reload_is_repeated_by_itself_when_it_may_pass(
+async def test_a_reload_refused_by_a_check_is_retried(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """A check that refuses today and passes in a second needs no second reload."""
-    judged: list[int] = []
+    """A check that passes later needs no second call of `boot.reload()`."""
+    checked: list[int] = []
 
     @boot.check
     async def check(secrets: Service) -> bool:
-        judged.append(number_of(secrets.api_key))
-        return judged.count(2) != 1
+        checked.append(number_of(secrets.api_key))
+        return checked.count(2) != 1
 
     async with boot.running() as secrets:
         volume.publish(numbered(2))
         with pytest.raises(InvalidSecretsError):
             await boot.reload()
         await until(lambda: number_of(secrets.api_key) == 2)
-    assert judged == [1, 2, 2]
+    assert checked == [1, 2, 2]
 
 
-async def test_many_may_ask_at_the_same_time(
+async def test_concurrent_reloads_share_one_rotation(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """They share one rotation: each is told of the same change, and hooks hear of it once."""
+    """Each reload returns the same change, and hooks are called once."""
     heard = Heard(boot)
     got: list[Change | None] = []
 
@@ -128,10 +128,10 @@ async def test_many_may_ask_at_the_same_time(
     assert len(heard.changes) == 1
 
 
-async def test_many_may_be_refused_at_the_same_time(
+async def test_concurrent_refused_reloads_raise_separate_exceptions(
     boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each has an error of its own, whose traceback is its own, and the log has one line."""
+    """Each exception has its own traceback, and the log has one line."""
     log = Log(caplog)
     refusals: list[InvalidSecretsError] = []
 
@@ -151,10 +151,10 @@ async def test_many_may_be_refused_at_the_same_time(
     assert [verdict for verdict, *_ in log.verdicts] == ["refused"]
 
 
-async def test_who_asks_during_a_rotation_is_told_of_what_is_read_after_it(
+async def test_a_reload_during_a_rotation_reads_again(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """An answer is never about what had been read before the question."""
+    """The result of a reload never comes from a read that began before the call."""
     judging, go_on = anyio.Event(), anyio.Event()
 
     @boot.check
@@ -185,10 +185,10 @@ async def test_who_asks_during_a_rotation_is_told_of_what_is_read_after_it(
 
 
 @pytest.mark.both_backends
-async def test_who_gives_up_waiting_costs_nobody_else_anything(
+async def test_a_cancelled_reload_does_not_cancel_the_rotation(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """A request that ran out of time does not take the rotation with it."""
+    """A caller that runs into a timeout only stops waiting."""
     judging, go_on = anyio.Event(), anyio.Event()
 
     @boot.check
@@ -214,33 +214,33 @@ async def test_who_gives_up_waiting_costs_nobody_else_anything(
     assert scope.cancelled_caught
 
 
-class Led(SecretSet):
-    """A key that verifies at once and signs in an hour."""
+class Delayed(SecretSet):
+    """A secret without options, and one with `activate_after` and `accept_old_for`."""
 
     api_key: Secret
     jwt_secret: Secret = secret(activate_after=3600, accept_old_for=3600)
 
 
-async def test_a_reload_keeps_to_the_lead(volume: MountedVolume) -> None:
-    """A key that waits for its turn is accepted, and no change of what is in use."""
+async def test_a_reload_respects_activate_after(volume: MountedVolume) -> None:
+    """A pending value is accepted, and the values in use do not change."""
     volume.publish(numbered(1))
-    boot = mounted(volume.path, Led, watch=False)
+    boot = mounted(volume.path, Delayed, watch=False)
     async with boot.running() as secrets:
         volume.publish({**numbered(1), "jwt_secret": "fake-jwt-secret-000002"})
         assert await boot.reload() is None
         assert number_of(secrets.jwt_secret) == 1
         assert [number_of(value) for value in boot.accepted("jwt_secret")] == [1, 2]
         assert boot.status().generation == 2
-        # Asked for again it is still not its turn.
+        # A second reload does not activate it either.
         assert await boot.reload() is None
         assert number_of(secrets.jwt_secret) == 1
 
 
-async def test_a_leak_is_answered_now(volume: MountedVolume) -> None:
-    """``now=True`` skips the lead, also of what had been accepted before."""
+async def test_a_reload_with_now_activates_pending_values(volume: MountedVolume) -> None:
+    """`now=True` skips `activate_after`, also of values that were accepted before."""
     for known in (False, True):
         volume.publish(numbered(1))
-        boot = mounted(volume.path, Led, watch=False)
+        boot = mounted(volume.path, Delayed, watch=False)
         heard = Heard(boot, "jwt_secret")
         async with boot.running() as secrets:
             volume.publish({**numbered(1), "jwt_secret": "fake-jwt-secret-000002"})
@@ -256,7 +256,7 @@ async def test_a_leak_is_answered_now(volume: MountedVolume) -> None:
 
 
 async def test_a_stopped_application_cannot_be_reloaded(boot: Bootstrap[Service, None]) -> None:
-    """Before and after a run there is nothing to be read again."""
+    """Before and after a run `boot.reload()` raises LifecycleError."""
     for _ in range(2):
         with pytest.raises(LifecycleError) as caught:
             await boot.reload()
@@ -266,10 +266,10 @@ async def test_a_stopped_application_cannot_be_reloaded(boot: Bootstrap[Service,
 
 
 @pytest.mark.both_backends
-async def test_who_waits_when_the_application_stops_is_told(
+async def test_a_reload_raises_when_the_application_stops(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """A reload that will not come to an end does not wait for ever either."""
+    """A caller does not wait forever for a reload that cannot end."""
     judging = anyio.Event()
 
     @boot.check
@@ -278,26 +278,24 @@ async def test_who_waits_when_the_application_stops_is_told(
             judging.set()
             await anyio.sleep_forever()
 
-    told: list[LifecycleError] = []
+    raised: list[LifecycleError] = []
 
     async def ask() -> None:
         try:
             await boot.reload()
         except LifecycleError as exc:
-            told.append(exc)
+            raised.append(exc)
 
     async with anyio.create_task_group() as group, boot.running():
         volume.publish(numbered(2))
         group.start_soon(ask)
         await judging.wait()
-    assert len(told) == 1
+    assert len(raised) == 1
 
 
 @pytest.mark.both_backends
-async def test_a_hook_may_ask_for_a_reload(
-    boot: Bootstrap[Service, None], volume: MountedVolume
-) -> None:
-    """Who is told of a change may look whether there is another one already."""
+async def test_a_hook_may_reload(boot: Bootstrap[Service, None], volume: MountedVolume) -> None:
+    """A reload in a hook does not wait for the hook."""
     got: list[Change | None] = []
 
     @boot.on_rotate()
@@ -311,14 +309,14 @@ async def test_a_hook_may_ask_for_a_reload(
     assert got == [None]
 
 
-async def test_a_reload_in_a_forked_child_is_refused(
+async def test_a_reload_in_a_forked_child_raises(
     boot: Bootstrap[Service, None], volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A child keeps the secrets that it was born with, and says so."""
+    """The child keeps the values from before the fork, and its status shows the fork."""
     async with boot.running() as secrets:
         volume.publish(numbered(2))
         with monkeypatch.context() as patch:
-            patch.setattr(os, "getpid", lambda: -1)  # what a child finds: another process
+            patch.setattr(os, "getpid", lambda: -1)  # as in a child process
             with pytest.raises(LifecycleError):
                 await boot.reload()
             assert boot.status().forked
@@ -326,10 +324,8 @@ async def test_a_reload_in_a_forked_child_is_refused(
 
 
 @pytest.mark.both_backends
-async def test_a_reload_in_another_loop_is_refused(
-    volume: MountedVolume, anyio_backend: str
-) -> None:
-    """A thread with a loop of its own is told so, and takes nothing of the application with it."""
+async def test_a_reload_in_another_loop_raises(volume: MountedVolume, anyio_backend: str) -> None:
+    """The application itself still rotates after that."""
     for watch, known in product((False, True), repeat=2):
         volume.publish(numbered(1))
         boot = mounted(volume.path, Service, watch=watch)
@@ -350,14 +346,14 @@ async def test_a_reload_in_another_loop_is_refused(
 
 
 class Asker:
-    """Checks of every kind, one of which asks for a reload when the application runs."""
+    """Checks of every kind, one of which reloads while the application runs."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.boot: Bootstrap[Any, None]
 
     async def ask(self, kind: str) -> None:
-        """Ask, in the check of one kind."""
+        """Reload, if this is the check of the given kind."""
         if kind == self.kind and self.boot.status().ready:
             await self.boot.reload()
 
@@ -366,7 +362,7 @@ class Asker:
         asker = self
 
         class Asking(SecretSet):
-            """A key, and checks that ask."""
+            """A key with checks that call ``ask``."""
 
             api_key: Secret = secret(check=lambda _: asker.ask("field"))
 
@@ -383,10 +379,10 @@ class Asker:
 
 
 @pytest.mark.both_backends
-async def test_a_check_that_asks_for_a_reload_is_refused(
+async def test_a_reload_in_a_check_raises(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It would wait for itself; it is told at once, and the log and who reloads are told why."""
+    """The check would wait for itself, so it fails with a LifecycleError in the report."""
     log = Log(caplog)
     for kind, watch in product(("field", "set", "application"), (False, True)):
         volume.publish({"api_key": "fake-api-key-000001"})
@@ -403,10 +399,8 @@ async def test_a_check_that_asks_for_a_reload_is_refused(
             assert boot.status().degraded
 
 
-async def test_a_check_may_have_another_application_reloaded(
-    volume: MountedVolume, memory: Path
-) -> None:
-    """Only its own rotation waits for it."""
+async def test_a_check_may_reload_another_application(volume: MountedVolume, memory: Path) -> None:
+    """Only the rotation of its own application waits for the check."""
     other_volume = MountedVolume(memory / "other")
     for each in (volume, other_volume):
         each.publish(numbered(1))
@@ -424,10 +418,10 @@ async def test_a_check_may_have_another_application_reloaded(
         assert (number_of(secrets.api_key), number_of(others.api_key)) == (2, 2)
 
 
-async def test_what_a_check_leaves_running_may_reload_later(
+async def test_a_task_that_a_check_has_started_may_reload_later(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """A pool that a check opens may reload when its password is refused, long after the check."""
+    """The task inherits the context of the check, but the check has ended."""
     tasks: list[asyncio.Task[Change | None]] = []
     refused = anyio.Event()
 
@@ -450,12 +444,12 @@ async def test_what_a_check_leaves_running_may_reload_later(
         assert number_of(secrets.api_key) == 3
 
 
-WHO: ContextVar[str] = ContextVar("WHO", default="nobody")
+CALLER: ContextVar[str] = ContextVar("CALLER", default="nobody")
 
 
 @pytest.mark.both_backends
 async def test_checks_and_hooks_see_the_context_of_the_start(volume: MountedVolume) -> None:
-    """Who reloads first, a request for example, does not lend its variables to all that follow."""
+    """The context variables of the first caller of a reload are not used for all later ones."""
     for watch in (False, True):
         volume.publish(numbered(1))
         boot = mounted(volume.path, Service, watch=watch)
@@ -463,40 +457,40 @@ async def test_checks_and_hooks_see_the_context_of_the_start(volume: MountedVolu
 
 
 async def see_context(boot: Bootstrap[Service, None], volume: MountedVolume) -> None:
-    """Reload from tasks with variables of their own, and look which of them are seen."""
+    """Reload in tasks with different context variables, and assert which ones are seen."""
     seen: dict[str, list[str]] = {"check": [], "hook": []}
 
     @boot.check
     async def check(_: Service) -> None:
-        seen["check"].append(WHO.get())
+        seen["check"].append(CALLER.get())
 
     @boot.on_rotate()
     async def hook(_: Change) -> None:
-        seen["hook"].append(WHO.get())
+        seen["hook"].append(CALLER.get())
 
     async def ask(name: str, number: int) -> None:
-        WHO.set(name)
+        CALLER.set(name)
         volume.publish(numbered(number))
         await boot.reload()
 
     def heard(count: int) -> bool:
         return len(seen["hook"]) == count
 
-    token = WHO.set("the application")
+    token = CALLER.set("the application")
     async with boot.running():
         for number, name in enumerate(("alice", "bob"), start=2):
             async with anyio.create_task_group() as group:
                 group.start_soon(ask, name, number)
             await until(partial(heard, number - 1))
-        assert WHO.get() == "the application"
-    WHO.reset(token)
+        assert CALLER.get() == "the application"
+    CALLER.reset(token)
     assert seen == {"check": ["the application"] * 3, "hook": ["the application"] * 2}
 
 
-async def test_a_reload_tells_a_warning_once(
+async def test_a_warning_is_logged_once_for_all_reloads(
     boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was warned of is not repeated by each rotation that finds it again."""
+    """A later rotation with the same warning does not log it again."""
     log = Log(caplog)
     async with boot.running() as secrets:
         log.clear()

@@ -1,4 +1,4 @@
-"""What a running application has lost, and what is tried again."""
+"""Losses of sources during a run, and the retries of a reload."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 class Service(SecretSet):
-    """Two secrets that may be absent: nothing but a loss is wrong when they are."""
+    """Two optional secrets, so that only a loss can be a problem."""
 
     api_key: Secret | None = secret(used_by="billing")
     token: Secret | None
 
 
 BRISK = SETTLED.replace(missing_timeout=0.0)
-"""What is missing is missing at once."""
+"""Policy without a wait for missing files."""
 
 FILES = {"api_key": "fake-api-key", "token": "fake-token"}
 
 
 class Place:
-    """What holds the secrets of a service, and what was accepted of it."""
+    """A location of secrets, and the result that was accepted from it."""
 
     def __init__(
         self,
@@ -54,11 +54,11 @@ class Place:
         assert self.before.problems == ()
 
     def load(self) -> LoadResult:
-        """Load what there is now."""
+        """Return the result of a load."""
         return load(Service._field_index, self.source_context, policy=BRISK)
 
     def lost(self) -> list[tuple[str, str]]:
-        """Name what is gone since then, by path and kind, each of them once."""
+        """Return path and kind of each loss since then."""
         found = self.load()
         problems = find_lost_sources(found, self.before)
         assert not {each.name for each in problems} & {each.name for each in found.problems}
@@ -66,7 +66,7 @@ class Place:
 
 
 def volume_at(path: Path) -> MountedVolume:
-    """Make a volume that holds the secrets."""
+    """Return a volume with the secrets."""
     path.parent.mkdir(parents=True, exist_ok=True)
     volume = MountedVolume(path)
     volume.publish(FILES)
@@ -74,15 +74,15 @@ def volume_at(path: Path) -> MountedVolume:
 
 
 def directory_at(path: Path) -> PlainDirectory:
-    """Make a plain directory that holds the secrets."""
+    """Return a plain directory with the secrets."""
     directory = PlainDirectory(path)
     for name, value in FILES.items():
         directory.replace(name, value)
     return directory
 
 
-def test_nothing_is_lost_where_all_is_there(tmp_path: Path) -> None:
-    """What is as it was, or changed, or has one key less, is no loss."""
+def test_unchanged_changed_and_removed_keys_are_not_losses(tmp_path: Path) -> None:
+    """A volume with one key less has not lost its secrets."""
     volume = volume_at(tmp_path / "volume")
     place = Place(tmp_path, volume.path)
     assert place.lost() == []
@@ -92,8 +92,8 @@ def test_nothing_is_lost_where_all_is_there(tmp_path: Path) -> None:
     assert place.lost() == []
 
 
-def test_a_directory_that_is_gone(tmp_path: Path) -> None:
-    """A directory that was removed is a failure of who mounts it, not the end of its secrets."""
+def test_a_removed_directory_is_a_loss(tmp_path: Path) -> None:
+    """It is a failure of the mount, not the removal of its secrets."""
     makers: list[Callable[[Path], object]] = [volume_at, directory_at]
     for number, make in enumerate(makers):
         path = tmp_path / f"secrets-{number}"
@@ -105,8 +105,8 @@ def test_a_directory_that_is_gone(tmp_path: Path) -> None:
         assert place.lost() == []
 
 
-def test_a_volume_that_is_empty(tmp_path: Path) -> None:
-    """A volume without a key is never taken as the news that there are no secrets."""
+def test_an_empty_volume_is_a_loss(tmp_path: Path) -> None:
+    """A volume without keys is never interpreted as the removal of all secrets."""
     volume = volume_at(tmp_path / "volume")
     place = Place(tmp_path, volume.path)
     volume.publish({})
@@ -115,8 +115,8 @@ def test_a_volume_that_is_empty(tmp_path: Path) -> None:
     assert place.lost() == []
 
 
-def test_a_plain_directory_that_is_empty(tmp_path: Path) -> None:
-    """The same goes for a directory of files: what unmounting leaves behind is an empty one."""
+def test_an_empty_plain_directory_is_a_loss(tmp_path: Path) -> None:
+    """An unmounted directory is empty."""
     directory = directory_at(tmp_path / "directory")
     place = Place(tmp_path, directory.path)
     directory.remove("api_key")
@@ -125,8 +125,8 @@ def test_a_plain_directory_that_is_empty(tmp_path: Path) -> None:
     assert place.lost() == [(str(directory.path), "empty")]
 
 
-def test_a_directory_that_held_nothing_of_ours_may_go(tmp_path: Path) -> None:
-    """What gave no secret is not missed when it is empty."""
+def test_a_directory_without_secrets_may_become_empty(tmp_path: Path) -> None:
+    """A directory that provided no secret is not required."""
     volume, other = volume_at(tmp_path / "volume"), MountedVolume(tmp_path / "other")
     other.publish({"unknown": "fake"})
     place = Place(tmp_path, volume.path, other.path)
@@ -134,8 +134,8 @@ def test_a_directory_that_held_nothing_of_ours_may_go(tmp_path: Path) -> None:
     assert place.lost() == []
 
 
-def test_a_volume_whose_data_is_away(tmp_path: Path) -> None:
-    """A volume without its ``..data`` has lost its secrets, whatever else is in it."""
+def test_a_volume_without_its_data_link_is_a_loss(tmp_path: Path) -> None:
+    """Without `..data` its secrets are lost, whatever else it contains."""
     volume = volume_at(tmp_path / "volume")
     place = Place(tmp_path, volume.path)
     with volume.without_data():
@@ -145,8 +145,8 @@ def test_a_volume_whose_data_is_away(tmp_path: Path) -> None:
     assert place.lost() == []
 
 
-def test_a_directory_that_cannot_be_read(tmp_path: Path) -> None:
-    """A permission that was taken away is told as that, and once."""
+def test_a_directory_that_cannot_be_read_is_one_problem(tmp_path: Path) -> None:
+    """The problem is the missing permission, reported once."""
     with as_ordinary_user() as home:
         volume = volume_at(home / "volume")
         place = Place(tmp_path, volume.path)
@@ -156,8 +156,8 @@ def test_a_directory_that_cannot_be_read(tmp_path: Path) -> None:
         assert place.lost() == []
 
 
-def test_the_usual_directory_that_is_gone(tmp_path: Path) -> None:
-    """``/run/secrets`` may be absent at a start; once it held secrets it may not go."""
+def test_a_removed_default_directory_is_a_loss(tmp_path: Path) -> None:
+    """``/run/secrets`` may be absent at a start, but not after it has provided secrets."""
     usual = tmp_path / "run" / "secrets"
     directory_at(usual)
     place = Place(tmp_path, mode="docker")
@@ -165,8 +165,8 @@ def test_the_usual_directory_that_is_gone(tmp_path: Path) -> None:
     assert place.lost() == [(str(usual), "directory")]
 
 
-def test_foreign_entries_do_not_fill_a_directory(tmp_path: Path) -> None:
-    """What platforms put below ``/run/secrets`` by themselves does not replace what was lost."""
+def test_entries_of_the_platform_do_not_fill_a_directory(tmp_path: Path) -> None:
+    """What a platform creates below ``/run/secrets`` does not replace lost secrets."""
     usual = tmp_path / "run" / "secrets"
     directory = directory_at(usual)
     (usual / "kubernetes.io").mkdir()
@@ -177,7 +177,7 @@ def test_foreign_entries_do_not_fill_a_directory(tmp_path: Path) -> None:
 
 
 def gone(volume: MountedVolume) -> AbstractContextManager[None]:
-    """Unmount a volume, and remove where it was mounted."""
+    """Unmount a volume, and remove the directory."""
     shutil.rmtree(volume.path)
     return nullcontext()
 
@@ -190,17 +190,17 @@ def unmounted(volume: MountedVolume) -> AbstractContextManager[None]:
 
 
 def emptied(volume: MountedVolume) -> AbstractContextManager[None]:
-    """Publish nothing."""
+    """Publish an empty volume."""
     volume.publish({})
     return nullcontext()
 
 
 SPOILS = [gone, unmounted, emptied]
-"""How a volume loses what it held."""
+"""Ways in which a volume loses its secrets."""
 
 
-def test_a_volume_below_the_usual_directory(tmp_path: Path) -> None:
-    """A volume below ``/run/secrets`` is missed like one that was named."""
+def test_a_removed_volume_below_the_default_directory_is_a_loss(tmp_path: Path) -> None:
+    """It is required like one that is named."""
     cases: list[tuple[Callable[[MountedVolume], AbstractContextManager[None]], str]] = [
         (gone, "directory"),
         (unmounted, "empty"),
@@ -216,8 +216,8 @@ def test_a_volume_below_the_usual_directory(tmp_path: Path) -> None:
             assert place.lost() == [(str(volume.path), kind)], spoil
 
 
-def test_one_of_two_volumes_is_gone(tmp_path: Path) -> None:
-    """Of two volumes the one that is gone is named, and the other is not."""
+def test_only_the_lost_one_of_two_volumes_is_named(tmp_path: Path) -> None:
+    """The other volume is not a problem."""
     usual = tmp_path / "run" / "secrets"
     one, two = MountedVolume(usual_made(usual) / "one"), MountedVolume(usual / "two")
     one.publish({"api_key": "fake-api-key"})
@@ -234,8 +234,8 @@ def test_one_of_two_volumes_is_gone(tmp_path: Path) -> None:
 VARIABLES = {"API_KEY": "fake-variable", "TOKEN": "fake-variable"}
 
 
-def test_a_key_that_moved_to_another_volume_is_no_loss(tmp_path: Path) -> None:
-    """Two deployments may share keys out anew: what is read elsewhere now is not lost."""
+def test_a_key_that_moved_to_another_volume_is_not_a_loss(tmp_path: Path) -> None:
+    """Its secret is read from the other volume."""
     for number, (spoil, variables) in enumerate(product(SPOILS, (None, VARIABLES))):
         root = tmp_path / str(number)
         usual = usual_made(root / "run/secrets")
@@ -250,7 +250,7 @@ def test_a_key_that_moved_to_another_volume_is_no_loss(tmp_path: Path) -> None:
 
 
 def test_a_named_volume_whose_keys_moved_may_be_empty(tmp_path: Path) -> None:
-    """A volume that the deployment names has to be there, and need not hold anything."""
+    """A volume that is named must exist, but may be empty."""
     for number, variables in enumerate((None, VARIABLES)):
         root = tmp_path / str(number)
         root.mkdir()
@@ -264,7 +264,7 @@ def test_a_named_volume_whose_keys_moved_may_be_empty(tmp_path: Path) -> None:
 
 
 def test_a_key_of_several_that_did_not_move_is_a_loss(tmp_path: Path) -> None:
-    """As long as one of them is nowhere, its volume has lost it."""
+    """A volume is lost if one of its secrets is found nowhere else."""
     one, two = volume_at(tmp_path / "one"), MountedVolume(tmp_path / "two")
     place = Place(tmp_path, one.path, two.path)
     two.publish({"api_key": "fake-api-key"})
@@ -273,7 +273,7 @@ def test_a_key_of_several_that_did_not_move_is_a_loss(tmp_path: Path) -> None:
 
 
 def test_a_variable_does_not_replace_a_volume(tmp_path: Path) -> None:
-    """What the environment has may be years old: a volume that went is a loss, fallback or not."""
+    """A variable may have an old value, so a removed volume is a loss, also with `env_fallback`."""
     for number, spoil in enumerate(SPOILS):
         root = tmp_path / str(number)
         volume = volume_at(usual_made(root / "run/secrets") / "one")
@@ -284,7 +284,7 @@ def test_a_variable_does_not_replace_a_volume(tmp_path: Path) -> None:
 
 
 def usual_made(path: Path) -> Path:
-    """Make the directory in which volumes are mounted."""
+    """Create the directory in which volumes are mounted."""
     path.mkdir(parents=True)
     return path
 
@@ -301,8 +301,8 @@ def test_a_variable_does_not_replace_a_file(tmp_path: Path) -> None:
     assert place.lost() == []
 
 
-def test_a_dotenv_file_that_is_gone(tmp_path: Path) -> None:
-    """On a laptop a ``.env`` that an editor moved away for a moment is a loss too."""
+def test_a_removed_dotenv_file_is_a_loss(tmp_path: Path) -> None:
+    """An editor may move a ``.env`` away for a moment."""
     home = tmp_path / "cwd"
     home.mkdir(exist_ok=True)
     for name in (".env", ".env.local"):
@@ -316,8 +316,8 @@ def test_a_dotenv_file_that_is_gone(tmp_path: Path) -> None:
         assert place.lost() == [(str(file), "missing")]
 
 
-def test_a_dotenv_file_that_pointed_to_a_value_is_gone(tmp_path: Path) -> None:
-    """A ``.env`` that named the file of a secret is missed like one that held the value."""
+def test_a_removed_dotenv_file_with_name_file_is_a_loss(tmp_path: Path) -> None:
+    """A ``.env`` that named the file of a secret is required too."""
     home = tmp_path / "cwd"
     home.mkdir(exist_ok=True)
     (tmp_path / "key").write_text("fake-api-key")
@@ -328,8 +328,8 @@ def test_a_dotenv_file_that_pointed_to_a_value_is_gone(tmp_path: Path) -> None:
     assert place.lost() == [(str(file), "missing")]
 
 
-def test_a_dotenv_file_that_gave_nothing_may_go(tmp_path: Path) -> None:
-    """A file whose values all came from a stronger one is not missed."""
+def test_a_dotenv_file_that_provided_no_value_may_be_removed(tmp_path: Path) -> None:
+    """All its values were overridden by a stronger source."""
     home = tmp_path / "cwd"
     home.mkdir(exist_ok=True)
     (home / ".env").write_text("API_KEY=fake-weaker\n")
@@ -340,7 +340,7 @@ def test_a_dotenv_file_that_gave_nothing_may_go(tmp_path: Path) -> None:
 
 
 def test_variables_cannot_be_lost(tmp_path: Path) -> None:
-    """Where secrets are variables there is no place that could go."""
+    """The environment of a process cannot disappear."""
     environ = {"HIVE_BOOT_MODE": "environment", "API_KEY": "fake-api-key"}
     before = look(Service, tmp_path, environ)
     assert (
@@ -348,8 +348,8 @@ def test_variables_cannot_be_lost(tmp_path: Path) -> None:
     )
 
 
-def test_a_loss_says_what_is_at_stake(tmp_path: Path) -> None:
-    """The log says which place held secrets in use, and shows none of them."""
+def test_the_log_of_a_loss_names_the_location_and_no_value(tmp_path: Path) -> None:
+    """The log names the location that contained secrets in use."""
     volume = volume_at(tmp_path / "volume")
     place = Place(tmp_path, volume.path)
     volume.publish({})
@@ -358,22 +358,22 @@ def test_a_loss_says_what_is_at_stake(tmp_path: Path) -> None:
     assert "fake" not in repr(problem)
 
 
-def test_a_rejection_names_what_is_to_blame() -> None:
-    """Who reads the status learns which set was refused, and why, in names only."""
+def test_a_rejection_has_the_names_and_kinds_of_its_problems() -> None:
+    """The status shows why a set was refused, without values."""
     rejection = Rejection((("API_KEY", "length"), ("/run/x", "empty")))
     for datum in ("candidate", "API_KEY length", "/run/x empty"):
         assert datum in str(rejection)
 
 
-def test_a_rejection_says_each_reason_once() -> None:
-    """Two faults of one kind in one value are one reason; two kinds are two."""
+def test_a_rejection_has_each_reason_once() -> None:
+    """Two problems of one kind in one value are one reason; two kinds are two."""
     kinds = ("pattern", "length", "pattern")
     rejection = Rejection(tuple(("API_KEY", kind) for kind in kinds))
     assert str(rejection).endswith(": API_KEY pattern, API_KEY length")
 
 
-def test_what_was_written_wrong_is_not_tried_again() -> None:
-    """What only another value can mend waits for one; what may pass by itself is tried again."""
+def test_only_problems_that_may_end_by_themselves_are_retried() -> None:
+    """A problem that only another value can fix waits for a change."""
     written: set[ProblemKind] = {"length", "pattern", "empty", "missing", "not-utf-8"}
     passing: set[ProblemKind] = {"directory", "unreadable", "unstable", "check", "broken-link"}
     passing.add("conflict")  # two mounts are updated at different times

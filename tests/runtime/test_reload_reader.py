@@ -85,7 +85,7 @@ async def test_an_empty_volume_is_never_an_empty_set(volume: MountedVolume) -> N
         assert not boot.status().degraded
 
 
-async def test_a_volume_below_that_is_gone_is_never_an_empty_set(
+async def test_a_removed_volume_below_the_default_directory_is_never_an_empty_set(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If one of the volumes in /run/secrets disappears, its secrets stay in use; it is named."""
@@ -127,7 +127,7 @@ def locked(volume: MountedVolume) -> AbstractContextManager[None]:
 Amiss = Callable[[MountedVolume], AbstractContextManager[None]]
 
 
-async def test_what_is_amiss_for_a_moment_is_waited_for(
+async def test_a_short_gap_is_not_reported(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gap of 50 or 200 ms is not reported."""
@@ -161,7 +161,7 @@ async def test_what_is_amiss_for_a_moment_is_waited_for(
             assert log.verdicts == [("accepted", 2, ["API_KEY", "JWT_SECRET"])], amiss
 
 
-async def test_what_stays_amiss_is_said_once_and_tried_again(
+async def test_a_longer_gap_is_logged_once_and_retried(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A longer gap is logged once, and the read is retried until it ends, without a new event."""
@@ -189,7 +189,7 @@ async def test_what_stays_amiss_is_said_once_and_tried_again(
             assert len(log.rotations) == 1, log.text
 
 
-async def test_what_the_sources_hold_again_is_no_rotation(
+async def test_a_reverted_bad_set_is_not_a_rotation(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If a bad set is reverted, there is one log record, no generation and no hook call."""
@@ -236,7 +236,7 @@ async def test_an_invalid_value_is_reported_once(
     assert [change.generation for change in heard.changes] == [2]
 
 
-async def test_another_fault_is_another_line(
+async def test_another_problem_is_logged_again(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If one of two bad values is fixed, the other one is reported again."""
@@ -253,7 +253,7 @@ async def test_another_fault_is_another_line(
     ]
 
 
-async def test_a_writer_that_pauses_halfway_is_waited_for(
+async def test_a_read_waits_for_a_writer_that_pauses(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A writer truncates, writes a half, pauses and writes the rest: the half is never used."""
@@ -301,7 +301,7 @@ async def test_files_that_are_renamed_one_by_one_come_into_use(directory: PlainD
     assert sorted(map(number_of, told)) == [2, 2, 2]
 
 
-async def test_a_stray_file_is_nobodys_secret(
+async def test_a_temporary_file_of_a_writer_changes_nothing(
     directory: PlainDirectory, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A temporary file that a writer leaves behind changes nothing."""
@@ -342,7 +342,7 @@ def nothing(directory: PlainDirectory) -> None:
     directory.replace("api_key", "")
 
 
-async def test_what_is_no_value_is_refused(
+async def test_an_invalid_file_is_rejected_without_a_hang(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An invalid file is rejected without a hang, and the next valid one is accepted."""
@@ -399,7 +399,7 @@ async def test_a_read_that_crashes_keeps_the_set(
     assert "fake-api-key" not in log.text
 
 
-async def test_a_read_that_hangs_is_not_joined_by_others(
+async def test_only_one_read_at_a_time_can_hang(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A read that hangs occupies one thread, further reads fail, and the application serves."""

@@ -150,7 +150,7 @@ async def test_no_reader_sees_a_torn_set_in_a_storm(volume: MountedVolume) -> No
     assert all(change.names == TEN for change in heard.changes)
 
 
-async def test_unchanged_content_is_no_news(
+async def test_unchanged_content_is_not_a_rotation(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The same values in new files are read without a log record, a hook call or a generation."""
@@ -171,7 +171,7 @@ async def test_unchanged_content_is_no_news(
     assert [change.generation for change in heard.changes] == [2]
 
 
-async def test_a_generation_is_one_object_while_it_lasts(volume: MountedVolume) -> None:
+async def test_current_is_the_same_object_until_a_rotation(volume: MountedVolume) -> None:
     """``secrets.current`` stays the same object until a rotation."""
     boot = watching(volume)
     async with boot.running() as secrets:
@@ -214,7 +214,7 @@ async def test_an_optional_key_that_is_removed_becomes_none(volume: MountedVolum
 
 
 @pytest.mark.both_backends
-async def test_a_swap_is_seen_while_every_worker_thread_is_busy(volume: MountedVolume) -> None:
+async def test_a_swap_is_applied_while_every_worker_thread_is_busy(volume: MountedVolume) -> None:
     """Neither the watcher nor a read needs a worker thread of anyio."""
     boot = watching(volume)
     limiter = anyio.to_thread.current_default_thread_limiter()
@@ -257,7 +257,7 @@ async def test_a_swap_during_start_up_is_used_right_after_it(volume: MountedVolu
     assert heard.names == [("api_key", "jwt_secret")]
 
 
-async def test_a_swap_during_a_rotation_is_taken_up_after_it(
+async def test_a_swap_during_a_rotation_is_applied_after_it(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After a slow check the newest set is checked; meanwhile the old one stays in use."""
@@ -319,7 +319,7 @@ async def test_a_stop_does_not_wait_for_a_rotation(volume: MountedVolume) -> Non
 
 
 @pytest.mark.both_backends
-async def test_a_stopped_application_hears_of_nothing(
+async def test_a_stopped_application_does_not_rotate(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After the stop nothing is watched, read or called; a new start reads the present files."""
@@ -370,7 +370,7 @@ async def test_a_check_that_fails_twice_needs_no_new_swap(
     ]
 
 
-async def test_a_refused_set_is_not_judged_at_every_event(
+async def test_a_refused_set_is_not_checked_at_every_event(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An event that brings the same set does not run a rejecting check again."""
@@ -436,7 +436,7 @@ async def test_each_rotation_leaves_one_structured_record(
     assert "fake" not in log.text
 
 
-async def test_a_resync_without_change_says_nothing(
+async def test_a_resync_without_a_change_is_not_logged(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A periodic read without a change is not logged."""
@@ -457,7 +457,7 @@ async def test_a_resync_without_change_says_nothing(
         assert log.text == ""
 
 
-async def test_status_tells_when_secrets_were_read_and_changed(volume: MountedVolume) -> None:
+async def test_the_status_has_the_times_of_the_last_read_and_change(volume: MountedVolume) -> None:
     """The status shows each transition: a good set, a bad one, and a good one again."""
     boot = watching(volume)
     assert (boot.status().watcher, boot.status().last_read) == ("off", 0.0)
@@ -492,7 +492,7 @@ class Broken(Exception):  # noqa: N818  (what the author calls it)
 
 
 @pytest.mark.both_backends
-async def test_what_the_body_raises_comes_out_bare(volume: MountedVolume) -> None:
+async def test_an_exception_of_the_block_is_raised_without_a_group(volume: MountedVolume) -> None:
     """An error of the block is not wrapped in a group."""
     boot = watching(volume)
     errors: list[BaseException] = [KeyError("fake"), Broken("fake"), SystemExit(3)]
@@ -647,7 +647,7 @@ async def test_a_log_that_fails_does_not_end_the_rotations(
 
 
 @pytest.mark.both_backends
-async def test_a_failure_of_our_own_is_not_silent(
+async def test_a_failure_of_the_reload_task_is_reported(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the reload task fails unexpectedly, the status is degraded, and a reload raises."""
@@ -667,7 +667,7 @@ async def test_a_failure_of_our_own_is_not_silent(
         assert boot.status().ready
 
 
-async def test_a_rotation_that_somebody_else_cancels_is_told_of(
+async def test_a_reload_task_that_other_code_cancels_is_reported(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If other code cancels the reload task, the status and the log report that."""

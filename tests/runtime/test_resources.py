@@ -1,4 +1,4 @@
-"""The parts of an application, as it declares them: started before it is ready, and stopped."""
+"""Resources of an application: start, stop, and the reports of failures."""
 
 import asyncio
 import contextvars
@@ -46,19 +46,19 @@ def values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def boot() -> Bootstrap[Needs, Settings]:
-    """Return an application without parts."""
+    """Return an application without resources."""
     return application()
 
 
 class Diary:
-    """What happens to the parts of an application, in order."""
+    """Records the starts and stops of resources, in order."""
 
     def __init__(self, boot: Bootstrap[Any, Any]) -> None:
         self.boot = boot
         self.lines: list[str] = []
 
     def part(self, name: str, *needs: str, **more: Any) -> None:  # noqa: ANN401  (of boot.resource)
-        """Declare a part that writes when it starts and stops, and needs others."""
+        """Declare a resource that records its start and stop, and depends on ``needs``."""
         lines = self.lines
 
         async def work(**values: object) -> AsyncIterator[str]:
@@ -87,10 +87,10 @@ class Diary:
 
 
 @pytest.mark.both_backends
-async def test_a_part_lives_from_before_the_block_until_after_it(
+async def test_a_resource_starts_before_the_block_and_stops_after_it(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """What stands above the yield is done when the block begins; what stands below follows it."""
+    """The code above the yield runs before the block begins, the code below after its end."""
     lines: list[str] = []
 
     @boot.resource
@@ -108,8 +108,10 @@ async def test_a_part_lives_from_before_the_block_until_after_it(
     assert lines[1:] == ["stopping, stopping, True"]
 
 
-async def test_a_part_without_a_yield_is_its_value(boot: Bootstrap[Needs, Settings]) -> None:
-    """What needs no stop is a function that returns; the value may be anything, None as well."""
+async def test_a_resource_without_a_yield_returns_its_value(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """A resource without a stop is an async function; the value may be None."""
 
     @boot.resource
     async def number(config: Settings) -> int:
@@ -131,10 +133,10 @@ async def test_a_part_without_a_yield_is_its_value(boot: Bootstrap[Needs, Settin
 
 
 @pytest.mark.both_backends
-async def test_parts_start_when_what_they_need_is_there_and_stop_in_reverse(
+async def test_resources_start_after_their_dependencies_and_stop_in_reverse(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """The parameters decide, whatever the order of the declarations."""
+    """The parameters define the order, not the order of the declarations."""
     diary = Diary(boot)
     diary.part("api", "agents", "cache")
     diary.part("agents", "pool")
@@ -151,10 +153,10 @@ async def test_parts_start_when_what_they_need_is_there_and_stop_in_reverse(
 
 
 @pytest.mark.both_backends
-async def test_parts_that_do_not_need_each_other_start_and_stop_side_by_side(
+async def test_independent_resources_start_and_stop_concurrently(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """Three slow ones take the time of one: each of them waits here for the two others."""
+    """Each of three resources waits for the two others."""
     starts, stops = Meeting(3), Meeting(3)
 
     async def slow() -> AsyncIterator[None]:
@@ -175,8 +177,10 @@ async def test_parts_that_do_not_need_each_other_start_and_stop_side_by_side(
             pass
 
 
-async def test_each_start_makes_its_parts_anew(boot: Bootstrap[Needs, Settings]) -> None:
-    """A test that starts the application once more gets nothing of the one before."""
+async def test_each_run_has_new_instances_of_its_resources(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """A second start uses nothing of the run before."""
     diary = Diary(boot)
     diary.part("pool")
     diary.part("agents", "pool")
@@ -195,8 +199,10 @@ async def test_each_start_makes_its_parts_anew(boot: Bootstrap[Needs, Settings])
     assert diary.lines == ["+pool", "+agents", "-agents", "-pool"] * 3
 
 
-async def test_parts_see_the_variables_of_who_starts(boot: Bootstrap[Needs, Settings]) -> None:
-    """A request identifier or a tenant that was set before the start is there in the parts."""
+async def test_resources_see_the_context_variables_of_the_caller(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """A context variable that was set before the start has its value in the resources."""
     tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="none")
     seen: list[str] = []
 
@@ -214,8 +220,8 @@ async def test_parts_see_the_variables_of_who_starts(boot: Bootstrap[Needs, Sett
 
 
 @pytest.mark.both_backends
-async def test_a_part_may_hold_a_task_group(boot: Bootstrap[Needs, Settings]) -> None:
-    """A group that is opened above the yield is left below it, with what it has to finish."""
+async def test_a_resource_may_open_a_task_group(boot: Bootstrap[Needs, Settings]) -> None:
+    """A group that is opened above the yield is left below it, when its tasks have ended."""
     lines: list[str] = []
 
     @boot.resource
@@ -241,8 +247,8 @@ async def test_a_part_may_hold_a_task_group(boot: Bootstrap[Needs, Settings]) ->
     assert lines == ["work", "workers"]
 
 
-async def test_hooks_ask_for_parts(volume: MountedVolume) -> None:
-    """A hook gets the pool that it has to reconnect, by its name, beside the change."""
+async def test_a_hook_can_take_a_resource(volume: MountedVolume) -> None:
+    """A hook receives a resource by the name of its parameter, in addition to the change."""
     volume.publish(numbered(1))
     boot = mounted(volume.path, Service, watch=False)
     told: list[tuple[int, list[str], bool]] = []
@@ -267,8 +273,8 @@ async def test_hooks_ask_for_parts(volume: MountedVolume) -> None:
 
 
 @pytest.mark.both_backends
-def test_main_asks_for_parts(anyio_backend: str) -> None:
-    """Main is called when all is ready, with what it names; its number is the exit status."""
+def test_main_can_take_resources(anyio_backend: str) -> None:
+    """Main runs when all resources have started; its return value is the exit status."""
     boot = application()
     diary = Diary(boot)
     diary.part("pool")
@@ -291,8 +297,10 @@ def test_main_asks_for_parts(anyio_backend: str) -> None:
 
 
 @pytest.mark.both_backends
-async def test_a_part_that_cannot_start_ends_the_start(boot: Bootstrap[Needs, Settings]) -> None:
-    """Its error is the cause; what had started stops, and what needs it never starts."""
+async def test_a_resource_that_fails_to_start_ends_the_start(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """Its exception is the cause; started resources stop, and dependents never start."""
     diary = Diary(boot)
     diary.part("pool")
     diary.part("api", "agents")
@@ -317,8 +325,10 @@ async def test_a_part_that_cannot_start_ends_the_start(boot: Bootstrap[Needs, Se
     assert boot.status() == Status()
 
 
-async def test_a_start_that_failed_can_be_tried_again(boot: Bootstrap[Needs, Settings]) -> None:
-    """What was not there at first may be there at the second time."""
+async def test_an_application_can_start_again_after_a_failed_start(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """A second start runs the resource again."""
     answers = [RuntimeError("no schema"), None]
 
     @boot.resource
@@ -336,8 +346,10 @@ async def test_a_start_that_failed_can_be_tried_again(boot: Bootstrap[Needs, Set
 
 
 @pytest.mark.both_backends
-async def test_two_that_fail_at_once_are_both_told(boot: Bootstrap[Needs, Settings]) -> None:
-    """Neither failure hides the other: both come in one group."""
+async def test_two_resources_that_fail_at_once_are_both_reported(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """Both failures are in one group."""
     meeting = Meeting(2)
 
     @boot.resource
@@ -362,8 +374,8 @@ async def test_two_that_fail_at_once_are_both_told(boot: Bootstrap[Needs, Settin
 
 
 @pytest.mark.both_backends
-async def test_a_part_that_hangs_is_named_with_what_the_others_do() -> None:
-    """The time of a start is over: who is to blame, where it stands, and who waits for it."""
+async def test_a_resource_that_hangs_is_named_with_the_state_of_the_others() -> None:
+    """The error has the resource, its line, and the resources that wait for it."""
     # The whole time has to be enough for the resource before, on a machine with much to do.
     for total, own, limit in ((30, 0.05, "0.05 s"), (1, None, "1 s"), (1, 30, "1 s")):
         boot = application(startup_timeout=total)
@@ -390,8 +402,8 @@ async def test_a_part_that_hangs_is_named_with_what_the_others_do() -> None:
         assert diary.lines == ["+cache", "-cache"]
 
 
-async def test_a_part_that_never_yields_is_told(boot: Bootstrap[Needs, Settings]) -> None:
-    """Who forgets the yield on one way through the function is told the part."""
+async def test_a_resource_that_does_not_yield_is_named(boot: Bootstrap[Needs, Settings]) -> None:
+    """A yield that a branch leaves out is reported with its resource and its line."""
 
     @boot.resource
     async def pool(config: Settings) -> AsyncIterator[int]:
@@ -407,8 +419,8 @@ async def test_a_part_that_never_yields_is_told(boot: Bootstrap[Needs, Settings]
 
 
 @pytest.mark.both_backends
-async def test_a_second_yield_is_named(boot: Bootstrap[Needs, Settings]) -> None:
-    """One in the resource itself is told with its line; one in what it uses is its own failure."""
+async def test_a_second_yield_is_reported_with_its_line(boot: Bootstrap[Needs, Settings]) -> None:
+    """A second yield of a context manager inside the resource is not reported as its own."""
     line = inspect.currentframe().f_lineno  # type: ignore[union-attr]
 
     @boot.resource
@@ -470,10 +482,10 @@ async def test_a_context_manager_function_is_a_resource(boot: Bootstrap[Needs, S
 
 
 @pytest.mark.both_backends
-async def test_a_start_that_is_cancelled_stops_what_has_started(
+async def test_a_cancelled_start_stops_the_started_resources(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """A stop while a part hangs ends that one, and stops the others."""
+    """The resource that hangs is cancelled, and the others are stopped."""
     diary = Diary(boot)
     diary.part("pool")
     hangs = anyio.Event()
@@ -503,8 +515,10 @@ async def test_a_start_that_is_cancelled_stops_what_has_started(
 
 
 @pytest.mark.both_backends
-async def test_a_part_that_fails_to_stop_comes_out_bare(boot: Bootstrap[Needs, Settings]) -> None:
-    """One failure is raised as it is, with the part's name in a note; the others still stop."""
+async def test_a_single_failure_of_a_stop_is_raised_without_a_group(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """The exception has a note with the name of the resource; the others still stop."""
     diary = Diary(boot)
     diary.part("pool")
     diary.part("api", "agents")
@@ -526,8 +540,8 @@ async def test_a_part_that_fails_to_stop_comes_out_bare(boot: Bootstrap[Needs, S
 
 
 @pytest.mark.both_backends
-async def test_stops_that_fail_come_out_as_one_group() -> None:
-    """All have run, none is lost, and the block's own error is the first of one flat group."""
+async def test_several_failures_of_stops_are_raised_as_one_group() -> None:
+    """All resources stop; an exception of the block comes first in the flat group."""
     for mine in (None, KeyError("mine")):
         boot = application()
 
@@ -557,10 +571,10 @@ async def test_stops_that_fail_come_out_as_one_group() -> None:
 
 
 @pytest.mark.both_backends
-async def test_who_is_cancelled_is_told_what_failed_to_stop(
+async def test_a_cancelled_block_raises_the_failure_of_a_stop(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """A cancellation from outside does not swallow the failure of a stop."""
+    """A cancellation from outside does not hide the failure of a stop."""
     failure = OSError("it is gone")
     inside = anyio.Event()
 
@@ -572,7 +586,7 @@ async def test_who_is_cancelled_is_told_what_failed_to_stop(
 
     caught: list[BaseException] = []
 
-    async def live() -> None:
+    async def run_until_cancelled() -> None:
         try:
             async with boot.running():
                 inside.set()
@@ -581,17 +595,17 @@ async def test_who_is_cancelled_is_told_what_failed_to_stop(
             caught.append(exc)
 
     async with anyio.create_task_group() as group:
-        group.start_soon(live)
+        group.start_soon(run_until_cancelled)
         await inside.wait()
         group.cancel_scope.cancel()
     assert caught == [failure]
 
 
 @pytest.mark.both_backends
-async def test_who_is_cancelled_while_all_stops_hears_of_it(
+async def test_a_cancellation_during_the_stop_is_delivered_after_it(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """The stop comes to its end, and what stands below the block is not reached."""
+    """The stop completes, and the code below the block is not reached."""
     lines: list[str] = []
     scope = anyio.CancelScope()
 
@@ -614,8 +628,8 @@ async def test_who_is_cancelled_while_all_stops_hears_of_it(
     assert boot.status() == Status()
 
 
-async def test_a_task_that_is_cancelled_by_itself_while_all_stops_hears_of_it() -> None:
-    """``asyncio.timeout`` around the block is told when its time is over in the stop."""
+async def test_a_task_cancelled_during_the_stop_is_cancelled_after_it() -> None:
+    """This is how `asyncio.timeout` around the block works, if it expires during the stop."""
     task = asyncio.current_task()
     assert task is not None
 
@@ -646,8 +660,8 @@ async def test_a_task_that_is_cancelled_by_itself_while_all_stops_hears_of_it() 
 
 
 @pytest.mark.both_backends
-async def test_a_part_that_does_not_stop_in_time_is_cancelled_and_named() -> None:
-    """Its own time is a cap within that of the whole stop; the others have theirs, too."""
+async def test_a_resource_that_does_not_stop_in_time_is_cancelled_and_named() -> None:
+    """The timeout of the resource is a limit within that of the whole stop."""
     for total, own in ((2, None), (30, 0.05)):
         boot = application(shutdown_timeout=total)
         diary = Diary(boot)
@@ -669,8 +683,8 @@ async def test_a_part_that_does_not_stop_in_time_is_cancelled_and_named() -> Non
 
 
 @pytest.mark.both_backends
-async def test_a_part_that_crashes_ends_the_block(boot: Bootstrap[Needs, Settings]) -> None:
-    """Whoever is in the block is cancelled, and the failure comes out bare."""
+async def test_a_resource_that_crashes_ends_the_block(boot: Bootstrap[Needs, Settings]) -> None:
+    """The block is cancelled, and the failure is raised without a group."""
     diary = Diary(boot)
     diary.part("pool")
     diary.part("api", "workers")
@@ -701,15 +715,15 @@ async def test_a_part_that_crashes_ends_the_block(boot: Bootstrap[Needs, Setting
     assert caught.value is failure
     assert ended == ["workers"]
     assert diary.lines == ["+pool", "+api", "-api", "-pool"]
-    await checkpoint()  # nobody is cancelled any more
+    await checkpoint()  # no further cancellation arrives
     assert boot.status() == Status()
 
 
 @pytest.mark.both_backends
-async def test_a_crash_and_a_failing_stop_come_out_together(
+async def test_a_crash_and_a_failing_stop_are_raised_together(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """What ended the application comes first, and what the stop brought after it."""
+    """The crash comes first, and the failures of the stop follow."""
     crash = anyio.Event()
 
     @boot.resource
@@ -738,10 +752,10 @@ async def test_a_crash_and_a_failing_stop_come_out_together(
 
 
 @pytest.mark.both_backends
-async def test_a_block_that_has_its_own_answer_to_the_end_keeps_it(
+async def test_an_exception_of_a_block_that_a_crash_ends_is_raised_too(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """An error of the block's own comes with the failure that ended it."""
+    """The exception of the block and the crash are in one group."""
     crash = anyio.Event()
 
     @boot.resource
@@ -767,8 +781,8 @@ async def test_a_block_that_has_its_own_answer_to_the_end_keeps_it(
 
 
 @pytest.mark.both_backends
-async def test_a_part_that_ends_by_itself_is_a_crash(boot: Bootstrap[Needs, Settings]) -> None:
-    """One whose own group was cancelled is gone, and nobody may go on as if it were there."""
+async def test_a_resource_that_ends_early_is_a_crash(boot: Bootstrap[Needs, Settings]) -> None:
+    """A resource that cancels its own task group has no value any more, so the block ends."""
     end = anyio.Event()
 
     @boot.resource
@@ -790,11 +804,11 @@ async def test_a_part_that_ends_by_itself_is_a_crash(boot: Bootstrap[Needs, Sett
         await run_once(boot, body)
 
 
-# What is seen of them
+# Timeline and causes
 
 
-async def test_the_timeline_tells_of_every_part(boot: Bootstrap[Needs, Settings]) -> None:
-    """Who looks at a slow start sees each part, what it waited for and what became of it."""
+async def test_the_timeline_has_every_resource(boot: Bootstrap[Needs, Settings]) -> None:
+    """Each resource has its outcome and the resources that it has waited for."""
     diary = Diary(boot)
     diary.part("agents", "pool")
     diary.part("pool")
@@ -808,10 +822,10 @@ async def test_the_timeline_tells_of_every_part(boot: Bootstrap[Needs, Settings]
 
 
 @pytest.mark.both_backends
-async def test_what_an_overdue_part_raises_at_its_end_is_the_cause(
+async def test_the_exception_of_an_overdue_resource_is_the_cause(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """A client that says at last what it has waited for is heard."""
+    """What a resource raises when it is cancelled after its timeout is `__cause__`."""
 
     @boot.resource(timeout=0.05)
     async def pool() -> None:

@@ -64,7 +64,7 @@ async def test_hooks_are_called_in_the_order_of_their_declaration(
     assert told == ["first of 2", "second of 2", "third of 2"]
 
 
-async def test_a_hook_hears_of_the_names_that_it_is_about(
+async def test_a_hook_with_names_gets_only_these(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
     """A hook with names gets only these, and is not called if none of them has changed."""
@@ -135,7 +135,9 @@ async def test_a_hook_reads_the_new_values(
 # Wrong declarations
 
 
-def test_a_hook_cannot_be_about_what_is_not_declared(boot: Bootstrap[Service, None]) -> None:
+def test_a_hook_for_an_undeclared_field_is_a_declaration_error(
+    boot: Bootstrap[Service, None],
+) -> None:
     """An error at the declaration lists every name that is not a field."""
     with pytest.raises(DeclarationError) as caught:
         boot.on_rotate("api_key", "api_keys", "JWT_SECRT")
@@ -173,7 +175,9 @@ async def takes_only_names(*, change: Change) -> None:
     """A hook that takes the change only by keyword."""
 
 
-async def test_what_no_hook_can_be_given_is_told_at_the_start(volume: MountedVolume) -> None:
+async def test_a_hook_with_a_parameter_that_cannot_be_filled_fails_the_start(
+    volume: MountedVolume,
+) -> None:
     """A hook that cannot be called is rejected at startup, before anything is read."""
     cases = [
         (takes_nothing, "takes_nothing()"),
@@ -275,7 +279,7 @@ async def test_a_hook_that_fails_is_called_again_until_it_succeeds(
         assert log.about(f" {name!r} ") == ["ERROR", "ERROR", "INFO"], name
 
 
-async def test_a_failing_hook_is_told_with_one_traceback(
+async def test_a_failing_hook_is_logged_with_one_traceback(
     boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The first record of a failure has a traceback, those of the retries do not."""
@@ -323,7 +327,7 @@ async def test_a_failing_hook_is_named_in_the_status(
         assert boot.status().failing_hooks == ()
 
 
-async def test_a_failed_hook_hears_of_what_it_missed_and_of_what_is_new(
+async def test_a_retry_gets_the_missed_and_the_new_change_as_one(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
     """A retry gets both changes as one, from the oldest to the newest values, without a delay."""
@@ -356,7 +360,7 @@ async def test_a_failed_hook_hears_of_what_it_missed_and_of_what_is_new(
     assert {number_of(value) for value in fourth.old.values()} == {4}
 
 
-async def test_joined_changes_begin_with_what_changed_first(
+async def test_joined_changes_begin_with_the_names_that_changed_first(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
     """In a joined change the names that changed first come first."""
@@ -379,7 +383,7 @@ async def test_joined_changes_begin_with_what_changed_first(
 
 
 @pytest.mark.both_backends
-async def test_news_that_comes_while_a_hook_fails_is_told_at_once(
+async def test_a_new_change_is_delivered_to_a_failing_hook_at_once(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
     """A new change is delivered at once, without the delay of the retry: the hook may need it."""
@@ -407,7 +411,7 @@ async def test_news_that_comes_while_a_hook_fails_is_told_at_once(
 
 
 @pytest.mark.both_backends
-async def test_a_hook_that_hangs_is_cancelled_and_called_again(
+async def test_a_hook_that_hangs_is_cancelled_and_retried(
     boot: Bootstrap[Service, None], volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After its ``timeout=`` a hook is cancelled, the others are called, and it is retried."""
@@ -436,7 +440,7 @@ async def test_a_hook_that_hangs_is_cancelled_and_called_again(
 
 
 @pytest.mark.both_backends
-async def test_a_hook_that_ignores_its_cancellation_holds_up_nobody(
+async def test_a_hook_that_ignores_its_cancellation_does_not_block_other_hooks(
     boot: Bootstrap[Service, None],
     volume: MountedVolume,
     caplog: pytest.LogCaptureFixture,
@@ -471,7 +475,7 @@ async def test_a_hook_that_ignores_its_cancellation_holds_up_nobody(
 
 
 @pytest.mark.both_backends
-async def test_a_hook_that_is_called_when_the_application_stops_is_cancelled(
+async def test_a_stop_cancels_a_running_hook(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
     """A stop cancels a running hook, whatever its timeout, and calls no other one."""
@@ -497,12 +501,12 @@ async def test_a_hook_that_is_called_when_the_application_stops_is_cancelled(
 
 
 @pytest.mark.both_backends
-async def test_a_hook_that_does_not_end_is_named_at_the_stop(
+async def test_a_hook_that_ignores_its_cancellation_does_not_delay_the_stop(
     boot: Bootstrap[Service, None],
     volume: MountedVolume,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A hook that ignores its cancellation does not delay the stop, and is logged."""
+    """The hook is named in the log."""
     set_timings(boot, task_cancel_timeout=0.05)
     release, ended = anyio.Event(), anyio.Event()
     called: list[int] = []
@@ -525,7 +529,7 @@ async def test_a_hook_that_does_not_end_is_named_at_the_stop(
     assert called == [2]
 
 
-async def test_a_hook_is_called_when_its_value_comes_into_use(
+async def test_a_hook_is_called_at_the_activation_of_its_value(
     volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The hook is called when its value comes into use, not when it is accepted."""

@@ -34,7 +34,7 @@ class HiveSecrets(SecretSet):
 
 
 @pytest.mark.anyio
-async def test_a_report_says_what_was_decided_before_looking() -> None:
+async def test_a_report_has_the_declaration_the_mode_and_the_profile() -> None:
     """The report has the declaration, the mode and the profile, each with its reason."""
     error = await failed_start(Bootstrap(HiveSecrets, mode="environment"))
     assert error.declaration == "HiveSecrets"
@@ -47,7 +47,7 @@ async def test_a_report_says_what_was_decided_before_looking() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_mode_that_means_nothing_is_reported_alone(
+async def test_an_unknown_mode_is_reported_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With an unknown mode no source is read: the report has only the problems of the settings."""
@@ -62,7 +62,7 @@ async def test_a_mode_that_means_nothing_is_reported_alone(
 
 
 @pytest.mark.anyio
-async def test_each_start_looks_around_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_each_start_detects_mode_and_profile_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mode and profile are detected at each start, not at the import."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
     monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key")
@@ -75,7 +75,9 @@ async def test_each_start_looks_around_anew(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.anyio
-async def test_a_failed_start_holds_no_value_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_traceback_of_a_failed_start_contains_no_value(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The traceback of a failed start with its variables contains no value."""
     monkeypatch.setenv("OPENAI_API_KEY", "fake-openai-key-0123456789")
     monkeypatch.setenv("JWT_SECRET", "fake-too-short")
@@ -86,7 +88,7 @@ async def test_a_failed_start_holds_no_value_at_all(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.anyio
-async def test_a_failed_start_is_not_what_the_plain_functions_read(
+async def test_get_secret_works_after_a_failed_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After a failed start the plain functions work as without an application."""
@@ -153,7 +155,7 @@ async def test_before_the_mode_is_known_the_status_has_none(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("watch", [False, True])
-def test_a_run_whose_loop_is_gone_is_in_nobodys_way(
+def test_a_run_whose_loop_was_closed_does_not_prevent_the_next_start(
     directory: PlainDirectory, monkeypatch: pytest.MonkeyPatch, *, watch: bool
 ) -> None:
     """A run whose event loop was closed without a stop does not prevent the next start."""
@@ -200,7 +202,7 @@ def test_a_run_whose_loop_is_gone_is_in_nobodys_way(
 
 @pytest.mark.anyio
 @pytest.mark.both_backends
-async def test_what_answers_from_outside_may_fail_while_it_starts(
+async def test_a_listener_that_fails_before_ready_is_a_failed_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A listener that fails before READY is a failed start, although every resource has started."""
@@ -268,7 +270,7 @@ async def test_an_application_without_doors_answers_nowhere(
 
 
 @pytest.mark.anyio
-async def test_a_main_that_does_not_run_is_not_asked_to_stop(
+async def test_on_stop_is_not_called_for_a_main_that_does_not_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """``on_stop`` of main is not called if main does not run."""

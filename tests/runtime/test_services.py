@@ -1,4 +1,4 @@
-"""The services of an application: work in the background, kept up while it is ready."""
+"""Services of an application: start, restart, failures and cancellation."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -28,23 +28,23 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the secret into the environment."""
+    """Set the variable of the secret."""
     monkeypatch.setenv("JWT_SECRET", VALUE)
 
 
 @pytest.fixture
 def boot() -> Bootstrap[Needs, Settings]:
-    """Return an application without services; what failed is started again soon."""
+    """Return an application without services, with short delays before a restart."""
     boot = application()
     set_timings(boot, service_restart_delay=0.02, max_service_restart_delay=0.05)
     return boot
 
 
 @pytest.mark.both_backends
-async def test_a_service_works_until_the_stop_with_what_it_asks_for(
+async def test_a_service_has_its_resources_until_its_end(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """It has the parts until its own end, and what its ``finally`` awaits comes to its end."""
+    """The ``finally`` block of a service may await, and the resources stop after it."""
     lines: list[str] = []
     works = anyio.Event()
 
@@ -70,8 +70,8 @@ async def test_a_service_works_until_the_stop_with_what_it_asks_for(
     assert lines == ["poll ends", "pool stops"]
 
 
-async def test_services_work_side_by_side(boot: Bootstrap[Needs, Settings]) -> None:
-    """None of them waits for another one's end."""
+async def test_services_run_concurrently(boot: Bootstrap[Needs, Settings]) -> None:
+    """No service waits for the end of another."""
     working: set[str] = set()
 
     async def work(name: str) -> None:
@@ -90,10 +90,10 @@ async def test_services_work_side_by_side(boot: Bootstrap[Needs, Settings]) -> N
         assert {outcome for _, outcome in outcomes(boot, "service")} == {"running"}
 
 
-async def test_a_service_that_returns_has_done_its_work(
+async def test_a_service_that_returns_is_not_restarted(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """It is not started again, and nothing is wrong."""
+    """The state is not degraded."""
     calls: list[None] = []
 
     @boot.service(max_restarts=0)
@@ -108,11 +108,11 @@ async def test_a_service_that_returns_has_done_its_work(
 
 
 @pytest.mark.both_backends
-async def test_a_service_that_fails_is_started_again(
+async def test_a_service_that_fails_is_restarted(
     boot: Bootstrap[Needs, Settings],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """While it waits the application is ready and degraded; when it works again all is well."""
+    """Until the restart the application is ready and degraded."""
     set_timings(
         boot,
         service_restart_delay=0.3,
@@ -145,10 +145,10 @@ async def test_a_service_that_fails_is_started_again(
 
 
 @pytest.mark.both_backends
-async def test_a_service_that_has_spent_its_budget_ends_the_block(
+async def test_a_service_that_exceeds_max_restarts_ends_the_block(
     boot: Bootstrap[Needs, Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Two times it is started again; the third failure comes out bare, with its name."""
+    """The last failure is raised without a group, with the name of the service in a note."""
     failures: list[ConnectionError] = []
     ended: list[Status] = []
 
@@ -174,8 +174,8 @@ async def test_a_service_that_has_spent_its_budget_ends_the_block(
     assert boot.status() == Status()
 
 
-async def test_a_service_that_is_never_started_again_ends_the_block_at_once() -> None:
-    """Its first failure is the last."""
+async def test_a_service_without_restarts_ends_the_block_at_once() -> None:
+    """Its first failure is raised."""
     source_options: list[dict[str, Any]] = [
         {"restart": "never"},
         {"restart": "never", "max_restarts": 5},
@@ -197,8 +197,10 @@ async def test_a_service_that_is_never_started_again_ends_the_block_at_once() ->
         assert calls == [None], wish
 
 
-async def test_failures_that_are_long_ago_are_forgotten(boot: Bootstrap[Needs, Settings]) -> None:
-    """The budget is one within a time: who fails now and then is started again for ever."""
+async def test_failures_before_the_restart_window_do_not_count(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """A service that fails from time to time is always restarted."""
     calls: list[None] = []
 
     @boot.service(max_restarts=1, restart_window=0.001)
@@ -215,10 +217,10 @@ async def test_failures_that_are_long_ago_are_forgotten(boot: Bootstrap[Needs, S
 
 
 @pytest.mark.both_backends
-async def test_a_service_that_exits_is_not_started_again(
+async def test_sys_exit_in_a_service_ends_the_application(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """``sys.exit`` in a service means what it says: the application ends, by that."""
+    """The service is not restarted."""
 
     @boot.service
     async def poll() -> None:
@@ -234,7 +236,7 @@ async def test_a_service_that_exits_is_not_started_again(
 async def test_a_second_failure_is_logged(
     boot: Bootstrap[Needs, Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One failure ends the application; another one that comes with it is not lost."""
+    """One failure ends the application; another at the same time is logged."""
     both = anyio.Event()
     started: list[str] = []
 
@@ -261,8 +263,8 @@ async def test_a_second_failure_is_logged(
 
 
 @pytest.mark.both_backends
-async def test_a_service_that_does_not_end_is_named() -> None:
-    """One that swallows its cancellation is told, and the parts stop all the same."""
+async def test_a_service_that_ignores_its_cancellation_is_named() -> None:
+    """The resources are stopped all the same."""
     boot = application(shutdown_timeout=1)
     works, let_go = anyio.Event(), anyio.Event()
 
@@ -285,8 +287,10 @@ async def test_a_service_that_does_not_end_is_named() -> None:
 
 
 @pytest.mark.both_backends
-async def test_a_service_that_goes_on_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
-    """In somebody else's process nothing is left behind: it is named, and the block ends later."""
+async def test_a_block_waits_for_a_service_that_does_not_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In a process of another owner the service is named, and the block ends later."""
     boot = application(shutdown_timeout=0.05)
     works, let_go = anyio.Event(), anyio.Event()
 
@@ -308,10 +312,10 @@ async def test_a_service_that_goes_on_is_waited_for(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.both_backends
-async def test_a_service_that_fails_while_it_is_ended_is_heard(
+async def test_a_failure_during_the_cancellation_of_a_service_is_raised(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """What goes wrong in its last words is raised at the end of the block."""
+    """The exception is raised at the end of the block."""
     works = anyio.Event()
 
     @boot.service
@@ -326,10 +330,10 @@ async def test_a_service_that_fails_while_it_is_ended_is_heard(
         await run_once(boot, works.wait)
 
 
-async def test_services_begin_before_it_is_ready_and_all_parts_before_them(
+async def test_services_start_after_the_resources_and_before_ready(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """A service finds the application started, whichever of the two was declared first."""
+    """The order of the declarations does not matter."""
     seen: list[object] = []
 
     @boot.service
@@ -346,8 +350,8 @@ async def test_services_begin_before_it_is_ready_and_all_parts_before_them(
         await until(lambda: seen == ["pool"])
 
 
-async def test_a_partial_is_a_service_too(boot: Bootstrap[Needs, Settings]) -> None:
-    """It is called by the name of its function, and asks for what is left open."""
+async def test_a_partial_may_be_a_service(boot: Bootstrap[Needs, Settings]) -> None:
+    """It has the name of its function, and the open parameters are filled."""
     seen: list[tuple[int, Needs]] = []
 
     async def poll(seconds: int, secrets: Needs) -> None:
@@ -360,8 +364,10 @@ async def test_a_partial_is_a_service_too(boot: Bootstrap[Needs, Settings]) -> N
         assert boot.status().timeline[-1].name in {"poll", "ready"}
 
 
-async def test_each_start_begins_its_services_anew(boot: Bootstrap[Needs, Settings]) -> None:
-    """The budget and the failures of an earlier run are not counted in the next one."""
+async def test_each_run_counts_the_failures_of_services_from_zero(
+    boot: Bootstrap[Needs, Settings],
+) -> None:
+    """The restarts and failures of an earlier run do not count."""
     calls: list[None] = []
 
     @boot.service(max_restarts=1)
@@ -378,10 +384,10 @@ async def test_each_start_begins_its_services_anew(boot: Bootstrap[Needs, Settin
             assert boot.status().failed == ""
 
 
-async def test_a_block_that_ends_while_a_service_waits_does_not_wait_for_it(
+async def test_a_stop_does_not_wait_for_the_restart_of_a_service(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """The pause before the next try is broken off by the stop."""
+    """The delay before the restart is cancelled."""
     set_timings(boot, service_restart_delay=NEVER, max_service_restart_delay=NEVER)
 
     @boot.service
@@ -395,16 +401,16 @@ async def test_a_block_that_ends_while_a_service_waits_does_not_wait_for_it(
 
 
 async def fails(failure: BaseException) -> None:
-    """Fail after a step of the loop."""
+    """Raise after a step of the loop."""
     await checkpoint()
     raise failure
 
 
 @pytest.mark.both_backends
-async def test_the_failure_in_a_group_of_one_comes_out_bare(
+async def test_a_failure_that_is_alone_in_its_group_is_raised_without_it(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """A service with a task group in it fails by what its task has raised."""
+    """A service with a task group fails with the exception of its task."""
     failure = ConnectionError()
 
     @boot.service(restart="never")
@@ -420,7 +426,7 @@ async def test_the_failure_in_a_group_of_one_comes_out_bare(
 async def test_the_log_of_a_failing_service_shows_no_secret(
     boot: Bootstrap[Needs, Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its traceback is scrubbed like every other record."""
+    """Its traceback is redacted."""
     caplog.set_level(logging.INFO)
     works = anyio.Event()
 
@@ -437,10 +443,10 @@ async def test_the_log_of_a_failing_service_shows_no_secret(
 
 
 @pytest.mark.both_backends
-async def test_a_service_with_a_group_of_the_loop_ends_in_silence(
+async def test_a_cancelled_service_with_an_asyncio_task_group_is_not_a_failure(
     boot: Bootstrap[Needs, Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Several tasks that are cancelled at once are a cancellation, and no failure."""
+    """Several tasks that are cancelled at once are one cancellation."""
     works = anyio.Event()
 
     @boot.service(restart="never")
@@ -453,10 +459,10 @@ async def test_a_service_with_a_group_of_the_loop_ends_in_silence(
 
 
 @pytest.mark.both_backends
-async def test_what_fails_beside_cancelled_tasks_is_told_without_them(
+async def test_a_failure_beside_cancelled_tasks_is_raised_without_them(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """One of a service's tasks fails at its end, the others are cancelled: the failure counts."""
+    """One task of a service fails during the cancellation of the others."""
     works = anyio.Event()
 
     async def fails_at_its_end() -> None:
@@ -477,10 +483,10 @@ async def test_what_fails_beside_cancelled_tasks_is_told_without_them(
 
 
 @pytest.mark.both_backends
-async def test_a_failure_just_before_the_stop_is_none_of_the_stop(
+async def test_a_failure_before_a_restart_does_not_fail_the_stop(
     boot: Bootstrap[Needs, Settings], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A service that would have been started again fails no stop that comes at that moment."""
+    """A service that would have been restarted is not a failure of the stop."""
     failed = anyio.Event()
 
     @boot.service
@@ -494,10 +500,10 @@ async def test_a_failure_just_before_the_stop_is_none_of_the_stop(
 
 
 @pytest.mark.both_backends
-async def test_a_failure_for_good_just_before_the_stop_is_raised(
+async def test_a_final_failure_just_before_the_stop_is_raised(
     boot: Bootstrap[Needs, Settings],
 ) -> None:
-    """What would have ended the application fails it, also when it is ending anyway."""
+    """A failure that would have ended the application fails it during a stop too."""
     failed = anyio.Event()
 
     @boot.service(restart="never")

@@ -1,4 +1,4 @@
-"""What an application says of itself, to people and to probes: everything but a value."""
+"""Status of an application: state, rotations, secrets, hooks and timeline, without values."""
 
 import time
 from collections.abc import AsyncIterator
@@ -32,13 +32,13 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def boot(volume: MountedVolume) -> Bootstrap[Service, None]:
-    """Return an application that takes up its changes when it is told to."""
+    """Return an application that reads its sources only in `boot.reload()`."""
     volume.publish(numbered(1))
     return mounted(volume.path, Service, watch=False)
 
 
 async def refuse(boot: Bootstrap[Service, None], volume: MountedVolume) -> None:
-    """Publish what is refused, and have it refused."""
+    """Publish a set with an invalid value, and reload, which refuses it."""
     volume.publish({**numbered(9), "api_key": "fake-short"})
     with pytest.raises(InvalidSecretsError):
         await boot.reload()
@@ -50,27 +50,27 @@ def of(status: Status, attribute: str) -> SecretStatus:
 
 
 def assert_reasons(status: Status, *expected: tuple[str, ...]) -> None:
-    """Assert that there is one reason for each of these, in this order, that names all of it."""
+    """Assert that the reasons are as many as expected, and that each contains its texts."""
     assert len(status.reasons) == len(expected), status.reasons
     for reason, names in zip(status.reasons, expected, strict=True):
         for name in names:
             assert name in reason
 
 
-async def test_an_application_that_does_not_run_says_just_that(
+async def test_the_status_is_empty_before_a_start_and_after_a_stop(
     boot: Bootstrap[Service, None],
 ) -> None:
-    """Before a start and after a stop there is nothing to be known."""
+    """Outside a run `boot.status()` equals the default status."""
     assert boot.status() == Status() == Status(state=State.ARMED, watcher="off")
     async with boot.running():
         assert boot.status() != Status()
     assert boot.status() == Status()
 
 
-async def test_an_application_that_has_not_rotated_is_well(
+async def test_after_a_start_the_status_has_no_problem(
     boot: Bootstrap[Service, None],
 ) -> None:
-    """After the start everything was read and changed at the same moment, and nothing is wrong."""
+    """After the start the sources were read and changed at the same moment."""
     before = time.time()
     async with boot.running():
         status = boot.status()
@@ -81,10 +81,10 @@ async def test_an_application_that_has_not_rotated_is_well(
     assert (status.pinned, status.stale, status.failing_hooks) == ((), (), ())
 
 
-async def test_a_status_is_a_picture_of_its_moment(
+async def test_a_status_does_not_change(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """What was asked for earlier stays as it was, and cannot be changed."""
+    """A status that was returned earlier keeps its values, and its attributes are read-only."""
     async with boot.running():
         before = boot.status()
         volume.publish(numbered(2))
@@ -100,10 +100,10 @@ async def test_a_status_is_a_picture_of_its_moment(
     assert replace(before, ready=False) != before
 
 
-async def test_reading_the_same_again_is_told_apart_from_a_change(
+async def test_a_reload_without_a_change_updates_only_the_time_of_the_last_read(
     boot: Bootstrap[Service, None],
 ) -> None:
-    """Who looks sees that the sources were read, and that they held what they had held."""
+    """After a read of the same values `last_change` and the generation stay."""
     async with boot.running():
         first = boot.status()
         assert await boot.reload() is None
@@ -112,10 +112,10 @@ async def test_reading_the_same_again_is_told_apart_from_a_change(
     assert (again.last_change, again.generation) == (first.last_change, 1)
 
 
-async def test_a_refused_set_degrades_and_a_good_one_heals(
+async def test_a_refused_set_degrades_the_state_until_a_set_is_accepted(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """The number that the refused set would have had, and who is to blame, until it is mended."""
+    """A refused set is reported with the names of its problems until a reload succeeds."""
     async with boot.running():
         before = boot.status()
         await refuse(boot, volume)
@@ -123,7 +123,7 @@ async def test_a_refused_set_degrades_and_a_good_one_heals(
         assert (status.ready, status.degraded, status.generation) == (True, True, 1)
         assert (status.rejected, status.rejected_names) == (True, ("API_KEY",))
         assert_reasons(status, ("candidate", "API_KEY", "length"))
-        # What was refused is not what was read well.
+        # A refused read is not the last successful read.
         assert (status.last_read, status.last_change) == (before.last_read, before.last_change)
         volume.publish(numbered(3))
         await boot.reload()
@@ -132,10 +132,10 @@ async def test_a_refused_set_degrades_and_a_good_one_heals(
         assert (status.rejected_names, status.generation) == ((), 2)
 
 
-async def test_what_the_sources_hold_again_heals_as_well(
+async def test_restoring_the_accepted_values_ends_the_degraded_state(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """Who takes a bad change back needs no new generation."""
+    """If the sources have the accepted values again, the generation stays."""
     async with boot.running():
         await refuse(boot, volume)
         volume.publish(numbered(1))
@@ -144,10 +144,10 @@ async def test_what_the_sources_hold_again_heals_as_well(
     assert (status.degraded, status.rejected, status.generation) == (False, False, 1)
 
 
-async def test_everybody_who_is_to_blame_is_named(
+async def test_a_refused_set_names_every_secret_and_check_with_a_problem(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """A set with several faults names each secret, and a check by its name."""
+    """Each secret with a problem is named, and a failed check by its name."""
 
     @boot.check
     async def stripe_answers(secrets: Service) -> bool:
@@ -167,11 +167,11 @@ async def test_everybody_who_is_to_blame_is_named(
         assert_reasons(boot.status(), ("candidate", "stripe_answers", "check"))
 
 
-async def test_a_value_that_is_to_come_says_when(volume: MountedVolume) -> None:
-    """A secret with a lead tells the seconds until its new value is used, and is of the old set."""
+async def test_a_pending_value_has_the_seconds_until_its_activation(volume: MountedVolume) -> None:
+    """A secret with `activate_after=` shows `due`, and the generation of the value in use."""
 
     class Signing(SecretSet):
-        """A key that the whole fleet has to know before it is used."""
+        """A secret with `activate_after=`, and one without."""
 
         jwt_secret: Secret = secret(activate_after=3600)
         api_key: Secret
@@ -193,7 +193,7 @@ async def test_a_value_that_is_to_come_says_when(volume: MountedVolume) -> None:
         status = boot.status()
         jwt = of(status, "jwt_secret")
         assert (jwt.generation, jwt.due) == (2, None)
-        # A value that comes into use was counted when it was accepted.
+        # An activation is listed, but was counted when the value was accepted.
         rotations = [(each.verdict, each.generation, each.names) for each in status.rotations]
         assert rotations == [
             ("in-use", 2, ("JWT_SECRET",)),
@@ -203,10 +203,10 @@ async def test_a_value_that_is_to_come_says_when(volume: MountedVolume) -> None:
         assert status.rotations_total == {"accepted": 1, "refused": 0}
 
 
-async def test_an_optional_secret_that_is_removed_has_no_place(
+async def test_a_removed_optional_secret_has_no_source_and_no_location(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """What is absent is from nowhere; it says which set took it away."""
+    """The generation is that of the set without the secret."""
     volume.publish(numbered(1, sentry_dsn="fake-dsn-0123456789"))
     async with boot.running():
         dsn = of(boot.status(), "sentry_dsn")
@@ -218,11 +218,13 @@ async def test_an_optional_secret_that_is_removed_has_no_place(
         assert (dsn.present, dsn.source, dsn.place, dsn.generation) == (False, "", "", 2)
 
 
-async def test_a_secret_that_is_removed_later_is_still_there(volume: MountedVolume) -> None:
-    """With a lead what was taken away is in use for a while, from a place that is gone."""
+async def test_a_removed_secret_with_activate_after_is_present_until_then(
+    volume: MountedVolume,
+) -> None:
+    """The value stays in use for a while, without a source and a location."""
 
     class Traced(SecretSet):
-        """A secret that may be absent, and goes late."""
+        """A required secret, and an optional one with `activate_after=`."""
 
         api_key: Secret
         sentry_dsn: Secret | None = secret(activate_after=3600)
@@ -237,16 +239,16 @@ async def test_a_secret_that_is_removed_later_is_still_there(volume: MountedVolu
         assert dsn.due is not None
 
 
-async def test_a_hook_that_fails_is_named_until_it_succeeds(
+async def test_a_failing_hook_is_named_until_it_succeeds(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """A service whose pool has the old password says so."""
-    mended = anyio.Event()
+    """A failing hook degrades the state, in addition to a refused set."""
+    repaired = anyio.Event()
 
     @boot.on_rotate()
     async def reconnect(_: Change) -> None:
         await checkpoint()
-        if not mended.is_set():
+        if not repaired.is_set():
             raise ConnectionError
 
     async with boot.running():
@@ -257,26 +259,26 @@ async def test_a_hook_that_fails_is_named_until_it_succeeds(
         assert status.failing_hooks == ("reconnect",)
         assert_reasons(status, ("reconnect",))
         assert (status.ready, status.rejected, status.generation) == (True, False, 2)
-        # A refused set is a reason of its own.
+        # A refused set is a further reason.
         await refuse(boot, volume)
         assert_reasons(boot.status(), ("candidate", "API_KEY", "length"), ("reconnect",))
         volume.publish(numbered(2))
         await boot.reload()
-        mended.set()
+        repaired.set()
         await until(lambda: not boot.status().degraded)
         assert boot.status().failing_hooks == ()
 
 
-async def test_a_watch_is_told_with_what_it_stands_on(volume: MountedVolume) -> None:
-    """Who watches is told how; a file system that hangs is in tests/runtime/test_watching.py."""
+async def test_the_status_names_the_kind_of_the_watcher(volume: MountedVolume) -> None:
+    """The watcher uses inotify; tests/runtime/test_watching.py has a file system that hangs."""
     boot = watching(volume)
     async with boot.running():
         await until(lambda: boot.status().watcher == "inotify")
         assert not boot.status().degraded
 
 
-async def test_a_pinned_file_is_named_and_a_stale_one_is_a_reason(memory: Path) -> None:
-    """A file that is mounted alone is told of; replaced on the host it degrades the service."""
+async def test_a_file_mount_is_named_and_a_stale_one_degrades_the_state(memory: Path) -> None:
+    """A secret file that is a mount point is named; after a replacement on the host it is stale."""
     if why := PinnedFile.unavailable_reason():
         pytest.skip(why)
     timings = {"resync_interval": 0.05}
@@ -303,10 +305,10 @@ async def test_a_pinned_file_is_named_and_a_stale_one_is_a_reason(memory: Path) 
             assert status.ready
 
 
-async def test_the_state_goes_there_and_back(
+async def test_the_state_is_reloading_while_checks_run(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """While new values are judged the application is reloading, and as ready as before."""
+    """During the checks of a reload the application is reloading and still ready."""
     states: list[tuple[str, bool, int]] = []
 
     @boot.check
@@ -322,17 +324,17 @@ async def test_the_state_goes_there_and_back(
     assert states == [("starting", False, 1), ("reloading", True, 1)]
 
 
-async def test_while_it_stops_it_is_not_ready(
+async def test_a_stopping_application_is_not_ready(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """Between the end of the block and the end of the run it is stopping, with all it had."""
+    """Between the end of the block and the end of the run the state is stopping."""
     seen: list[Status] = []
-    going = anyio.Event()
+    has_started = anyio.Event()
 
     @boot.on_rotate()
     async def tidy(_: Change) -> None:
         try:
-            going.set()
+            has_started.set()
             await anyio.sleep_forever()
         finally:
             seen.append(boot.status())
@@ -340,15 +342,15 @@ async def test_while_it_stops_it_is_not_ready(
     async with boot.running():
         volume.publish(numbered(2))
         await boot.reload()
-        await going.wait()
+        await has_started.wait()
     (status,) = seen
     assert (status.state, status.ready, status.generation) == ("stopping", False, 2)
 
 
-async def test_a_full_status_shows_no_value(
+async def test_the_status_of_every_set_shows_no_value(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """With everything in it that there can be, a status has no value, of whichever set."""
+    """A status after an accepted and a refused set contains no value of any set."""
     async with boot.running():
         volume.publish(numbered(2, sentry_dsn="fake-dsn-0123456789"))
         await boot.reload()
@@ -357,10 +359,10 @@ async def test_a_full_status_shows_no_value(
     assert "fake-" not in "".join(shown)
 
 
-async def test_a_run_tells_how_old_it_is_and_whether_it_was_ready(
+async def test_a_status_has_the_uptime_and_whether_the_start_has_succeeded(
     boot: Bootstrap[Service, None],
 ) -> None:
-    """A probe that asks whether it has started, and a person who asks since when, are answered."""
+    """`started` stays True during the stop, and both are reset after the run."""
     seen: list[Status] = []
 
     @boot.resource
@@ -384,8 +386,8 @@ async def test_a_run_tells_how_old_it_is_and_whether_it_was_ready(
     assert (boot.status().started, boot.status().uptime) == (False, 0.0)
 
 
-async def test_the_timeline_has_every_step_of_the_life(boot: Bootstrap[Service, None]) -> None:
-    """Phases, checks, parts, services and stops, each with its start, its end and its outcome."""
+async def test_the_timeline_has_every_step_of_a_run(boot: Bootstrap[Service, None]) -> None:
+    """Phases, checks, resources, services and stops have a start, an end and an outcome."""
     seen: list[Status] = []
 
     @boot.resource
@@ -436,14 +438,14 @@ async def test_the_timeline_has_every_step_of_the_life(boot: Bootstrap[Service, 
 
 
 def known(status: Status) -> dict[tuple[str, str], str]:
-    """Return what the timeline has, and what became of it."""
+    """Return the outcome of each step of the timeline, by name and kind."""
     return {(step.name, step.kind): step.outcome for step in status.timeline}
 
 
-async def test_what_failed_at_the_start_is_on_the_timeline(
+async def test_the_timeline_shows_the_resource_that_failed_to_start(
     boot: Bootstrap[Service, None],
 ) -> None:
-    """While a failed start is unwound, who looks sees which part it was."""
+    """While a failed start is undone, the timeline has the outcome of each resource."""
     seen: list[Status] = []
 
     @boot.resource
@@ -471,8 +473,10 @@ async def test_what_failed_at_the_start_is_on_the_timeline(
     assert steps["api", "resource"] == "cancelled"
 
 
-async def test_what_ended_it_is_named(boot: Bootstrap[Service, None]) -> None:
-    """A part that crashes, or a service that has spent its budget, is told until the end."""
+async def test_the_status_names_the_service_that_ended_the_run(
+    boot: Bootstrap[Service, None],
+) -> None:
+    """`failed` has the name until the run has ended."""
     seen: list[Status] = []
 
     @boot.service(restart="never")
@@ -495,7 +499,7 @@ async def test_what_ended_it_is_named(boot: Bootstrap[Service, None]) -> None:
 
 
 async def test_the_restarts_of_each_service_are_counted(boot: Bootstrap[Service, None]) -> None:
-    """A service that has been started again says how often; the first start does not count."""
+    """The first start of a service does not count as a restart."""
     runs: list[None] = []
 
     @boot.service
@@ -549,10 +553,10 @@ async def test_main_is_on_the_timeline(boot: Bootstrap[Service, None]) -> None:
         failures.append(ConnectionError())
 
 
-async def test_services_that_wait_are_named_with_the_other_reasons(
+async def test_services_that_wait_for_a_restart_are_named_with_the_other_reasons(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """A failing service and a refused set are two reasons, and neither makes it not ready."""
+    """A failing service and a refused set are two reasons, and the state stays ready."""
 
     @boot.service
     async def poll() -> None:
@@ -567,10 +571,10 @@ async def test_services_that_wait_are_named_with_the_other_reasons(
         assert boot.status().ready
 
 
-async def test_rotations_are_remembered_and_counted(
+async def test_the_latest_rotations_are_listed_and_all_are_counted(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """The newest comes first, with its names and its verdict; those of earlier runs are gone."""
+    """The newest rotation comes first; rotations of earlier runs are not included."""
     async with boot.running():
         assert boot.status().rotations == ()
         assert boot.status().rotations_total == {"accepted": 0, "refused": 0}
@@ -590,16 +594,16 @@ async def test_rotations_are_remembered_and_counted(
         assert oldest.reason == ""
         assert before <= oldest.at <= newest.at <= time.time()
         assert min(newest.duration, oldest.duration) > 0
-        # The same refusal is one, and a look that finds nothing new is none.
+        # A second refusal of the same set is not counted.
         with pytest.raises(InvalidSecretsError):
             await boot.reload()
         assert boot.status().rotations_total == {"accepted": 1, "refused": 1}
-        # What was asked for earlier stays as it was.
+        # A status that was returned earlier does not change.
         volume.publish(numbered(3))
         await boot.reload()
         assert status.rotations_total == {"accepted": 1, "refused": 1}
         assert boot.status().rotations_total == {"accepted": 2, "refused": 1}
-        # The last ones are remembered, and all are counted.
+        # The latest 20 are listed, and all are counted.
         for number in range(4, 26):
             volume.publish(numbered(number))
             await boot.reload()
@@ -616,15 +620,15 @@ async def test_rotations_are_remembered_and_counted(
 async def test_the_failures_of_each_hook_are_counted(
     boot: Bootstrap[Service, None], volume: MountedVolume
 ) -> None:
-    """From the start on each hook has its number, and success does not take it back."""
+    """The number of failures begins at 0 and stays after a success."""
     answers = [ConnectionError(numbered(2)["api_key"]), ConnectionError(), None]
-    mended = anyio.Event()
+    repaired = anyio.Event()
 
     @boot.on_rotate()
     async def reconnect(_: Change) -> None:
         await checkpoint()
         if len(answers) < 3:
-            await mended.wait()
+            await repaired.wait()
         if failure := answers.pop(0):
             raise failure
 
@@ -642,22 +646,22 @@ async def test_the_failures_of_each_hook_are_counted(
         assert before <= called.at <= after
         assert called.failure == "ConnectionError: ***"
         assert other == HookStatus(name="report")
-        mended.set()
+        repaired.set()
         await until(lambda: not answers and not boot.status().failing_hooks)
         assert boot.status().hook_failures == {"reconnect": 2, "report": 0}
         assert (boot.status().hooks[0].failure, boot.status().hooks[0].failures) == ("", 2)
         assert boot.status().hooks[0].at >= called.at
 
 
-async def test_while_it_loads_nothing_is_known_of_rotations(volume: MountedVolume) -> None:
-    """Before the first set is accepted there are neither totals nor hooks to be told of."""
+async def test_during_the_first_load_the_status_has_no_rotations(volume: MountedVolume) -> None:
+    """Before the first set is accepted there are no totals, hooks or secrets."""
     seen: list[Status] = []
 
     class Judged(Service):
-        """Secrets whose check looks around."""
+        """Secrets with a check that records the status."""
 
         async def check(self) -> None:
-            """Look around."""
+            """Record the status."""
             await checkpoint()
             seen.append(loading.status())
 

@@ -1,4 +1,4 @@
-"""A stop that leaves time: clean-up, work in hand, requests to stop, and tasks of other code."""
+"""Stop: clean-up, grace periods, `on_stop`, `boot.stop()`, and tasks of other code."""
 
 import re
 from collections.abc import AsyncIterator
@@ -535,7 +535,7 @@ def test_main_and_services_complete_their_clean_up(tmp_path: Path) -> None:
     )
 
 
-def test_what_swallows_its_cancellation_is_cancelled_again(tmp_path: Path) -> None:
+def test_code_that_swallows_its_cancellation_is_cancelled_again(tmp_path: Path) -> None:
     """A main and a service that swallow one cancellation end by the second one, with exit 0."""
 
     def scenario(backend: str, _: Path) -> None:
@@ -545,8 +545,8 @@ def test_what_swallows_its_cancellation_is_cancelled_again(tmp_path: Path) -> No
     side_by_side(tmp_path, scenario, [("asyncio",), ("uvloop",)])
 
 
-def test_work_in_hand_is_completed(tmp_path: Path) -> None:
-    """Within a grace period a job ends and no other begins; an idle consumer stops at once."""
+def test_a_job_completes_within_the_grace_period(tmp_path: Path) -> None:
+    """No other job begins after the request, and an idle consumer stops at once."""
     jobs = ["job 0 begins", "job 0 is complete"]
     idle = ["job begins", "job is complete"]
 
@@ -568,7 +568,7 @@ def test_work_in_hand_is_completed(tmp_path: Path) -> None:
 
 
 def test_the_deadline_begins_after_the_grace_periods(tmp_path: Path) -> None:
-    """Work in a grace period may exceed the shutdown timeout; one that is not used up is over."""
+    """Work may exceed the shutdown timeout within a grace period; an unused one adds no time."""
 
     def scenario(who: str, backend: str, _: Path) -> None:
         result = run(LONG_GRACE, backend, who)
@@ -584,7 +584,7 @@ def test_the_deadline_begins_after_the_grace_periods(tmp_path: Path) -> None:
     side_by_side(tmp_path, unused, [(backend,) for backend in BOTH])
 
 
-def test_a_library_is_asked_to_stop(tmp_path: Path) -> None:
+def test_on_stop_asks_a_library_to_stop(tmp_path: Path) -> None:
     """`on_stop` is called once when the stop is requested; its failure is logged."""
 
     def scenario(backend: str, _: Path) -> None:
@@ -596,8 +596,8 @@ def test_a_library_is_asked_to_stop(tmp_path: Path) -> None:
     side_by_side(tmp_path, scenario, [(backend,) for backend in BOTH])
 
 
-def test_only_what_runs_is_asked_to_stop(tmp_path: Path) -> None:
-    """An `on_stop` that ends by an exit or a cancellation does not keep main from its end."""
+def test_an_on_stop_that_exits_or_is_cancelled_does_not_end_the_stop(tmp_path: Path) -> None:
+    """Main is cancelled as usual, and `on_stop` is called only for code that runs."""
 
     def scenario(how: str, backend: str, _: Path) -> None:
         result = run(ODD_ON_STOP, backend, how)
@@ -615,8 +615,8 @@ def test_only_what_runs_is_asked_to_stop(tmp_path: Path) -> None:
     side_by_side(tmp_path, unused, [(backend,) for backend in BOTH])
 
 
-def test_a_main_that_has_ended_is_not_asked_to_stop(tmp_path: Path) -> None:
-    """Its end is the request, and the services are asked."""
+def test_on_stop_is_not_called_for_a_main_that_has_ended(tmp_path: Path) -> None:
+    """The end of main requests the stop, so `on_stop` of the services is called."""
 
     def scenario(backend: str, _: Path) -> None:
         result = run(ENDED_MAIN, backend)
@@ -641,7 +641,7 @@ def test_an_application_can_stop_itself(tmp_path: Path) -> None:
 @pytest.mark.anyio
 @pytest.mark.both_backends
 @pytest.mark.parametrize("stops_in", ["check", "resource", "thread"])
-async def test_a_block_ends_by_a_stop_during_its_start(
+async def test_a_stop_during_the_start_ends_the_block_later(
     stops_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The start continues; the block is then draining, and ends at its first await."""
@@ -721,8 +721,8 @@ def test_a_stop_logs_the_tasks_that_it_waits_for() -> None:
     assert running[0].startswith("  running   the task job  ")
 
 
-def test_a_signal_passes_at_most_five_files(tmp_path: Path) -> None:
-    """From the signal handler to the cancellation of main; what records and logs is beside it."""
+def test_the_path_of_a_signal_to_main_has_at_most_five_files(tmp_path: Path) -> None:
+    """The path begins in the signal handler and ends at the cancellation of main."""
 
     def scenario(backend: str, _: Path) -> None:
         result = run(PATH, backend)
@@ -734,7 +734,7 @@ def test_a_signal_passes_at_most_five_files(tmp_path: Path) -> None:
 
 
 def test_a_stop_needs_no_thread_and_no_file(tmp_path: Path) -> None:
-    """At the limit of threads or descriptors everything stops; what hangs is ended and named."""
+    """At the limit of threads or descriptors all components stop; a hanging main is named."""
     stops = ["consumer stops", "session stops", "pool stops"]
 
     def scenario(limit: str, backend: str, code: int, expected: list[str], _: Path) -> None:

@@ -1,4 +1,4 @@
-"""When it is told that a secret may have changed: a real loop, real events of the kernel.
+"""Watcher with a real event loop and real events of the kernel.
 
 Each test runs with each kind of events, and inotify on both backends.
 """
@@ -61,18 +61,18 @@ from tests.support import (
 
 IMPOSSIBLE = PinnedFile.unavailable_reason()
 
-really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
+needs_mounts = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 
 QUICK_WATCH_RETRIES: Mapping[str, float] = {
     "watch_retry_delay": 0.02,
     "max_watch_retry_delay": 0.1,
     "poll_interval": 0.03,
 }
-"""Files are polled often, and events are soon tried again."""
+"""Short delays: files are polled often, and events are retried soon."""
 
 
 class Keys(SecretSet):
-    """What the service needs."""
+    """Secrets with unusual file names."""
 
     api_key: Secret
     token: Secret | None = secret(file="token~")
@@ -84,7 +84,7 @@ def look_at(
     environ: Mapping[str, str] | None = None,
     **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
 ) -> Callable[[], WatchSnapshot]:
-    """Return what looks at the secrets in ``directory``, or where else it is said."""
+    """Return a function that takes a snapshot of ``directory``, or of the given sources."""
     if not source_options:
         source_options = {"mode": "kubernetes", "secrets_dirs": str(directory)}
     source_context = situate(directory.parent, environ, **source_options)
@@ -92,12 +92,12 @@ def look_at(
 
 
 class Reader:
-    """An application: it reads a file whenever it is told to.
+    """An application that reads a file whenever the watcher calls it.
 
     Attributes:
-        seen: what it has read last; None where there was nothing.
-        ticks: how often it was told.
-        watcher: what tells it.
+        seen: the text that it has read last; None if the file could not be read.
+        ticks: the number of calls.
+        watcher: the watcher that calls it.
     """
 
     watcher: Watcher
@@ -108,28 +108,28 @@ class Reader:
         self.seen: str | None = None
 
     def tick(self) -> None:
-        """Read, because something may have changed."""
+        """Read the file, and count the call of the watcher."""
         self.read()
         self.ticks += 1
 
     def read(self) -> None:
-        """Read what is there."""
+        """Read the file."""
         try:
             self.seen = self._path.read_text()
         except OSError:
             self.seen = None
 
-    def sees(self, expected: str | None) -> None:
-        """Wait until it has read this."""
+    def wait_for(self, expected: str | None) -> None:
+        """Wait until the application has read this text."""
         wait_until(lambda: self.seen == expected)
 
     @property
     def mode(self) -> str:
-        """How changes are noticed."""
+        """The mode of the watcher."""
         return self.watcher.mode
 
-    def is_told_by(self, mode: str) -> None:
-        """Wait until changes are noticed in this way."""
+    def wait_for_mode(self, mode: str) -> None:
+        """Wait until the watcher has this mode."""
         wait_until(lambda: self.mode == mode)
 
 
@@ -151,9 +151,9 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 @contextmanager
-def told(
+def run_reader(
     path: Path,
-    look: Callable[[], WatchSnapshot],
+    take_snapshot: Callable[[], WatchSnapshot],
     events: Callable[[Collection[str], Timings], FileEvents] = open_events,
     timings: Mapping[str, float] | None = None,
     meanwhile: Callable[[Watcher], object] = lambda _: None,
@@ -163,7 +163,7 @@ def told(
     waits = {"event_interval": 0.005, **(timings or {})}
     if Kind.name == "poll":
         waits["poll_interval"] = 0.03
-    reader.watcher = Watcher(look, reader.tick, events, Timings(**waits))
+    reader.watcher = Watcher(take_snapshot, reader.tick, events, Timings(**waits))
     reader.watcher.open()
     reader.read()
     meanwhile(reader.watcher)
@@ -178,7 +178,7 @@ def told(
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """Return a directory in a file system like that of a Secret volume, where there is one."""
+    """Return a directory in memory, as a Secret volume is, if the machine has one."""
     with in_memory(tmp_path) as place:
         (place / "cwd").mkdir()
         yield place
@@ -192,14 +192,14 @@ def place(request: pytest.FixtureRequest, memory: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def volume(memory: Path) -> MountedVolume:
-    """Return a volume in memory that has the one key."""
+    """Return a volume in memory with one key."""
     volume = MountedVolume(memory / "volume")
     volume.publish({"api_key": "fake-0"})
     return volume
 
 
 class Log:
-    """What the watch has logged."""
+    """Records of the logger of the watcher."""
 
     def __init__(self, caplog: pytest.LogCaptureFixture) -> None:
         caplog.set_level(logging.INFO, "hive_boot.watching")
@@ -222,90 +222,92 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
     return Log(caplog)
 
 
-# By events alone.
+# Events alone.
 
 
-def test_each_swap_of_a_volume_is_told(volume: MountedVolume) -> None:
-    """No swap is the last one that is noticed."""
-    with told(volume.path / "api_key", look_at(volume.path), timings=EVENTS_ONLY) as reader:
+def test_each_swap_of_a_volume_is_noticed(volume: MountedVolume) -> None:
+    """The watcher still notices changes after several swaps of `..data`."""
+    with run_reader(volume.path / "api_key", look_at(volume.path), timings=EVENTS_ONLY) as reader:
         assert reader.mode == Kind.mode
         for number in range(1, 11):
             volume.publish({"api_key": f"fake-{number}"})
-            reader.sees(f"fake-{number}")
+            reader.wait_for(f"fake-{number}")
         assert reader.watcher.missed_events == 0
 
 
-def test_each_way_to_write_a_plain_file_is_told(memory: Path) -> None:
-    """In place, by rename, removed, made again; also a name that others take for a backup."""
+def test_each_way_to_write_a_plain_file_is_noticed(memory: Path) -> None:
+    """In place, by rename, removed, created again; also names like those of backup files."""
     directory = PlainDirectory(memory / "secrets")
     for name in ("api_key", "token~", "x.pyc"):
-        with told(directory.path / name, look_at(directory.path), timings=EVENTS_ONLY) as reader:
+        with run_reader(
+            directory.path / name, look_at(directory.path), timings=EVENTS_ONLY
+        ) as reader:
             directory.replace(name, "fake-1")
-            reader.sees("fake-1")
+            reader.wait_for("fake-1")
             directory.write_in_place(name, "fake-2")
-            reader.sees("fake-2")
+            reader.wait_for("fake-2")
             directory.replace(name, "fake-3")
-            reader.sees("fake-3")
+            reader.wait_for("fake-3")
             directory.remove(name)
-            reader.sees(None)
+            reader.wait_for(None)
             directory.write_in_place(name, "fake-4")
-            reader.sees("fake-4")
+            reader.wait_for("fake-4")
             ticks = reader.ticks
             (directory.path / name).chmod(0o600)
-            wait_until(partial(is_told_more_often, reader, ticks))
+            wait_until(partial(has_more_ticks, reader, ticks))
 
 
-def is_told_more_often(reader: Reader, ticks: int) -> bool:
-    """Return whether an application was told again."""
+def has_more_ticks(reader: Reader, ticks: int) -> bool:
+    """Return whether the application was called again."""
     return reader.ticks > ticks
 
 
-def test_a_directory_that_is_removed_and_made_again_is_told_of(place: Path) -> None:
-    """Afterwards every change is noticed as before, also where the new one has the old inode."""
+def test_a_directory_that_is_removed_and_created_again_is_watched(place: Path) -> None:
+    """Every later change is noticed, also if the new directory has the old inode."""
     path = place / "secrets"
     file = path / "api_key"
     path.mkdir()
     file.write_text("fake-0")
-    with told(file, look_at(path), timings=EVENTS_ONLY) as reader:
+    with run_reader(file, look_at(path), timings=EVENTS_ONLY) as reader:
         for number in range(1, 4):
             shutil.rmtree(path)
             path.mkdir()
             file.write_text(f"fake-new-{number}")
-            reader.sees(f"fake-new-{number}")
+            reader.wait_for(f"fake-new-{number}")
             file.write_text(f"fake-newer-{number}")
-            reader.sees(f"fake-newer-{number}")
+            reader.wait_for(f"fake-newer-{number}")
             file.write_text(f"fake-newest-{number}")
-            reader.sees(f"fake-newest-{number}")
+            reader.wait_for(f"fake-newest-{number}")
 
 
-def test_a_directory_that_is_gone_for_a_while_is_told_of(place: Path) -> None:
-    """Both is told, that it went and that it came; and then what is written into it."""
+def test_a_directory_that_is_absent_for_a_while_is_watched_again(place: Path) -> None:
+    """The removal, the return and later writes are noticed."""
     path = place / "secrets"
     file = path / "api_key"
     path.mkdir()
     file.write_text("fake-0")
-    with told(file, look_at(path), timings={**EVENTS_ONLY, **QUICK_WATCH_RETRIES}) as reader:
+    with run_reader(file, look_at(path), timings={**EVENTS_ONLY, **QUICK_WATCH_RETRIES}) as reader:
         for number in range(1, 4):
             shutil.rmtree(path)
-            reader.sees(None)
+            reader.wait_for(None)
             path.mkdir()
             file.write_text(f"fake-new-{number}")
-            reader.sees(f"fake-new-{number}")
+            reader.wait_for(f"fake-new-{number}")
             file.write_text(f"fake-newer-{number}")
-            reader.sees(f"fake-newer-{number}")
+            reader.wait_for(f"fake-newer-{number}")
 
 
-def test_a_directory_renamed_away_and_replaced_is_told_of(place: Path) -> None:
-    """What is watched is the path, not the directory that was there once."""
+def test_a_directory_that_is_renamed_and_replaced_is_watched(place: Path) -> None:
+    """The path is watched, not the inode of the first directory."""
     volume = MountedVolume(place / "volume")
     volume.publish({"api_key": "fake-0"})
-    with told(volume.path / "api_key", look_at(volume.path), timings=EVENTS_ONLY) as reader:
+    with run_reader(volume.path / "api_key", look_at(volume.path), timings=EVENTS_ONLY) as reader:
         for number in range(1, 4):
             volume.path.rename(place / f"away-{number}")
             MountedVolume(volume.path).publish({"api_key": f"fake-new-{number}"})
-            reader.sees(f"fake-new-{number}")
+            reader.wait_for(f"fake-new-{number}")
             volume.publish({"api_key": f"fake-newer-{number}"})
-            reader.sees(f"fake-newer-{number}")
+            reader.wait_for(f"fake-newer-{number}")
         assert reader.watcher.missed_events == 0
 
 
@@ -323,27 +325,27 @@ def a_chain(memory: Path) -> tuple[Path, Path]:
 
 
 def in_the_middle(memory: Path) -> tuple[Path, Path]:
-    """Return a root whose way leads over a link, and the link."""
+    """Return a root below a link, and the link."""
     return memory / "current/below", memory / "current"
 
 
 @pytest.mark.parametrize("lay_out", [a_link, a_chain, in_the_middle])
-def test_each_switch_of_a_link_to_the_root_is_told(
+def test_each_switch_of_a_link_to_the_root_is_noticed(
     lay_out: Callable[[Path], tuple[Path, Path]], memory: Path
 ) -> None:
-    """Wherever on the way the link is; what is written in between is told of too."""
+    """The link may be any part of the path; writes between two switches are noticed too."""
     root, link = lay_out(memory)
     below = "below" if root.name == "below" else ""
     volumes = [MountedVolume(memory / f"release-{number}" / below) for number in range(4)]
     for number, volume in enumerate(volumes):
         volume.publish({"api_key": f"fake-new-{number}"})
     switch(link, memory / "release-0")
-    with told(root / "api_key", look_at(root), timings=EVENTS_ONLY) as reader:
+    with run_reader(root / "api_key", look_at(root), timings=EVENTS_ONLY) as reader:
         for number in range(1, 4):
             switch(link, memory / f"release-{number}")
-            reader.sees(f"fake-new-{number}")
+            reader.wait_for(f"fake-new-{number}")
             volumes[number].publish({"api_key": f"fake-newer-{number}"})
-            reader.sees(f"fake-newer-{number}")
+            reader.wait_for(f"fake-newer-{number}")
         assert reader.watcher.missed_events == 0
 
 
@@ -354,28 +356,28 @@ class Below(SecretSet):
 
 
 @pytest.mark.parametrize("is_there", [True, False])
-def test_a_file_below_a_plain_directory_is_told_of(memory: Path, *, is_there: bool) -> None:
-    """Each way to write it, and its directory may come later, or go and come back."""
+def test_a_file_in_a_subdirectory_is_watched(memory: Path, *, is_there: bool) -> None:
+    """The subdirectory may be created later, or removed and created again."""
     directory = PlainDirectory(memory / "secrets")
     name = "tls/key.pem"
     if is_there:
         directory.replace(name, "fake-0")
     source_context = situate(memory, mode="kubernetes", secrets_dirs=str(directory.path))
-    look = WatchTargets(Below._field_index, source_context).snapshot
-    with told(directory.path / name, look, timings=EVENTS_ONLY) as reader:
+    take_snapshot = WatchTargets(Below._field_index, source_context).snapshot
+    with run_reader(directory.path / name, take_snapshot, timings=EVENTS_ONLY) as reader:
         for number in range(3):
             directory.replace(name, f"fake-new-{number}")
-            reader.sees(f"fake-new-{number}")
+            reader.wait_for(f"fake-new-{number}")
             directory.write_in_place(name, f"fake-newer-{number}")
-            reader.sees(f"fake-newer-{number}")
+            reader.wait_for(f"fake-newer-{number}")
             shutil.rmtree(directory.path / "tls")
-            reader.sees(None)
+            reader.wait_for(None)
         assert reader.watcher.missed_events == 0
 
 
 @pytest.mark.parametrize("way", ["real/key", "current/key"])
-def test_a_file_that_is_a_link_out_of_the_directory_is_told_of(way: str, memory: Path) -> None:
-    """What it leads to may be replaced, written, or be another one by a link on the way."""
+def test_the_target_of_a_link_out_of_the_directory_is_watched(way: str, memory: Path) -> None:
+    """The target may be replaced or written, and another link on the way may be switched."""
     directory = PlainDirectory(memory / "secrets")
     real, other = PlainDirectory(memory / "etc/real"), PlainDirectory(memory / "etc/other")
     for each in (real, other):
@@ -383,135 +385,139 @@ def test_a_file_that_is_a_link_out_of_the_directory_is_told_of(way: str, memory:
     (memory / "etc/current").symlink_to("real")
     file = directory.path / "api_key"
     file.symlink_to(memory / "etc" / way)
-    with told(file, look_at(directory.path), timings=EVENTS_ONLY) as reader:
+    with run_reader(file, look_at(directory.path), timings=EVENTS_ONLY) as reader:
         for number in range(3):
             real.replace("key", f"fake-new-{number}")
-            reader.sees(f"fake-new-{number}")
+            reader.wait_for(f"fake-new-{number}")
             real.write_in_place("key", f"fake-newer-{number}")
-            reader.sees(f"fake-newer-{number}")
+            reader.wait_for(f"fake-newer-{number}")
             if way == "current/key":
                 switch(memory / "etc/current", "other")
-                reader.sees("fake-other")
+                reader.wait_for("fake-other")
                 switch(memory / "etc/current", "real")
-                reader.sees(f"fake-newer-{number}")
+                reader.wait_for(f"fake-newer-{number}")
         switch(file, "elsewhere")
-        reader.sees(None)
+        reader.wait_for(None)
         directory.replace("api_key", "fake-plain")
-        reader.sees("fake-plain")
+        reader.wait_for("fake-plain")
         assert reader.watcher.missed_events == 0
 
 
 @pytest.mark.parametrize("at_the_end", ["", "/"])
-def test_what_is_above_a_link_is_told_of(at_the_end: str, memory: Path) -> None:
-    """Two dots behind a link lead to what is above its target, for the kernel and for us."""
+def test_a_path_with_two_dots_behind_a_link_is_watched(at_the_end: str, memory: Path) -> None:
+    """Two dots behind a link lead to the parent of its target, as for the kernel."""
     (memory / "real/in").mkdir(parents=True)
     (memory / "link").symlink_to("real/in")
     directory = PlainDirectory(memory / "real/keys")
     directory.replace("api_key", "fake-0")
     PlainDirectory(memory / "keys").replace("api_key", "fake-of-somebody-else")
     path = f"{memory}/link/../keys{at_the_end}"
-    look = look_at(memory, mode="kubernetes", secrets_dirs=path)
-    with told(Path(os.path.join(path, "api_key")), look, timings=EVENTS_ONLY) as reader:  # noqa: PTH118  (the dots stay)
+    take_snapshot = look_at(memory, mode="kubernetes", secrets_dirs=path)
+    with run_reader(
+        Path(os.path.join(path, "api_key")),  # noqa: PTH118  (one path as text)
+        take_snapshot,
+        timings=EVENTS_ONLY,
+    ) as reader:
         assert reader.seen == "fake-0"
         for number in range(1, 4):
             directory.replace("api_key", f"fake-{number}")
-            reader.sees(f"fake-{number}")
+            reader.wait_for(f"fake-{number}")
         directory.path.rename(memory / "away")
-        reader.sees(None)
+        reader.wait_for(None)
         PlainDirectory(directory.path).replace("api_key", "fake-anew")
-        reader.sees("fake-anew")
+        reader.wait_for("fake-anew")
         assert reader.watcher.missed_events == 0
 
 
-def test_what_a_link_leads_to_may_go_and_come_back(place: Path) -> None:
-    """The directory at the end of a link is removed and made again; the link stays."""
+def test_the_target_of_a_link_may_be_removed_and_created_again(place: Path) -> None:
+    """The directory at the end of a link changes, and the link stays."""
     root, real = place / "root", place / "etc/real"
     root.symlink_to("etc/real")
     PlainDirectory(real).replace("api_key", "fake-0")
-    with told(
+    with run_reader(
         root / "api_key", look_at(root), timings={**EVENTS_ONLY, **QUICK_WATCH_RETRIES}
     ) as reader:
         for number in range(1, 4):
             shutil.rmtree(real)
-            reader.sees(None)
+            reader.wait_for(None)
             PlainDirectory(real).replace("api_key", f"fake-{number}")
-            reader.sees(f"fake-{number}")
+            reader.wait_for(f"fake-{number}")
             PlainDirectory(real).replace("api_key", f"fake-newer-{number}")
-            reader.sees(f"fake-newer-{number}")
+            reader.wait_for(f"fake-newer-{number}")
 
 
-def test_a_permission_that_is_lost_and_given_back_is_told_of() -> None:
-    """A closed directory cannot be watched; it is watched again as soon as it is open."""
+def test_a_directory_is_watched_again_when_its_permission_returns() -> None:
+    """A directory without permissions cannot be watched."""
     with as_ordinary_user() as place:
         directory = PlainDirectory(place / "secrets")
         directory.replace("api_key", "fake-0")
-        with told(
+        with run_reader(
             directory.path / "api_key", look_at(directory.path), timings=EVENTS_ONLY
         ) as reader:
             for number in range(1, 4):
                 directory.path.chmod(0)
-                reader.sees(None)
+                reader.wait_for(None)
                 directory.path.chmod(0o700)
-                reader.sees(f"fake-{number - 1}")
+                reader.wait_for(f"fake-{number - 1}")
                 directory.replace("api_key", f"fake-{number}")
-                reader.sees(f"fake-{number}")
+                reader.wait_for(f"fake-{number}")
 
 
-def test_a_dotenv_file_is_told_of_however_it_is_written(memory: Path) -> None:
-    """Made, edited in place, replaced by rename as editors do, removed."""
+def test_each_way_to_write_a_dotenv_file_is_noticed(memory: Path) -> None:
+    """Created, written in place, replaced by rename as editors do, removed."""
     directory = PlainDirectory(memory / "cwd")
-    look = look_at(directory.path, mode="development")
+    take_snapshot = look_at(directory.path, mode="development")
     for name in (".env", ".env.local"):
-        with told(directory.path / name, look, timings=EVENTS_ONLY) as reader:
+        with run_reader(directory.path / name, take_snapshot, timings=EVENTS_ONLY) as reader:
             directory.write_in_place(name, "fake-1")
-            reader.sees("fake-1")
+            reader.wait_for("fake-1")
             directory.replace(name, "fake-2")
-            reader.sees("fake-2")
+            reader.wait_for("fake-2")
             directory.write_in_place(name, "fake-3")
-            reader.sees("fake-3")
+            reader.wait_for("fake-3")
             directory.remove(name)
-            reader.sees(None)
+            reader.wait_for(None)
 
 
-def test_a_file_that_a_variable_names_is_told_of(memory: Path) -> None:
-    """``NAME_FILE`` leads to a file, through a link or not, that may be rewritten or replaced."""
+def test_a_file_that_a_variable_names_is_watched(memory: Path) -> None:
+    """The path in `NAME_FILE`, possibly a link, leads to a file that is written or replaced."""
     directory = PlainDirectory(memory / "etc")
     directory.replace("key", "fake-0")
     link = memory / "link"
     link.symlink_to("etc/key")
-    look = look_at(memory / "x", {"API_KEY_FILE": str(link)}, mode="environment")
-    with told(link, look, timings=EVENTS_ONLY) as reader:
+    take_snapshot = look_at(memory / "x", {"API_KEY_FILE": str(link)}, mode="environment")
+    with run_reader(link, take_snapshot, timings=EVENTS_ONLY) as reader:
         directory.write_in_place("key", "fake-1")
-        reader.sees("fake-1")
+        reader.wait_for("fake-1")
         directory.replace("key", "fake-2")
-        reader.sees("fake-2")
+        reader.wait_for("fake-2")
         directory.replace("other", "fake-3")
         switch(link, "etc/other")
-        reader.sees("fake-3")
+        reader.wait_for("fake-3")
         directory.replace("other", "fake-4")
-        reader.sees("fake-4")
+        reader.wait_for("fake-4")
 
 
-def test_a_file_in_a_volume_that_a_variable_names_is_told_of(volume: MountedVolume) -> None:
-    """A watch on the file itself would be deaf after the first swap."""
+def test_a_file_in_a_volume_that_a_variable_names_is_watched(volume: MountedVolume) -> None:
+    """A watch on the file itself would notice nothing after the first swap."""
     file = volume.path / "api_key"
-    look = look_at(volume.path, {"API_KEY_FILE": str(file)}, mode="environment")
-    with told(file, look, timings=EVENTS_ONLY) as reader:
+    take_snapshot = look_at(volume.path, {"API_KEY_FILE": str(file)}, mode="environment")
+    with run_reader(file, take_snapshot, timings=EVENTS_ONLY) as reader:
         for number in range(1, 4):
             volume.publish({"api_key": f"fake-{number}"})
-            reader.sees(f"fake-{number}")
+            reader.wait_for(f"fake-{number}")
         assert reader.watcher.missed_events == 0
 
 
-@really
-def test_what_is_written_into_a_mounted_file_is_told(memory: Path) -> None:
-    """A directory's own events say nothing of it."""
+@needs_mounts
+def test_a_write_to_a_file_mount_is_noticed(memory: Path) -> None:
+    """The directory has no event for such a write."""
     with PinnedFile(memory / "secrets/api_key", memory / "host/key") as pinned:
         pinned.write("fake-0")
-        with told(pinned.path, look_at(memory / "secrets"), timings=EVENTS_ONLY) as reader:
+        with run_reader(pinned.path, look_at(memory / "secrets"), timings=EVENTS_ONLY) as reader:
             for number in range(1, 4):
                 pinned.write(f"fake-{number}")
-                reader.sees(f"fake-{number}")
+                reader.wait_for(f"fake-{number}")
             assert [pin.stale for pin in reader.watcher.pinned] == [False]
             pinned.replace("fake-new")
             wait_until(lambda: [pin.stale for pin in reader.watcher.pinned] == [True])
@@ -519,105 +525,107 @@ def test_what_is_written_into_a_mounted_file_is_told(memory: Path) -> None:
 
 
 @NOT_POLLED
-def test_what_does_not_concern_secrets_is_not_told(memory: Path) -> None:
-    """A busy project makes nobody read ``.env`` again and again."""
+def test_other_files_beside_a_dotenv_file_cause_no_read(memory: Path) -> None:
+    """Many changes of a source file do not make the application read `.env`."""
     directory = PlainDirectory(memory / "cwd")
-    look = look_at(directory.path, mode="development")
-    with told(directory.path / ".env", look, timings=EVENTS_ONLY) as reader:
+    take_snapshot = look_at(directory.path, mode="development")
+    with run_reader(directory.path / ".env", take_snapshot, timings=EVENTS_ONLY) as reader:
         for number in range(50):
             directory.replace("main.py", f"print({number})")
         directory.replace(".env", "fake-1")
-        reader.sees("fake-1")
-        told_once = reader.ticks
-    assert told_once <= 2
+        reader.wait_for("fake-1")
+        ticks_before = reader.ticks
+    assert ticks_before <= 2
 
 
-class Looks:
-    """A look, and how often it was taken."""
+class CountedSnapshots:
+    """A function that takes snapshots, with the number of its calls."""
 
-    def __init__(self, look: Callable[[], WatchSnapshot]) -> None:
-        self._look = look
+    def __init__(self, take_snapshot: Callable[[], WatchSnapshot]) -> None:
+        self._look = take_snapshot
         self.count = 0
 
     def __call__(self) -> WatchSnapshot:
-        """Look."""
+        """Return a snapshot, and count the call."""
         self.count += 1
         return self._look()
 
     def are_more_than(self, count: int) -> bool:
-        """Return whether there were more."""
+        """Return whether there were more calls than ``count``."""
         return self.count > count
 
 
 def make_noise(directory: PlainDirectory, times: int = 100) -> None:
-    """Write files that nobody has declared."""
+    """Write files that are not declared."""
     for number in range(times):
         (directory.path / f"noise-{number}").write_text("fake-noise")
 
 
 @NOT_POLLED
-def test_other_files_of_a_plain_directory_make_nobody_read(memory: Path) -> None:
-    """Nor do they make anybody look, as long as there was a look a moment ago."""
+def test_other_files_of_a_plain_directory_cause_no_read(memory: Path) -> None:
+    """They cause no snapshot either, if one was taken a moment before."""
     timings = {**EVENTS_ONLY, "busy_resync_interval": NEVER}
     directory = PlainDirectory(memory / "secrets")
     directory.replace("api_key", "fake-0")
-    looks = Looks(look_at(directory.path))
-    with told(directory.path / "api_key", looks, timings=timings) as reader:
+    looks = CountedSnapshots(look_at(directory.path))
+    with run_reader(directory.path / "api_key", looks, timings=timings) as reader:
         at_the_start = looks.count
         make_noise(directory)
         directory.write_in_place("api_key", "fake-1")
-        reader.sees("fake-1")
+        reader.wait_for("fake-1")
         make_noise(directory)
         directory.write_in_place("api_key", "fake-2")
-        reader.sees("fake-2")
+        reader.wait_for("fake-2")
         assert looks.count == at_the_start
-        # An event may be told of in two parts, as the file is emptied and as it is written.
+        # A write may cause two events: when the file is emptied and when it is written.
         assert reader.ticks <= 4
         assert reader.watcher.missed_events == 0
 
 
 class DeafEvents(WatchfilesEvents):
-    """Events of which those that count are lost, as in a queue that is full."""
+    """Events without those of the secret, as if a full queue had lost them."""
 
     def take(self) -> Changes:
-        """Return the paths of others."""
+        """Return the changes of other files."""
         changes = super().take()
         paths = {path: kind for path, kind in changes.paths.items() if "api_key" not in path}
         return Changes(paths)
 
 
 @ONLY_WATCHFILES
-def test_a_change_whose_event_was_lost_among_others_is_found_by_a_look(memory: Path) -> None:
-    """Where much happens a look follows, not a read; what it finds is counted as missed."""
+def test_a_change_whose_event_was_lost_among_others_is_found_by_a_snapshot(memory: Path) -> None:
+    """Many events cause a snapshot, not a read; a change that it finds is counted as missed."""
     timings = {**EVENTS_ONLY, "busy_resync_interval": 0.02}
     directory = PlainDirectory(memory / "secrets")
     directory.replace("api_key", "fake-0")
-    looks = Looks(look_at(directory.path))
-    with told(directory.path / "api_key", looks, DeafEvents, timings) as reader:
+    looks = CountedSnapshots(look_at(directory.path))
+    with run_reader(directory.path / "api_key", looks, DeafEvents, timings) as reader:
         for number in range(1, 6):
             ticks, seen = reader.ticks, looks.count
             make_noise(directory, 10)
             wait_until(partial(looks.are_more_than, seen))
             assert reader.ticks == ticks
-            # In one step: of a file that is emptied and written, two looks may see a change each.
+            # By rename: if the file was emptied first, two snapshots could find a change each.
             directory.replace("api_key", f"fake-{number}")
             make_noise(directory, 10)
-            reader.sees(f"fake-{number}")
+            reader.wait_for(f"fake-{number}")
         assert reader.watcher.missed_events
         assert reader.mode == Kind.mode
 
 
-# By a look.
+# Snapshots.
 
 
-def test_a_change_without_an_event_is_found_by_a_look(memory: Path) -> None:
-    """A write by another path is noticed, and counted as missed where events were expected."""
+def test_a_change_without_an_event_is_found_by_a_snapshot(memory: Path) -> None:
+    """A write by another path is noticed, and counted as missed unless files are polled."""
     directory = PlainDirectory(memory / "secrets")
     directory.replace("api_key", "fake-0")
     hidden = directory.link_outside("api_key")
-    with told(directory.path / "api_key", look_at(directory.path), timings=QUICK_RESYNC) as reader:
+    with run_reader(
+        directory.path / "api_key", look_at(directory.path), timings=QUICK_RESYNC
+    ) as reader:
         hidden.write_text("fake-1")
-        reader.sees("fake-1")
+        reader.wait_for("fake-1")
         wait_until(lambda: bool(reader.watcher.missed_events) == (Kind.name != "poll"))
         ticks, missed = reader.ticks, reader.watcher.missed_events
         hidden.chmod(0o600)
@@ -625,193 +633,197 @@ def test_a_change_without_an_event_is_found_by_a_look(memory: Path) -> None:
         wait_until(lambda: (reader.watcher.missed_events > missed) == (Kind.name != "poll"))
 
 
-def test_what_is_above_the_directory_is_found_by_a_look(memory: Path) -> None:
-    """A directory further up is not watched; when it is replaced all the same is noticed."""
+def test_a_change_above_the_directory_is_found_by_a_snapshot(memory: Path) -> None:
+    """A directory further up is not watched; its replacement is noticed later."""
     volume = MountedVolume(memory / "a/b/volume")
     volume.publish({"api_key": "fake-0"})
-    with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_RESYNC) as reader:
+    with run_reader(volume.path / "api_key", look_at(volume.path), timings=QUICK_RESYNC) as reader:
         (memory / "a").rename(memory / "away")
-        reader.sees(None)
+        reader.wait_for(None)
         MountedVolume(volume.path).publish({"api_key": "fake-1"})
-        reader.sees("fake-1")
+        reader.wait_for("fake-1")
         assert bool(reader.watcher.missed_events) == (Kind.name != "poll")
         volume.publish({"api_key": "fake-2"})
-        reader.sees("fake-2")
+        reader.wait_for("fake-2")
 
 
-@really
-def test_what_is_mounted_over_is_found_by_a_look(volume: MountedVolume) -> None:
-    """The kernel tells nothing of a mount, of what is hidden by it, and of its end."""
+@needs_mounts
+def test_a_mount_over_the_directory_is_found_by_a_snapshot(volume: MountedVolume) -> None:
+    """The kernel has no event for a mount, its end, or what it hides."""
     file = volume.path / "api_key"
-    with told(file, look_at(volume.path), timings=QUICK_RESYNC) as reader:
+    with run_reader(file, look_at(volume.path), timings=QUICK_RESYNC) as reader:
         with tmpfs(volume.path):
-            reader.sees(None)
+            reader.wait_for(None)
             wait_until(lambda: reader.watcher.missed_events == (Kind.name != "poll"))
             file.write_text("fake-1")
-            reader.sees("fake-1")
-        reader.sees("fake-0")
+            reader.wait_for("fake-1")
+        reader.wait_for("fake-0")
         volume.publish({"api_key": "fake-2"})
-        reader.sees("fake-2")
+        reader.wait_for("fake-2")
 
 
 @NOT_POLLED
-def test_everything_is_read_now_and_then(volume: MountedVolume) -> None:
-    """What no event and no look can tell of is found by a read, sooner or later."""
+def test_all_files_are_read_periodically(volume: MountedVolume) -> None:
+    """A change without an event, and without a new signature, is found by a full read."""
     timings = {"full_read_interval": 0.02}
-    with told(volume.path / "api_key", look_at(volume.path), timings=timings) as reader:
+    with run_reader(volume.path / "api_key", look_at(volume.path), timings=timings) as reader:
         wait_until(lambda: reader.ticks >= 3)
         assert reader.watcher.missed_events == 0
 
 
-def test_a_look_that_is_quicker_than_the_event_has_missed_nothing(volume: MountedVolume) -> None:
-    """Here each look comes right after a swap, before the kernel's event has been heard."""
+def test_a_snapshot_before_the_event_of_its_change_counts_no_missed_event(
+    volume: MountedVolume,
+) -> None:
+    """Each snapshot is taken right after a swap, before the watcher reads the event."""
     timings = {"resync_interval": 0.01}
-    look = look_at(volume.path)
+    take_snapshot = look_at(volume.path)
     swaps = iter(range(1, 4))
 
-    def swap_and_look() -> WatchSnapshot:
+    def swap_before_snapshot() -> WatchSnapshot:
         if started.is_set() and (number := next(swaps, None)):
             volume.publish({"api_key": f"fake-{number}"})
-        return look()
+        return take_snapshot()
 
     started = threading.Event()
-    with told(volume.path / "api_key", swap_and_look, timings=timings) as reader:
+    with run_reader(volume.path / "api_key", swap_before_snapshot, timings=timings) as reader:
         started.set()
-        reader.sees("fake-3")
+        reader.wait_for("fake-3")
         volume.publish({"api_key": "fake-4"})
-        reader.sees("fake-4")
+        reader.wait_for("fake-4")
         assert reader.watcher.missed_events == 0
 
 
-def test_a_look_that_is_quicker_than_the_event_of_a_new_root_has_missed_nothing(
+def test_a_snapshot_before_the_event_of_a_new_root_counts_no_missed_event(
     memory: Path,
 ) -> None:
-    """Here each look comes right after a link was switched, before its event has been heard."""
+    """Each snapshot is taken right after a link was switched, before its event is read."""
     timings = {"resync_interval": 0.01}
     for number in range(4):
         MountedVolume(memory / f"v{number}").publish({"api_key": f"fake-{number}"})
     root = memory / "root"
     root.symlink_to("v0")
-    look = look_at(root)
+    take_snapshot = look_at(root)
     switches: list[int] = []
 
-    def switch_and_look() -> WatchSnapshot:
+    def switch_before_snapshot() -> WatchSnapshot:
         if switches:
             switch(root, f"v{switches.pop()}")
-        return look()
+        return take_snapshot()
 
-    with told(root / "api_key", switch_and_look, timings=timings) as reader:
+    with run_reader(root / "api_key", switch_before_snapshot, timings=timings) as reader:
         for number in range(1, 4):
             switches.append(number)
-            reader.sees(f"fake-{number}")
+            reader.wait_for(f"fake-{number}")
         switch(root, "v0")
-        reader.sees("fake-0")
+        reader.wait_for("fake-0")
         assert reader.watcher.missed_events == 0
 
 
 @NOT_POLLED
-def test_nothing_is_told_while_nothing_happens(volume: MountedVolume) -> None:
-    """Looks alone make nobody read."""
+def test_a_snapshot_without_a_change_causes_no_read(volume: MountedVolume) -> None:
+    """Only a change makes the application read."""
     looks = 0
-    look = look_at(volume.path)
+    take_snapshot = look_at(volume.path)
 
     def count() -> WatchSnapshot:
         nonlocal looks
         looks += 1
-        return look()
+        return take_snapshot()
 
-    with told(volume.path / "api_key", count, timings=QUICK_RESYNC) as reader:
+    with run_reader(volume.path / "api_key", count, timings=QUICK_RESYNC) as reader:
         wait_until(lambda: looks > 5)
         assert (reader.ticks, reader.watcher.missed_events) == (0, 0)
 
 
 @ONLY_INOTIFY
-def test_looks_that_see_nothing_new_wake_no_loop(volume: MountedVolume) -> None:
-    """A thread that lasts takes them; what it finds is told all the same."""
-    look = look_at(volume.path)
+def test_snapshots_are_taken_in_one_thread(volume: MountedVolume) -> None:
+    """The thread stays, so the loop is not woken; a change that it finds is still reported."""
+    take_snapshot = look_at(volume.path)
     threads: Counter[threading.Thread] = Counter()
 
     def count() -> WatchSnapshot:
         threads[threading.current_thread()] += 1
-        return look()
+        return take_snapshot()
 
-    with told(volume.path / "api_key", count, timings=QUICK_RESYNC) as reader:
+    with run_reader(volume.path / "api_key", count, timings=QUICK_RESYNC) as reader:
         wait_until(lambda: max(threads.values()) > 10)
         with tmpfs(volume.path) if IMPOSSIBLE is None else nullcontext():
-            reader.sees(None if IMPOSSIBLE is None else "fake-0")
+            reader.wait_for(None if IMPOSSIBLE is None else "fake-0")
 
 
-# How a watch begins.
+# Start.
 
 
-def test_what_happens_while_a_watch_begins_is_noticed(memory: Path) -> None:
-    """Between a look and the watch that it asks for the root may be switched, again and again."""
+def test_a_change_during_the_start_of_the_watcher_is_noticed(memory: Path) -> None:
+    """The root may be switched several times between a snapshot and the watch for it."""
     for number in range(4):
         MountedVolume(memory / f"v{number}").publish({"api_key": f"fake-{number}"})
     root = memory / "root"
     root.symlink_to("v0")
-    look = look_at(root)
+    take_snapshot = look_at(root)
     numbers = iter(range(1, 4))
 
-    def switch_after_look() -> WatchSnapshot:
-        view = look()
+    def switch_after_snapshot() -> WatchSnapshot:
+        view = take_snapshot()
         if number := next(numbers, None):
             switch(root, f"v{number}")
         return view
 
-    with told(root / "api_key", switch_after_look, timings=EVENTS_ONLY) as reader:
-        reader.sees("fake-3")
+    with run_reader(root / "api_key", switch_after_snapshot, timings=EVENTS_ONLY) as reader:
+        reader.wait_for("fake-3")
         MountedVolume(memory / "v3").publish({"api_key": "fake-4"})
-        reader.sees("fake-4")
+        reader.wait_for("fake-4")
         assert reader.mode == Kind.mode
 
 
-def test_what_happens_right_after_the_start_is_found_by_a_look(memory: Path) -> None:
-    """The start goes on to its first read only when it is known what a look is compared with."""
+def test_a_change_right_after_the_start_is_found_by_a_snapshot(memory: Path) -> None:
+    """The first read waits until the first snapshot, the base of comparisons, is complete."""
     directory = PlainDirectory(memory / "secrets")
     directory.replace("api_key", "fake-0")
     hidden = directory.link_outside("api_key")
-    look = look_at(directory.path)
+    take_snapshot = look_at(directory.path)
     looks = 0
 
-    def look_slowly() -> WatchSnapshot:
+    def take_snapshot_slowly() -> WatchSnapshot:
         nonlocal looks
         looks += 1
         if looks > 1:
             time.sleep(0.1)
-        return look()
+        return take_snapshot()
 
-    with told(directory.path / "api_key", look_slowly, timings=QUICK_RESYNC) as reader:
+    with run_reader(
+        directory.path / "api_key", take_snapshot_slowly, timings=QUICK_RESYNC
+    ) as reader:
         hidden.write_text("fake-1")
-        reader.sees("fake-1")
+        reader.wait_for("fake-1")
 
 
 @ONLY_INOTIFY
-def test_what_a_start_has_heard_of_is_heard_of_again(place: Path) -> None:
-    """A start takes the events to see who writes; afterwards they count as any others."""
+def test_events_read_during_the_start_are_handled_later(place: Path) -> None:
+    """The start reads events to find writers; they count as all others afterwards."""
     path = place / "secrets"
     file = path / "api_key"
     PlainDirectory(path).replace("api_key", "fake-0")
 
-    def make_again(watcher: Watcher) -> None:
+    def create_again(watcher: Watcher) -> None:
         shutil.rmtree(path)
         PlainDirectory(path).replace("api_key", "fake-1")
         assert not watcher.is_being_written([str(file)])
 
-    with told(file, look_at(path), timings=EVENTS_ONLY, meanwhile=make_again) as reader:
-        reader.sees("fake-1")
+    with run_reader(file, look_at(path), timings=EVENTS_ONLY, meanwhile=create_again) as reader:
+        reader.wait_for("fake-1")
         PlainDirectory(path).replace("api_key", "fake-2")
-        reader.sees("fake-2")
+        reader.wait_for("fake-2")
 
 
 @ONLY_INOTIFY
-def test_a_writer_is_known_before_the_loop_receives_its_event(place: Path) -> None:
-    """A read asks in a thread, and the loop may be late; it receives everything afterwards."""
+def test_a_writer_is_found_before_the_loop_receives_its_event(place: Path) -> None:
+    """A read asks in a thread while the loop is blocked; the loop receives all events later."""
     directory = PlainDirectory(place / "secrets")
     directory.replace("api_key", "fake-0")
     file = directory.path / "api_key"
     blocked, released = threading.Event(), threading.Event()
-    with told(file, look_at(directory.path), timings=EVENTS_ONLY) as reader:
+    with run_reader(file, look_at(directory.path), timings=EVENTS_ONLY) as reader:
         watcher, tick = reader.watcher, reader.tick
 
         def block() -> None:
@@ -827,81 +839,81 @@ def test_a_writer_is_known_before_the_loop_receives_its_event(place: Path) -> No
         assert not watcher.is_being_written([str(file)])
         watcher._call_reader = tick  # noqa: SLF001  (as it was)
         released.set()
-        reader.sees("fake-2")
+        reader.wait_for("fake-2")
 
 
 @NOT_POLLED
-def test_a_directory_that_goes_while_a_watch_begins_is_waited_for(memory: Path, log: Log) -> None:
-    """What cannot be watched is looked for anew at once; nobody polls, and nothing is said."""
+def test_a_directory_that_is_removed_during_the_start_is_waited_for(memory: Path, log: Log) -> None:
+    """Another snapshot is taken at once, without polling and without a log line."""
     path = memory / "secrets"
     path.mkdir()
-    look = look_at(path)
+    take_snapshot = look_at(path)
 
-    def remove_after_look() -> WatchSnapshot:
-        view = look()
+    def remove_after_snapshot() -> WatchSnapshot:
+        view = take_snapshot()
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
         return view
 
-    with told(
-        path / "api_key", remove_after_look, timings={**EVENTS_ONLY, **QUICK_WATCH_RETRIES}
+    with run_reader(
+        path / "api_key", remove_after_snapshot, timings={**EVENTS_ONLY, **QUICK_WATCH_RETRIES}
     ) as reader:
         fresh = PlainDirectory(memory / "fresh")
         fresh.replace("api_key", "fake-1")
         fresh.path.rename(path)
-        reader.sees("fake-1")
-        reader.is_told_by(Kind.mode)
+        reader.wait_for("fake-1")
+        reader.wait_for_mode(Kind.mode)
         PlainDirectory(path).replace("api_key", "fake-2")
-        reader.sees("fake-2")
+        reader.wait_for("fake-2")
     assert log.levels == []
 
 
-def test_a_directory_of_which_nothing_is_there_yet_is_found(memory: Path) -> None:
-    """Where there is not even a place to watch, a look finds what comes."""
+def test_a_directory_whose_parents_do_not_exist_yet_is_found(memory: Path) -> None:
+    """If no existing parent can be watched, a snapshot finds the directory."""
     path = memory / "not/yet/there"
-    with told(path / "api_key", look_at(path), timings=QUICK_RESYNC) as reader:
+    with run_reader(path / "api_key", look_at(path), timings=QUICK_RESYNC) as reader:
         assert reader.mode == Kind.mode
         MountedVolume(path).publish({"api_key": "fake-1"})
-        reader.sees("fake-1")
+        reader.wait_for("fake-1")
         MountedVolume(path).publish({"api_key": "fake-2"})
-        reader.sees("fake-2")
+        reader.wait_for("fake-2")
 
 
-# Without events.
+# Polling.
 
 
 @NOT_POLLED
-def test_who_forces_polling_gets_it(
+def test_polling_can_be_forced_by_a_variable(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """Changes are found by reading; it is said once, and once when events are wanted again."""
+    """Polling, and the return to events, are logged once each."""
     monkeypatch.setenv("WATCHFILES_FORCE_POLLING", "1")
-    look = look_at(volume.path)
-    with told(volume.path / "api_key", look, timings=QUICK_WATCH_RETRIES) as reader:
+    take_snapshot = look_at(volume.path)
+    with run_reader(volume.path / "api_key", take_snapshot, timings=QUICK_WATCH_RETRIES) as reader:
         assert reader.mode == "poll"
         for number in range(1, 4):
             volume.publish({"api_key": f"fake-{number}"})
-            reader.sees(f"fake-{number}")
+            reader.wait_for(f"fake-{number}")
         assert reader.mode == "poll"
         assert log.levels == ["WARNING"]
         assert "0.03 s" in log.first
         assert "WATCHFILES_FORCE_POLLING" in log.first
         monkeypatch.delenv("WATCHFILES_FORCE_POLLING")
-        reader.is_told_by(Kind.mode)
+        reader.wait_for_mode(Kind.mode)
         volume.publish({"api_key": "fake-4"})
-        reader.sees("fake-4")
+        reader.wait_for("fake-4")
         assert log.levels == ["WARNING", "INFO"]
 
 
 @ONCE
-def test_the_variable_that_forces_polling_means_what_it_means_to_watchfiles(
+def test_the_variable_that_forces_polling_has_the_values_of_watchfiles(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is not a way to say no forces it."""
-    look, modes = look_at(volume.path), {}
+    """Every value forces polling, except those that mean no."""
+    take_snapshot, modes = look_at(volume.path), {}
     for said in ("1", "true", "enable", "yes", "", "false", "Disable", "DISABLED"):
         monkeypatch.setenv("WATCHFILES_FORCE_POLLING", said)
-        with told(volume.path / "api_key", look) as reader:
+        with run_reader(volume.path / "api_key", take_snapshot) as reader:
             modes[said] = reader.mode
     assert modes == {
         **dict.fromkeys(("1", "true", "enable", "yes"), "poll"),
@@ -910,23 +922,25 @@ def test_the_variable_that_forces_polling_means_what_it_means_to_watchfiles(
 
 
 @ONLY_WATCHFILES
-def test_who_has_no_watchfiles_polls(
+def test_without_watchfiles_files_are_polled(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """A library that cannot be imported costs the events, not the rotation."""
+    """If the library cannot be imported, rotations are noticed later."""
     monkeypatch.setitem(sys.modules, "watchfiles._rust_notify", None)
-    with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_WATCH_RETRIES) as reader:
+    with run_reader(
+        volume.path / "api_key", look_at(volume.path), timings=QUICK_WATCH_RETRIES
+    ) as reader:
         assert reader.mode == "poll"
         for number in range(1, 4):
             volume.publish({"api_key": f"fake-{number}"})
-            reader.sees(f"fake-{number}")
+            reader.wait_for(f"fake-{number}")
         assert reader.mode == "poll"
         assert log.levels == ["WARNING"]
 
 
 @NOT_POLLED
-def test_who_polls_holds_no_events(volume: MountedVolume) -> None:
-    """There is little room for them on a machine, and others may need it."""
+def test_polling_holds_no_inotify_instance(volume: MountedVolume) -> None:
+    """Instances are limited on a machine, and other processes may need them."""
     alive: list[FileEvents] = []
     while_polling: list[int] = []
 
@@ -947,13 +961,16 @@ def test_who_polls_holds_no_events(volume: MountedVolume) -> None:
         alive.append(found)
         return found
 
-    look = look_at(volume.path)
-    with told(
-        volume.path / "api_key", look, events, timings={**EVENTS_ONLY, **QUICK_WATCH_RETRIES}
+    take_snapshot = look_at(volume.path)
+    with run_reader(
+        volume.path / "api_key",
+        take_snapshot,
+        events,
+        timings={**EVENTS_ONLY, **QUICK_WATCH_RETRIES},
     ) as reader:
         wait_until(lambda: reader.mode == "poll")
         tick = reader.tick
-        reader.watcher._call_reader = lambda: while_polling.append(  # noqa: SLF001  (who is asked)
+        reader.watcher._call_reader = lambda: while_polling.append(  # noqa: SLF001  (called by the watcher)
             len(alive) if reader.watcher._mode == "poll" else 0  # noqa: SLF001  (in its thread)
         )
         wait_until(lambda: len(while_polling) > 5)
@@ -962,41 +979,43 @@ def test_who_polls_holds_no_events(volume: MountedVolume) -> None:
     assert alive == []
 
 
-def test_a_file_name_that_is_not_utf_8_stops_nothing(memory: Path, log: Log) -> None:
-    """Such a name ends the events of watchfiles for a moment, and nothing else."""
+def test_a_file_name_that_is_not_utf_8_does_not_stop_the_watcher(memory: Path, log: Log) -> None:
+    """Such a name interrupts the events of watchfiles for a moment only."""
     directory = PlainDirectory(memory / "secrets")
-    with told(
+    with run_reader(
         directory.path / "api_key", look_at(directory.path), timings=QUICK_WATCH_RETRIES
     ) as reader:
         (directory.path / os.fsdecode(b"caf\xe9")).write_text("fake-other")
         if Kind.name == "watchfiles":
             wait_until(lambda: len(log.levels) == 2)
             assert log.levels == ["WARNING", "INFO"]
-        reader.is_told_by(Kind.mode)
+        reader.wait_for_mode(Kind.mode)
         directory.replace("api_key", "fake-1")
-        reader.sees("fake-1")
-    with told(
+        reader.wait_for("fake-1")
+    with run_reader(
         directory.path / "api_key", look_at(directory.path), timings=QUICK_WATCH_RETRIES
     ) as reader:
         directory.replace("api_key", "fake-2")
-        reader.sees("fake-2")
+        reader.wait_for("fake-2")
         assert reader.mode == Kind.mode
     expected = {"watchfiles": ["WARNING", "INFO"], "poll": ["WARNING", "WARNING"]}
     assert log.levels == expected.get(Kind.name, [])
 
 
 def test_a_directory_whose_path_is_not_utf_8_is_watched_or_polled(memory: Path) -> None:
-    """The library watchfiles cannot be given such a path; reading it can be done all the same."""
+    """The library watchfiles does not accept such a path; the files are then polled."""
     volume = MountedVolume(memory / os.fsdecode(b"caf\xe9"))
-    with told(volume.path / "api_key", look_at(volume.path), timings=QUICK_WATCH_RETRIES) as reader:
+    with run_reader(
+        volume.path / "api_key", look_at(volume.path), timings=QUICK_WATCH_RETRIES
+    ) as reader:
         assert reader.mode == ("inotify" if Kind.name == "inotify" else "poll")
         volume.publish({"api_key": "fake-1"})
-        reader.sees("fake-1")
+        reader.wait_for("fake-1")
 
 
 @ONLY_WATCHFILES
-def test_failures_far_apart_are_each_a_first_one(memory: Path, log: Log) -> None:
-    """A watch that had worked for long is begun again at once, however often it has failed."""
+def test_failures_far_apart_reset_the_back_off(memory: Path, log: Log) -> None:
+    """A watch that was stable for a while is retried after the shortest delay."""
     timings = {
         "watch_retry_delay": 0.001,
         "max_watch_retry_delay": NEVER,
@@ -1008,16 +1027,16 @@ def test_failures_far_apart_are_each_a_first_one(memory: Path, log: Log) -> None
     def heard(times: int) -> bool:
         return log.levels.count("INFO") == times
 
-    with told(directory.path / "api_key", look_at(directory.path), timings=timings):
-        # Doubled each time, the first wait would have become more than a test lasts.
+    with run_reader(directory.path / "api_key", look_at(directory.path), timings=timings):
+        # If the delay were doubled each time, it would become longer than a test may last.
         for number in range(1, 21):
             odd.write_text("fake-other")
             wait_until(partial(heard, number))
 
 
 @ONCE
-def test_failures_close_together_are_waited_for_longer_and_longer(volume: MountedVolume) -> None:
-    """A machine that has no room for events is not asked for them all the time."""
+def test_failures_close_together_are_retried_with_a_back_off(volume: MountedVolume) -> None:
+    """A machine without free instances is not asked for one all the time."""
     timings = {"watch_retry_delay": 0.001, "poll_interval": 0.001}
     asked = 0
 
@@ -1027,18 +1046,18 @@ def test_failures_close_together_are_waited_for_longer_and_longer(volume: Mounte
         message = "there is no room"
         raise OSError(message)
 
-    with told(volume.path / "api_key", look_at(volume.path), refuse, timings) as reader:
+    with run_reader(volume.path / "api_key", look_at(volume.path), refuse, timings) as reader:
         wait_until(lambda: reader.ticks > 500)
     assert 3 < asked < 20
 
 
-# What goes wrong.
+# Failures.
 
 
-def test_a_look_that_fails_is_said_once_and_done_again(volume: MountedVolume, log: Log) -> None:
-    """A fault of ours leaves no application deaf."""
+def test_a_failing_snapshot_is_logged_once_and_retried(volume: MountedVolume, log: Log) -> None:
+    """After an error in hive_boot itself, changes are noticed again."""
     failures = 3
-    look = look_at(volume.path)
+    take_snapshot = look_at(volume.path)
 
     def fail() -> WatchSnapshot:
         nonlocal failures
@@ -1046,17 +1065,17 @@ def test_a_look_that_fails_is_said_once_and_done_again(volume: MountedVolume, lo
             failures -= 1
             message = "a fault of ours"
             raise LookupError(message)
-        return look()
+        return take_snapshot()
 
-    with told(volume.path / "api_key", fail, timings=QUICK_WATCH_RETRIES) as reader:
-        reader.is_told_by(Kind.mode)
+    with run_reader(volume.path / "api_key", fail, timings=QUICK_WATCH_RETRIES) as reader:
+        reader.wait_for_mode(Kind.mode)
         volume.publish({"api_key": "fake-1"})
-        reader.sees("fake-1")
+        reader.wait_for("fake-1")
     assert log.levels == ["ERROR", "WARNING" if Kind.name == "poll" else "INFO"]
 
 
-def test_while_a_look_fails_nothing_is_said_to_be_watched(volume: MountedVolume) -> None:
-    """Who asks is told that changes are not noticed now."""
+def test_the_mode_is_down_while_snapshots_fail(volume: MountedVolume) -> None:
+    """The mode shows that changes are not noticed."""
     timings = {
         "watch_retry_delay": NEVER,
         "max_watch_retry_delay": NEVER,
@@ -1065,18 +1084,18 @@ def test_while_a_look_fails_nothing_is_said_to_be_watched(volume: MountedVolume)
     def fail() -> WatchSnapshot:
         raise LookupError
 
-    with told(volume.path / "api_key", fail, timings=timings) as reader:
-        reader.is_told_by("down")
+    with run_reader(volume.path / "api_key", fail, timings=timings) as reader:
+        reader.wait_for_mode("down")
 
 
 @pytest.mark.parametrize("before", [0, 5])
-def test_a_look_that_hangs_is_told_as_such(
+def test_the_mode_is_down_while_a_snapshot_hangs(
     before: int, volume: MountedVolume, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A file system that does not answer is no reason to say that all is well; it is said once."""
+    """A file system that does not answer is logged once, and so is its recovery."""
     caplog.set_level(logging.INFO, "hive_boot")
     timings = {**QUICK_RESYNC, "watcher_silence_timeout": 0.1}
-    looks = Looks(look_at(volume.path))
+    looks = CountedSnapshots(look_at(volume.path))
     answers, waits = threading.Event(), threading.Event()
     answers.set()
 
@@ -1089,31 +1108,31 @@ def test_a_look_that_hangs_is_told_as_such(
     def logged() -> list[str]:
         return [each.levelname for each in caplog.records if "noticed" in each.getMessage()]
 
-    with told(volume.path / "api_key", hang, timings=timings) as reader:
+    with run_reader(volume.path / "api_key", hang, timings=timings) as reader:
         assert reader.mode == Kind.mode
         wait_until(lambda: looks.count >= before)
         answers.clear()
         assert waits.wait(PATIENCE)
-        reader.is_told_by("down")
+        reader.wait_for_mode("down")
         wait_until(lambda: logged() == ["ERROR"])
         answers.set()
-        reader.is_told_by(Kind.mode)
+        reader.wait_for_mode(Kind.mode)
         volume.publish({"api_key": "fake-1"})
-        reader.sees("fake-1")
+        reader.wait_for("fake-1")
         assert logged() == ["ERROR", "INFO"]
 
 
-# The end.
+# Stop.
 
 
-def test_a_watch_that_ended_leaves_nothing_behind(volume: MountedVolume) -> None:
-    """No thread and no descriptor, however often it is done."""
-    with told(volume.path / "api_key", look_at(volume.path)):
+def test_a_watcher_that_has_ended_leaves_no_thread_and_no_descriptor(volume: MountedVolume) -> None:
+    """The number of both stays the same after many watchers."""
+    with run_reader(volume.path / "api_key", look_at(volume.path)):
         pass
     wait_until(lambda: not watcher_threads())
     files, threads = descriptors(), native_threads()
     for _ in range(20):
-        with told(volume.path / "api_key", look_at(volume.path)) as reader:
+        with run_reader(volume.path / "api_key", look_at(volume.path)) as reader:
             assert reader.mode == Kind.mode
     wait_until(lambda: not watcher_threads())
     # The threads and the descriptors of watchfiles end soon after its watch was closed.
@@ -1127,18 +1146,18 @@ def native_threads() -> int:
 
 @ONLY_INOTIFY
 def test_inotify_needs_no_thread(volume: MountedVolume) -> None:
-    """The loop waits for the events; there is a thread only while files are examined."""
-    with told(volume.path / "api_key", look_at(volume.path), timings=EVENTS_ONLY) as reader:
+    """The loop waits for the events; a thread exists only while files are examined."""
+    with run_reader(volume.path / "api_key", look_at(volume.path), timings=EVENTS_ONLY) as reader:
         volume.publish({"api_key": "fake-1"})
-        reader.sees("fake-1")
+        reader.wait_for("fake-1")
         wait_until(lambda: not watcher_threads())
         assert inotify_instances() == 1
 
 
 @ONCE
 @pytest.mark.parametrize("limit", ["a missing path", "a path that is no text", "many paths"])
-def test_a_watch_that_fails_holds_no_instance(limit: str, tmp_path: Path) -> None:
-    """What was opened for the first paths is released when a later one cannot be watched."""
+def test_a_failing_watch_releases_its_inotify_instance(limit: str, tmp_path: Path) -> None:
+    """If a path cannot be watched, the instance for the paths before it is closed."""
     paths = [str(tmp_path), str(tmp_path / "missing")]
     if limit == "a path that is no text":
         paths = [str(tmp_path), "\0"]
@@ -1150,8 +1169,8 @@ def test_a_watch_that_fails_holds_no_instance(limit: str, tmp_path: Path) -> Non
     assert inotify_instances() == 0
 
 
-def test_a_watch_can_be_stopped_before_it_has_begun(volume: MountedVolume) -> None:
-    """Who is cancelled while starting leaves nothing behind either."""
+def test_a_watcher_can_be_stopped_before_it_is_opened(volume: MountedVolume) -> None:
+    """A start that is cancelled leaves no instance behind."""
     watcher = Watcher(look_at(volume.path), lambda: None)
     watcher.stop()
     watcher.open()
@@ -1159,9 +1178,9 @@ def test_a_watch_can_be_stopped_before_it_has_begun(volume: MountedVolume) -> No
     wait_until(lambda: inotify_instances() == 0)
 
 
-def test_a_watch_that_fails_after_its_end_leaves_nothing_behind(volume: MountedVolume) -> None:
+def test_a_watch_that_fails_after_the_end_releases_everything(volume: MountedVolume) -> None:
     """The thread that opens it continues when the task is cancelled, and closes the events."""
-    look, calls = look_at(volume.path), []
+    take_snapshot, calls = look_at(volume.path), []
     is_cancelled = threading.Event()
 
     def fail_after_the_end() -> WatchSnapshot:
@@ -1169,7 +1188,7 @@ def test_a_watch_that_fails_after_its_end_leaves_nothing_behind(volume: MountedV
         is_cancelled.wait(PATIENCE)
         if len(calls) > 1:
             raise OSError
-        return look()
+        return take_snapshot()
 
     watcher = Watcher(fail_after_the_end, lambda: None)
     with start_blocking_portal(backend) as portal:
@@ -1230,9 +1249,9 @@ anyio.run(main, backend="trio" if loop == "trio" else "asyncio", backend_options
 
 @ONCE
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop", "trio"])
-def test_a_forked_child_that_ends_its_watcher_makes_nobody_deaf(
+def test_a_forked_child_that_ends_its_watcher_does_not_affect_the_parent(
     loop: str, volume: MountedVolume
 ) -> None:
-    """The loops of both share what the kernel waits for; only the parent may change it."""
+    """Both loops share one epoll registration, which only the parent may change."""
     child = run_child(FORKED, str(volume.path), loop, cwd=ROOT)
     assert child.stdout == "inotify\n", child.stderr

@@ -46,7 +46,7 @@ pytestmark = pytest.mark.anyio
 
 IMPOSSIBLE = PinnedFile.unavailable_reason()
 
-really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
+needs_mounts = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 
 
 class Keys(SecretSet):
@@ -65,11 +65,11 @@ def watched(
     """Declare an application that watches the secrets at ``place``."""
     more = {"mode": "kubernetes", **more}
     boot = Bootstrap(Keys, secrets_dirs=place, watch=True, **more)
-    time_quickly(boot, **{**QUICK_RETRIES, **(timings or {})})
+    shorten_timings(boot, **{**QUICK_RETRIES, **(timings or {})})
     return boot
 
 
-def time_quickly(boot: Bootstrap[Keys, None], **seconds: float) -> None:
+def shorten_timings(boot: Bootstrap[Keys, None], **seconds: float) -> None:
     """Change the timings of an application; if it polls, it polls often."""
     set_timings(boot, **seconds | ({"poll_interval": 0.05} if Kind.name == "poll" else {}))
 
@@ -121,7 +121,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Log:
 
 
 @pytest.mark.both_backends
-async def test_a_swap_of_a_volume_is_in_use_without_being_asked_for(key: MountedVolume) -> None:
+async def test_each_swap_of_a_volume_comes_into_use(key: MountedVolume) -> None:
     """Each time that the kubelet publishes a key, it comes into use."""
     boot = watched(key.path, timings=EVENTS_ONLY)
     async with boot.running() as secrets:
@@ -137,7 +137,7 @@ async def test_a_swap_of_a_volume_is_in_use_without_being_asked_for(key: Mounted
 
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("where", ["memory", "disk"])
-async def test_a_directory_that_is_gone_and_comes_back(
+async def test_a_directory_that_is_removed_and_created_again_rotates(
     where: str, memory: Path, tmp_path: Path
 ) -> None:
     """Without the directory the last good set stays in use; once back, it is watched again."""
@@ -157,7 +157,7 @@ async def test_a_directory_that_is_gone_and_comes_back(
         await until(uses(boot, "fake-key-new"))
 
 
-async def test_a_directory_renamed_away_and_replaced(key: MountedVolume) -> None:
+async def test_a_directory_that_is_renamed_and_replaced_rotates(key: MountedVolume) -> None:
     """The application uses the new directory at the path, and notices its next change."""
     boot = watched(key.path, timings=EVENTS_ONLY)
     async with boot.running():
@@ -168,9 +168,9 @@ async def test_a_directory_renamed_away_and_replaced(key: MountedVolume) -> None
         await until(uses(boot, "fake-key-2"))
 
 
-@really
+@needs_mounts
 @pytest.mark.usefixtures("settled")
-async def test_a_directory_mounted_over_and_unmounted(key: MountedVolume) -> None:
+async def test_a_mount_over_a_directory_and_its_end_rotate(key: MountedVolume) -> None:
     """A mount causes no event; the application notices it all the same."""
     boot = watched(key.path, timings=QUICK_RESYNC)
     async with boot.running():
@@ -188,7 +188,7 @@ async def test_a_directory_mounted_over_and_unmounted(key: MountedVolume) -> Non
 
 
 @pytest.mark.parametrize("way", ["link", "chain", "middle"])
-async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path) -> None:
+async def test_each_switch_of_a_link_on_the_way_rotates(way: str, memory: Path) -> None:
     """Roots that are symbolic links, as of NixOS and sops, are followed wherever the link is."""
     below = "below" if way == "middle" else ""
     for number in range(4):
@@ -213,7 +213,7 @@ async def test_a_link_on_the_way_is_switched_three_times(way: str, memory: Path)
         assert boot.status().missed_events == 0
 
 
-async def test_the_volumes_below_the_usual_directory(
+async def test_volumes_below_the_default_directory_rotate(
     memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a setting, volumes below /run/secrets rotate, also one that is mounted later."""
@@ -221,7 +221,7 @@ async def test_the_volumes_below_the_usual_directory(
     app.publish({"api_key": "fake-key-0"})
     move_to(memory, monkeypatch)
     boot = Bootstrap(Keys, mode="kubernetes", watch=True)
-    time_quickly(boot, **QUICK_RESYNC)
+    shorten_timings(boot, **QUICK_RESYNC)
     async with boot.running() as secrets:
         app.publish({"api_key": "fake-key-1"})
         await until(uses(boot, "fake-key-1"))
@@ -238,7 +238,7 @@ async def test_the_volumes_below_the_usual_directory(
 
 
 @pytest.mark.usefixtures("settled")
-async def test_files_that_other_tools_take_for_rubbish_rotate(directory: PlainDirectory) -> None:
+async def test_files_with_names_of_temporary_files_rotate(directory: PlainDirectory) -> None:
     """Names such as ``token~`` and ``x.pyc``, which some tools ignore, may be declared."""
     for name in ("api_key", "token~", "x.pyc"):
         directory.replace(name, "fake-0")
@@ -252,7 +252,7 @@ async def test_files_that_other_tools_take_for_rubbish_rotate(directory: PlainDi
 
 
 @pytest.mark.usefixtures("settled")
-async def test_a_file_name_that_is_not_utf_8_stops_no_rotation(
+async def test_a_file_name_that_is_not_utf_8_does_not_prevent_a_rotation(
     directory: PlainDirectory, log: Log
 ) -> None:
     """A file whose name is not UTF-8 does not stop the watcher, or only for a short time."""
@@ -279,7 +279,7 @@ async def test_a_file_that_a_variable_names_rotates(
     directory.replace("key", "fake-key-0")
     monkeypatch.setenv("API_KEY_FILE", str(directory.path / "key"))
     boot = Bootstrap(Keys, mode="environment", watch=True)
-    time_quickly(boot, **EVENTS_ONLY)
+    shorten_timings(boot, **EVENTS_ONLY)
     async with boot.running():
         directory.replace("key", "fake-key-1")
         await until(uses(boot, "fake-key-1"))
@@ -295,7 +295,7 @@ async def test_a_file_that_a_variable_names_in_a_volume_rotates(
     (memory / "link").symlink_to(key.path / "api_key")
     monkeypatch.setenv("API_KEY_FILE", str(memory / "link"))
     boot = Bootstrap(Keys, mode="environment", watch=True)
-    time_quickly(boot, **EVENTS_ONLY)
+    shorten_timings(boot, **EVENTS_ONLY)
     async with boot.running():
         for number in range(1, 4):
             key.publish({"api_key": f"fake-key-{number}"})
@@ -304,12 +304,12 @@ async def test_a_file_that_a_variable_names_in_a_volume_rotates(
 
 
 @pytest.mark.usefixtures("settled")
-async def test_a_dotenv_file_is_taken_up_when_it_is_saved() -> None:
+async def test_a_saved_dotenv_file_rotates() -> None:
     """If a developer saves ``.env``, in place or by a rename, the new key comes into use."""
     project = PlainDirectory(Path.cwd())
     project.replace(".env", "API_KEY=fake-key-0")
     boot = Bootstrap(Keys, mode="development", profile="development", watch=True)
-    time_quickly(boot, **EVENTS_ONLY, **QUICK_RETRIES)
+    shorten_timings(boot, **EVENTS_ONLY, **QUICK_RETRIES)
     async with boot.running():
         project.replace(".env", "API_KEY=fake-key-1")
         await until(uses(boot, "fake-key-1"))
@@ -323,9 +323,11 @@ async def test_a_dotenv_file_is_taken_up_when_it_is_saved() -> None:
 # Single mounted files.
 
 
-@really
+@needs_mounts
 @pytest.mark.usefixtures("settled")
-async def test_a_compose_secret_rotates_in_place_and_goes_stale(memory: Path, log: Log) -> None:
+async def test_a_compose_secret_rotates_in_place_and_becomes_stale_if_replaced(
+    memory: Path, log: Log
+) -> None:
     """A rewrite of the host's file is noticed; a replacement never can be, and is logged once."""
     with PinnedFile(memory / "secrets/api_key", memory / "host/api_key") as pinned:
         pinned.write("fake-key-0")
@@ -350,10 +352,10 @@ async def test_a_compose_secret_rotates_in_place_and_goes_stale(memory: Path, lo
             assert log.about(path) == ["INFO", "ERROR"]
 
 
-@really
+@needs_mounts
 @pytest.mark.parametrize("mode", ["kubernetes", "docker"])
 @ONCE
-async def test_a_subpath_is_warned_of_at_the_start(
+async def test_a_subpath_mount_is_a_warning_at_the_start(
     mode: str, memory: Path, mounts: ExitStack, log: Log
 ) -> None:
     """The kubelet never updates a subPath: with ``watch=True`` there is a warning."""
@@ -370,9 +372,9 @@ async def test_a_subpath_is_warned_of_at_the_start(
         assert log.about(str(path)) == ["WARNING"]
 
 
-@really
+@needs_mounts
 @ONCE
-async def test_who_does_not_watch_hears_nothing_of_mounted_files(memory: Path, log: Log) -> None:
+async def test_without_a_watcher_file_mounts_are_not_logged(memory: Path, log: Log) -> None:
     """Without ``watch=True`` a file that is mounted alone is not logged."""
     with PinnedFile(memory / "secrets/api_key", memory / "host/api_key") as pinned:
         pinned.write("fake-key-0")
@@ -385,7 +387,7 @@ async def test_who_does_not_watch_hears_nothing_of_mounted_files(memory: Path, l
 # Changes without an event.
 
 
-async def test_a_change_that_no_event_tells_of_is_found_and_counted(
+async def test_a_change_without_an_event_is_applied_and_counted_as_missed(
     directory: PlainDirectory,
 ) -> None:
     """A change without an event comes into use, and is counted as missed."""
@@ -399,7 +401,7 @@ async def test_a_change_that_no_event_tells_of_is_found_and_counted(
         await until(lambda: bool(boot.status().missed_events) == (Kind.name != "poll"))
 
 
-async def test_ordinary_changes_are_never_counted_as_missed(key: MountedVolume) -> None:
+async def test_a_change_with_an_event_is_never_counted_as_missed(key: MountedVolume) -> None:
     """Changes with an event are not counted as missed, even if a resync runs very often."""
     boot = watched(key.path, {"resync_interval": 0.01})
     async with boot.running():
@@ -436,7 +438,7 @@ from hive_boot.testing import MountedVolume
 """
     + SELECT_EVENTS
     + """
-backend, place, said = sys.argv[1:]
+backend, place, argument = sys.argv[1:]
 logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
 
 class Keys(SecretSet):
@@ -463,7 +465,7 @@ OVERFLOW = (
     HEAD
     + """
 boot._declaration.timings = Timings(
-    resync_interval=float(said), poll_interval=0.1, full_read_interval=10_000.0
+    resync_interval=float(argument), poll_interval=0.1, full_read_interval=10_000.0
 )
 
 @boot.main
@@ -471,7 +473,7 @@ async def main() -> None:
     await until(lambda: boot.status().watcher != "off")
     tell("ready")
     await until(lambda: key() == "fake-key-1")
-    if float(said) < 1:
+    if float(argument) < 1:
         await until(lambda: boot.status().missed_events)
     tell(boot.status().missed_events, boot.status().degraded)
     volume.publish({"api_key": "fake-key-2"})
@@ -528,7 +530,7 @@ def test_an_overflow_of_events_loses_no_change(
 EXHAUSTED = (
     HEAD
     + """
-limit = Path("/proc/sys/user", said)
+limit = Path("/proc/sys/user", argument)
 before = limit.read_text()
 
 def allow(number):
@@ -581,7 +583,7 @@ boot.run(backend=backend)
 
 @pytest.mark.parametrize("resource", ["max_inotify_instances", "max_inotify_watches"])
 @NOT_POLLED
-def test_a_machine_without_room_for_events_is_polled(
+def test_files_are_polled_while_inotify_is_exhausted(
     resource: str, anyio_backend: str, key: MountedVolume
 ) -> None:
     """Without inotify the application polls, and returns to events when it can; both are logged.
@@ -599,13 +601,13 @@ def test_a_machine_without_room_for_events_is_polled(
         '["poll", 5, false]',
         '["inotify", 6, false]',
     ]
-    said = [line for line in child.stderr.splitlines() if " hive_boot.watching " in line]
-    assert [line.split()[0] for line in said] == ["WARNING", "INFO"] * 2
-    assert all("0.05 s" in line for line in said[::2])
+    log_lines = [line for line in child.stderr.splitlines() if " hive_boot.watching " in line]
+    assert [line.split()[0] for line in log_lines] == ["WARNING", "INFO"] * 2
+    assert all("0.05 s" in line for line in log_lines[::2])
 
 
 @ONCE
-async def test_who_forces_polling_gets_it(
+async def test_the_variable_of_watchfiles_forces_polling(
     key: MountedVolume, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The variable that makes watchfiles poll makes hive_boot poll too."""
@@ -620,10 +622,8 @@ async def test_who_forces_polling_gets_it(
 
 
 @ONCE
-async def test_where_nothing_can_change_nothing_is_watched(
-    log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Variables alone are not watched; with ``watch=True`` that is logged."""
+async def test_variables_alone_are_not_watched(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `watch=True` this is logged."""
     monkeypatch.setenv("API_KEY", "fake-key-0")
     boot = Bootstrap(Keys, mode="environment", watch=True)
     async with boot.running():
@@ -663,7 +663,7 @@ boot.run(backend=sys.argv[1])
 
 
 @ONCE
-def test_no_start_waits_for_the_imports_of_a_watcher(
+def test_the_watcher_is_imported_after_main_has_begun(
     anyio_backend: str, key: MountedVolume
 ) -> None:
     """The watcher is imported when main waits, only with ``watch=True``; watchfiles is not."""
@@ -712,7 +712,7 @@ def file_system(monkeypatch: pytest.MonkeyPatch) -> FileSystem:
     return found
 
 
-async def test_a_file_system_that_hangs_is_told_of_once(
+async def test_a_file_system_that_hangs_is_logged_once(
     key: MountedVolume, file_system: FileSystem, log: Log
 ) -> None:
     """The application keeps serving; the hang is logged once, and so is its end."""
@@ -732,7 +732,7 @@ async def test_a_file_system_that_hangs_is_told_of_once(
 
 
 @pytest.mark.both_backends
-async def test_a_file_system_that_hangs_holds_up_no_stop(
+async def test_a_file_system_that_hangs_does_not_delay_the_stop(
     key: MountedVolume, file_system: FileSystem
 ) -> None:
     """The thread that waits for the file system is a daemon, and does not delay the stop."""
@@ -747,12 +747,12 @@ async def test_a_file_system_that_hangs_holds_up_no_stop(
     await until(lambda: not watcher_threads())
 
 
-# The end.
+# Stop and fork.
 
 
 @pytest.mark.both_backends
-async def test_twenty_starts_and_stops_leave_nothing_behind(key: MountedVolume) -> None:
-    """A watcher without an event leaves no thread and no descriptor behind."""
+async def test_twenty_runs_leave_no_thread_and_no_descriptor(key: MountedVolume) -> None:
+    """A watcher that has received no event releases everything."""
     boot = watched(key.path)
     async with boot.running():
         pass
@@ -765,8 +765,8 @@ async def test_twenty_starts_and_stops_leave_nothing_behind(key: MountedVolume) 
 
 
 @pytest.mark.both_backends
-async def test_a_cancel_while_idle_leaves_nothing_behind(key: MountedVolume) -> None:
-    """A cancellation does not wait for the watcher, and leaves nothing behind."""
+async def test_a_cancelled_run_leaves_no_thread_and_no_descriptor(key: MountedVolume) -> None:
+    """The cancellation does not wait for the watcher."""
     boot = watched(key.path)
     files = descriptors()
     with anyio.fail_after(PATIENCE), anyio.CancelScope() as scope:
@@ -781,7 +781,7 @@ async def test_a_cancel_while_idle_leaves_nothing_behind(key: MountedVolume) -> 
 
 @pytest.mark.both_backends
 @ONCE
-async def test_a_start_that_is_cancelled_begins_no_watch_later(
+async def test_a_cancelled_start_does_not_open_a_watcher_later(
     key: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A start that is cancelled in a slow file system does not start a watcher later."""
@@ -810,7 +810,7 @@ async def start(boot: Bootstrap[Keys, None]) -> None:
         await anyio.sleep_forever()
 
 
-DEAF = """
+EVENTS_IN_PARENT = """
 # Only events report a change in the parent.
 boot._declaration.timings = Timings(
     resync_interval=10_000.0, full_read_interval=10_000.0, poll_interval=0.1
@@ -819,7 +819,7 @@ boot._declaration.timings = Timings(
 
 FORKED = (
     HEAD
-    + DEAF
+    + EVENTS_IN_PARENT
     + """
 @boot.main
 async def main() -> None:
@@ -849,7 +849,7 @@ boot.run(backend=backend)
 
 
 @pytest.mark.both_backends
-def test_a_forked_child_keeps_its_set_and_watches_nothing(
+def test_a_forked_child_keeps_its_set_and_does_not_watch(
     anyio_backend: str, key: MountedVolume
 ) -> None:
     """A forked child keeps the secrets of its start; its parent keeps rotating."""
@@ -862,16 +862,16 @@ def test_a_forked_child_keeps_its_set_and_watches_nothing(
     ]
 
 
-BORN_ANEW = (
+STARTED_IN_CHILD = (
     HEAD
-    + DEAF
+    + EVENTS_IN_PARENT
     + """
 import threading
 import time
 from hive_boot import get_secret
 
-async def live():
-    if said == "running":
+async def run_again():
+    if argument == "running":
         async with boot.running() as secrets:
             await judge(secrets)
     else:
@@ -891,7 +891,7 @@ async def main() -> None:
         pid = os.fork()
         if pid == 0:
             # The thread that forked is in a loop already, as far as its library knows.
-            thread = threading.Thread(target=lambda: anyio.run(live, backend=backend))
+            thread = threading.Thread(target=lambda: anyio.run(run_again, backend=backend))
             thread.start()
             thread.join()
             os._exit(0)
@@ -915,7 +915,7 @@ def test_a_forked_child_may_start_the_same_application(
 
     It polls if the library watchfiles may have left it a lock that is never released.
     """
-    child = interpreter().run(BORN_ANEW, anyio_backend, str(key.path), way, EVENTS=Kind.name)
+    child = interpreter().run(STARTED_IN_CHILD, anyio_backend, str(key.path), way, EVENTS=Kind.name)
     assert child.returncode == 0, child.stderr
     assert child.stdout.splitlines() == [
         f'[false, "{"inotify" if Kind.name == "inotify" else "poll"}", "fake-key-1", "fake-key-1"]',
@@ -923,9 +923,9 @@ def test_a_forked_child_may_start_the_same_application(
     ], child.stderr
 
 
-LEFT = (
+EXIT_IN_CHILD = (
     HEAD
-    + DEAF
+    + EVENTS_IN_PARENT
     + """
 async def main() -> None:
     async with boot.running():
@@ -943,12 +943,12 @@ anyio.run(main, backend=backend)
 )
 
 
-def test_a_forked_child_leaves_as_it_says(key: MountedVolume) -> None:
+def test_a_forked_child_ends_with_its_own_exit_status(key: MountedVolume) -> None:
     """The exit status of a forked child is its own, although it leaves the block of a run.
 
     Only on asyncio: a forked child cannot leave an event loop of trio, even without hive_boot.
     """
-    child = interpreter().run(LEFT, "asyncio", str(key.path), "", EVENTS=Kind.name)
+    child = interpreter().run(EXIT_IN_CHILD, "asyncio", str(key.path), "", EVENTS=Kind.name)
     assert child.returncode == 0, child.stderr
     assert child.stdout.splitlines() == ["[5]"]
     assert "ERROR" not in child.stderr
@@ -956,7 +956,7 @@ def test_a_forked_child_leaves_as_it_says(key: MountedVolume) -> None:
 
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("by", ["secrets_dirs=", "HIVE_BOOT_SECRETS_DIR", "API_KEY_FILE"])
-async def test_a_relative_path_is_that_of_the_start(
+async def test_a_relative_path_is_resolved_at_the_start(
     by: str, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a change of the working directory, the same files are read and watched."""
@@ -972,7 +972,7 @@ async def test_a_relative_path_is_that_of_the_start(
         boot = Bootstrap(Keys, watch=True)
     else:
         boot = Bootstrap(Keys, mode="docker", secrets_dirs="keys", watch=True)
-    time_quickly(boot, **EVENTS_ONLY)
+    shorten_timings(boot, **EVENTS_ONLY)
     async with boot.running() as secrets:
         monkeypatch.chdir(memory / "elsewhere")
         assert await boot.reload() is None

@@ -142,8 +142,8 @@ def provided(way: Way, root: Path, values: Mapping[str, str]) -> Iterator[None]:
 
 
 @pytest.mark.anyio
-async def test_a_service_has_all_eight(tmp_path: Path) -> None:
-    """A service that is given all eight serves with exactly those values."""
+async def test_a_service_with_all_eight_secrets_has_their_values(tmp_path: Path) -> None:
+    """It starts with exactly the given values."""
     for (label, way), root in zip(WAYS.items(), empty_machines(tmp_path), strict=False):
         with case(label), provided(way, root, FAKES):
             boot = Bootstrap(Inventory)
@@ -161,10 +161,10 @@ async def test_a_service_has_all_eight(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_a_service_has_only_what_it_needs(
+async def test_a_service_in_production_starts_with_three_of_eight_secrets(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In production three of the eight suffice, and the rest is None, without a warning."""
+    """The others are None, without a warning."""
     for (label, way), root in zip(WAYS.items(), empty_machines(tmp_path), strict=False):
         with case(label), provided(way, root, fake(*IN_PRODUCTION)):
             async with Bootstrap(Inventory).running() as secrets:
@@ -176,8 +176,10 @@ async def test_a_service_has_only_what_it_needs(
 
 
 @pytest.mark.anyio
-async def test_a_service_lacks_what_production_needs(tmp_path: Path) -> None:
-    """Without what production needs nothing starts; each is named with who uses it and a fix."""
+async def test_a_service_in_production_without_required_secrets_does_not_start(
+    tmp_path: Path,
+) -> None:
+    """Each missing secret is named with its users and a fix."""
     for (label, way), root in zip(WAYS.items(), empty_machines(tmp_path), strict=False):
         with case(label), provided(way, root, fake("OPENAI_API_KEY", "SENTRY_DSN")):
             failure = await failed_start(Bootstrap(Inventory))
@@ -192,8 +194,8 @@ async def test_a_service_lacks_what_production_needs(tmp_path: Path) -> None:
             assert FAKES["OPENAI_API_KEY"] not in str(failure)
 
 
-def test_each_profile_needs_its_own(tmp_path: Path) -> None:
-    """OPENAI_API_KEY alone is enough for work and tests, and too little for staging and on."""
+def test_each_profile_requires_its_own_secrets(tmp_path: Path) -> None:
+    """OPENAI_API_KEY alone is enough in development and test, but not in staging and production."""
     cases: list[tuple[str, tuple[str, ...]]] = [
         ("development", ()),
         ("dev", ()),
@@ -214,8 +216,8 @@ def test_each_profile_needs_its_own(tmp_path: Path) -> None:
                 assert values_of(loaded) == by_attribute(fake("OPENAI_API_KEY"))
 
 
-def test_what_is_always_required(tmp_path: Path) -> None:
-    """OPENAI_API_KEY is needed in every profile."""
+def test_openai_api_key_is_required_in_every_profile(tmp_path: Path) -> None:
+    """It is required without a profile in its declaration."""
     machines = empty_machines(tmp_path)
     for profile in ("development", "test", "staging", "production"):
         for label, way in WAYS.items():
@@ -226,8 +228,8 @@ def test_what_is_always_required(tmp_path: Path) -> None:
                 assert [each.name for each in loaded.problems] == ["OPENAI_API_KEY"]
 
 
-def test_development_on_a_workplace_needs_little(tmp_path: Path) -> None:
-    """Outside a container development mode asks only for what is always required."""
+def test_development_requires_only_secrets_of_every_profile(tmp_path: Path) -> None:
+    """This is development mode outside a container."""
     loaded = look(Inventory, tmp_path, fake("OPENAI_API_KEY"))
     assert loaded.problems == ()
 
@@ -265,15 +267,15 @@ def test_development_layers(tmp_path: Path) -> None:
     assert loaded.origin("hive_api_key") == (".env", str(tmp_path / "cwd/.env"))
 
 
-def test_an_empty_variable_hides_nothing(tmp_path: Path) -> None:
-    """A variable that is set to nothing counts as unset: the weaker source answers."""
+def test_an_empty_variable_does_not_hide_a_weaker_source(tmp_path: Path) -> None:
+    """An empty variable is treated as unset."""
     (tmp_path / "cwd/.env").write_text("OPENAI_API_KEY=from-env-file\n")
     (tmp_path / "cwd/.env.local").write_text("OPENAI_API_KEY=\n")
     loaded = look(Inventory, tmp_path, {"OPENAI_API_KEY": ""})
     assert values_of(loaded) == {"openai_api_key": "from-env-file"}
 
 
-def test_the_environment_is_not_written_to(tmp_path: Path) -> None:
+def test_the_environment_is_not_changed(tmp_path: Path) -> None:
     """A value of .env does not become a variable of the process or of its children."""
     (tmp_path / "cwd/.env").write_text("OPENAI_API_KEY=from-env-file\n")
     before = dict(os.environ)
@@ -282,7 +284,7 @@ def test_the_environment_is_not_written_to(tmp_path: Path) -> None:
     assert dict(os.environ) == before
 
 
-def test_no_dotenv_is_said_in_one_line(tmp_path: Path) -> None:
+def test_a_report_without_a_dotenv_file_names_both_paths(tmp_path: Path) -> None:
     """Without a .env the report of development mode names both paths."""
     loaded = look(Inventory, tmp_path)
     (remark,) = loaded.notes
@@ -291,7 +293,7 @@ def test_no_dotenv_is_said_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_no_dotenv_is_logged(
+async def test_a_missing_dotenv_file_is_logged_with_its_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A developer without a .env reads in the log where it was looked for."""
@@ -354,7 +356,7 @@ def test_a_platform_that_injects_variables(tmp_path: Path) -> None:
     assert values_of(look(Inventory, tmp_path, environ)) == by_attribute(FAKES)
 
 
-def test_an_unknown_mode_is_refused(tmp_path: Path) -> None:
+def test_an_unknown_mode_is_a_problem_with_a_similar_one(tmp_path: Path) -> None:
     """A mode that does not exist is a problem, with the near one in its text."""
     with pytest.raises(InvalidSecretsError) as caught:
         look(Inventory, tmp_path, {"HIVE_BOOT_MODE": "kubernetis"})

@@ -83,7 +83,9 @@ def test_name_file_counts_in_every_mode(tmp_path: Path, outside: Path) -> None:
             assert loaded.origin("jwt_secret") == ("file", f"JWT_SECRET_FILE={outside}")
 
 
-def test_name_and_name_file_are_a_contradiction(tmp_path: Path, outside: Path) -> None:
+def test_name_and_name_file_with_different_values_are_a_problem(
+    tmp_path: Path, outside: Path
+) -> None:
     """NAME and NAME_FILE with different values are a problem that names both; equal ones are not.
 
     A mounted mode does not read NAME, so there the file of NAME_FILE is used.
@@ -110,14 +112,16 @@ def test_name_and_name_file_are_a_contradiction(tmp_path: Path, outside: Path) -
                 assert problem.used_by == "user-auth"
 
 
-def test_a_pointer_beside_files_that_differ(tmp_path: Path, outside: Path) -> None:
+def test_a_file_of_name_file_that_differs_from_mounted_files_is_a_problem(
+    tmp_path: Path, outside: Path
+) -> None:
     """If the file of NAME_FILE and two mounted files differ, the problem names all three."""
     environ = mounted(tmp_path, {"jwt_secret": OTHER, "JWT_SECRET.txt": "fake-third-0123456789"})
     problem = only_problem(look(Two, tmp_path, environ | {"JWT_SECRET_FILE": str(outside)}))
     assert (problem.kind, len(problem.places)) == ("conflict", 3)
 
 
-def test_an_empty_one_of_the_two_is_unset(tmp_path: Path, outside: Path) -> None:
+def test_an_empty_name_or_name_file_is_not_a_conflict(tmp_path: Path, outside: Path) -> None:
     """An empty NAME beside NAME_FILE, or an empty NAME_FILE beside NAME, is not a conflict."""
     machines = empty_machines(tmp_path)
     for empty in ("JWT_SECRET", "JWT_SECRET_FILE"):
@@ -128,7 +132,7 @@ def test_an_empty_one_of_the_two_is_unset(tmp_path: Path, outside: Path) -> None
             assert values_of(loaded) == {"jwt_secret": FAKE}
 
 
-def test_name_file_against_a_mount(tmp_path: Path, outside: Path) -> None:
+def test_name_file_and_a_mounted_file_must_be_equal(tmp_path: Path, outside: Path) -> None:
     """A file of NAME_FILE and a mounted one may be equal; if they differ, both are named."""
     pointer = {"JWT_SECRET_FILE": str(outside)}
     environ = mounted(tmp_path, {"jwt_secret": FAKE}) | pointer
@@ -147,13 +151,13 @@ def test_name_file_in_dotenv(tmp_path: Path, outside: Path) -> None:
     assert values_of(look(Two, tmp_path, {"JWT_SECRET": OTHER})) == {"jwt_secret": OTHER}
 
 
-def test_the_process_decides_before_dotenv(tmp_path: Path, outside: Path) -> None:
+def test_name_file_of_the_process_precedes_that_of_dotenv(tmp_path: Path, outside: Path) -> None:
     """NAME_FILE of the process has precedence over NAME_FILE in .env, whose file is not read."""
     (tmp_path / "cwd/.env").write_text("JWT_SECRET_FILE=/no/such/file\n")
     assert values_of(look(Two, tmp_path, {"JWT_SECRET_FILE": str(outside)})) == {"jwt_secret": FAKE}
 
 
-def test_a_contradiction_in_dotenv_names_the_file(tmp_path: Path, outside: Path) -> None:
+def test_a_conflict_within_dotenv_names_the_file(tmp_path: Path, outside: Path) -> None:
     """NAME and NAME_FILE with different values in one .env are a problem that names this .env."""
     (tmp_path / "cwd/.env").write_text(f"JWT_SECRET={OTHER}\nJWT_SECRET_FILE={outside}\n")
     problem = only_problem(look(Two, tmp_path))
@@ -161,7 +165,7 @@ def test_a_contradiction_in_dotenv_names_the_file(tmp_path: Path, outside: Path)
     assert problem.places == (str(tmp_path / "cwd/.env"), f"JWT_SECRET_FILE={outside}")
 
 
-def test_two_secrets_of_one_file(tmp_path: Path, outside: Path) -> None:
+def test_two_name_file_variables_may_name_one_file(tmp_path: Path, outside: Path) -> None:
     """Two NAME_FILE variables may name the same file."""
     environ = {"HIVE_BOOT_MODE": "environment"}
     environ |= {"JWT_SECRET_FILE": str(outside), "SENTRY_DSN_FILE": str(outside)}
@@ -170,7 +174,7 @@ def test_two_secrets_of_one_file(tmp_path: Path, outside: Path) -> None:
     assert values_of(loaded) == {"jwt_secret": FAKE, "sentry_dsn": FAKE}
 
 
-def test_two_names_of_one_file(tmp_path: Path) -> None:
+def test_two_name_file_variables_may_name_one_file_by_different_paths(tmp_path: Path) -> None:
     """Two NAME_FILE variables may name one file by a relative and by an absolute path."""
     file = tmp_path / "cwd/key"
     file.write_text(FAKE)
@@ -183,7 +187,7 @@ def test_two_names_of_one_file(tmp_path: Path) -> None:
         assert (str(tmp_path) in loaded.origin("jwt_secret")[1]) is (texts[0] == str(file))
 
 
-def test_a_relative_path_counts_from_the_working_directory_of_the_start(
+def test_a_relative_path_is_resolved_at_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A relative path, in a variable or in the code, is resolved at the start."""
@@ -276,7 +280,7 @@ def test_name_file_of_an_empty_file(tmp_path: Path) -> None:
     assert (warning.kind, warning.location) == ("empty", f"SENTRY_DSN_FILE={empty}")
 
 
-def test_name_file_of_something_else(tmp_path: Path) -> None:
+def test_name_file_of_a_directory_is_a_problem(tmp_path: Path) -> None:
     """A NAME_FILE that names a directory is a problem of the kind "not-a-file"."""
     environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET_FILE": str(tmp_path / "cwd")}
     problem = only_problem(look(Two, tmp_path, environ))
@@ -286,7 +290,7 @@ def test_name_file_of_something_else(tmp_path: Path) -> None:
 # Mounted directories and the environment
 
 
-def test_only_in_the_environment(tmp_path: Path) -> None:
+def test_a_variable_in_a_mounted_mode_is_a_problem(tmp_path: Path) -> None:
     """In a mounted mode a variable is not read, and the problem names both ways to change that."""
     loaded = look(Two, tmp_path, mounted(tmp_path, {}) | {"JWT_SECRET": FAKE})
     problem = only_problem(loaded)
@@ -297,14 +301,16 @@ def test_only_in_the_environment(tmp_path: Path) -> None:
     assert FAKE not in report_of(loaded)
 
 
-def test_an_optional_one_only_in_the_environment(tmp_path: Path) -> None:
+def test_an_optional_secret_that_is_only_a_variable_is_a_problem_in_a_mounted_mode(
+    tmp_path: Path,
+) -> None:
     """An optional secret that is only a variable is a problem too."""
     environ = mounted(tmp_path, {"jwt_secret": FAKE}) | {"SENTRY_DSN": OTHER}
     problem = only_problem(look(Two, tmp_path, environ))
     assert (problem.name, problem.kind) == ("SENTRY_DSN", "environment-only")
 
 
-def test_env_fallback_takes_the_variable(tmp_path: Path) -> None:
+def test_env_fallback_uses_a_variable(tmp_path: Path) -> None:
     """With the fallback, enabled in the code or by a variable, a variable is used."""
     machines = empty_machines(tmp_path)
     for by in ("argument", "variable"):
@@ -320,26 +326,26 @@ def test_env_fallback_takes_the_variable(tmp_path: Path) -> None:
             assert loaded.warnings == ()
 
 
-def test_env_fallback_can_be_said_off(tmp_path: Path) -> None:
+def test_a_variable_can_disable_env_fallback(tmp_path: Path) -> None:
     """HIVE_BOOT_ENV_FALLBACK=0 disables the fallback."""
     environ = mounted(tmp_path, {}) | {"JWT_SECRET": FAKE, "HIVE_BOOT_ENV_FALLBACK": "0"}
     assert only_problem(look(Two, tmp_path, environ)).kind == "environment-only"
 
 
-def test_env_fallback_does_not_invent(tmp_path: Path) -> None:
+def test_with_env_fallback_a_secret_without_a_source_is_missing(tmp_path: Path) -> None:
     """With the fallback, a secret without a file and without a variable is missing."""
     problem = only_problem(look(Two, tmp_path, mounted(tmp_path, {}), env_fallback=True))
     assert problem.kind == "missing"
 
 
-def test_env_fallback_of_what_is_no_text(tmp_path: Path) -> None:
+def test_env_fallback_of_a_variable_that_is_not_utf_8_is_a_problem(tmp_path: Path) -> None:
     """With the fallback, a variable that is not UTF-8 is a problem."""
     environ = mounted(tmp_path, {}) | {"JWT_SECRET": "fake-\udcff-0123456789"}
     problem = only_problem(look(Two, tmp_path, environ, env_fallback=True))
     assert (problem.kind, problem.places) == ("not-utf-8", ("environment variable JWT_SECRET",))
 
 
-def test_a_file_and_a_variable(tmp_path: Path) -> None:
+def test_a_file_precedes_a_variable_with_a_warning(tmp_path: Path) -> None:
     """If there are a file and a variable, the file is used, with a warning."""
     machines = empty_machines(tmp_path)
     for fallback in (False, True):
@@ -356,13 +362,13 @@ def test_a_file_and_a_variable(tmp_path: Path) -> None:
                 assert copy not in warning_text(warning)
 
 
-def test_an_unusable_file_and_a_variable(tmp_path: Path) -> None:
+def test_an_unusable_file_beside_a_variable_is_a_problem(tmp_path: Path) -> None:
     """A file that cannot be used is a problem, although there is a variable."""
     environ = mounted(tmp_path, {"jwt_secret": b"\xff\xfe"}) | {"JWT_SECRET": FAKE}
     assert only_problem(look(Two, tmp_path, environ, env_fallback=True)).kind == "not-utf-8"
 
 
-def test_an_empty_file_and_a_variable(tmp_path: Path) -> None:
+def test_env_fallback_uses_the_variable_beside_an_empty_file(tmp_path: Path) -> None:
     """If the file is empty, the fallback uses the variable."""
     environ = mounted(tmp_path, {"jwt_secret": ""}) | {"JWT_SECRET": FAKE}
     assert values_of(look(Two, tmp_path, environ, env_fallback=True)) == {"jwt_secret": FAKE}
@@ -418,7 +424,7 @@ def test_development_uses_its_defaults(tmp_path: Path) -> None:
     assert loaded.origin("jwt_secret") == ("dev_default", "the declaration")
 
 
-def test_a_value_of_its_own_replaces_a_default(tmp_path: Path) -> None:
+def test_a_value_replaces_a_development_default(tmp_path: Path) -> None:
     """The warning does not name a secret that has a value."""
     loaded = look(WithDefault, tmp_path, {"JWT_SECRET": FAKE})
     assert values_of(loaded)["jwt_secret"] == FAKE
@@ -426,7 +432,7 @@ def test_a_value_of_its_own_replaces_a_default(tmp_path: Path) -> None:
     assert warning == LoadWarning("development-default", ("COOKIE_KEY",))
 
 
-def test_a_default_stands_in_for_an_empty_file(tmp_path: Path) -> None:
+def test_a_development_default_replaces_an_empty_file(tmp_path: Path) -> None:
     """In the development profile an empty file is absent, so the default is used."""
     environ = mounted(tmp_path, {"jwt_secret": "", "cookie_key": b"fake-cookie-key"})
     loaded = look(WithDefault, tmp_path, environ, profile="development")
@@ -434,7 +440,7 @@ def test_a_default_stands_in_for_an_empty_file(tmp_path: Path) -> None:
     assert values_of(loaded)["jwt_secret"] == "dev-only-jwt-secret-0123456789"
 
 
-def test_other_profiles_refuse_defaults(tmp_path: Path) -> None:
+def test_other_profiles_use_no_development_default(tmp_path: Path) -> None:
     """In other profiles a default is not used, and the problem names the profile."""
     machines = empty_machines(tmp_path)
     for profile in ("test", "staging", "production"):
@@ -447,7 +453,7 @@ def test_other_profiles_refuse_defaults(tmp_path: Path) -> None:
             assert all(f"profile {profile}" in each.message for each in loaded.problems)
 
 
-def test_other_profiles_refuse_the_text_of_a_default(tmp_path: Path) -> None:
+def test_other_profiles_reject_the_value_of_a_development_default(tmp_path: Path) -> None:
     """In other profiles the value of a default is rejected, even if a source provides it."""
     machines = empty_machines(tmp_path)
     for profile in ("test", "staging", "production"):
@@ -508,7 +514,7 @@ def test_previous_is_read_under_its_own_name(tmp_path: Path) -> None:
     assert values_of(loaded) == {"jwt_secret": FAKE, "jwt_secret.previous": OTHER}
 
 
-def test_previous_is_judged_like_the_current(tmp_path: Path) -> None:
+def test_a_previous_value_is_validated_like_the_current_one(tmp_path: Path) -> None:
     """A previous value that violates a constraint is a problem with its own name."""
     loaded = look(Rotated, tmp_path, mounted(tmp_path, {"jwt": FAKE, "jwt_secret_previous": "x"}))
     problem = only_problem(loaded)
@@ -554,7 +560,7 @@ def test_different_values_in_two_volumes(tmp_path: Path) -> None:
     assert values_of(loaded) == {}
 
 
-def test_a_third_place_is_compared_too(tmp_path: Path) -> None:
+def test_the_values_of_three_volumes_are_compared(tmp_path: Path) -> None:
     """If three volumes contain a secret, all values are compared."""
     for volume, value in (("a", FAKE), ("b", FAKE), ("c", OTHER)):
         MountedVolume(tmp_path / "run/secrets" / volume).publish({"jwt_secret": value})
@@ -573,7 +579,7 @@ def test_two_names_in_one_directory(tmp_path: Path) -> None:
     ]
 
 
-def test_an_empty_place_beside_a_full_one(tmp_path: Path) -> None:
+def test_an_empty_file_in_one_volume_does_not_hide_the_value_in_another(tmp_path: Path) -> None:
     """An empty file in one volume does not hide the value in another."""
     MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": ""})
     MountedVolume(tmp_path / "run/secrets/b").publish({"jwt_secret": FAKE})
@@ -582,7 +588,7 @@ def test_an_empty_place_beside_a_full_one(tmp_path: Path) -> None:
     assert values_of(loaded) == {"jwt_secret": FAKE}
 
 
-def test_a_bad_place_beside_a_good_one(tmp_path: Path) -> None:
+def test_an_unusable_file_in_one_of_two_volumes_is_a_problem(tmp_path: Path) -> None:
     """A file that cannot be used is a problem, whatever another volume holds."""
     MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": b"\xff"})
     MountedVolume(tmp_path / "run/secrets/b").publish({"jwt_secret": FAKE})
@@ -591,7 +597,7 @@ def test_a_bad_place_beside_a_good_one(tmp_path: Path) -> None:
     assert problem.places == tuple(f"{tmp_path}/run/secrets/{name}/jwt_secret" for name in "ab")
 
 
-def test_a_good_place_before_a_bad_one(tmp_path: Path) -> None:
+def test_an_unusable_file_in_the_second_volume_is_a_problem(tmp_path: Path) -> None:
     """The order of the two volumes makes no difference."""
     MountedVolume(tmp_path / "run/secrets/a").publish({"jwt_secret": FAKE})
     MountedVolume(tmp_path / "run/secrets/b").publish({"jwt_secret": b"\xff"})
@@ -605,7 +611,7 @@ def test_files_beside_volumes(tmp_path: Path) -> None:
     assert values_of(look(Two, tmp_path)) == {"jwt_secret": FAKE, "sentry_dsn": OTHER}
 
 
-def test_a_volume_that_is_called_like_a_secret(tmp_path: Path) -> None:
+def test_a_volume_with_the_name_of_a_secret_is_not_a_file_of_the_secret(tmp_path: Path) -> None:
     """A volume that is mounted at /run/secrets/jwt-secret is not taken for a file of the secret."""
     MountedVolume(tmp_path / "run/secrets/jwt-secret").publish({"jwt_secret": FAKE})
     loaded = look(Two, tmp_path, IN_CLUSTER)
@@ -710,7 +716,7 @@ def test_a_named_directory_that_is_absent(tmp_path: Path) -> None:
             assert loaded.problems[0].fix
 
 
-def test_a_usual_directory_that_is_absent(tmp_path: Path) -> None:
+def test_an_absent_default_directory_is_not_a_problem_itself(tmp_path: Path) -> None:
     """Without /run/secrets, a mounted mode reports only the missing secrets."""
     problem = only_problem(look(Two, tmp_path, {"HIVE_BOOT_MODE": "docker"}))
     assert (problem.name, problem.kind) == ("JWT_SECRET", "missing")
@@ -755,7 +761,7 @@ class Five(SecretSet):
     sentry_dsn: Secret | None = secret(used_by="error monitoring")
 
 
-def test_five_problems_are_five(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     """All problems are reported at once, in the order of the declaration."""
     environ = mounted(
         tmp_path,
@@ -798,7 +804,7 @@ def test_five_problems_are_five(tmp_path: Path) -> None:
     assert values_of(loaded) == {"sentry_dsn": "fake-dsn-0123456789"}
 
 
-def test_every_problem_has_a_mend(tmp_path: Path) -> None:
+def test_every_problem_has_a_fix(tmp_path: Path) -> None:
     """Every problem of a secret has a fix."""
     environ = mounted(
         tmp_path,
@@ -844,7 +850,7 @@ def test_dotenv_problems_come_first(tmp_path: Path) -> None:
     assert "this is no line" not in report_of(loaded)
 
 
-def test_nothing_declared_needs_nothing(tmp_path: Path) -> None:
+def test_a_declaration_without_fields_loads(tmp_path: Path) -> None:
     """A declaration without fields loads, in every mode."""
 
     class Nothing(SecretSet):
@@ -884,7 +890,7 @@ def everywhere(root: Path, mode: str) -> dict[str, str]:
     return environ
 
 
-def test_what_is_given_counts_more_than_any_source(tmp_path: Path) -> None:
+def test_an_override_precedes_every_source(tmp_path: Path) -> None:
     """An override is used in every mode, and is named as the origin."""
     machines = empty_machines(tmp_path)
     for mode in MODES:
@@ -898,7 +904,7 @@ def test_what_is_given_counts_more_than_any_source(tmp_path: Path) -> None:
             assert loaded.origin("jwt_secret") == ("override", "override()")
 
 
-def test_what_a_given_value_displaces_is_hidden_too(tmp_path: Path) -> None:
+def test_values_that_an_override_replaces_are_hidden_too(tmp_path: Path) -> None:
     """The values of the sources that an override replaces are hidden too."""
     machines = empty_machines(tmp_path)
     for mode in MODES:
@@ -909,7 +915,7 @@ def test_what_a_given_value_displaces_is_hidden_too(tmp_path: Path) -> None:
             assert {each.reveal() for each in loaded.unused_values} == {OTHER}
 
 
-def test_what_is_given_as_absent_is_absent(tmp_path: Path) -> None:
+def test_an_override_with_none_makes_a_secret_absent(tmp_path: Path) -> None:
     """None as an override makes a secret absent; a required one is missing then."""
     environ = {"HIVE_BOOT_MODE": "environment", "JWT_SECRET": FAKE, "SENTRY_DSN": OTHER}
     loaded = loaded_with(tmp_path, {"sentry_dsn": None}, environ)
@@ -920,8 +926,8 @@ def test_what_is_given_as_absent_is_absent(tmp_path: Path) -> None:
     assert values_of(loaded) == {"sentry_dsn": OTHER}
 
 
-def test_what_is_given_ends_a_conflict(tmp_path: Path) -> None:
-    """An override replaces conflicting and missing sources."""
+def test_an_override_replaces_conflicting_and_missing_sources(tmp_path: Path) -> None:
+    """No problem of the sources is reported."""
     environ = {
         "HIVE_BOOT_MODE": "environment",
         "JWT_SECRET": FAKE,
@@ -937,7 +943,7 @@ def test_what_is_given_ends_a_conflict(tmp_path: Path) -> None:
     assert values_of(loaded) == {"jwt_secret": OTHER, "sentry_dsn": FAKE}
 
 
-def test_what_is_given_is_judged_like_everything(tmp_path: Path) -> None:
+def test_an_override_is_validated(tmp_path: Path) -> None:
     """An override must meet the constraints of the declaration."""
 
     class Strict(SecretSet):
@@ -958,8 +964,8 @@ def test_what_is_given_is_judged_like_everything(tmp_path: Path) -> None:
     assert "fake" not in report_of(loaded)
 
 
-def test_what_is_given_leaves_the_others_to_their_sources(tmp_path: Path) -> None:
-    """Secrets without an override are read from their sources."""
+def test_secrets_without_an_override_are_read_from_their_sources(tmp_path: Path) -> None:
+    """One override does not affect other secrets."""
     volume = MountedVolume(tmp_path / "named")
     volume.publish({"jwt_secret": FAKE, "sentry_dsn": OTHER})
     environ = {"HIVE_BOOT_SECRETS_DIR": str(volume.path)}

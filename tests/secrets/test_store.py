@@ -1,4 +1,4 @@
-"""The live object: always the current value, one generation at a time."""
+"""Store of accepted sets: live object, generations, pending and accepted values, versions."""
 
 import math
 import threading
@@ -21,7 +21,7 @@ PROFILES: "tuple[Profile, ...]" = ("development", "test", "staging", "production
 
 
 class Pair(SecretSet):
-    """A key and a certificate that belong together, and a third that may be absent."""
+    """A key and a certificate that belong together, and an optional secret."""
 
     key: Secret = secret(used_by="TLS", previous="KEY_BEFORE")
     certificate: SecretBytes = secret(name="CRT")
@@ -29,13 +29,13 @@ class Pair(SecretSet):
 
 
 def loaded_pair(root: Path, number: int, **more: str) -> LoadResult:
-    """Load the pair of one number."""
+    """Load a pair whose values contain a number."""
     environ = {"HIVE_BOOT_MODE": "environment", "KEY": f"fake-{number}", "CRT": f"fake-{number}"}
     return look(Pair, root, environ | more)
 
 
-def test_the_live_object_shows_the_newest(tmp_path: Path) -> None:
-    """One object is handed out once, and each of its attributes is always the current value."""
+def test_the_live_object_has_the_newest_values(tmp_path: Path) -> None:
+    """The store has one live object, whose attributes are always the current values."""
     store = Store(Pair)
     view = store.view
     store.accept(loaded_pair(tmp_path, 1))
@@ -50,7 +50,7 @@ def test_the_live_object_shows_the_newest(tmp_path: Path) -> None:
 
 
 def test_current_pins_one_generation(tmp_path: Path) -> None:
-    """What ``.current`` gave stays as it was, whatever is accepted later."""
+    """The object of `.current` keeps its values when other sets are accepted."""
     store = Store(Pair)
     store.accept(loaded_pair(tmp_path, 1, SENTRY_DSN="fake-dsn"))
     pinned = store.view.current
@@ -65,7 +65,7 @@ def test_current_pins_one_generation(tmp_path: Path) -> None:
 
 
 def test_generations_are_counted(tmp_path: Path) -> None:
-    """The first accepted set is number 1, and each that follows is one more."""
+    """The first accepted set has number 1, and each further set the next number."""
     store = Store(Pair)
     numbers = []
     for number in range(3):
@@ -74,8 +74,8 @@ def test_generations_are_counted(tmp_path: Path) -> None:
     assert numbers == [1, 2, 3]
 
 
-def test_accepted_values(tmp_path: Path) -> None:
-    """What is valid now is the current value, then the one before it where there is one."""
+def test_the_accepted_values_are_the_current_and_the_previous_one(tmp_path: Path) -> None:
+    """The current value comes first, then that of `previous=` if it exists."""
     store = Store(Pair)
     store.accept(loaded_pair(tmp_path, 2))
     assert [each.reveal() for each in store.accepted("key")] == ["fake-2"]
@@ -85,8 +85,8 @@ def test_accepted_values(tmp_path: Path) -> None:
     assert store.accepted("sentry_dsn") == ()
 
 
-def test_status_tells_all_but_the_values(tmp_path: Path) -> None:
-    """The status names each declared secret in order, its source and age, and no value."""
+def test_the_status_describes_each_secret_without_its_value(tmp_path: Path) -> None:
+    """The status has the name, the source and the age of each declared secret, in order."""
     store = Store(Pair)
     store.accept(loaded_pair(tmp_path, 1))
     store.accept(loaded_pair(tmp_path, 2, KEY_BEFORE="fake-1"))
@@ -101,8 +101,8 @@ def test_status_tells_all_but_the_values(tmp_path: Path) -> None:
     assert "fake-" not in repr((key, certificate, dsn))
 
 
-def test_a_generation_shows_no_value(tmp_path: Path) -> None:
-    """What a debugger prints of a store has no value in it."""
+def test_the_repr_of_a_store_shows_no_value(tmp_path: Path) -> None:
+    """No `repr` of the store, a generation or the live object contains a value."""
     store = Store(Pair)
     store.accept(loaded_pair(tmp_path, 1))
     shown = repr((store, store.generation, store.view, vars(store.view), store.view.current))
@@ -110,8 +110,8 @@ def test_a_generation_shows_no_value(tmp_path: Path) -> None:
     assert "Secret('KEY', '***')" in shown
 
 
-def test_status_of_an_optional_one_that_is_required(tmp_path: Path) -> None:
-    """The status shows whether a secret is required in the current profile."""
+def test_the_status_shows_whether_the_profile_requires_a_secret(tmp_path: Path) -> None:
+    """A secret with `required_in="production"` is required in staging too."""
 
     class Strict(SecretSet):
         """A secret that only production needs."""
@@ -124,8 +124,8 @@ def test_status_of_an_optional_one_that_is_required(tmp_path: Path) -> None:
     assert required == {"development": False, "test": False, "staging": True, "production": True}
 
 
-def test_a_reader_never_sees_a_mixture(tmp_path: Path) -> None:
-    """While sets are accepted, a reader sees one set or the next, never parts of two."""
+def test_a_thread_never_reads_values_of_two_sets(tmp_path: Path) -> None:
+    """While sets are accepted, a reader gets the values of one set only."""
     sets = [loaded_pair(tmp_path, number) for number in range(2)]
     store = Store(Pair)
     store.accept(sets[0])
@@ -165,7 +165,7 @@ class Clock:
 
 
 class Fleet(SecretSet):
-    """What the processes of a fleet sign with, and what they need beside it."""
+    """Secrets with and without `activate_after` and `accept_old_for`."""
 
     key: Secret = secret(activate_after=10, accept_old_for=100, previous="KEY_BEFORE")
     api_key: Secret | None
@@ -173,14 +173,11 @@ class Fleet(SecretSet):
 
 
 ENDS = math.inf
-"""When nothing is to come."""
+"""`next_due` if nothing is pending and nothing expires."""
 
 
 class Process:
-    """One process of the fleet, and what a test asks it.
-
-    Its sets are accepted by :meth:`rotate`; a value is known by its last letter.
-    """
+    """A store with a clock that a test sets. A value is identified by its last letter."""
 
     def __init__(self, root: Path, **values: str) -> None:
         self.root = root
@@ -199,7 +196,7 @@ class Process:
         return self.store.accept(self.loaded(**values), now=now)
 
     def at(self, seconds: float) -> Change | None:
-        """Go to a moment, in seconds from the start, and put into use what is due."""
+        """Set the clock, in seconds from the start, and activate what is due."""
         self.clock.now = 1001 + seconds
         return self.store.advance()
 
@@ -214,11 +211,11 @@ class Process:
 
     @property
     def due(self) -> float:
-        """When something is to be done next, in seconds from the start."""
+        """Time of the next activation or expiry, in seconds from the start."""
         return self.store.next_due - 1001
 
 
-def told(change: Change | None) -> dict[str, str]:
+def as_text(change: Change | None) -> dict[str, str]:
     """Return each field of a change, as ``old>new``."""
     assert change is not None
     assert tuple(change.old) == tuple(change.new) == change.names
@@ -229,19 +226,19 @@ def told(change: Change | None) -> dict[str, str]:
     return {name: f"{last(change.old[name])}>{last(change.new[name])}" for name in change.names}
 
 
-def test_a_value_without_lead_is_used_at_once(tmp_path: Path) -> None:
-    """A plain secret that was rotated is in use when it is accepted, and the old one is gone."""
+def test_a_value_without_activate_after_is_used_at_once(tmp_path: Path) -> None:
+    """Without `accept_old_for` the old value is not accepted any more."""
     process = Process(tmp_path, key="a", api_key="a")
     change = process.rotate(key="a", api_key="b")
-    assert told(change) == {"api_key": "a>b"}
+    assert as_text(change) == {"api_key": "a>b"}
     assert change is not None
     assert change.generation == 2
     assert (process.used("api_key"), process.accepted("api_key")) == ("b", "b")
     assert process.due == ENDS
 
 
-def test_a_first_value_has_no_lead(tmp_path: Path) -> None:
-    """A process that starts signs with what is there, and has nothing to wait for."""
+def test_the_first_value_is_used_at_once(tmp_path: Path) -> None:
+    """At the start a value with `activate_after` is in use, and nothing is pending."""
     process = Process(tmp_path, key="a")
     assert (process.used(), process.accepted(), process.due) == ("a", "a", ENDS)
     assert process.store.due("key") is None
@@ -249,14 +246,14 @@ def test_a_first_value_has_no_lead(tmp_path: Path) -> None:
     assert (process.used(), process.accepted()) == ("a", "a")
 
 
-def test_a_rotation_takes_its_lead_and_its_grace(tmp_path: Path) -> None:
-    """A new value is accepted at once, in use after its lead; the old one ends after its grace."""
+def test_a_rotation_follows_activate_after_and_accept_old_for(tmp_path: Path) -> None:
+    """A new value is accepted at once and used later; the old value expires after that."""
     process = Process(tmp_path, key="a")
     assert process.rotate(key="b") is None
     assert (process.used(), process.accepted(), process.due) == ("a", "ab", 10)
     assert process.at(9.9) is None
     assert (process.used(), process.accepted()) == ("a", "ab")
-    assert told(process.at(10)) == {"key": "a>b"}
+    assert as_text(process.at(10)) == {"key": "a>b"}
     assert (process.used(), process.accepted(), process.due) == ("b", "ba", 110)
     assert process.at(109.9) is None
     assert process.accepted() == "ba"
@@ -264,8 +261,8 @@ def test_a_rotation_takes_its_lead_and_its_grace(tmp_path: Path) -> None:
     assert (process.accepted(), process.due) == ("b", ENDS)
 
 
-def test_a_grace_ends_also_when_nobody_looks(tmp_path: Path) -> None:
-    """An old value is refused from its last moment on, whether anything runs then or not."""
+def test_an_old_value_expires_without_a_call_of_advance(tmp_path: Path) -> None:
+    """`accepted()` compares with the clock, so no code has to run when a value expires."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
     process.at(10)
@@ -273,30 +270,30 @@ def test_a_grace_ends_also_when_nobody_looks(tmp_path: Path) -> None:
     assert process.accepted() == "b"
 
 
-def test_a_value_is_due_until_it_is_used(tmp_path: Path) -> None:
-    """A value whose lead ended a moment ago is not slept over: it is still to be put into use."""
+def test_a_value_is_due_until_it_was_activated(tmp_path: Path) -> None:
+    """A value whose time has passed stays due, until `advance()` activates it."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
     process.clock.now += 10
     assert process.due == 10
     process.clock.now += 1
     assert process.due <= 11
-    assert told(process.store.advance()) == {"key": "a>b"}
+    assert as_text(process.store.advance()) == {"key": "a>b"}
     assert process.due == 110
 
 
-def test_the_value_in_use_is_accepted_although_it_is_overdue(tmp_path: Path) -> None:
-    """A loop that is late goes on signing with the old value, and accepts its own tokens."""
+def test_the_value_in_use_is_accepted_while_its_successor_is_overdue(tmp_path: Path) -> None:
+    """If `advance()` is late, the old value is in use, and therefore still accepted."""
     process = Process(tmp_path, key="a", slow="a")
     process.rotate(key="a", slow="b")
     process.clock.now += 26
     assert (process.used("slow"), process.accepted("slow")) == ("a", "ab")
-    assert told(process.store.advance()) == {"slow": "a>b"}
+    assert as_text(process.store.advance()) == {"slow": "a>b"}
     assert process.accepted("slow") == "b"
 
 
-def test_rotations_within_one_lead_follow_one_another(tmp_path: Path) -> None:
-    """Each value of a quick series has its own lead and its turn, and all of them are accepted."""
+def test_several_pending_values_are_activated_one_after_another(tmp_path: Path) -> None:
+    """Each of several quick rotations has its own `activate_after`; all values are accepted."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
     process.at(4)
@@ -307,7 +304,7 @@ def test_rotations_within_one_lead_follow_one_another(tmp_path: Path) -> None:
     seen = []
     for moment in (10, 14, 18):
         change = process.at(moment)
-        seen.append((moment, told(change)["key"], process.accepted(), process.due))
+        seen.append((moment, as_text(change)["key"], process.accepted(), process.due))
     assert seen == [(10, "a>b", "bdca", 14), (14, "b>c", "cdba", 18), (18, "c>d", "dcba", 110)]
     ends = []
     for moment in (110, 114, 118):
@@ -316,33 +313,35 @@ def test_rotations_within_one_lead_follow_one_another(tmp_path: Path) -> None:
     assert ends == [("dcb", 114), ("dc", 118), ("d", ENDS)]
 
 
-def test_a_process_that_slept_skips_expired_values(tmp_path: Path) -> None:
-    """After a long pause the newest value that is due comes into use, in one change."""
+def test_a_late_advance_activates_only_the_newest_due_value(tmp_path: Path) -> None:
+    """After a long pause there is one change, to the newest value that is due."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
     process.at(4)
     process.rotate(key="c")
-    assert told(process.at(50)) == {"key": "a>c"}
+    assert as_text(process.at(50)) == {"key": "a>c"}
     assert process.accepted() == "cba"
 
 
-def test_a_value_that_is_taken_back_in_time(tmp_path: Path) -> None:
-    """A rotation that was undone during its lead ends with the old value, accepted throughout."""
+def test_a_rotation_that_is_undone_while_it_is_pending_ends_with_the_old_value(
+    tmp_path: Path,
+) -> None:
+    """Both values take effect in turn, and the old value is accepted throughout."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
     process.at(4)
     assert process.rotate(key="a") is None
     assert (process.used(), process.accepted()) == ("a", "ab")
-    assert told(process.at(10)) == {"key": "a>b"}
+    assert as_text(process.at(10)) == {"key": "a>b"}
     assert process.accepted() == "ba"
-    assert told(process.at(14)) == {"key": "b>a"}
+    assert as_text(process.at(14)) == {"key": "b>a"}
     assert process.accepted() == "ab"
     process.at(114)
     assert (process.used(), process.accepted(), process.due) == ("a", "a", ENDS)
 
 
-def test_a_return_to_the_old_value_after_its_grace(tmp_path: Path) -> None:
-    """The first value may come back long after: it has its lead again."""
+def test_an_expired_value_that_returns_is_pending_like_a_new_one(tmp_path: Path) -> None:
+    """The first value may come back later, and `activate_after` applies to it again."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
     process.at(10)
@@ -350,28 +349,28 @@ def test_a_return_to_the_old_value_after_its_grace(tmp_path: Path) -> None:
     assert process.accepted() == "b"
     process.rotate(key="a")
     assert (process.used(), process.accepted()) == ("b", "ba")
-    assert told(process.at(210)) == {"key": "b>a"}
+    assert as_text(process.at(210)) == {"key": "b>a"}
     assert process.accepted() == "ab"
 
 
-def test_two_values_that_alternate_are_kept_once_each(tmp_path: Path) -> None:
-    """Who switches there and back for days, within one grace, makes no list that grows."""
+def test_two_values_that_alternate_are_stored_once_each(tmp_path: Path) -> None:
+    """Many switches between two values within `accept_old_for` do not make a growing list."""
     process = Process(tmp_path, key="a")
     for number in range(1, 40):
         new, old = ("ba", "ab")[number % 2 == 0]
         process.rotate(key=new)
-        assert told(process.at(10 * number)) == {"key": f"{old}>{new}"}
+        assert as_text(process.at(10 * number)) == {"key": f"{old}>{new}"}
         assert process.accepted() == new + old
         assert len(process.store.all_accepted_values()) == 3
     process.at(490)
     assert (process.used(), process.accepted(), process.due) == ("b", "b", ENDS)
 
 
-def test_now_skips_the_lead_of_the_new_value(tmp_path: Path) -> None:
-    """When a key has leaked the new one is in use at once, and the grace begins at once."""
+def test_now_activates_a_new_value_at_once(tmp_path: Path) -> None:
+    """With `now=True` a new value is used at once, and `accept_old_for` starts then."""
     process = Process(tmp_path, key="a", slow="a")
     change = process.rotate(now=True, key="b", slow="b")
-    assert told(change) == {"key": "a>b", "slow": "a>b"}
+    assert as_text(change) == {"key": "a>b", "slow": "a>b"}
     assert (process.used(), process.accepted(), process.due) == ("b", "ba", 5)
     process.at(5)
     assert (process.accepted("slow"), process.accepted(), process.due) == ("b", "ba", 100)
@@ -380,19 +379,19 @@ def test_now_skips_the_lead_of_the_new_value(tmp_path: Path) -> None:
 
 
 def test_now_activates_pending_values(tmp_path: Path) -> None:
-    """What waits for its turn comes into use at once, with nothing new to read."""
+    """`advance(now=True)` activates a pending value without a new set."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
     process.at(4)
-    assert told(process.store.advance(now=True)) == {"key": "a>b"}
+    assert as_text(process.store.advance(now=True)) == {"key": "a>b"}
     assert (process.used(), process.accepted(), process.due) == ("b", "ba", 104)
     assert process.store.advance(now=True) is None
     process.at(104)
     assert (process.accepted(), process.due) == ("b", ENDS)
 
 
-def test_now_leaves_an_old_grace_alone(tmp_path: Path) -> None:
-    """What was over before is accepted no longer because something else is hurried."""
+def test_now_does_not_change_when_an_earlier_value_expires(tmp_path: Path) -> None:
+    """A value that was replaced before expires at its time, whatever is activated now."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
     process.at(10)
@@ -403,54 +402,54 @@ def test_now_leaves_an_old_grace_alone(tmp_path: Path) -> None:
     assert (process.accepted(), process.due) == ("cb", 160)
 
 
-def test_now_skips_everything_that_waits(tmp_path: Path) -> None:
-    """With several values on their way the newest is used at once, and the rest is forgotten."""
+def test_now_activates_only_the_newest_of_several_pending_values(tmp_path: Path) -> None:
+    """The newest value is used at once, and the other pending ones never are."""
     machines = empty_machines(tmp_path)
-    for brings in (True, False):
-        with case(brings):
+    for has_new_set in (True, False):
+        with case(has_new_set):
             root = next(machines)
             process = Process(root, key="a")
             process.rotate(key="b")
             process.at(4)
-            if brings:
+            if has_new_set:
                 change = process.rotate(now=True, key="c")
             else:
                 process.rotate(key="c")
                 change = process.store.advance(now=True)
-            assert told(change) == {"key": "a>c"}
+            assert as_text(change) == {"key": "a>c"}
             assert (process.used(), process.accepted(), process.due) == ("c", "cba", 104)
             process.at(104)
             assert (process.used(), process.accepted(), process.due) == ("c", "c", ENDS)
 
 
-def test_an_added_secret_takes_its_lead(tmp_path: Path) -> None:
-    """An optional secret that was absent is accepted at once, and there after its lead."""
+def test_an_added_secret_is_used_after_activate_after(tmp_path: Path) -> None:
+    """An optional secret that was absent is accepted at once, and present later."""
     process = Process(tmp_path, key="a")
     assert process.rotate(key="a", slow="b") is None
     assert (process.used("slow"), process.accepted("slow"), process.due) == ("-", "b", 20)
-    assert told(process.at(20)) == {"slow": "->b"}
+    assert as_text(process.at(20)) == {"slow": "->b"}
     assert (process.used("slow"), process.accepted("slow")) == ("b", "b")
     process.at(25)
     assert process.due == ENDS
 
 
-def test_a_removed_secret_takes_its_lead_and_its_grace(tmp_path: Path) -> None:
-    """An optional secret that was removed is used and accepted a while longer, like an old one."""
+def test_a_removed_secret_follows_activate_after_and_accept_old_for(tmp_path: Path) -> None:
+    """A removed optional secret is used and accepted for a while, like an old value."""
     process = Process(tmp_path, key="a", slow="a")
     assert process.rotate(key="a") is None
     assert (process.used("slow"), process.accepted("slow")) == ("a", "a")
-    assert told(process.at(20)) == {"slow": "a>-"}
+    assert as_text(process.at(20)) == {"slow": "a>-"}
     assert (process.used("slow"), process.accepted("slow")) == ("-", "a")
     process.at(25)
     assert (process.accepted("slow"), process.due) == ("", ENDS)
 
 
-def test_a_removed_secret_that_returns(tmp_path: Path) -> None:
-    """A secret that was away for a moment is accepted all the while, where it has a lead."""
+def test_a_secret_that_is_removed_and_restored_is_accepted_throughout(tmp_path: Path) -> None:
+    """With `activate_after` a secret that was absent for a moment stays accepted."""
     process = Process(tmp_path, key="a", slow="a", api_key="a")
-    assert told(process.rotate(key="a")) == {"api_key": "a>-"}
+    assert as_text(process.rotate(key="a")) == {"api_key": "a>-"}
     process.at(1)
-    assert told(process.rotate(key="a", slow="a", api_key="a")) == {"api_key": "->a"}
+    assert as_text(process.rotate(key="a", slow="a", api_key="a")) == {"api_key": "->a"}
     seen = []
     for moment in (1, 20, 21, 25, 26):
         process.at(moment)
@@ -459,18 +458,18 @@ def test_a_removed_secret_that_returns(tmp_path: Path) -> None:
     assert process.due == ENDS
 
 
-def test_fields_come_into_use_each_by_its_own_lead(tmp_path: Path) -> None:
-    """One rotation of three fields is used at three moments; each change has its own names."""
+def test_each_field_of_a_rotation_is_activated_at_its_own_time(tmp_path: Path) -> None:
+    """A rotation of three fields with different `activate_after` makes three changes."""
     process = Process(tmp_path, key="a", api_key="a", slow="a")
-    assert told(process.rotate(key="b", api_key="b", slow="b")) == {"api_key": "a>b"}
-    assert told(process.at(10)) == {"key": "a>b"}
-    assert told(process.at(20)) == {"slow": "a>b"}
+    assert as_text(process.rotate(key="b", api_key="b", slow="b")) == {"api_key": "a>b"}
+    assert as_text(process.at(10)) == {"key": "a>b"}
+    assert as_text(process.at(20)) == {"slow": "a>b"}
     numbers = [each.generation for each in describe(process.store, "production")]
     assert numbers == [2, 2, 2]
 
 
-def test_a_change_names_the_set_that_brought_it(tmp_path: Path) -> None:
-    """A value that comes into use late has the number of its own set, not of a later one."""
+def test_a_change_has_the_generation_of_its_set(tmp_path: Path) -> None:
+    """A value that is activated late has the number of its own set, not of a later one."""
     process = Process(tmp_path, key="a")
     process.rotate(key="b")
     other = process.rotate(key="b", api_key="b")
@@ -481,7 +480,7 @@ def test_a_change_names_the_set_that_brought_it(tmp_path: Path) -> None:
 
 
 def test_the_status_shows_when_a_value_is_due(tmp_path: Path) -> None:
-    """The status has the seconds until the newest value of each secret is used."""
+    """The status has the seconds until the newest value of each secret is activated."""
     process = Process(tmp_path, key="a", slow="a")
     process.rotate(key="b", slow="b")
     process.at(4)
@@ -494,8 +493,8 @@ def test_the_status_shows_when_a_value_is_due(tmp_path: Path) -> None:
     assert [each.due for each in describe(process.store, "production")] == [None, None, None]
 
 
-def test_a_removed_secret_is_present_while_it_is_used(tmp_path: Path) -> None:
-    """The status goes on to name a removed secret until its lead is over, then it is absent."""
+def test_the_status_has_a_removed_secret_until_it_is_out_of_use(tmp_path: Path) -> None:
+    """A removed secret is present until `activate_after` is over, and absent then."""
     process = Process(tmp_path, key="a", slow="a")
     process.rotate(key="a")
     *_, slow = describe(process.store, "production")
@@ -505,8 +504,8 @@ def test_a_removed_secret_is_present_while_it_is_used(tmp_path: Path) -> None:
     assert (slow.present, slow.generation, slow.due) == (False, 2, None)
 
 
-def test_the_previous_value_comes_last_and_once(tmp_path: Path) -> None:
-    """What ``previous=`` names is accepted at once and always, and no value is listed twice."""
+def test_the_value_of_previous_is_accepted_last_and_listed_once(tmp_path: Path) -> None:
+    """The secret that `previous=` names is always accepted, and no value is listed twice."""
     process = Process(tmp_path, key="a", key_before="z")
     assert process.accepted() == "az"
     assert process.rotate(key="b", key_before="a") is None
@@ -519,8 +518,8 @@ def test_the_previous_value_comes_last_and_once(tmp_path: Path) -> None:
     assert (process.accepted(), process.due) == ("b", ENDS)
 
 
-def test_a_set_with_nothing_new_changes_nothing(tmp_path: Path) -> None:
-    """A set of the same values is not a change, and moves no deadline."""
+def test_a_set_of_the_same_values_is_not_a_change(tmp_path: Path) -> None:
+    """The pending values and their times stay as they are."""
     process = Process(tmp_path, key="a", slow="a")
     process.rotate(key="b", slow="a")
     process.at(4)
@@ -529,19 +528,19 @@ def test_a_set_with_nothing_new_changes_nothing(tmp_path: Path) -> None:
 
 
 class Numbered(SecretSet):
-    """A secret with a lead, one with a grace alone, and a plain one."""
+    """A secret with both options, one with `accept_old_for` only, and one without options."""
 
     slow: Secret = secret(activate_after=3, accept_old_for=5)
     quick: Secret = secret(accept_old_for=2)
     bare: Secret
 
 
-def misbehaviour(store: Store[Numbered], name: str) -> str:
-    """Look at one field as a reader does, and tell what is wrong; nothing when all is well."""
+def inconsistency(store: Store[Numbered], name: str) -> str:
+    """Read one field, and return what is inconsistent; an empty text if it is consistent."""
     before = getattr(store.view, name)
     accepted = store.accepted(name)
     after = getattr(store.view, name)
-    # No value comes back, so one that is the same at both ends was it all the while.
+    # No value is used twice, so a value that was read twice was in use between the reads.
     if before is after and accepted[0] is not before:
         return f"{name}: what is used is not the first of what is accepted"
     if len(accepted) != len(set(accepted)):
@@ -552,7 +551,7 @@ def misbehaviour(store: Store[Numbered], name: str) -> str:
 
 
 def test_the_value_in_use_is_accepted_in_every_thread(tmp_path: Path) -> None:
-    """While sets come and go, a reader's own value is among the accepted, which hold no double."""
+    """While sets are accepted, the value that a thread reads is an accepted one, listed once."""
     clock = Clock()
     store = Store(Numbered, clock)
     fields = ("slow", "quick", "bare")
@@ -567,7 +566,7 @@ def test_the_value_in_use_is_accepted_in_every_thread(tmp_path: Path) -> None:
     def read(stop: threading.Event) -> None:
         found: set[str] = set()
         while not stop.is_set():
-            found.update(misbehaviour(store, name) for name in fields)
+            found.update(inconsistency(store, name) for name in fields)
         seen.append(found)
 
     with readers(read):
@@ -579,13 +578,13 @@ def test_the_value_in_use_is_accepted_in_every_thread(tmp_path: Path) -> None:
 
 
 class Slow(SecretSet):
-    """A key whose new value waits, and whose old one stays accepted."""
+    """A key with `activate_after`, `accept_old_for` and `previous`."""
 
     key: Secret = secret(activate_after=10, accept_old_for=100, previous="KEY_BEFORE")
 
 
-def test_uses_are_counted_by_what_is_in_use(tmp_path: Path) -> None:
-    """Not by the clock: a value that is due stays pending until it was activated."""
+def test_a_use_is_counted_as_current_pending_or_old(tmp_path: Path) -> None:
+    """A value that is due counts as pending until it was activated, whatever the clock shows."""
     now = [0.0]
     store = Store(Slow, clock=lambda: now[0])
 
@@ -624,14 +623,14 @@ def test_uses_are_counted_by_what_is_in_use(tmp_path: Path) -> None:
 
 
 class Versioned(SecretSet, version="v"):
-    """A key whose new value waits, and one that does not."""
+    """A key with `activate_after`, and a secret without it."""
 
     key: Secret = secret(activate_after=10)
     other: Secret
 
 
-def test_the_version_in_use_is_that_of_the_set_whose_values_are(tmp_path: Path) -> None:
-    """Several sets may wait; values of two sets have no version."""
+def test_the_version_in_use_is_that_of_the_values_in_use(tmp_path: Path) -> None:
+    """Several sets may be pending; a mixture of the values of two sets has no version."""
     now = [0.0]
     store = Store(Versioned, clock=lambda: now[0])
 

@@ -1,4 +1,4 @@
-"""What a declaration demands of its values, and the checks that its author wrote."""
+"""Validation of values: constraints, checks and placeholders."""
 
 import base64
 import json
@@ -86,8 +86,8 @@ def broken(root: Path, **changes: str) -> list[tuple[str, str, list[int]]]:
     ]
 
 
-def test_what_keeps_the_rules_passes(tmp_path: Path) -> None:
-    """The bounds themselves are allowed, and the pattern's alternatives are."""
+def test_a_value_that_meets_its_constraints_is_accepted(tmp_path: Path) -> None:
+    """The minimum and maximum are allowed, and every alternative of the pattern."""
     cases: list[dict[str, str]] = [
         {},
         {"SHORT": "fake"},
@@ -134,8 +134,8 @@ def test_a_pattern_for_bytes(tmp_path: Path) -> None:
     assert [name for name, *_ in broken(tmp_path, BLOB="fake-x")] == ["BLOB"]
 
 
-def test_a_refused_value_is_not_handed_out(tmp_path: Path) -> None:
-    """A value that breaks a rule is not among the values; its problem has a location and a fix."""
+def test_a_rejected_value_is_not_in_the_result(tmp_path: Path) -> None:
+    """Its problem has a location and a fix."""
     loaded = look(Ruled, tmp_path, INJECTED | GOOD | {"KEY": "fake"})
     assert "key" not in values_of(loaded)
     assert loaded.problems[0].places == ("environment variable KEY",)
@@ -240,8 +240,8 @@ class Mute(Exception):  # noqa: N818  (it says nothing, not even that)
 
 
 @pytest.mark.anyio
-async def test_a_check_raises_what_cannot_be_shown() -> None:
-    """An exception whose text cannot be made is named by its class, and nothing leaks."""
+async def test_a_check_may_raise_an_exception_whose_text_raises() -> None:
+    """The problem has the class of the exception, and no value."""
 
     def check(_: str) -> None:
         raise Mute
@@ -277,8 +277,8 @@ def is_told(text: str) -> bool:
 
 
 @pytest.mark.anyio
-async def test_a_check_tells_the_value() -> None:
-    """A check that puts the value into its message, in any usual form, has it taken out."""
+async def test_a_value_in_the_message_of_a_check_is_redacted() -> None:
+    """This holds for every usual form of the value."""
 
     def check(message: str, _: str) -> None:
         raise ValueError(message)
@@ -308,8 +308,10 @@ async def test_a_check_raises_a_key_error() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_check_of_bytes_tells_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check of SecretBytes gets bytes, and they are taken out of its message."""
+async def test_bytes_in_the_message_of_a_check_are_redacted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A check of SecretBytes gets bytes."""
     monkeypatch.setenv("BLOB", "fake-blob-0123456789")
 
     def check(value: bytes) -> None:
@@ -357,8 +359,8 @@ class Promise:
 
 
 @pytest.mark.anyio
-async def test_callable_objects_judge() -> None:
-    """An object with ``__call__``, sync or async, is as good as a function."""
+async def test_a_check_may_be_a_callable_object() -> None:
+    """An object with ``__call__``, sync or async, works like a function."""
     async with checked(Judge(answer=True)).running():
         pass
     assert (await refusal(Judge(answer=False))).message.endswith(" False")
@@ -427,10 +429,10 @@ async def test_async_checks_run_side_by_side(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.anyio
-async def test_every_refusal_is_told_in_the_order_of_the_declaration(
+async def test_all_problems_are_in_the_order_of_the_declaration(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Sync and async refusals and a missing secret stand in the order of the declaration."""
+    """This holds for sync and async checks and for missing secrets."""
 
     async def later(_: str) -> bool:
         return False
@@ -455,8 +457,8 @@ async def test_every_refusal_is_told_in_the_order_of_the_declaration(
 
 
 @pytest.mark.anyio
-async def test_what_is_absent_or_wrong_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A check is not called for an absent value, nor for one that breaks a rule."""
+async def test_an_absent_or_invalid_value_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check is called only for values that meet the constraints."""
     seen: list[str] = []
 
     class Unjudged(SecretSet):
@@ -569,7 +571,7 @@ async def test_an_async_check_hangs() -> None:
 async def test_a_hanging_check_leaves_no_time_for_others(
     release: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The time is one for all checks: a sync one that used it up leaves none to an async one."""
+    """The time is shared by all checks, so a sync check that hangs leaves none for an async one."""
 
     async def check(_: str) -> None:
         await anyio.sleep_forever()
@@ -615,8 +617,8 @@ async def test_a_set_passes_its_check(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.both_backends
-async def test_a_set_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The refusal of a set is reported by the set's name, without any of its values."""
+async def test_a_check_that_rejects_the_set_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The problem has the name of the set, and none of its values."""
     monkeypatch.setenv("CERTIFICATE", "fake-certificate-0123456789")
     failure = await failed_start(Bootstrap(Pair))
     assert [(each.name, each.kind) for each in failure.problems] == [("Pair", "check")]
@@ -661,8 +663,8 @@ async def test_a_set_check_hangs() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_broken_set_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A set with other problems is not checked as a whole: its fields may be absent."""
+async def test_a_set_with_problems_is_not_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its fields may be absent."""
     monkeypatch.delenv("JWT_SECRET")
     monkeypatch.setenv("CERTIFICATE", "fake-certificate-0123456789")
     failure = await failed_start(Bootstrap(Pair))
@@ -692,8 +694,8 @@ class Planned(SecretSet):
     absent: Secret | None = secret()
 
 
-def test_a_placeholder_is_no_value(tmp_path: Path) -> None:
-    """A rendered manifest that is applied as it is has one problem per secret, in every profile."""
+def test_a_rendered_placeholder_is_a_problem_in_every_profile(tmp_path: Path) -> None:
+    """A rendered manifest that is applied without changes has one problem for each secret."""
     machines = empty_machines(tmp_path)
     for profile in ("development", "test", "production"):
         for around in ("{}", "{}\n\n", "{} fake-and-more"):
@@ -711,8 +713,8 @@ def test_a_placeholder_is_no_value(tmp_path: Path) -> None:
                 assert "TEXT" in loaded.problems[0].fix
 
 
-def test_what_names_a_placeholder_is_a_value(tmp_path: Path) -> None:
-    """Only what begins as one is one."""
+def test_a_value_that_only_contains_a_placeholder_is_accepted(tmp_path: Path) -> None:
+    """Only a value that begins as a placeholder is one."""
     value = f"fake {placeholder('RAW')}"
     loaded = look(Planned, tmp_path, {**INJECTED, "TEXT": value * 4, "RAW": value})
     assert loaded.problems == ()

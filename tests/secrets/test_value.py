@@ -1,4 +1,4 @@
-"""A value that shows itself to nobody, and the mask for those who need a hint."""
+"""Secret and SecretBytes, which never show their values, and mask_secret."""
 
 import copy
 import inspect
@@ -30,7 +30,7 @@ BOTH: list[tuple[Secret | SecretBytes, str]] = [
     (Secret("JWT_SECRET", TEXT), SHOWN),
     (SecretBytes("KEYSTORE", TEXT.encode()), SHOWN_BYTES),
 ]
-"""A secret of each kind, and what is shown of it."""
+"""A secret of each kind, and its text."""
 
 WAYS: dict[str, Callable[[Any], str]] = {
     "repr": repr,
@@ -50,16 +50,16 @@ WAYS: dict[str, Callable[[Any], str]] = {
 }
 
 
-def test_every_way_of_showing_it_gives_its_name() -> None:
-    """However a secret is printed, its name and three stars come out."""
+def test_every_text_form_of_a_secret_shows_its_name() -> None:
+    """A printed secret has its name and three asterisks."""
     for name, way in WAYS.items():
         for sealed, shown in BOTH:
             with case(name, sealed, shown):
                 assert way(sealed) == shown
 
 
-def test_a_container_shows_no_more_than_it_does() -> None:
-    """A secret in a list, a dict or a dataclass shows its name there, too."""
+def test_a_container_shows_only_the_name_of_a_secret() -> None:
+    """This holds in a list, a dict and a dataclass."""
     for sealed, shown in BOTH:
         with case(sealed, shown):
 
@@ -77,8 +77,8 @@ def test_a_container_shows_no_more_than_it_does() -> None:
             assert repr(types.SimpleNamespace(key=sealed)) == f"namespace(key={shown})"
 
 
-def test_its_attributes_show_no_value() -> None:
-    """What walks over attributes, as debuggers and error trackers do, finds no value."""
+def test_no_attribute_of_a_secret_has_the_value() -> None:
+    """A debugger or error tracker that reads all attributes finds no value."""
     for sealed, shown in BOTH:
         with case(sealed, shown):
             with pytest.raises(TypeError):
@@ -92,7 +92,7 @@ def test_its_attributes_show_no_value() -> None:
 
 
 def test_a_traceback_with_variables_shows_no_value() -> None:
-    """An error report that lists the variables of each frame shows the name only."""
+    """A report with the variables of each frame shows only the name."""
     for sealed, shown in BOTH:
         with case(sealed, shown):
 
@@ -110,14 +110,14 @@ def test_a_traceback_with_variables_shows_no_value() -> None:
 
 
 def test_a_log_record_shows_no_value(caplog: pytest.LogCaptureFixture) -> None:
-    """A secret that is logged is logged by its name."""
+    """A secret as an argument of a log call is logged by its name."""
     logging.getLogger("app").warning("the key is %s", Secret("JWT_SECRET", TEXT))
 
     assert caplog.messages == [f"the key is {SHOWN}"]
 
 
-def test_reveal_gives_the_value_itself() -> None:
-    """The one way in gives exactly what was put in."""
+def test_reveal_returns_the_value() -> None:
+    """The value is exactly the one that the secret was created with."""
     assert Secret("A", TEXT).reveal() == TEXT
     assert type(Secret("A", TEXT).reveal()) is str
     assert SecretBytes("A", b"\x00\xff").reveal() == b"\x00\xff"
@@ -125,7 +125,7 @@ def test_reveal_gives_the_value_itself() -> None:
 
 
 def test_only_a_secret_of_the_same_value_is_equal() -> None:
-    """Two secrets are equal by value, whatever they are called; nothing else is equal."""
+    """Two secrets are equal by value, whatever their names; no other object is equal."""
     assert Secret("A", TEXT) == Secret("B", TEXT)
     assert Secret("A", TEXT) != Secret("A", f"{TEXT}!")
     assert SecretBytes("A", b"fake") == SecretBytes("B", b"fake")
@@ -138,7 +138,7 @@ def test_only_a_secret_of_the_same_value_is_equal() -> None:
 
 
 def test_equal_secrets_are_one_key_of_a_dict() -> None:
-    """Secrets go into sets and dicts by value."""
+    """Sets and dicts compare secrets by value."""
     assert {Secret("A", TEXT), Secret("B", TEXT), Secret("A", "fake")} == {
         Secret("C", TEXT),
         Secret("C", "fake"),
@@ -146,8 +146,8 @@ def test_equal_secrets_are_one_key_of_a_dict() -> None:
     assert hash(Secret("A", TEXT)) != hash(TEXT)
 
 
-def test_a_hash_says_nothing_outside_its_process() -> None:
-    """A hash that leaks cannot be looked up: it is another one in each process."""
+def test_a_hash_differs_between_processes() -> None:
+    """A hash that is disclosed cannot be looked up."""
     source = "from hive_boot import Secret; print(hash(Secret('A', 'fake-value')))"
     children = [run_child(source, PYTHONHASHSEED="0") for _ in range(2)]
     printed = {child.stdout for child in children}
@@ -157,7 +157,7 @@ def test_a_hash_says_nothing_outside_its_process() -> None:
 
 
 def test_matches_compares_text_and_bytes() -> None:
-    """What a client sent is compared, as text or as bytes, non-ASCII too."""
+    """The text or bytes of a client are compared, non-ASCII characters too."""
     cases: list[tuple[str, str | bytes, bool]] = [
         (TEXT, TEXT, True),
         (TEXT, TEXT.encode(), True),
@@ -176,8 +176,8 @@ def test_matches_compares_text_and_bytes() -> None:
             assert SecretBytes("A", value.encode()).matches(candidate) is same
 
 
-def test_matches_refuses_what_no_client_can_send() -> None:
-    """A header that is absent is a mistake of the code, not a wrong key."""
+def test_matches_raises_for_none_and_other_types() -> None:
+    """An absent header is an error of the code, not a wrong key."""
     cases: list[object] = [None, 5, [TEXT], bytearray(b"fake"), Secret("A", TEXT)]
     for candidate in cases:
         with case(candidate):
@@ -187,8 +187,8 @@ def test_matches_refuses_what_no_client_can_send() -> None:
             assert TEXT not in str(caught.value)
 
 
-def test_it_is_always_true() -> None:
-    """`if secrets.key:` asks whether there is one, and says nothing about the value."""
+def test_a_secret_is_always_true() -> None:
+    """`if secrets.key:` shows whether the secret exists, not whether its value is empty."""
     for sealed, shown in BOTH:
         with case(sealed, shown):
             assert bool(sealed) is True
@@ -223,8 +223,8 @@ REFUSED: dict[str, Callable[[Any], object]] = {
 }
 
 
-def test_using_it_as_its_value_is_refused() -> None:
-    """A secret in the place of a text fails at once, and the error does not tell it."""
+def test_a_secret_in_place_of_a_text_raises() -> None:
+    """The error does not contain the value."""
     for name, use in REFUSED.items():
         for sealed, shown in BOTH:
             with case(name, sealed, shown):
@@ -238,8 +238,8 @@ def test_using_it_as_its_value_is_refused() -> None:
                 assert shown
 
 
-def test_a_method_of_the_plain_value_is_refused_with_the_way_to_it() -> None:
-    """Code that was written for a str, or for a SecretStr of pydantic, is told to reveal."""
+def test_a_method_of_str_raises_with_a_hint_to_reveal() -> None:
+    """Code for a str, or for a SecretStr of pydantic, gets an error that names `.reveal()`."""
     for sealed, shown in BOTH:
         for name in ("get_secret_value", "encode", "decode", "startswith"):
             with case(sealed, shown, name):
@@ -250,8 +250,8 @@ def test_a_method_of_the_plain_value_is_refused_with_the_way_to_it() -> None:
                 assert TEXT not in str(caught.value)
 
 
-def test_a_pickle_is_refused_by_name() -> None:
-    """Who sends a secret to another process is told why that fails."""
+def test_a_secret_cannot_be_pickled() -> None:
+    """The error names the secret: a pickle would contain the plain value."""
     for sealed, shown in BOTH:
         with case(sealed, shown):
             with pytest.raises(TypeError) as caught:
@@ -260,8 +260,8 @@ def test_a_pickle_is_refused_by_name() -> None:
             assert shown in str(caught.value)
 
 
-def test_a_copy_is_itself() -> None:
-    """Copying a structure with secrets in it works, and makes no second one."""
+def test_a_copy_of_a_secret_is_the_same_object() -> None:
+    """A structure that contains secrets can be copied."""
     for sealed, shown in BOTH:
         with case(sealed, shown):
             assert copy.copy(sealed) is sealed
@@ -270,8 +270,8 @@ def test_a_copy_is_itself() -> None:
             assert shown
 
 
-def test_nothing_can_be_put_on_it() -> None:
-    """No attribute can be added to a secret, and none of what it promises can be replaced."""
+def test_no_attribute_of_a_secret_can_be_set() -> None:
+    """No attribute can be added, and no method can be replaced."""
     for sealed, shown in BOTH:
         with case(sealed, shown):
             for name in ("value", "reveal", "matches", "__class__"):
@@ -285,21 +285,21 @@ def test_nothing_can_be_put_on_it() -> None:
             assert sealed.matches(TEXT)
 
 
-def test_it_cannot_be_subclassed() -> None:
-    """A class that would weaken the promise cannot be made."""
+def test_a_secret_cannot_be_subclassed() -> None:
+    """A subclass could show the value."""
     for sealed in (Secret, SecretBytes):
         with case(sealed), pytest.raises(TypeError, match=sealed.__name__):
             types.new_class("Open", (sealed,))
 
 
-def test_it_is_no_text() -> None:
-    """A secret does not pass where a str or bytes is asked for."""
+def test_a_secret_is_not_a_str_or_bytes() -> None:
+    """It is not accepted where a str or bytes is required."""
     assert not isinstance(Secret("A", TEXT), str)
     assert not isinstance(SecretBytes("A", b"fake"), bytes)
 
 
-def test_a_value_of_another_type_is_refused_without_showing_it() -> None:
-    """A wrong value is refused by the secret's name alone."""
+def test_a_value_of_another_type_raises_without_showing_it() -> None:
+    """The error has the name of the secret only."""
     cases: list[tuple[Callable[..., object], object, str]] = [
         (Secret, 20260101, "Secret('A')"),
         (Secret, b"20260101", "Secret('A')"),
@@ -319,7 +319,7 @@ def test_a_value_of_another_type_is_refused_without_showing_it() -> None:
 
 
 def test_a_mask_shows_a_hint_of_long_tokens_only() -> None:
-    """A token can be told from another one; a short, spaced or composed value cannot."""
+    """A masked token can be identified; short, spaced and composed values are masked completely."""
     cases: list[tuple[str, str]] = [
         ("sk-proj-abc...xyz", "sk-p...xyz"),
         ("fake-0123456789-", "fake...89-"),
@@ -342,7 +342,7 @@ def test_a_mask_shows_a_hint_of_long_tokens_only() -> None:
 @settings(deadline=None)
 @given(st.text(alphabet=st.characters(max_codepoint=300)) | st.text("ab c:/\u00e4", min_size=10))
 def test_a_mask_never_shows_more_than_seven_characters(value: str) -> None:
-    """Whatever a value is, a mask holds four and three of its characters, or none."""
+    """A mask contains four and three characters of a value, or none."""
     masked = mask_secret(value)
 
     if masked != "***":
@@ -353,8 +353,8 @@ def test_a_mask_never_shows_more_than_seven_characters(value: str) -> None:
         assert value.endswith(masked[-3:])
 
 
-def test_a_mask_refuses_what_is_no_text_without_showing_it() -> None:
-    """A wrong argument is named by its type."""
+def test_a_mask_of_another_type_raises_without_showing_the_value() -> None:
+    """The error names the type of the argument."""
     cases: list[tuple[object, str]] = [
         (b"20260101", "bytes"),
         (20260101, "int"),

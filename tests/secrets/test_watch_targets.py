@@ -1,4 +1,4 @@
-"""What is watched for a declaration, and what of it can be seen without reading."""
+"""Watch targets of a declaration, and snapshots of their signatures."""
 
 import os
 import shutil
@@ -24,29 +24,29 @@ really = pytest.mark.skipif(IMPOSSIBLE is not None, reason=str(IMPOSSIBLE))
 
 
 class Keys(SecretSet):
-    """What the service needs."""
+    """Secrets with unusual file names."""
 
     api_key: Secret
     tls_key: Secret | None = secret(file="tls/key.pem")
 
 
-def vantage(
+def targets_of(
     root: Path,
     environ: Mapping[str, str] | None = None,
     **source_options: Any,  # noqa: ANN401  (what SourceOptions takes)
 ) -> WatchTargets:
-    """Return the vantage of a machine whose file system begins at ``root``."""
+    """Return the watch targets of a machine whose file system begins at ``root``."""
     field_index = Keys._field_index
     return WatchTargets(field_index, situate(root, environ, **source_options))
 
 
 def over(directory: Path) -> WatchTargets:
-    """Return the vantage of an application whose secrets are in ``directory``."""
-    return vantage(directory.parent, mode="kubernetes", secrets_dirs=str(directory))
+    """Return the watch targets of an application whose secrets are in ``directory``."""
+    return targets_of(directory.parent, mode="kubernetes", secrets_dirs=str(directory))
 
 
 def watched(seen: WatchTargets) -> dict[str, set[str] | None]:
-    """Return what is watched, by its real path, and the names of interest in it.
+    """Return the relevant names of each watched directory, by its real path.
 
     None stands for the names of the declared secrets, and whatever has two dots.
     """
@@ -65,7 +65,7 @@ def watched(seen: WatchTargets) -> dict[str, set[str] | None]:
 
 @pytest.fixture
 def volume(tmp_path: Path) -> MountedVolume:
-    """Return a volume that has the one key."""
+    """Return a volume with one key."""
     volume = MountedVolume(tmp_path / "mnt/volume")
     volume.publish({"api_key": "fake-key"})
     return volume
@@ -74,29 +74,29 @@ def volume(tmp_path: Path) -> MountedVolume:
 # What is watched.
 
 
-def test_a_directory_is_watched_and_its_name_in_the_one_above(volume: MountedVolume) -> None:
-    """The directory tells of its files, the one above of its removal and its return."""
+def test_a_directory_and_its_name_in_the_parent_are_watched(volume: MountedVolume) -> None:
+    """The parent has the events of its removal and its return."""
     path = volume.path
     assert watched(over(path)) == {str(path): None, str(path.parent): {"volume"}}
 
 
 def test_a_slash_at_the_end_makes_no_difference(volume: MountedVolume) -> None:
-    """Kernel events come by the path without it, whatever the author wrote."""
-    seen = vantage(volume.path, mode="kubernetes", secrets_dirs=f"{volume.path}//")
+    """Events of the kernel have the path without the slash."""
+    seen = targets_of(volume.path, mode="kubernetes", secrets_dirs=f"{volume.path}//")
     assert watched(seen) == watched(over(volume.path))
 
 
-def test_a_relative_directory_is_watched_where_it_is(volume: MountedVolume) -> None:
-    """A path from the working directory leads to the same places."""
+def test_a_relative_directory_is_watched_below_the_working_directory(volume: MountedVolume) -> None:
+    """It has the same targets as the absolute path."""
     root = volume.path.parent.parent
-    seen = vantage(root, mode="kubernetes", secrets_dirs="../mnt/volume")
+    seen = targets_of(root, mode="kubernetes", secrets_dirs="../mnt/volume")
     assert watched(seen) == watched(over(volume.path))
 
 
-def test_a_root_that_is_a_link_is_watched_where_the_link_is(
+def test_a_root_that_is_a_link_is_watched_at_the_link_and_its_target(
     volume: MountedVolume, tmp_path: Path
 ) -> None:
-    """Whoever switches the link is noticed, as well as who writes into what it leads to."""
+    """A switch of the link is noticed, and so is a write to its target."""
     link = tmp_path / "current"
     link.symlink_to("mnt/volume")
     assert watched(over(link)) == {
@@ -107,7 +107,7 @@ def test_a_root_that_is_a_link_is_watched_where_the_link_is(
 
 
 def test_each_link_of_a_chain_is_watched(tmp_path: Path) -> None:
-    """Any of them may be switched: in the middle of the path, relative, absolute, upwards."""
+    """Any link may be switched: in the middle of the path, relative, absolute, upwards."""
     real = tmp_path / "releases/7/secrets"
     real.mkdir(parents=True)
     (tmp_path / "releases/current").symlink_to("./7")
@@ -125,20 +125,20 @@ def test_each_link_of_a_chain_is_watched(tmp_path: Path) -> None:
 
 
 def test_links_in_a_circle_end_the_search(tmp_path: Path) -> None:
-    """A broken deployment is no endless loop: what can be mended is watched."""
+    """The links of the circle that can be watched are watched."""
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
     assert watched(over(tmp_path / "a")) == {str(tmp_path): {"a", "b"}}
 
 
-def test_a_directory_that_is_not_there_is_awaited_from_above(tmp_path: Path) -> None:
-    """A directory that is mounted later, or is gone for a while, is noticed when it comes."""
+def test_the_parent_of_a_missing_directory_is_watched(tmp_path: Path) -> None:
+    """A directory that is mounted later, or absent for a while, is noticed."""
     assert watched(over(tmp_path / "secrets")) == {str(tmp_path): {"secrets"}}
     assert watched(over(tmp_path / "no/such/secrets")) == {}
 
 
-def test_a_closed_directory_is_watched_from_above_only() -> None:
-    """What the process may not read it cannot watch; the one above tells of the permission."""
+def test_only_the_parent_of_an_unreadable_directory_is_watched() -> None:
+    """The parent has the event of a change of the permissions."""
     with as_ordinary_user() as place:
         closed = place / "secrets"
         closed.mkdir()
@@ -151,31 +151,31 @@ def test_a_closed_directory_is_watched_from_above_only() -> None:
         assert before.roots != after.roots
 
 
-def test_two_directories_side_by_side_share_the_one_above(tmp_path: Path) -> None:
-    """Each inode is watched once, for the names of all."""
+def test_two_directories_share_the_watch_of_their_parent(tmp_path: Path) -> None:
+    """Each inode is watched once, for all names."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     both = [str(tmp_path / "one"), str(tmp_path / "two")]
-    seen = vantage(tmp_path, mode="kubernetes", secrets_dirs=both)
+    seen = targets_of(tmp_path, mode="kubernetes", secrets_dirs=both)
     assert watched(seen) == {both[0]: None, both[1]: None, str(tmp_path): {"one", "two"}}
 
 
-def test_a_directory_within_another_is_told_of_by_both(tmp_path: Path) -> None:
-    """One that is watched for all names is not narrowed to one by the other, in any order."""
+def test_a_directory_within_another_is_watched_for_all_names(tmp_path: Path) -> None:
+    """A watch for all names is not limited to one name by the other directory, in any order."""
     inner = tmp_path / "outer/inner"
     inner.mkdir(parents=True)
     both = [str(inner.parent), str(inner)]
     for order in (both, both[::-1]):
-        seen = vantage(tmp_path, mode="kubernetes", secrets_dirs=order)
+        seen = targets_of(tmp_path, mode="kubernetes", secrets_dirs=order)
         assert watched(seen) == {both[0]: None, both[1]: None, str(tmp_path): {"outer"}}
 
 
 def test_one_directory_by_two_paths_is_watched_once(volume: MountedVolume, tmp_path: Path) -> None:
-    """The kernel gives an inode's events to one path only."""
+    """The kernel reports the events of an inode under one path only."""
     link = tmp_path / "link"
     link.symlink_to(volume.path)
     both = [str(volume.path), str(link)]
-    seen = vantage(tmp_path, mode="kubernetes", secrets_dirs=both)
+    seen = targets_of(tmp_path, mode="kubernetes", secrets_dirs=both)
     assert watched(seen) == {
         str(volume.path): None,
         str(volume.path.parent): {"volume"},
@@ -183,29 +183,29 @@ def test_one_directory_by_two_paths_is_watched_once(volume: MountedVolume, tmp_p
     }
 
 
-def test_the_usual_directory_is_watched_with_the_volumes_in_it(tmp_path: Path) -> None:
-    """A volume may have any name, also one that a platform uses; so may a plain directory."""
+def test_the_default_directory_is_watched_with_the_volumes_in_it(tmp_path: Path) -> None:
+    """A volume may have any name, also that of a platform entry, and may be a plain directory."""
     usual = tmp_path / "run/secrets"
     for name in ("app", "db", "kubernetes.io"):
         MountedVolume(usual / name).publish({"api_key": "fake-key"})
     (usual / "plain").mkdir()
-    assert watched(vantage(tmp_path, mode="kubernetes")) == {
+    assert watched(targets_of(tmp_path, mode="kubernetes")) == {
         str(usual): None,
         str(usual.parent): {"secrets"},
         **{str(usual / name): None for name in ("app", "db", "kubernetes.io", "plain")},
     }
 
 
-def test_a_usual_directory_that_is_a_volume_has_none_in_it(tmp_path: Path) -> None:
-    """A volume mounted at /run/secrets itself is not searched for others."""
+def test_a_default_directory_that_is_a_volume_is_not_searched_for_volumes(tmp_path: Path) -> None:
+    """A volume may be mounted at /run/secrets itself."""
     usual = tmp_path / "run/secrets"
     MountedVolume(usual).publish({"api_key": "fake-key"})
     MountedVolume(usual / "below").publish({"api_key": "fake-key"})
-    assert set(watched(vantage(tmp_path, mode="docker"))) == {str(usual), str(usual.parent)}
+    assert set(watched(targets_of(tmp_path, mode="docker"))) == {str(usual), str(usual.parent)}
 
 
 def test_the_subdirectories_of_a_named_directory_are_watched(tmp_path: Path) -> None:
-    """One directory per secret, and several volumes, rotate in a named directory too."""
+    """Several volumes, or one directory for each secret, may be in a named directory too."""
     MountedVolume(tmp_path / "named/app").publish({"api_key": "fake-key"})
     (tmp_path / "named/plain/deeper").mkdir(parents=True)
     (tmp_path / "named/.hidden").mkdir()
@@ -216,62 +216,62 @@ def test_the_subdirectories_of_a_named_directory_are_watched(tmp_path: Path) -> 
 
 
 def test_the_credentials_of_systemd_are_watched(tmp_path: Path) -> None:
-    """The directory that systemd gives is watched like every other."""
+    """The credentials directory is watched like every other."""
     (tmp_path / "cred").mkdir()
-    seen = vantage(tmp_path, {"CREDENTIALS_DIRECTORY": "/cred"}, mode="systemd")
+    seen = targets_of(tmp_path, {"CREDENTIALS_DIRECTORY": "/cred"}, mode="systemd")
     assert watched(seen) == {str(tmp_path / "cred"): None, str(tmp_path): {"cred"}}
 
 
 def test_dotenv_files_are_watched_by_name(tmp_path: Path) -> None:
-    """In development it is the two files, there or not, and nothing else of the project."""
-    assert watched(vantage(tmp_path, mode="development")) == {
+    """In development only the two files are watched, also if they do not exist."""
+    assert watched(targets_of(tmp_path, mode="development")) == {
         str(tmp_path / "cwd"): {".env", ".env.local"}
     }
 
 
 def test_a_dotenv_file_that_is_a_link_is_watched_at_both_ends(tmp_path: Path) -> None:
-    """Who edits the file that ``.env`` leads to is noticed like who makes the link anew."""
+    """A change of the target is noticed, and so is a new link."""
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared/dev.env").write_text("API_KEY=fake-key")
     (tmp_path / "cwd/.env").symlink_to("../shared/dev.env")
-    assert watched(vantage(tmp_path, mode="development")) == {
+    assert watched(targets_of(tmp_path, mode="development")) == {
         str(tmp_path / "cwd"): {".env", ".env.local"},
         str(tmp_path / "shared"): {"dev.env"},
     }
 
 
 def test_a_file_that_a_variable_names_is_watched_by_name(tmp_path: Path) -> None:
-    """``NAME_FILE`` concerns one file, in every mode."""
+    """``NAME_FILE`` adds one file, in every mode."""
     file = PlainDirectory(tmp_path / "etc").path / "key"
     file.write_text("fake-key")
-    seen = vantage(tmp_path, {"API_KEY_FILE": str(file)}, mode="environment")
+    seen = targets_of(tmp_path, {"API_KEY_FILE": str(file)}, mode="environment")
     assert watched(seen) == {str(file.parent): {"key"}}
 
 
 def test_a_file_in_a_volume_is_watched_by_the_links_to_it(volume: MountedVolume) -> None:
     """The directory behind ``..data`` is not watched, because it is never written into."""
     environ = {"API_KEY_FILE": str(volume.path / "api_key")}
-    assert watched(vantage(volume.path, environ, mode="environment")) == {
+    assert watched(targets_of(volume.path, environ, mode="environment")) == {
         str(volume.path): {"api_key", "..data"}
     }
 
 
-def test_nothing_to_watch_is_known_as_such(tmp_path: Path) -> None:
-    """Variables alone cannot change, so no thread is started for them."""
-    assert vantage(tmp_path, {"API_KEY": "fake-key"}, mode="environment").is_empty
-    assert vantage(tmp_path, {"API_KEY_FILE": ""}, mode="environment").is_empty
-    assert not vantage(tmp_path, {"API_KEY_FILE": "/key"}, mode="environment").is_empty
-    assert not vantage(tmp_path, mode="development").is_empty
-    assert not vantage(tmp_path, mode="docker").is_empty
+def test_variables_alone_have_no_watch_targets(tmp_path: Path) -> None:
+    """Variables cannot change, so no watcher is started."""
+    assert targets_of(tmp_path, {"API_KEY": "fake-key"}, mode="environment").is_empty
+    assert targets_of(tmp_path, {"API_KEY_FILE": ""}, mode="environment").is_empty
+    assert not targets_of(tmp_path, {"API_KEY_FILE": "/key"}, mode="environment").is_empty
+    assert not targets_of(tmp_path, mode="development").is_empty
+    assert not targets_of(tmp_path, mode="docker").is_empty
 
 
 # What an event is about.
 
 
-def test_an_event_concerns_the_directory_or_its_name_above(
+def test_an_event_concerns_declared_names_or_the_directory(
     volume: MountedVolume, tmp_path: Path
 ) -> None:
-    """What happens to the declared names counts, and to the directory, and little else above."""
+    """In the parent only the name of the directory counts."""
     cases: list[tuple[str, bool]] = [
         ("mnt/volume", True),
         ("mnt/volume/..data", True),
@@ -287,9 +287,9 @@ def test_an_event_concerns_the_directory_or_its_name_above(
             assert over(volume.path).snapshot().is_relevant(str(tmp_path / path)) is expected
 
 
-def test_an_event_at_a_pinned_path_concerns_it(tmp_path: Path) -> None:
-    """The other files beside ``.env`` wake nobody."""
-    view = vantage(tmp_path, mode="development").snapshot()
+def test_an_event_of_a_named_path_concerns_it(tmp_path: Path) -> None:
+    """The other files beside ``.env`` do not cause a read."""
+    view = targets_of(tmp_path, mode="development").snapshot()
     assert view.is_relevant(str(tmp_path / "cwd/.env.local"))
     assert not view.is_relevant(str(tmp_path / "cwd/main.py"))
 
@@ -297,8 +297,8 @@ def test_an_event_at_a_pinned_path_concerns_it(tmp_path: Path) -> None:
 # What can be seen without reading.
 
 
-def let_a_stamp_pass(path: Path) -> None:
-    """Wait until the file system gives another time than before: some count in milliseconds."""
+def wait_for_another_time(path: Path) -> None:
+    """Wait until the file system has another time stamp: some count in milliseconds."""
     path.touch()
     first = path.stat().st_ctime_ns
     while path.stat().st_ctime_ns == first:
@@ -306,13 +306,13 @@ def let_a_stamp_pass(path: Path) -> None:
 
 
 def rename_over(path: Path) -> None:
-    """Put another file with the same content at ``path``."""
+    """Replace ``path`` by another file with the same content."""
     PlainDirectory(path.parent).replace(path.name, path.read_text())
 
 
 def rewrite(path: Path) -> None:
-    """Write other bytes into the same file, as many as before, and hide the time of it."""
-    let_a_stamp_pass(path.with_name("stamp"))
+    """Write as many other bytes into the same file, and restore its time."""
+    wait_for_another_time(path.with_name("stamp"))
     times = path.stat()
     path.write_text(path.read_text().swapcase())
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -327,8 +327,8 @@ CHANGES: list[Callable[[Path], object]] = [
 ]
 
 
-def test_a_change_of_a_declared_file_is_seen(tmp_path: Path) -> None:
-    """A plain file cannot be touched without that a look sees it, its size or not."""
+def test_each_change_of_a_declared_file_changes_the_snapshot(tmp_path: Path) -> None:
+    """This holds with and without a change of the size."""
     machines = empty_machines(tmp_path)
     for change in CHANGES:
         with case(change):
@@ -345,22 +345,22 @@ def test_a_change_of_a_declared_file_is_seen(tmp_path: Path) -> None:
                 assert before.roots == after.roots
 
 
-def test_a_change_of_a_file_that_a_variable_names_is_seen(tmp_path: Path) -> None:
-    """The same holds for ``NAME_FILE`` and, with it, for ``.env``."""
+def test_a_change_of_a_file_that_a_variable_names_changes_the_snapshot(tmp_path: Path) -> None:
+    """The same holds for ``.env``."""
     machines = empty_machines(tmp_path)
     for change in CHANGES:
         with case(change):
             root = next(machines)
             file = PlainDirectory(root / "etc").path / "key"
             file.write_text("fake-key")
-            seen = vantage(root, {"API_KEY_FILE": str(file)}, mode="environment")
+            seen = targets_of(root, {"API_KEY_FILE": str(file)}, mode="environment")
             before = seen.snapshot()
             change(file)
             assert seen.snapshot().contents != before.contents
 
 
-def test_what_is_not_declared_is_not_looked_at(tmp_path: Path) -> None:
-    """Somebody else's file in the directory is no change of ours."""
+def test_undeclared_files_are_not_part_of_a_snapshot(tmp_path: Path) -> None:
+    """A change of another file in the directory does not count."""
     directory = PlainDirectory(tmp_path / "secrets")
     directory.replace("api_key", "fake-key")
     directory.replace("other", "fake-other")
@@ -370,8 +370,8 @@ def test_what_is_not_declared_is_not_looked_at(tmp_path: Path) -> None:
     assert seen.snapshot() == before
 
 
-def test_a_swap_of_a_volume_is_seen(volume: MountedVolume) -> None:
-    """The link says it, also when the content is the same."""
+def test_a_swap_of_a_volume_changes_the_snapshot(volume: MountedVolume) -> None:
+    """The link has changed, also if the content is the same."""
     seen = over(volume.path)
     before = seen.snapshot()
     volume.publish(volume.content, anew=True)
@@ -379,8 +379,8 @@ def test_a_swap_of_a_volume_is_seen(volume: MountedVolume) -> None:
     assert seen.snapshot().roots == before.roots
 
 
-def test_of_a_generation_only_the_directory_is_looked_at(volume: MountedVolume) -> None:
-    """Its files are never written again, so there is no look at a thousand of them."""
+def test_a_snapshot_of_a_volume_examines_no_single_files(volume: MountedVolume) -> None:
+    """The files of a generation are never written again."""
     assert volume.generation is not None
     seen = over(volume.path)
     before = seen.snapshot()
@@ -393,8 +393,8 @@ def test_of_a_generation_only_the_directory_is_looked_at(volume: MountedVolume) 
     assert seen.snapshot().contents != between.contents
 
 
-def test_a_look_that_knows_the_last_one_sees_as_much_as_the_first(tmp_path: Path) -> None:
-    """Whatever happens to the places, and however often there was a look before."""
+def test_a_snapshot_that_reuses_the_last_one_is_complete(tmp_path: Path) -> None:
+    """Whatever changes between the snapshots, the result is that of a new one."""
     for number in range(2):
         MountedVolume(tmp_path / f"v{number}").publish({"api_key": "fake-key"})
     directory, volume = PlainDirectory(tmp_path / "named"), MountedVolume(tmp_path / "volume")
@@ -445,23 +445,23 @@ def test_a_look_that_knows_the_last_one_sees_as_much_as_the_first(tmp_path: Path
 
     environ = {"TLS_KEY_FILE": str(tmp_path / "file")}
     options: dict[str, Any] = {"mode": "kubernetes", "secrets_dirs": paths}
-    seen = {looks: vantage(tmp_path, environ, **options) for looks in (1, 2, 3)}
+    seen = {looks: targets_of(tmp_path, environ, **options) for looks in (1, 2, 3)}
     for number, change in enumerate([lambda: None, *changes]):
         change()
-        expected = vantage(tmp_path, environ, **options).snapshot()
+        expected = targets_of(tmp_path, environ, **options).snapshot()
         for looks, each in seen.items():
             with case((number, looks)):
                 assert [each.snapshot() for _ in range(looks)] == [expected] * looks
 
 
-def test_two_looks_at_the_same_are_equal(volume: MountedVolume) -> None:
-    """When nothing happens, nothing is seen."""
+def test_two_snapshots_without_a_change_are_equal(volume: MountedVolume) -> None:
+    """Without a change there is no difference."""
     seen = over(volume.path)
     assert seen.snapshot() == seen.snapshot()
 
 
-def test_a_directory_that_was_replaced_is_another_root(tmp_path: Path) -> None:
-    """A watch follows the directory that was renamed away, so a new one has to begin."""
+def test_a_replaced_directory_is_another_root(tmp_path: Path) -> None:
+    """A watch follows the renamed directory, so another watch is needed."""
     directory = PlainDirectory(tmp_path / "secrets")
     seen = over(directory.path)
     before = seen.snapshot()
@@ -472,11 +472,11 @@ def test_a_directory_that_was_replaced_is_another_root(tmp_path: Path) -> None:
     assert len({before.roots, between.roots, after.roots}) == 3
 
 
-def test_a_volume_that_comes_is_another_root(tmp_path: Path) -> None:
-    """One that is mounted below /run/secrets later is watched from the next look on."""
+def test_a_volume_that_is_mounted_later_is_another_root(tmp_path: Path) -> None:
+    """A volume below /run/secrets is watched from the next snapshot on."""
     usual = tmp_path / "run/secrets"
     usual.mkdir(parents=True)
-    seen = vantage(tmp_path, mode="kubernetes")
+    seen = targets_of(tmp_path, mode="kubernetes")
     before = seen.snapshot()
     MountedVolume(usual / "app").publish({"api_key": "fake-key"})
     after = seen.snapshot()
@@ -488,8 +488,8 @@ def test_a_volume_that_comes_is_another_root(tmp_path: Path) -> None:
 
 
 @really
-def test_a_mounted_file_is_watched_itself(tmp_path: Path) -> None:
-    """A directory hears nothing of what is written into a file mounted over one of its own."""
+def test_a_file_mount_is_watched_itself(tmp_path: Path) -> None:
+    """A directory has no event for a write to a file that is mounted over one of its files."""
     machines = empty_machines(tmp_path)
     for name in ("api_key", "tls/key.pem"):
         with case(name):
@@ -506,8 +506,8 @@ def test_a_mounted_file_is_watched_itself(tmp_path: Path) -> None:
 
 
 @really
-def test_a_file_that_is_mounted_later_is_found(tmp_path: Path) -> None:
-    """Also by a look that knows the last one, and so is the end of the mount."""
+def test_a_file_that_is_mounted_later_is_watched(tmp_path: Path) -> None:
+    """A snapshot that reuses the last one finds it too, and the end of the mount."""
     directory = PlainDirectory(tmp_path / "secrets")
     directory.replace("api_key", "fake-key")
     seen = over(directory.path)
@@ -524,8 +524,8 @@ def test_a_file_that_is_mounted_later_is_found(tmp_path: Path) -> None:
 
 
 @really
-def test_a_mounted_file_is_found_through_a_link(tmp_path: Path) -> None:
-    """A root that is a link hides no mount, and the path is told as it was declared."""
+def test_a_file_mount_is_found_through_a_link(tmp_path: Path) -> None:
+    """The path is reported as it was declared."""
     (tmp_path / "link").symlink_to("secrets")
     with PinnedFile(tmp_path / "secrets/api_key", tmp_path / "host/key"):
         (pin,) = over(tmp_path / "link").snapshot().pinned
@@ -533,11 +533,11 @@ def test_a_mounted_file_is_found_through_a_link(tmp_path: Path) -> None:
 
 
 @really
-def test_a_mounted_file_that_a_variable_names_is_found(tmp_path: Path) -> None:
-    """``NAME_FILE`` may well name a Compose secret, also by a link to it."""
+def test_a_file_mount_that_a_variable_names_is_found(tmp_path: Path) -> None:
+    """``NAME_FILE`` may name a Compose secret, also by a link."""
     (tmp_path / "link").symlink_to("secrets/key")
     with PinnedFile(tmp_path / "secrets/key", tmp_path / "host/key"):
         environ = {"API_KEY_FILE": str(tmp_path / "link")}
-        view = vantage(tmp_path, environ, mode="environment").snapshot()
+        view = targets_of(tmp_path, environ, mode="environment").snapshot()
         assert [pin.path for pin in view.pinned] == [str(tmp_path / "link")]
         assert {str(tmp_path / "link"), str(tmp_path / "secrets/key")} & view.targets.keys()

@@ -61,7 +61,7 @@ async def test_an_application_starts_before_the_block_and_stops_after_it(
 
 
 @pytest.mark.parametrize("make", [FRAMEWORKS["FastAPI"], FRAMEWORKS["Starlette"]])
-async def test_what_a_lifespan_yields_is_for_its_requests(
+async def test_the_state_of_a_lifespan_is_added_to_that_of_requests(
     make: Callable[[Lifespan], App],
 ) -> None:
     """The state that a lifespan yields is added to the existing state."""
@@ -76,7 +76,7 @@ async def test_what_a_lifespan_yields_is_for_its_requests(
 
 
 @framework
-async def test_a_failed_start_comes_out_and_nothing_is_served(
+async def test_a_failed_start_of_an_application_is_raised(
     make: Callable[[Lifespan], App],
 ) -> None:
     """If the start of an application fails, its own error is raised."""
@@ -93,7 +93,7 @@ async def test_a_failed_start_comes_out_and_nothing_is_served(
 
 
 @framework
-async def test_a_failed_stop_comes_out(make: Callable[[Lifespan], App]) -> None:
+async def test_a_failed_stop_of_an_application_is_raised(make: Callable[[Lifespan], App]) -> None:
     """If the stop of an application fails, its own error is raised."""
 
     @asynccontextmanager
@@ -107,7 +107,7 @@ async def test_a_failed_stop_comes_out(make: Callable[[Lifespan], App]) -> None:
 
 
 @framework
-async def test_an_error_of_the_block_comes_out_bare_after_an_orderly_stop(
+async def test_an_exception_of_the_block_is_raised_after_the_stop(
     make: Callable[[Lifespan], App],
 ) -> None:
     """An error of the block stops the application in order, and is not wrapped in a group."""
@@ -159,7 +159,7 @@ async def bare(_scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
 
 
-async def test_an_application_that_listens_for_ever_is_stopped() -> None:
+async def test_an_application_that_never_returns_is_stopped() -> None:
     """An application that waits for more messages after its stop does not block the process."""
     async with app_lifespan(bare, {}):
         pass
@@ -181,7 +181,7 @@ async def test_the_scope_is_a_lifespan() -> None:
     assert seen[0]["state"] is state
 
 
-async def test_an_application_that_refuses_the_scope_is_served_without_a_lifespan(
+async def test_an_application_that_rejects_the_scope_is_served_without_a_lifespan(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """An application that only handles requests is served, which is logged."""
@@ -214,7 +214,7 @@ async def test_an_application_that_returns_is_served_without_a_lifespan() -> Non
     assert served == 2
 
 
-async def test_an_application_may_be_over_once_it_has_started() -> None:
+async def test_an_application_may_return_after_its_start() -> None:
     """An application may return after its start; it is served until the end."""
 
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -225,7 +225,7 @@ async def test_an_application_may_be_over_once_it_has_started() -> None:
         await anyio.wait_all_tasks_blocked()
 
 
-async def test_an_error_after_the_start_was_asked_for_is_a_failed_start() -> None:
+async def test_an_exception_after_lifespan_startup_is_a_failed_start() -> None:
     """An application that raises during its start is not served; other servers would serve it."""
 
     async def app(_scope: Scope, receive: Receive, _send: Send) -> None:
@@ -237,7 +237,7 @@ async def test_an_error_after_the_start_was_asked_for_is_a_failed_start() -> Non
             pytest.fail("it serves")
 
 
-async def test_an_exit_before_the_start_is_no_missing_lifespan() -> None:
+async def test_sys_exit_before_the_first_message_is_a_failed_start() -> None:
     """An application that calls ``sys.exit`` is not served, even before it receives a message."""
 
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -249,7 +249,7 @@ async def test_an_exit_before_the_start_is_no_missing_lifespan() -> None:
 
 
 @pytest.mark.parametrize("step", ["startup", "shutdown"])
-async def test_a_failure_without_a_word_is_a_failure(step: str) -> None:
+async def test_a_failed_start_without_a_message_is_a_failed_start(step: str) -> None:
     """An application may report a failure without a message, and keep running."""
 
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -277,7 +277,7 @@ async def test_a_crash_of_a_bare_application_ends_the_block() -> None:
         await serve_until(crash, app)
 
 
-async def test_an_error_in_the_stop_of_a_bare_application_comes_out() -> None:
+async def test_an_exception_during_the_stop_is_raised() -> None:
     """An error that an application raises while it stops is raised unchanged."""
 
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -304,7 +304,7 @@ async def test_a_system_exit_of_an_application_does_not_end_the_loop() -> None:
     assert caught.value.code == 3
 
 
-async def test_two_failures_are_both_told() -> None:
+async def test_failures_of_the_block_and_the_stop_are_both_raised() -> None:
     """If the block and the stop fail, both errors are raised in a group."""
 
     async def app(_scope: Scope, receive: Receive, send: Send) -> None:
@@ -348,7 +348,7 @@ async def test_a_cancelled_block_ends_the_application_at_once(*, grouped: bool) 
     assert scope.cancelled_caught or grouped
 
 
-async def test_a_start_that_is_cancelled_is_over() -> None:
+async def test_a_slow_start_can_be_cancelled() -> None:
     """A start that takes too long can be cancelled."""
     told: list[str] = []
 

@@ -76,8 +76,8 @@ async def greet(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def test_nobody_comes_in_before_the_application_is_ready(serve: Serve) -> None:
-    """A client that comes too early, or when the start has failed, is told to come again."""
+async def test_requests_before_ready_get_503(serve: Serve) -> None:
+    """This holds after a failed start too; the client is asked to retry."""
     run = Run(started=False)
     async with serve(ReadinessMiddleware(greet, run.status, dict)) as port:
         for state, word in (
@@ -96,8 +96,8 @@ async def test_nobody_comes_in_before_the_application_is_ready(serve: Serve) -> 
                 assert (answer.status, answer.body) == (503, b"")
 
 
-async def test_a_client_that_waits_on_its_connection_comes_in(serve: Serve) -> None:
-    """The connection on which a client was told to come again is good for its next try."""
+async def test_a_connection_with_a_503_can_be_used_again(serve: Serve) -> None:
+    """The next request on it is served."""
     run = Run(State.STARTING, started=False)
     gate = ReadinessMiddleware(greet, run.status, lambda: {"pool": 1})
     async with serve(gate) as port, connected(port) as client:
@@ -172,8 +172,8 @@ async def test_an_answer_that_was_begun_before_the_drain_ends_the_connection(
 
 
 @pytest.mark.both_backends
-async def test_websockets_come_in_only_when_ready(serve: Serve) -> None:
-    """A websocket that comes too early is refused as a request is; later ones are passed on."""
+async def test_websockets_before_ready_are_rejected(serve: Serve) -> None:
+    """Later ones are passed to the application."""
     run = Run(State.STARTING, started=False)
     gate = ReadinessMiddleware(greet, run.status, dict)
     async with serve(gate) as port:
@@ -198,8 +198,8 @@ async def call(app: App, **scope: Any) -> list[Message]:  # noqa: ANN401  (a sco
     return sent
 
 
-async def test_a_websocket_is_closed_where_it_cannot_be_refused() -> None:
-    """A server that cannot answer a websocket with a status closes it with the code to retry."""
+async def test_a_websocket_is_closed_if_the_server_cannot_reject_it() -> None:
+    """The close code asks the client to retry."""
     gate = ReadinessMiddleware(greet, Run(State.LOADING, started=False).status, dict)
     (closed,) = await call(gate, type="websocket")
     assert (closed["type"], closed["code"]) == ("websocket.close", 1013)
@@ -213,7 +213,7 @@ async def test_no_header_of_connections_is_sent_on_the_second_version() -> None:
 
 
 async def test_each_request_has_a_state_of_its_own() -> None:
-    """What one request puts into its state is not found by the next one."""
+    """A key that one request adds to its state is not in the state of another."""
     shared: dict[str, Any] = {"pool": 1}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -227,8 +227,8 @@ async def test_each_request_has_a_state_of_its_own() -> None:
     assert shared == {"pool": 1}
 
 
-async def test_a_framework_finds_the_state_in_its_requests(serve: Serve) -> None:
-    """``request.state`` of FastAPI has what the run gives."""
+async def test_fastapi_has_the_state_in_its_requests(serve: Serve) -> None:
+    """``request.state`` has the secrets, the settings and the resources of the run."""
     app = FastAPI()
 
     @app.get("/")

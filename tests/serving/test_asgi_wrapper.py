@@ -129,7 +129,7 @@ class Server:
 
 @pytest.mark.both_backends
 @pytest.mark.parametrize("knows_state", [True, False])
-async def test_the_application_has_what_it_needs(*, knows_state: bool) -> None:
+async def test_the_lifespan_of_the_application_can_read_secrets(*, knows_state: bool) -> None:
     """Secrets exist before the application's own start, and until after its stop."""
     boot = Boot()
     app = LifespanMiddleware(inner(boot.told), boot.lifespan, boot.status)
@@ -281,7 +281,7 @@ def test_a_test_client_raises_the_failure(backend: Literal["asyncio", "trio"]) -
         assert it.get("/readyz").status_code == 200
 
 
-async def test_a_failure_of_the_application_is_told() -> None:
+async def test_a_failed_lifespan_of_the_application_is_reported_with_its_traceback() -> None:
     """The server gets the traceback of the failed start or stop."""
     for fail, step in (("start", "startup"), ("stop", "shutdown")):
         boot = Boot()
@@ -294,7 +294,7 @@ async def test_a_failure_of_the_application_is_told() -> None:
         assert boot.told[-1] == "no secrets"
 
 
-async def test_no_value_is_told() -> None:
+async def test_the_message_of_a_failed_start_contains_no_value() -> None:
     """The message to a server, which prints it, contains no secret."""
     owner, value = object(), "fake-value-that-nobody-may-see"
     text = f"cannot connect with {value}"
@@ -329,7 +329,7 @@ async def no_lifespan(_scope: Scope, _receive: Receive, _send: Send) -> None:
     """Return without a response."""
 
 
-async def test_an_application_without_a_lifespan_has_what_it_needs() -> None:
+async def test_an_application_without_a_lifespan_can_read_secrets() -> None:
     """An application that ignores the lifespan scope still starts after its secrets."""
     boot = Boot()
     server = Server(LifespanMiddleware(no_lifespan, boot.lifespan, boot.status))

@@ -50,8 +50,8 @@ def ours(told: Samples) -> Samples:
     return {key: value for key, value in told.items() if key[0].startswith("hive_boot_")}
 
 
-def test_every_metric_is_there_with_its_value() -> None:
-    """The names of the metrics are a promise, because alerts are set on them."""
+def test_every_metric_has_its_name_and_value() -> None:
+    """Alerts depend on the names of the metrics."""
     status = replace(
         degraded(),
         last_read=1_700_000_060.0,
@@ -112,8 +112,8 @@ def test_the_metrics_are_worded() -> None:
     assert_golden("metrics", text.replace(version("hive_boot"), "0.0.0"))
 
 
-def test_what_counts_begins_at_nothing() -> None:
-    """A first failure is a step from 0 to 1, which an alert can see, and not from nowhere."""
+def test_counters_begin_at_zero() -> None:
+    """So an alert can detect the first failure, as a step from 0 to 1."""
     told = samples(expose(Status())[1].decode())
     assert told["hive_boot_rotations_total", ("accepted",)] == 0
     assert told["hive_boot_rotations_total", ("refused",)] == 0
@@ -131,8 +131,8 @@ def test_a_worker_s_own_metrics_are_on_the_same_page() -> None:
         REGISTRY.unregister(jobs)
 
 
-def test_nothing_is_told_twice() -> None:
-    """A collector that was also registered by hand makes no second sample, which is refused."""
+def test_no_sample_is_exported_twice() -> None:
+    """This holds if the collector is also registered by hand; Prometheus rejects duplicates."""
     collector = Collector(degraded)
     REGISTRY.register(collector)
     try:
@@ -143,8 +143,8 @@ def test_nothing_is_told_twice() -> None:
     assert "\nhive_boot_degraded 0.0\n" in text
 
 
-def test_it_can_be_put_into_a_registry_of_one_s_own() -> None:
-    """A registry of the user's tells our metrics as they are when it is asked."""
+def test_the_collector_can_be_registered_in_another_registry() -> None:
+    """The registry exports the current values."""
     now = ready()
     registry = CollectorRegistry(auto_describe=True)
     registry.register(Collector(lambda: now))
@@ -156,8 +156,8 @@ def test_it_can_be_put_into_a_registry_of_one_s_own() -> None:
         registry.register(Collector(ready))
 
 
-def test_open_metrics_are_given_to_who_asks() -> None:
-    """Prometheus asks for OpenMetrics first, and its strict parser takes the page."""
+def test_a_client_that_accepts_openmetrics_gets_it() -> None:
+    """Prometheus prefers OpenMetrics, and its strict parser accepts the page."""
     content_type, body = expose(ready(), "application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     names = {family.name for family in open_families(body.decode())}  # type: ignore[no-untyped-call]

@@ -106,7 +106,7 @@ def reset(client: socket.socket) -> None:
 
 
 @pytest.mark.both_backends
-async def test_every_endpoint_is_answered_and_the_connection_closed() -> None:
+async def test_every_endpoint_responds_and_closes_the_connection() -> None:
     """The probe server serves probes, metrics and the status page."""
     async with served() as port:
         for path in PATHS:
@@ -118,7 +118,7 @@ async def test_every_endpoint_is_answered_and_the_connection_closed() -> None:
             assert int(headers[b"content-length"]) == len(body) > 0
 
 
-async def test_right_and_wrong_requests() -> None:
+async def test_an_invalid_request_gets_an_error_status() -> None:
     """Valid requests are answered; invalid ones get an error status, and the server continues."""
     for request, status in (
         (b"HEAD /readyz HTTP/1.1\r\nHost: worker\r\n\r\n", 200),
@@ -153,7 +153,7 @@ async def test_right_and_wrong_requests() -> None:
             await assert_answers(port)
 
 
-async def test_the_header_accept_is_heard() -> None:
+async def test_the_accept_header_selects_openmetrics() -> None:
     """A scraper that accepts OpenMetrics gets it."""
     request = (
         b"GET /metrics HTTP/1.1\r\nHost: worker\r\nAccept: application/openmetrics-text\r\n\r\n"
@@ -173,7 +173,7 @@ async def test_a_client_may_write_slowly() -> None:
         assert (await everything(client)).endswith(b"\r\n\r\nready\n")
 
 
-async def test_who_says_nothing_is_dropped() -> None:
+async def test_a_client_that_sends_nothing_is_disconnected() -> None:
     """A client that sends nothing, or half a request, is disconnected after ``probe_timeout``."""
     timings = Timings(probe_timeout=0.05)
     async with served(timings=timings) as port, connected(port) as silent, connected(port) as slow:
@@ -183,7 +183,7 @@ async def test_who_says_nothing_is_dropped() -> None:
 
 
 @pytest.mark.both_backends
-async def test_who_does_not_read_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_does_not_read_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that does not read a long response is disconnected."""
     monkeypatch.setattr(probe_server, "handle_asgi_request", partial(long_answer, 30_000_000))
     async with served(timings=Timings(probe_timeout=0.5)) as port:
@@ -208,7 +208,9 @@ def long_answer(length: int, *_: object, **__: object) -> Response:
 
 
 @pytest.mark.both_backends
-async def test_who_closes_one_way_gets_all_of_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_client_that_closes_its_sending_side_gets_the_whole_response(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A client that closes its sending side, as ``nc -N`` does, still gets the whole response."""
     monkeypatch.setattr(probe_server, "handle_asgi_request", partial(long_answer, 8_000_000))
     async with served() as port, connected(port) as client:
@@ -217,7 +219,7 @@ async def test_who_closes_one_way_gets_all_of_the_answer(monkeypatch: pytest.Mon
         assert (await everything(client)).endswith(b"\r\n\r\n" + b"x" * 8_000_000)
 
 
-async def test_who_leaves_before_asking_is_forgotten() -> None:
+async def test_a_client_that_closes_before_a_request_is_ignored() -> None:
     """A TCP check, which connects and closes, is ignored."""
     async with served() as port:
         async with connected(port) as client:
@@ -226,7 +228,7 @@ async def test_who_leaves_before_asking_is_forgotten() -> None:
         await assert_answers(port)
 
 
-async def test_who_goes_on_talking_is_cut_off() -> None:
+async def test_a_client_that_keeps_sending_is_disconnected() -> None:
     """Data after the request is read for a while, and then the connection is closed."""
     async with served(timings=Timings(probe_timeout=PATIENCE)) as port:
         client = plain_socket(port)
@@ -298,7 +300,7 @@ def no_descriptor_left() -> Iterator[None]:
 
 
 @pytest.mark.both_backends
-async def test_a_process_without_descriptors_is_survived(
+async def test_a_lack_of_descriptors_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A worker that has no free descriptor logs that once, and accepts connections again later."""
@@ -332,7 +334,7 @@ class FailingOnce:
         return ready()
 
 
-async def test_a_failure_of_ours_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_of_the_status_is_a_500_response(caplog: pytest.LogCaptureFixture) -> None:
     """If the status raises an error, the response is 500, and the next request is answered."""
     async with served(FailingOnce()) as port:
         assert (await ask(port, GET % b"/boot"))[0] == 500
@@ -342,7 +344,7 @@ async def test_a_failure_of_ours_ends_nothing(caplog: pytest.LogCaptureFixture) 
     assert "not now" in caplog.text
 
 
-async def test_a_fault_of_ours_ends_nothing_either(
+async def test_an_error_while_writing_closes_one_connection(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a response cannot be written, one connection is closed, and the server continues."""
@@ -358,7 +360,7 @@ async def test_a_fault_of_ours_ends_nothing_either(
     assert len(warnings(caplog)) == 1
 
 
-async def test_whatever_is_sent_a_probe_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+async def test_probes_are_answered_during_random_requests(caplog: pytest.LogCaptureFixture) -> None:
     """Random requests are answered or dropped, and are not logged."""
     dice = random.Random(4711)  # noqa: S311  (nothing secret)
     pieces = [b"GET", b"HEAD", b" ", b"/boot", b"HTTP/1.1", b"\r\n", b"\n", b"Host: a", b":", b"\0"]
@@ -386,7 +388,7 @@ async def test_whatever_is_sent_a_probe_is_answered(caplog: pytest.LogCaptureFix
 
 
 @pytest.mark.both_backends
-async def test_it_ends_at_once_when_it_is_told_to() -> None:
+async def test_slow_clients_do_not_delay_the_stop() -> None:
     """Slow clients do not delay the end of the worker, and no connection stays open."""
     with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as group:
@@ -402,7 +404,7 @@ async def test_it_ends_at_once_when_it_is_told_to() -> None:
         plain_socket(port)
 
 
-async def test_a_port_that_is_taken_is_named() -> None:
+async def test_the_error_about_a_port_in_use_names_it() -> None:
     """If the port is in use, the error in the log names it."""
     async with served() as port:
         with pytest.raises(LifecycleError, match=rf"probe_port\D+{port}\b"):
@@ -410,7 +412,7 @@ async def test_a_port_that_is_taken_is_named() -> None:
 
 
 @pytest.mark.both_backends
-async def test_a_host_is_the_only_address() -> None:
+async def test_a_host_limits_the_port_to_its_address() -> None:
     """With a host, the port is open on its address alone; an invalid host is named in the error."""
     serve = partial(serve_probes, ready, "hive")
     async with anyio.create_task_group() as group:
@@ -425,7 +427,7 @@ async def test_a_host_is_the_only_address() -> None:
             await serve(8081, host=host)
 
 
-async def test_a_chosen_port_is_had_and_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_given_port_is_the_one_in_use(caplog: pytest.LogCaptureFixture) -> None:
     """A port that is given is the one in use, also at a second start."""
     caplog.set_level(logging.INFO, "hive_boot")
     async with served() as port:
@@ -438,14 +440,16 @@ async def test_a_chosen_port_is_had_and_told(caplog: pytest.LogCaptureFixture) -
     assert [str(port) in record.getMessage() for record in caplog.records] == [True] * 3
 
 
-async def test_without_h11_the_declaration_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_probe_port_without_h11_is_a_declaration_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The declaration of a probe port without h11 fails, and the error names the package."""
     monkeypatch.setitem(sys.modules, "h11", None)
     with pytest.raises(DeclarationError, match=r"hive_boot\[probes\]"):
         await serve_probes(ready, "hive", 0)
 
 
-async def test_a_worker_takes_the_port_over_when_its_owner_has_ended(
+async def test_a_worker_listens_when_another_has_released_the_port(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """If the port is in use, a worker logs that once, keeps running, and listens later."""

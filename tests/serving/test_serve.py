@@ -121,8 +121,8 @@ REFUSED = {
 """The call, and the error class and data of the line on stderr."""
 
 
-def test_what_cannot_be_served_is_told_in_one_line(tmp_path: Path) -> None:
-    """A mistake in the call, and a port that is taken, are each a line and exit 70."""
+def test_an_error_of_the_call_is_one_line_and_exit_70(tmp_path: Path) -> None:
+    """A port in use is such an error too."""
     with socket.socket() as taken, socket.socket() as everywhere:
         taken.bind(("127.0.0.1", 0))
         everywhere.bind(("", 0))
@@ -339,10 +339,10 @@ async def test_the_outermost_layer_starts_everything(
 
 
 @pytest.mark.anyio
-async def test_a_start_that_fails_is_told_to_the_server(
+async def test_a_failed_start_is_reported_to_the_server(
     boot: Bootstrap[Needs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server hears what is missing, and can be started again when it is there."""
+    """The server can start again when the secret exists."""
     value = "fake-jwt-secret-0123456789"
     monkeypatch.delenv("JWT_SECRET")
     with pytest.raises(InvalidSecretsError, match=r"\bJWT_SECRET\b"):

@@ -1,4 +1,4 @@
-"""A server that is told when to stop, on each backend that it runs on."""
+"""HTTP servers: requests, the stop and the socket, on each backend."""
 
 import logging
 import os
@@ -148,7 +148,7 @@ def cancelled(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 async def test_requests_are_answered_on_one_connection(server: HttpServer) -> None:
-    """A client asks twice on the connection that it keeps, and hears nothing of the server."""
+    """A client sends two requests on one connection, and the response has no server header."""
     async with serving(server, Application()) as (port, _), connected(port) as client:
         for _each in range(2):
             answer = await client.ask()
@@ -156,8 +156,10 @@ async def test_requests_are_answered_on_one_connection(server: HttpServer) -> No
             assert "server" not in answer.headers
 
 
-async def test_clients_that_come_before_the_server_are_answered(server: HttpServer) -> None:
-    """From the moment the socket is open no client is refused: it waits."""
+async def test_clients_that_connect_before_the_server_starts_are_answered(
+    server: HttpServer,
+) -> None:
+    """The socket is open before, so a client waits and is not refused."""
     sock = bind("127.0.0.1", 0)
     async with connected(sock.getsockname()[1]) as client:
         await client.send()
@@ -168,7 +170,7 @@ async def test_clients_that_come_before_the_server_are_answered(server: HttpServ
 
 
 async def test_the_socket_accepts_until_the_stop_and_refuses_after_it(server: HttpServer) -> None:
-    """A client comes in as long as the server is not told to stop, and then no more."""
+    """Clients can connect until the server is stopped."""
     async with serving(server, Application()) as (port, ended):
         assert not await refuses(port)
         server.stop(5)
@@ -176,8 +178,8 @@ async def test_the_socket_accepts_until_the_stop_and_refuses_after_it(server: Ht
         await ended.wait()
 
 
-async def test_a_connection_that_is_kept_does_not_hold_the_stop(server: HttpServer) -> None:
-    """Idle connections are closed at the stop, whatever grace requests have."""
+async def test_an_idle_connection_does_not_delay_the_stop(server: HttpServer) -> None:
+    """Idle connections are closed at the stop, whatever the grace period is."""
     async with serving(server, Application()) as (port, ended), connected(port) as client:
         await client.ask()
         server.stop(60)
@@ -233,10 +235,10 @@ async def test_a_new_connection_can_send_its_request_after_the_stop(
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if "uvicorn" in name], indirect=True)
-async def test_a_new_connection_without_a_request_does_not_hold_the_stop(
+async def test_a_connection_without_a_request_does_not_delay_the_stop(
     server: HttpServer,
 ) -> None:
-    """A browser connects in advance, for requests that may never come."""
+    """A browser connects in advance, for requests that may never follow."""
     async with serving(server, Application()) as (port, ended), connected(port) as client:
         async with connected(port) as other:
             await other.ask()
@@ -245,8 +247,8 @@ async def test_a_new_connection_without_a_request_does_not_hold_the_stop(
         await ended.wait()
 
 
-async def test_a_request_in_flight_is_answered(server: HttpServer) -> None:
-    """A request that was asked before the stop is answered within the grace."""
+async def test_a_request_in_progress_is_answered(server: HttpServer) -> None:
+    """A request that was sent before the stop is answered within the grace period."""
     app = Application()
     async with serving(server, app) as (port, ended), connected(port) as client:
         await client.send("/slow")
@@ -264,7 +266,7 @@ async def test_a_request_in_flight_is_answered(server: HttpServer) -> None:
 
 # hypercorn on trio closes it too, but waits after one more request until the grace is over.
 @pytest.mark.parametrize("case", [name for name in CASES if "trio" not in name], indirect=True)
-async def test_the_connection_of_a_response_that_ends_is_not_kept(server: HttpServer) -> None:
+async def test_the_connection_of_a_response_during_the_stop_is_closed(server: HttpServer) -> None:
     """Another request on it could be lost, if the server closes it at that moment."""
     app = Application()
     async with serving(server, app) as (port, ended), connected(port) as client:
@@ -281,10 +283,10 @@ async def test_the_connection_of_a_response_that_ends_is_not_kept(server: HttpSe
     assert app.asked == 1
 
 
-async def test_a_request_that_does_not_end_is_ended(
+async def test_a_request_that_does_not_end_is_cancelled(
     server: HttpServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When the grace is over a client is told so, and the log says how many there were."""
+    """After the grace period the client gets an error, and the log has the number of requests."""
     app = Application()
     async with serving(server, app) as (port, ended), connected(port) as client:
         await client.send("/slow")
@@ -297,10 +299,10 @@ async def test_a_request_that_does_not_end_is_ended(
     assert cancelled(caplog) == ["1"]
 
 
-async def test_an_answer_that_does_not_end_is_cut(
+async def test_a_response_that_does_not_end_is_aborted(
     server: HttpServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Clients see that an answer is not whole; nothing is added to it."""
+    """Clients notice that the response is incomplete; nothing is added to it."""
     app = Application()
     async with (
         serving(server, app) as (port, ended),
@@ -319,10 +321,10 @@ async def test_an_answer_that_does_not_end_is_cut(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])  # noqa: S104  (as in a container)
-async def test_a_client_that_takes_nothing_does_not_hold_the_stop(
+async def test_a_client_that_does_not_read_does_not_delay_the_stop(
     hasty: HttpServer, host: str
 ) -> None:
-    """A client that reads nothing of a long answer is cut off."""
+    """A client that reads nothing of a long response is disconnected."""
     app = Application()
     async with serving(hasty, app, host=host) as (port, ended), connected(port) as client:
         await client.send("/endless")
@@ -334,8 +336,8 @@ async def test_a_client_that_takes_nothing_does_not_hold_the_stop(
     assert app.ended == ["cancelled"]
 
 
-async def test_a_second_stop_shortens_the_grace(server: HttpServer) -> None:
-    """Whoever has no time left says so; a longer grace than the first one is not given."""
+async def test_a_second_stop_can_only_shorten_the_grace_period(server: HttpServer) -> None:
+    """A grace period longer than the first one has no effect."""
     app = Application()
     async with serving(server, app) as (port, ended), connected(port) as client:
         await client.send("/slow")
@@ -347,10 +349,10 @@ async def test_a_second_stop_shortens_the_grace(server: HttpServer) -> None:
         await ended.wait()
 
 
-async def test_a_server_that_is_to_stop_before_it_begins_serves_nobody(
+async def test_a_server_that_is_stopped_during_its_start_serves_no_request(
     server: HttpServer,
 ) -> None:
-    """A stop that comes during the start ends the server as soon as there is one."""
+    """It ends as soon as it has started."""
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
     server.stop(60)
@@ -360,10 +362,10 @@ async def test_a_server_that_is_to_stop_before_it_begins_serves_nobody(
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if "trio" not in name])
-async def test_a_request_that_cannot_be_cancelled_does_not_hold_the_stop(
+async def test_a_request_that_swallows_its_cancellation_does_not_delay_the_stop(
     hasty: HttpServer,
 ) -> None:
-    """On asyncio a request that swallows its cancellation is left behind; trio waits for it."""
+    """This holds on asyncio; trio waits for the request."""
     app = Application()
 
     async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
@@ -382,7 +384,7 @@ async def test_a_request_that_cannot_be_cancelled_does_not_hold_the_stop(
 
 
 async def test_a_cancelled_server_ends_its_requests(server: HttpServer) -> None:
-    """When whoever serves is cancelled nothing is left behind, in the loop or of the socket."""
+    """If the task of the server is cancelled, no task and no socket is left."""
     app = Application()
     sock = bind("127.0.0.1", 0)
     port = sock.getsockname()[1]
@@ -412,10 +414,10 @@ async def test_websockets_are_served_and_closed_at_the_stop(server: HttpServer) 
         await ended.wait()
 
 
-async def test_a_websocket_that_is_not_yet_open_is_refused_at_the_stop(
+async def test_a_websocket_that_is_not_open_yet_is_rejected_at_the_stop(
     server: HttpServer,
 ) -> None:
-    """A client that waits for its websocket hears that there is none."""
+    """A client that waits for the handshake gets an error."""
     app = Application()
     app.to_answer.set()
     async with serving(server, app) as (port, ended), websocket(port) as client:
@@ -460,8 +462,8 @@ async def test_the_socket_is_inherited_by_no_program(server: HttpServer) -> None
         server.stop(0)
 
 
-async def test_a_server_that_crashes_says_why(server: HttpServer) -> None:
-    """What keeps a server from serving comes out bare."""
+async def test_the_exception_of_a_server_that_crashes_is_raised(server: HttpServer) -> None:
+    """It is not wrapped in a group."""
     sock = bind("127.0.0.1", 0)
     sock.close()
     with pytest.raises((OSError, ValueError)):
@@ -483,16 +485,16 @@ class TestBind:
             with pytest.raises(LifecycleError, match=rf"127\.0\.0\.1:{port}\b"):
                 bind("127.0.0.1", port)
 
-    def test_an_address_of_the_sixth_version_is_listened_on(self) -> None:
-        """A host with colons is one of IPv6, and is shown in brackets."""
+    def test_an_ipv6_address_is_shown_in_brackets(self) -> None:
+        """A host with colons is an IPv6 address."""
         with bind("::1", 0) as first:
             assert first.family == socket.AF_INET6
             port = first.getsockname()[1]
             with pytest.raises(LifecycleError, match=rf"\[::1\]:{port}\b"):
                 bind("::1", port)
 
-    def test_an_address_that_cannot_be_had_is_named(self) -> None:
-        """A host or a port that is none is told, and no socket is left."""
+    def test_the_error_about_an_invalid_address_names_it(self) -> None:
+        """No socket is left open."""
         for address in ("127.0.0.1:70000", "no.such.host.invalid:1", "203.0.113.1:1"):
             host, _, port = address.partition(":")
             with pytest.raises(LifecycleError, match=re.escape(address)):
@@ -631,7 +633,7 @@ async def test_a_handshake_follows_the_options(case: str, tmp_path: Path) -> Non
     assert protocol == ("http/1.1" if name == "uvicorn" else "h2")
 
 
-async def test_a_client_without_a_handshake_does_not_hold_the_stop(
+async def test_a_client_without_a_tls_handshake_does_not_delay_the_stop(
     case: str, server: HttpServer, tmp_path: Path
 ) -> None:
     """Its connection is closed; on trio at the end of the grace period."""

@@ -194,7 +194,7 @@ async def test_a_path_that_another_process_has_taken_stays(
     assert path.exists()
 
 
-async def test_an_address_of_the_sixth_version_is_told_as_a_browser_takes_it(
+async def test_an_ipv6_address_is_logged_as_a_url(
     boot: Bootstrap[Needs],
     server: str,
     anyio_backend_name: str,
@@ -222,7 +222,7 @@ async def test_a_server_that_ends_by_itself_is_a_failure(
         await live()
 
 
-async def test_what_has_failed_before_the_server_ended_is_told(
+async def test_the_failure_that_has_stopped_the_server_is_raised(
     boot: Bootstrap[Needs], server: str, anyio_backend_name: str
 ) -> None:
     """A failure that stopped the server is raised, not the error that the server has stopped."""
@@ -240,7 +240,7 @@ async def test_what_has_failed_before_the_server_ended_is_told(
         await live()
 
 
-async def test_a_lifespan_that_crashes_ends_what_is_served(
+async def test_a_crash_of_a_lifespan_ends_the_server(
     boot: Bootstrap[Needs], server: str, anyio_backend_name: str
 ) -> None:
     """The failure of the application is raised, not the error that the server has stopped."""
@@ -283,7 +283,7 @@ async def test_a_start_that_fails_closes_the_socket(
     assert await refuses(port_of(told))
 
 
-async def test_a_port_that_is_taken_is_told(
+async def test_a_port_in_use_is_reported_before_the_start(
     boot: Bootstrap[Needs], server: str, anyio_backend_name: str
 ) -> None:
     """If the port is in use, nothing is loaded and nothing starts."""

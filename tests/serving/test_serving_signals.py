@@ -119,8 +119,8 @@ async def last(pool: str):
 
 
 @both_servers
-def test_a_request_that_is_too_long_holds_nobody(server: str, backend: str, tmp_path: Path) -> None:
-    """It is ended within the budget of the stop, and the parts are stopped after it."""
+def test_a_long_request_does_not_delay_the_stop(server: str, backend: str, tmp_path: Path) -> None:
+    """It is cancelled within the time of the stop, and the resources stop after it."""
     source = f"""
 boot = Bootstrap(Needs, shutdown_timeout=2)
 {RESOURCES}
@@ -201,8 +201,8 @@ async def culprit(pool: str):
 
 
 @both_servers
-def test_a_part_that_crashes_ends_what_is_served(server: str, backend: str, tmp_path: Path) -> None:
-    """Nobody is sent there any more, whoever comes is answered still, and it is exit 70."""
+def test_a_crash_of_a_resource_ends_the_server(server: str, backend: str, tmp_path: Path) -> None:
+    """The probe is not ready, open requests are still answered, and the exit status is 70."""
     source = f"""
 boot = Bootstrap(Needs, shutdown_delay=77)
 {RESOURCES}{CRASHING}{SERVE}"""
@@ -279,8 +279,10 @@ def crashed(line: list[str], path: Path) -> Iterator[tuple[Served, int]]:
 
 
 @pytest.mark.parametrize("server", ENDING)
-def test_a_part_that_crashes_ends_the_server_around_it(server: str, tmp_path: Path) -> None:
-    """Under somebody else's server it is not ready from then on, and the server stops in order."""
+def test_a_crash_of_a_resource_ends_a_server_that_owns_the_process(
+    server: str, tmp_path: Path
+) -> None:
+    """The application is not ready from then on, and the server stops in order."""
     code, line = ENDING[server]
     with crashed(line, tmp_path) as (it, _):
         assert it.end() == code
@@ -293,8 +295,10 @@ def test_a_part_that_crashes_ends_the_server_around_it(server: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("server", STAYING)
-def test_a_server_that_would_die_of_a_signal_is_sent_none(server: str, tmp_path: Path) -> None:
-    """It goes on, says so in the log, and is sent nobody, until somebody ends it."""
+def test_a_server_without_a_handler_of_sigterm_receives_no_signal(
+    server: str, tmp_path: Path
+) -> None:
+    """It continues and is not ready, which is logged."""
     with crashed(STAYING[server], tmp_path) as (it, port):
         it.wait_logged("ERROR.*SIGTERM")
         assert it.probes(port) == [(200, "draining"), (503, "draining"), (200, "draining")]
@@ -332,8 +336,8 @@ async def answer(send, body):
     assert it.logged(r"^hive_boot: .*\b70$")
 
 
-def test_a_request_that_blocks_the_loop_holds_nobody(tmp_path: Path) -> None:
-    """A loop that hears of no signal is left when the time is over; it says where it stood."""
+def test_a_request_that_blocks_the_loop_does_not_prevent_the_exit(tmp_path: Path) -> None:
+    """The loop receives no signal; after the deadline the process exits, and the line is named."""
     source = f"""
 boot = Bootstrap(Needs, shutdown_timeout=0.5)
 {RESOURCES}

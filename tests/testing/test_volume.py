@@ -1,4 +1,4 @@
-"""A volume that is written as the kubelet writes it, and one that is not."""
+"""MountedVolume: files as the kubelet writes them, and failures of a volume."""
 
 import os
 import re
@@ -46,8 +46,8 @@ def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_volume_is_laid_out_as_by_the_kubelet(volume: MountedVolume) -> None:
-    """One directory with a timestamp, the link to it, and a link for each top name."""
+def test_a_volume_has_the_layout_of_the_kubelet(volume: MountedVolume) -> None:
+    """It has one directory with a time stamp, a link to it, and a link for each top-level name."""
     generation = generation_of(volume)
 
     assert re.fullmatch(r"\.\.\d{4}(_\d\d){5}\.\d+", generation.name)
@@ -62,8 +62,8 @@ def test_a_volume_is_laid_out_as_by_the_kubelet(volume: MountedVolume) -> None:
     assert volume.content == {"api_key": b"fake-1", "tls/server.key": b"fake-key-1"}
 
 
-def test_new_content_leaves_nothing_of_the_old(volume: MountedVolume) -> None:
-    """The old directory and the links of keys that are gone are removed."""
+def test_new_content_removes_the_old_generation(volume: MountedVolume) -> None:
+    """The old directory and the links of removed keys are removed."""
     old = generation_of(volume)
 
     assert volume.publish({"jwt_secret": b"\xff\x00"})
@@ -77,8 +77,8 @@ def test_new_content_leaves_nothing_of_the_old(volume: MountedVolume) -> None:
     assert volume.content == {"jwt_secret": b"\xff\x00"}
 
 
-def test_a_volume_begins_empty(tmp_path: Path) -> None:
-    """Before the first content there is a directory, also below ones that were not there."""
+def test_a_new_volume_is_an_empty_directory(tmp_path: Path) -> None:
+    """Missing parent directories are created."""
     volume = MountedVolume(str(tmp_path / "run/secrets/hive"))
 
     assert volume.path == tmp_path / "run/secrets/hive"
@@ -88,7 +88,7 @@ def test_a_volume_begins_empty(tmp_path: Path) -> None:
 
 
 def test_an_absent_optional_secret_is_an_empty_volume(tmp_path: Path) -> None:
-    """No files are content too: there is ``..data``, and the second time changes nothing."""
+    """An empty volume has ``..data`` too, and publishing no files again changes nothing."""
     volume = MountedVolume(tmp_path / "volume")
 
     assert volume.publish({})
@@ -99,8 +99,8 @@ def test_an_absent_optional_secret_is_an_empty_volume(tmp_path: Path) -> None:
     assert volume.generation == generation
 
 
-def test_two_hands_write_one_volume(volume: MountedVolume) -> None:
-    """Everything that has to be known stands in the volume itself."""
+def test_two_objects_can_write_one_volume(volume: MountedVolume) -> None:
+    """The state is in the directory, not in the object."""
     other = MountedVolume(volume.path)
 
     assert not other.publish(OLD)
@@ -131,8 +131,8 @@ def test_the_steps_are_those_of_the_kubelet(volume: MountedVolume) -> None:
 
 @needs_inotify
 @pytest.mark.parametrize("mode", [0o644, 0o400])
-def test_unchanged_content_is_left_alone(volume: MountedVolume, mode: int) -> None:
-    """The same content is not one event, with other permissions neither: the kubelet asks not."""
+def test_unchanged_content_causes_no_event(volume: MountedVolume, mode: int) -> None:
+    """As for the kubelet, this holds with other permissions too."""
     before = layout(volume)
     with events_of(volume.path) as told, events_of(generation_of(volume)) as told_below:
         assert not volume.publish(dict(reversed(OLD.items())), mode=mode)
@@ -142,7 +142,7 @@ def test_unchanged_content_is_left_alone(volume: MountedVolume, mode: int) -> No
 
 
 def test_unchanged_content_can_be_a_new_generation(volume: MountedVolume) -> None:
-    """A volume that is mounted again holds the same in another directory."""
+    """A volume that is mounted again has the same content in another directory."""
     before = generation_of(volume)
     content = volume.content
 
@@ -154,13 +154,13 @@ def test_unchanged_content_can_be_a_new_generation(volume: MountedVolume) -> Non
 
 @pytest.mark.parametrize("change", [{"api_key": "fake-2"}, {"another": ""}])
 def test_one_changed_key_is_a_change(volume: MountedVolume, change: dict[str, str]) -> None:
-    """Another value, and another key, are new content."""
+    """Another value and another key are new content."""
     assert volume.publish(OLD | change)
     assert volume.content == {name: value.encode() for name, value in (OLD | change).items()}
 
 
-def test_permissions_are_what_was_asked_for(tmp_path: Path) -> None:
-    """The umask takes nothing away: files have the mode, the directory is open to all."""
+def test_the_umask_does_not_change_the_permissions(tmp_path: Path) -> None:
+    """Files have the given mode, and everyone may list the directory."""
     volume = MountedVolume(tmp_path / "volume")
     before = os.umask(0o077)
     try:
@@ -173,8 +173,8 @@ def test_permissions_are_what_was_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", ".", "/etc/passwd", "a/../b", "..", "..data", "..x/y"])
-def test_a_path_that_the_kubelet_refuses_is_refused(volume: MountedVolume, name: str) -> None:
-    """Nothing is written when one path is not good."""
+def test_a_path_that_the_kubelet_rejects_raises(volume: MountedVolume, name: str) -> None:
+    """Nothing is written if one path is invalid."""
     before = layout(volume)
     message = re.escape(repr(name))
     with pytest.raises(ValueError, match=message):
@@ -187,8 +187,8 @@ def test_a_path_that_the_kubelet_refuses_is_refused(volume: MountedVolume, name:
     assert layout(volume) == before
 
 
-def test_two_dots_are_only_refused_in_front(volume: MountedVolume) -> None:
-    """The paths of ``items:`` are cleaned, and may look odd below a directory."""
+def test_two_dots_are_only_rejected_at_the_start_of_a_path(volume: MountedVolume) -> None:
+    """Below a directory the kubelet accepts such names."""
     volume.publish({"./a//..b": "fake-1", "c..d": "fake-2"})
 
     assert volume.content == {"a/..b": b"fake-1", "c..d": b"fake-2"}
@@ -216,14 +216,14 @@ def test_a_slow_writer_pauses_between_files(
 def test_a_writer_sleeps_only_with_a_pause(
     volume: MountedVolume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a pause it does not sleep."""
+    """Without a pause it never sleeps."""
     monkeypatch.setattr("time.sleep", lambda _: pytest.fail("it sleeps"))
 
     assert volume.publish(NEW)
 
 
-def test_a_missing_link_is_made_again(volume: MountedVolume) -> None:
-    """Since 1.32 the kubelet mends links of unchanged content; nothing else is touched."""
+def test_a_missing_link_is_created_again(volume: MountedVolume) -> None:
+    """Kubernetes does so since 1.32 if the content is unchanged; nothing else is changed."""
     generation = generation_of(volume)
     volume.remove_link("tls")
     assert not (volume.path / "tls").exists()
@@ -239,15 +239,15 @@ def test_a_missing_link_is_made_again(volume: MountedVolume) -> None:
 
 
 def test_a_missing_link_of_a_removed_key_is_ignored(volume: MountedVolume) -> None:
-    """What should be removed may be gone already."""
+    """The link to be removed may not exist."""
     volume.remove_link("tls")
 
     assert volume.publish({"api_key": "fake-2"})
     assert "tls" not in layout(volume)
 
 
-def test_links_first_dangle_until_the_data_comes(volume: MountedVolume) -> None:
-    """Within the block the link of a new key leads nowhere, and the old keys are as they were."""
+def test_links_first_creates_links_before_the_data(volume: MountedVolume) -> None:
+    """Within the block the link of a new key has no target, and the old keys are unchanged."""
     old = generation_of(volume)
     with volume.links_first({"api_key": "fake-2", "jwt_secret": "fake-new"}, mode=0o600):
         assert (volume.path / "jwt_secret").is_symlink()
@@ -263,8 +263,8 @@ def test_links_first_dangle_until_the_data_comes(volume: MountedVolume) -> None:
 
 
 @needs_inotify
-def test_links_first_come_before_the_rename(volume: MountedVolume) -> None:
-    """A watcher hears of the link first."""
+def test_links_first_causes_the_event_of_the_link_first(volume: MountedVolume) -> None:
+    """The rename of ``..data`` follows."""
     with events_of(volume.path) as told:
         with volume.links_first(OLD | {"jwt_secret": "fake-new"}):
             pass
@@ -273,8 +273,8 @@ def test_links_first_come_before_the_rename(volume: MountedVolume) -> None:
     assert events.index(("made", "jwt_secret")) < events.index(("moved to", "..data"))
 
 
-def test_data_can_be_away_for_a_while(volume: MountedVolume) -> None:
-    """Within the block ``..data`` is missing; afterwards it is as before."""
+def test_data_can_be_removed_for_a_block(volume: MountedVolume) -> None:
+    """Afterwards ``..data`` is as before."""
     before = layout(volume)
     with volume.without_data():
         assert "..data" not in layout(volume)
@@ -285,16 +285,16 @@ def test_data_can_be_away_for_a_while(volume: MountedVolume) -> None:
     assert layout(volume) == before
 
 
-def test_data_that_came_back_by_itself_stays(volume: MountedVolume) -> None:
-    """What is published while ``..data`` is away is not undone."""
+def test_data_that_is_published_in_the_block_stays(volume: MountedVolume) -> None:
+    """The end of the block does not undo it."""
     with volume.without_data():
         assert volume.publish(NEW)
 
     assert volume.content["api_key"] == b"fake-2"
 
 
-def test_data_can_lead_nowhere_for_a_while(volume: MountedVolume) -> None:
-    """Within the block ``..data`` dangles; afterwards it is what it was."""
+def test_data_can_have_no_target_for_a_block(volume: MountedVolume) -> None:
+    """Afterwards ``..data`` has its target again."""
     before = layout(volume)
     content = volume.content
     with volume.dangling_data():
@@ -308,18 +308,18 @@ def test_data_can_lead_nowhere_for_a_while(volume: MountedVolume) -> None:
 
 
 @pytest.mark.parametrize("files", [NEW, OLD, {}])
-def test_dangling_data_is_mended_by_the_next_content(
+def test_data_without_a_target_is_replaced_by_the_next_content(
     volume: MountedVolume, files: dict[str, str]
 ) -> None:
-    """What leads nowhere holds nothing, so that anything at all is new content."""
+    """Any content is new content then."""
     with volume.dangling_data():
         assert volume.publish(files)
 
     assert set(volume.content) == set(files)
 
 
-def test_what_was_never_published_cannot_be_away(tmp_path: Path) -> None:
-    """There has to be something that is taken away."""
+def test_data_of_an_empty_volume_cannot_be_removed(tmp_path: Path) -> None:
+    """Something has to be published before."""
     volume = MountedVolume(tmp_path / "volume")
     with pytest.raises(FileNotFoundError), volume.without_data():
         pytest.fail("the block is not entered")
@@ -327,8 +327,8 @@ def test_what_was_never_published_cannot_be_away(tmp_path: Path) -> None:
         pytest.fail("the block is not entered")
 
 
-def test_permissions_of_files_can_come_late() -> None:
-    """Within the block only root can read the new files; the old ones are gone."""
+def test_permissions_of_files_can_be_set_late() -> None:
+    """Within the block only root can read the new files; the old ones are removed."""
     with as_ordinary_user() as place:
         volume = MountedVolume(place / "volume")
         volume.publish(OLD)
@@ -341,7 +341,7 @@ def test_permissions_of_files_can_come_late() -> None:
         assert mode_of(volume.path / "tls/server.key") == 0o640
 
 
-def test_the_permission_of_the_directory_can_come_late() -> None:
+def test_the_permissions_of_the_directory_can_be_set_late() -> None:
     """Within the block only root can list the directory."""
     with as_ordinary_user() as place:
         volume = MountedVolume(place / "volume")

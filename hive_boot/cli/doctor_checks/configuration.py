@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def container_env_copies(context: DoctorContext) -> Iterator[Finding]:
-    """Yield a finding if PID 1 has declared secrets as variables although files are read.
+    """Yield a finding if declared secrets are variables of PID 1, although the mode reads files.
 
     ``docker inspect`` shows these variables, and ``docker exec`` passes them to every process
     that it starts. Variables of this process itself are left out, because the load reports
@@ -103,7 +103,7 @@ def near_names(context: DoctorContext) -> Iterator[Finding]:
 
 
 def stray_characters(context: DoctorContext) -> Iterator[Finding]:
-    """Yield the text values with stray white space, quotes or carriage returns, and paths.
+    """Yield findings about stray white space, quotes, carriage returns, and values that are paths.
 
     A load removes one final line end; every other character is part of the value.
     """
@@ -180,7 +180,7 @@ def _stray_characters(plain: str) -> Iterator[tuple[str, str, str]]:
 
 
 _FIXES: Mapping[WarningKind, str] = {
-    "short-value": f"rotate to {MIN_LENGTH} characters or more; in a URL, the password counts",
+    "short-value": f"rotate to {MIN_LENGTH} characters or more; in a URL, this means the password",
     "environment-copy": "remove the variable where the service is started: manifest, unit or shell",
     "overridden": "remove one of the two; a variable may be left from another shell",
     "placeholder": "set the real value, or secret(allow_placeholder=True)",
@@ -193,7 +193,7 @@ _FIXES: Mapping[WarningKind, str] = {
     "development-default": "none needed for development: other profiles reject these values",
     "empty": "write the value into it, or remove it; a file can be empty while it is being written",
     "not-asked": "none needed if `hive-boot check` succeeds, which asks these sources",
-    "version": "write it last, with each change of a value, into the place of all values",
+    "version": "at each change of a value write it last, to the location of all values",
     "alias": "rename it where it is set",
     "alias-differs": "remove the older name where it is set",
 }
@@ -257,22 +257,22 @@ def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:
     """Yield findings if the mode or the profile does not fit the platform."""
     sources, index = context.sources, context.load_result.field_index
     sign = context.host.first_set(["KUBERNETES_SERVICE_HOST"]) or platform_sign(context.host)
-    # The profile development on a platform was set explicitly, so the mode is intended.
+    # On a platform the profile is development only if it was set, so the mode is intended too.
     if sign and sources.profile == "development":
         yield Finding(
             severity="note",
             kind="development-profile",
-            message=f"the profile is development on a platform ({sign}): secrets that only "
-            "production requires may be missing, and dev_default values are used "
-            f"({sources.profile_reason})",
+            message=f"the profile is development ({sources.profile_reason}) on a platform "
+            f"({sign}): secrets that only production requires may be missing, and dev_default "
+            "values are used",
             names=("HIVE_BOOT_PROFILE",),
             fix="set HIVE_BOOT_PROFILE=production unless this process is for development",
         )
     elif sign and sources.mode == "development":
         yield Finding(
             kind="development-mode",
-            message=f"development mode on a platform ({sign}): variables and .env files are read "
-            f"({sources.mode_reason})",
+            message=f"development mode ({sources.mode_reason}) on a platform ({sign}): variables "
+            "and .env files are read",
             names=("HIVE_BOOT_MODE",),
             fix="mount the secrets at /run/secrets/<app>, or set HIVE_BOOT_MODE=environment",
         )
@@ -283,7 +283,7 @@ def platform_mismatch(context: DoctorContext) -> Iterator[Finding]:
     if unread:
         yield Finding(
             kind="mount-not-read",
-            message=f"{', '.join(unread)}: mounted, and not read in the mode {sources.mode} "
+            message=f"{', '.join(unread)}: mounted, but not read in {sources.mode} mode "
             f"({sources.mode_reason})",
             names=tuple(unread),
             locations=(str(directory),),

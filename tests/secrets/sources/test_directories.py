@@ -133,7 +133,7 @@ def kubelet(tmp_path: Path) -> MountedVolume:
     return kubelet
 
 
-def test_a_volume_is_read_at_once(kubelet: MountedVolume, clock: FakeClock) -> None:
+def test_a_volume_is_read_without_a_wait(kubelet: MountedVolume, clock: FakeClock) -> None:
     """Files of a kubelet volume never change, so the read does not wait until they are settled."""
     reading = read(kubelet.path, policy=clock.policy())
 
@@ -143,7 +143,7 @@ def test_a_volume_is_read_at_once(kubelet: MountedVolume, clock: FakeClock) -> N
     assert clock.slept == []
 
 
-def test_a_place_is_shown_below_the_directory(kubelet: MountedVolume) -> None:
+def test_the_location_of_a_file_is_below_the_declared_directory(kubelet: MountedVolume) -> None:
     """A location is the path in the manifest, not the real path in the volume."""
     kubelet.publish(ALL_OLD | {"a": ""})
     ((hit,),) = other_hits(read(kubelet.path).batch).values()
@@ -162,7 +162,9 @@ def test_the_links_beside_the_data_make_no_difference(kubelet: MountedVolume) ->
     assert values(read(kubelet.path)) == ALL_OLD
 
 
-def test_a_key_that_left_the_volume_is_absent(kubelet: MountedVolume, clock: FakeClock) -> None:
+def test_a_key_that_is_not_in_the_generation_is_absent(
+    kubelet: MountedVolume, clock: FakeClock
+) -> None:
     """A key that is not in the generation is absent, even if its link still exists."""
     kubelet.publish({"a": "fake-2"})
     (kubelet.path / "b").symlink_to("..data/b")
@@ -171,7 +173,7 @@ def test_a_key_that_left_the_volume_is_absent(kubelet: MountedVolume, clock: Fak
     assert clock.slept == []
 
 
-def test_an_empty_volume_is_empty(kubelet: MountedVolume, clock: FakeClock) -> None:
+def test_an_empty_volume_is_not_a_problem(kubelet: MountedVolume, clock: FakeClock) -> None:
     """The empty volume of an optional Secret that does not exist is not a problem."""
     kubelet.publish({})
     reading = read(kubelet.path, policy=clock.policy())
@@ -198,7 +200,9 @@ def test_a_nested_path_in_a_plain_directory_is_read(tmp_path: Path) -> None:
     assert values(read(tmp_path, Nested)) == {"db": "fake-db"}
 
 
-def test_a_swap_during_the_read_is_noticed(kubelet: MountedVolume, clock: FakeClock) -> None:
+def test_a_volume_that_is_swapped_during_the_read_is_read_again(
+    kubelet: MountedVolume, clock: FakeClock
+) -> None:
     """A volume that is swapped between two files is read again, so the set is of one generation."""
     with just_before_opening("b", lambda: kubelet.publish(ALL_NEW)):
         reading = read(kubelet.path, policy=clock.policy())
@@ -207,7 +211,7 @@ def test_a_swap_during_the_read_is_noticed(kubelet: MountedVolume, clock: FakeCl
     assert clock.slept == [0.002]
 
 
-def test_a_volume_that_is_always_swapped_is_given_up(
+def test_a_volume_that_is_swapped_all_the_time_is_a_problem(
     kubelet: MountedVolume, clock: FakeClock
 ) -> None:
     """After eight attempts a volume that is swapped all the time is a problem, and is not used."""
@@ -227,7 +231,7 @@ def test_seven_swaps_are_survived(kubelet: MountedVolume, clock: FakeClock) -> N
     assert values(reading) == ALL_NEW
 
 
-def test_data_that_vanishes_during_the_read_is_noticed(
+def test_a_read_is_repeated_if_the_data_link_disappears(
     kubelet: MountedVolume, clock: FakeClock
 ) -> None:
     """If ``..data`` is removed during a read, the read is repeated."""
@@ -240,7 +244,7 @@ def test_data_that_vanishes_during_the_read_is_noticed(
     assert len(clock.slept) == 1
 
 
-def test_data_that_is_away_for_a_moment_is_waited_for(
+def test_a_read_waits_for_a_data_link_that_is_absent_for_a_moment(
     kubelet: MountedVolume, clock: FakeClock
 ) -> None:
     """Some tools remove ``..data`` and create it again; the gap is not an empty volume."""
@@ -253,7 +257,7 @@ def test_data_that_is_away_for_a_moment_is_waited_for(
     assert clock.slept == [0.002, 0.004, 0.008]
 
 
-def test_data_that_leads_nowhere_for_good_is_a_fault(tmp_path: Path) -> None:
+def test_a_data_link_without_a_target_is_a_problem_after_two_seconds(tmp_path: Path) -> None:
     """A volume without its data is a problem after two seconds, never an empty set."""
     for number, target in enumerate((None, "..nowhere", "a", "..data")):
         with case(target):
@@ -273,7 +277,7 @@ def test_data_that_leads_nowhere_for_good_is_a_fault(tmp_path: Path) -> None:
             assert 2.0 <= clock.now - started <= 2.1
 
 
-def test_data_is_not_followed_to_another_link(kubelet: MountedVolume, clock: FakeClock) -> None:
+def test_a_data_link_to_another_link_is_a_problem(kubelet: MountedVolume, clock: FakeClock) -> None:
     """``..data`` must point to a directory, not to another symbolic link."""
     data = kubelet.path / "..data"
     generation = data.readlink()
@@ -284,7 +288,9 @@ def test_data_is_not_followed_to_another_link(kubelet: MountedVolume, clock: Fak
     assert read(kubelet.path, policy=clock.policy()).problem == NO_DATA
 
 
-def test_links_that_were_left_tell_a_volume(kubelet: MountedVolume, clock: FakeClock) -> None:
+def test_broken_links_identify_a_volume_without_data(
+    kubelet: MountedVolume, clock: FakeClock
+) -> None:
     """If ``..data`` and its target are missing, broken links still identify a volume."""
     generation = kubelet.path / (kubelet.path / "..data").readlink()
     (kubelet.path / "..data").unlink()
@@ -302,7 +308,7 @@ def test_links_that_were_left_tell_a_volume(kubelet: MountedVolume, clock: FakeC
     assert reading.volume
 
 
-def test_a_link_that_was_left_of_a_nested_path_tells_a_volume(
+def test_a_broken_link_of_a_nested_path_identifies_a_volume(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     """A link of a nested path, or of a JSON file, identifies a volume too."""
@@ -321,7 +327,7 @@ def test_a_link_that_was_left_of_a_nested_path_tells_a_volume(
             assert values(read(kubelet.path, declared, clock.policy())) == {"db": "fake-new"}
 
 
-def test_a_link_of_somebody_else_that_dangles_tells_no_volume(
+def test_a_broken_link_in_a_plain_directory_is_a_problem_of_its_secret(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     """A broken link in a plain directory is a problem of that secret, without a wait."""
@@ -335,7 +341,9 @@ def test_a_link_of_somebody_else_that_dangles_tells_no_volume(
     assert clock.slept == []
 
 
-def test_a_volume_in_the_making_is_waited_for(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_read_waits_for_the_first_generation_of_a_volume(
+    tmp_path: Path, clock: FakeClock
+) -> None:
     """The directory of the first generation exists before ``..data``: the read waits."""
     kubelet = MountedVolume(tmp_path / "volume")
     (kubelet.path / "..2026_01_01_00_00_00.1").mkdir()
@@ -344,7 +352,7 @@ def test_a_volume_in_the_making_is_waited_for(tmp_path: Path, clock: FakeClock) 
     assert values(read(kubelet.path, policy=clock.policy())) == ALL_OLD
 
 
-def test_a_permission_that_is_missing_for_a_moment_is_waited_for(clock: FakeClock) -> None:
+def test_a_read_waits_for_the_permissions_of_a_file(clock: FakeClock) -> None:
     """The kubelet and Vault set permissions after they have written a file: the read waits."""
     policy = ReadPolicy(wall=SETTLED.wall, monotonic=lambda: clock.now, sleep=clock.sleep)
     for declared, files, name, expected in (
@@ -360,7 +368,7 @@ def test_a_permission_that_is_missing_for_a_moment_is_waited_for(clock: FakeCloc
             assert clock.slept == [0.002, 0.004]
 
 
-def test_a_permission_that_is_missing_for_good_is_a_problem_of_the_file() -> None:
+def test_a_file_without_permissions_is_a_problem_after_two_seconds() -> None:
     """After two seconds an unreadable file is a problem, and the other files are read."""
     for named in (False, True):
         clock = FakeClock()
@@ -381,7 +389,7 @@ def test_a_permission_that_is_missing_for_good_is_a_problem_of_the_file() -> Non
             assert 2.0 <= clock.now - started <= 2.1
 
 
-def test_a_directory_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock) -> None:
+def test_a_read_waits_for_the_permissions_of_a_directory(clock: FakeClock) -> None:
     """The read waits until the permissions of a mount are set."""
     with as_ordinary_user() as place:
         directory = fill(place / "directory")
@@ -394,7 +402,7 @@ def test_a_directory_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock)
     assert clock.slept == [0.002]
 
 
-def test_a_directory_that_stays_closed_is_a_fault(clock: FakeClock) -> None:
+def test_a_directory_without_permissions_is_a_problem_after_two_seconds(clock: FakeClock) -> None:
     """After two seconds an unreadable directory is a problem, and is not treated as absent."""
     started = clock.now
     with as_ordinary_user() as place:
@@ -408,7 +416,7 @@ def test_a_directory_that_stays_closed_is_a_fault(clock: FakeClock) -> None:
     assert 2.0 <= clock.now - started <= 2.1
 
 
-def test_a_generation_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock) -> None:
+def test_a_read_waits_for_the_permissions_of_a_generation(clock: FakeClock) -> None:
     """The read waits until the permissions of the generation's directory are set."""
     with as_ordinary_user() as place:
         kubelet = MountedVolume(place / "volume")
@@ -423,7 +431,7 @@ def test_a_generation_that_is_closed_for_a_moment_is_waited_for(clock: FakeClock
     assert values(opened) == ALL_OLD
 
 
-def test_a_directory_that_is_closed_during_the_read_is_waited_for(clock: FakeClock) -> None:
+def test_a_read_is_repeated_if_the_directory_becomes_unreadable(clock: FakeClock) -> None:
     """If the directory becomes unreadable during a read, the read is repeated later."""
     with as_ordinary_user() as place:
         directory = fill(place / "outer" / "directory")
@@ -436,7 +444,9 @@ def test_a_directory_that_is_closed_during_the_read_is_waited_for(clock: FakeClo
     assert clock.slept == [0.002]
 
 
-def test_a_root_that_is_a_link_is_followed_anew(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_root_link_that_is_switched_during_the_read_is_followed_again(
+    tmp_path: Path, clock: FakeClock
+) -> None:
     """If a link is switched during a read, as by sops and NixOS, the new target is read."""
     fill(tmp_path / "1", ALL_OLD)
     fill(tmp_path / "2", ALL_NEW)
@@ -456,7 +466,7 @@ def test_a_root_that_is_a_link_is_followed_anew(tmp_path: Path, clock: FakeClock
     assert clock.slept == [0.002]
 
 
-def test_a_root_that_is_made_again_during_the_read_is_read_again(
+def test_a_root_that_is_replaced_during_the_read_is_read_again(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     """If the root is replaced by a new directory during a read, the new one is read."""
@@ -471,7 +481,7 @@ def test_a_root_that_is_made_again_during_the_read_is_read_again(
         assert values(read(directory, policy=policy)) == ALL_NEW
 
 
-def test_a_root_that_goes_away_during_the_read_is_absent(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_root_that_is_removed_during_the_read_is_absent(tmp_path: Path, clock: FakeClock) -> None:
     """If the root is removed during a read, it is absent, and nothing of the read is used."""
     directory = fill(tmp_path / "directory")
     with just_before_opening("b", lambda: shutil.rmtree(directory)):
@@ -482,7 +492,7 @@ def test_a_root_that_goes_away_during_the_read_is_absent(tmp_path: Path, clock: 
     assert good_values(reading.batch) == {}
 
 
-def test_a_root_that_is_absent_is_said_to_be(tmp_path: Path, clock: FakeClock) -> None:
+def test_an_absent_root_is_reported_without_a_wait(tmp_path: Path, clock: FakeClock) -> None:
     """A directory that does not exist is absent, without a wait."""
     reading = read(tmp_path / "none", policy=clock.policy())
 
@@ -491,7 +501,7 @@ def test_a_root_that_is_absent_is_said_to_be(tmp_path: Path, clock: FakeClock) -
     assert clock.slept == []
 
 
-def test_a_root_that_is_no_directory_is_a_fault(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_root_that_is_a_circular_link_is_unreadable(tmp_path: Path, clock: FakeClock) -> None:
     """A symbolic link to itself is unreadable, not absent, without a wait."""
     (tmp_path / "loop").symlink_to("loop")
 
@@ -501,7 +511,7 @@ def test_a_root_that_is_no_directory_is_a_fault(tmp_path: Path, clock: FakeClock
     assert clock.slept == []
 
 
-def test_a_process_out_of_descriptors_is_told_so(tmp_path: Path) -> None:
+def test_a_lack_of_descriptors_is_reported_as_such(tmp_path: Path) -> None:
     """A lack of descriptors is named as such, and is not blamed on the directory."""
     fill(tmp_path)
     free = os.open(tmp_path, os.O_RDONLY)
@@ -518,7 +528,7 @@ def test_a_process_out_of_descriptors_is_told_so(tmp_path: Path) -> None:
     assert "too many open files" in reading.problem.message
 
 
-def test_a_plain_directory_that_is_quiet_is_read_once(tmp_path: Path) -> None:
+def test_a_settled_plain_directory_is_read_once(tmp_path: Path) -> None:
     """Files that are not fresh are read once, without a wait."""
     clock = FakeClock(now=time.time() + 3600)
 
@@ -526,7 +536,7 @@ def test_a_plain_directory_that_is_quiet_is_read_once(tmp_path: Path) -> None:
     assert clock.slept == []
 
 
-def test_a_plain_directory_that_is_fresh_is_read_twice(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_fresh_plain_directory_is_read_twice(tmp_path: Path, clock: FakeClock) -> None:
     """Fresh files are read twice, and used if they have not changed."""
     assert values(read(fill(tmp_path / "plain"), policy=clock.policy())) == ALL_OLD
     assert clock.slept == [0.3]
@@ -538,9 +548,7 @@ def still(clock: FakeClock) -> ReadPolicy:
     return ReadPolicy(wall=lambda: now, monotonic=lambda: clock.now, sleep=clock.sleep)
 
 
-def test_a_directory_that_is_being_written_is_read_when_it_is_done(
-    tmp_path: Path, clock: FakeClock
-) -> None:
+def test_a_read_waits_for_the_end_of_a_writer(tmp_path: Path, clock: FakeClock) -> None:
     """A writer that needs a second for three files is waited for."""
     plain = fill(tmp_path / "plain")
     clock.steps = [
@@ -553,7 +561,7 @@ def test_a_directory_that_is_being_written_is_read_when_it_is_done(
     assert clock.slept == [0.3, 0.3, 0.3, 0.3]
 
 
-def test_a_file_that_is_half_written_is_not_used(tmp_path: Path, clock: FakeClock) -> None:
+def test_an_incomplete_file_is_read_again(tmp_path: Path, clock: FakeClock) -> None:
     """A file that is empty or incomplete is read again after a pause."""
     plain = fill(tmp_path / "plain", ALL_OLD | {"b": ""})
     clock.steps = [
@@ -564,7 +572,7 @@ def test_a_file_that_is_half_written_is_not_used(tmp_path: Path, clock: FakeCloc
     assert values(read(plain, policy=still(clock))) == ALL_OLD
 
 
-def test_a_file_that_appears_meanwhile_is_not_missed(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_file_that_is_created_during_the_pause_is_read(tmp_path: Path, clock: FakeClock) -> None:
     """A file that is created during the pause is read."""
     plain = fill(tmp_path / "plain", {"a": "fake-1", "b": "fake-1"})
     clock.steps = [lambda: (plain / "c").write_text("fake-1")]
@@ -573,7 +581,9 @@ def test_a_file_that_appears_meanwhile_is_not_missed(tmp_path: Path, clock: Fake
     assert clock.slept == [0.3, 0.3]
 
 
-def test_a_restless_directory_is_given_up(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_directory_that_keeps_changing_is_a_problem_after_ten_seconds(
+    tmp_path: Path, clock: FakeClock
+) -> None:
     """After ten seconds a directory that keeps changing is a problem, and is not used."""
     plain = fill(tmp_path / "plain")
     started = clock.now
@@ -588,7 +598,7 @@ def test_a_restless_directory_is_given_up(tmp_path: Path, clock: FakeClock) -> N
     assert 10.0 <= clock.now - started < 10.4
 
 
-def test_files_that_are_named_one_by_one_are_waited_for_too(
+def test_a_fresh_file_of_a_name_file_variable_is_read_twice(
     tmp_path: Path, clock: FakeClock
 ) -> None:
     """The file of a NAME_FILE variable is also read again after a pause."""
@@ -600,7 +610,7 @@ def test_files_that_are_named_one_by_one_are_waited_for_too(
     assert clock.slept == [0.3, 0.3]
 
 
-def test_a_file_that_was_named_and_is_absent_is_nothing(tmp_path: Path) -> None:
+def test_a_named_file_that_does_not_exist_is_absent(tmp_path: Path) -> None:
     """A named file that does not exist is absent; the caller makes it a problem."""
     assert values(read_paths([str(tmp_path / "none")], SETTLED)) == {}
 
@@ -618,7 +628,7 @@ def test_two_files_of_one_name_are_both_found(tmp_path: Path) -> None:
     assert set(good_values(reading.batch)) == {"b"}
 
 
-def test_nothing_else_is_opened(tmp_path: Path) -> None:
+def test_only_declared_names_are_opened(tmp_path: Path) -> None:
     """Only files with declared names are opened; other names are listed."""
     machines = empty_machines(tmp_path)
     for volume in (False, True):
@@ -642,7 +652,7 @@ def test_nothing_else_is_opened(tmp_path: Path) -> None:
             assert {"other", "d"}.isdisjoint(opened)
 
 
-def test_what_was_read_shows_no_value(kubelet: MountedVolume) -> None:
+def test_the_repr_of_a_read_shows_no_value(kubelet: MountedVolume) -> None:
     """The repr of a read contains names only."""
     assert "fake-1" not in repr(read(kubelet.path))
 
@@ -673,7 +683,7 @@ def storm(write: Callable[[int], object]) -> Iterator[None]:
     assert failed == []
 
 
-def test_no_set_is_torn_or_short_in_a_storm(kubelet: MountedVolume) -> None:
+def test_each_read_during_constant_swaps_is_of_one_generation(kubelet: MountedVolume) -> None:
     """While generations are published without a pause, each read is of one of them."""
     before = descriptors()
     seen = set()
@@ -692,7 +702,9 @@ def test_no_set_is_torn_or_short_in_a_storm(kubelet: MountedVolume) -> None:
     assert descriptors() == before
 
 
-def test_no_set_is_torn_or_short_when_the_root_is_switched(tmp_path: Path) -> None:
+def test_each_read_during_constant_switches_of_the_root_is_of_one_generation(
+    tmp_path: Path,
+) -> None:
     """While the root is switched without a pause, each read is of one generation."""
     root = tmp_path / "secrets"
     fill(tmp_path / "0", dict.fromkeys("abc", "fake-0"))

@@ -1,4 +1,4 @@
-"""One file, one secret: everything that a file can be, and what comes of it."""
+"""Files of secrets: their content, their type, and errors of the file system."""
 
 import errno
 import os
@@ -31,15 +31,15 @@ def read(path: Path | str, *, text: bool = True) -> FileBatch:
     return read_files([str(path)], {str(path): ("token", NAME, text)})
 
 
-def held(batch: FileBatch) -> list[ValueOrProblem]:
-    """Return what was found for TOKEN, good or not."""
+def found_for_token(batch: FileBatch) -> list[ValueOrProblem]:
+    """Return the values and problems that were found for TOKEN."""
     return [hit.result for hit in batch.hits.get("token", [])]
 
 
 def value_of(path: Path | str, *, text: bool = True) -> str | bytes:
-    """Return the one value that a good file holds."""
+    """Return the value of a valid file."""
     batch = read(path, text=text)
-    (value,) = held(batch)
+    (value,) = found_for_token(batch)
     assert isinstance(value, Secret if text else SecretBytes)
     assert repr(value) == f"{'Secret' if text else 'SecretBytes'}('TOKEN', '***')"
     assert batch.names == [str(path)]
@@ -47,10 +47,10 @@ def value_of(path: Path | str, *, text: bool = True) -> str | bytes:
     return value.reveal()
 
 
-def fault_of(path: Path | str, *, text: bool = True) -> tuple[str, str]:
-    """Return kind and message of what is wrong with a bad file."""
+def problem_of(path: Path | str, *, text: bool = True) -> tuple[str, str]:
+    """Return kind and message of the problem of an invalid file."""
     batch = read(path, text=text)
-    (fault,) = held(batch)
+    (fault,) = found_for_token(batch)
     assert isinstance(fault, ValueProblem)
     assert good_values(batch) == {}
     assert [hit.place for hit in other_hits(batch)["token"]] == [str(path)]
@@ -60,7 +60,7 @@ def fault_of(path: Path | str, *, text: bool = True) -> tuple[str, str]:
 def test_a_file_that_changes_while_it_is_read_is_read_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A value is all that a file holds, also when that has just become more or less."""
+    """The value is the whole content, also if the size has just changed."""
     path = tmp_path / "token"
     fstat = os.fstat
     begin = b"fake-begin"
@@ -84,11 +84,11 @@ def test_a_file_that_changes_while_it_is_read_is_read_to_its_end(
         path.write_bytes(begin)
         with monkeypatch.context() as patch:
             patch.setattr(os, "fstat", lambda fd: (fstat(fd), path.write_bytes(b"\n"))[0])
-            assert fault_of(path)[0] == "empty"
+            assert problem_of(path)[0] == "empty"
 
 
-def test_a_text_loses_its_mark_and_one_newline_and_nothing_else(tmp_path: Path) -> None:
-    """What an editor or echo adds is taken off once; spaces and inner lines stay."""
+def test_a_text_loses_only_its_byte_order_mark_and_one_newline(tmp_path: Path) -> None:
+    """Spaces and inner lines are part of the value."""
     cases: list[tuple[bytes, str]] = [
         (b"fake-token", "fake-token"),
         (b"fake-token\n", "fake-token"),
@@ -122,7 +122,7 @@ def test_a_text_loses_its_mark_and_one_newline_and_nothing_else(tmp_path: Path) 
 
 
 def test_a_file_without_a_text_is_empty(tmp_path: Path) -> None:
-    """A file that holds no more than a newline holds no secret."""
+    """A file with a newline only has no value."""
     cases: list[bytes] = [b"", b"\n", b"\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\r\n"]
     machines = empty_machines(tmp_path)
     for content in cases:
@@ -131,11 +131,11 @@ def test_a_file_without_a_text_is_empty(tmp_path: Path) -> None:
             file = root / "token"
             file.write_bytes(content)
 
-            assert fault_of(file)[0] == "empty"
+            assert problem_of(file)[0] == "empty"
 
 
-def test_what_is_not_utf_8_is_refused(tmp_path: Path) -> None:
-    """Latin-1, UTF-16 and half a character are problems, not guesses."""
+def test_a_text_that_is_not_utf_8_is_a_problem(tmp_path: Path) -> None:
+    """Latin-1, UTF-16 and incomplete characters are not guessed."""
     cases: list[bytes] = [
         b"\xff",
         b"fake-\xe4",
@@ -151,11 +151,11 @@ def test_what_is_not_utf_8_is_refused(tmp_path: Path) -> None:
             file = root / "token"
             file.write_bytes(content)
 
-            assert fault_of(file)[0] == "not-utf-8"
+            assert problem_of(file)[0] == "not-utf-8"
 
 
-def test_a_nul_is_refused(tmp_path: Path) -> None:
-    """A NUL, at which other programs would cut the value, is a problem."""
+def test_a_nul_is_a_problem(tmp_path: Path) -> None:
+    """Other programs would cut the value at a NUL."""
     machines = empty_machines(tmp_path)
     for content in (b"\0", b"fake\0", b"\0fake\n", "fä\0ke".encode()):
         with case(content):
@@ -163,11 +163,11 @@ def test_a_nul_is_refused(tmp_path: Path) -> None:
             file = root / "token"
             file.write_bytes(content)
 
-            assert fault_of(file)[0] == "nul"
+            assert problem_of(file)[0] == "nul"
 
 
-def test_secret_bytes_are_taken_raw(tmp_path: Path) -> None:
-    """Not one byte of a keystore is changed."""
+def test_secret_bytes_are_not_changed(tmp_path: Path) -> None:
+    """Every byte of a file is part of the value of SecretBytes."""
     cases: list[bytes] = [b"\xef\xbb\xbf\x00\xff fake\r\n", b"\n", b"\0", b"fake\n"]
     machines = empty_machines(tmp_path)
     for content in cases:
@@ -180,19 +180,19 @@ def test_secret_bytes_are_taken_raw(tmp_path: Path) -> None:
 
 
 def test_empty_secret_bytes_are_empty(tmp_path: Path) -> None:
-    """A keystore of no bytes is none."""
+    """A keystore without bytes has no value."""
     file = tmp_path / "token"
     file.touch()
 
-    assert fault_of(file, text=False)[0] == "empty"
+    assert problem_of(file, text=False)[0] == "empty"
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=40) | st.text(max_size=20).map(str.encode))
 @example(b"\xef\xbb\xbf\n")
 @example(b"a\r\n")
-def test_whatever_a_file_holds_it_is_a_value_or_a_fault(content: bytes) -> None:
-    """Any bytes give exactly the text that they are, or one reason why not."""
+def test_any_content_is_a_value_or_one_problem(content: bytes) -> None:
+    """Any bytes are the text that they encode, or one problem."""
     text = content.removeprefix(b"\xef\xbb\xbf")
     text = text[:-1] if text.endswith(b"\n") else text
     text = text[:-1] if text.endswith(b"\r") and content.endswith(b"\r\n") else text
@@ -202,7 +202,7 @@ def test_whatever_a_file_holds_it_is_a_value_or_a_fault(content: bytes) -> None:
         batch = read(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
-    (outcome,) = held(batch)
+    (outcome,) = found_for_token(batch)
 
     if isinstance(outcome, Secret):
         assert outcome.reveal().encode() == text
@@ -225,8 +225,8 @@ def _is_text(raw: bytes) -> bool:
     return True
 
 
-def test_one_mebibyte_is_the_most(tmp_path: Path) -> None:
-    """A file of exactly 1 MiB is read whole; one byte more is refused, a newline too."""
+def test_one_mebibyte_is_the_maximum(tmp_path: Path) -> None:
+    """A file of exactly 1 MiB is read; one byte more, also a newline, is a problem."""
     machines = empty_machines(tmp_path)
     for text in (True, False):
         with case(text):
@@ -238,11 +238,11 @@ def test_one_mebibyte_is_the_most(tmp_path: Path) -> None:
 
             for end in (b"f", b"\n"):
                 file.write_bytes(b"f" * LIMIT + end)
-                assert fault_of(file, text=text)[0] == "too-large"
+                assert problem_of(file, text=text)[0] == "too-large"
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
-    """A file of a tebibyte is refused at once, by its size alone."""
+    """The size alone decides: a file of a tebibyte is a problem at once."""
     machines = empty_machines(tmp_path)
     for text in (True, False):
         with case(text):
@@ -251,18 +251,18 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
             file.touch()
             os.truncate(file, 1 << 40)
 
-            assert fault_of(file, text=text)[0] == "too-large"
+            assert problem_of(file, text=text)[0] == "too-large"
 
 
-def test_a_file_that_hides_its_size_is_read_to_its_end() -> None:
-    """A file of /proc says that it is empty, and is read all the same."""
+def test_a_file_whose_size_is_0_is_read_to_its_end() -> None:
+    """A file of /proc has the size 0 and a content."""
     assert Path("/proc/self/stat").stat().st_size == 0
     assert value_of("/proc/sys/kernel/ostype") == "Linux"
     assert value_of("/proc/sys/kernel/ostype", text=False) == b"Linux\n"
 
 
-def test_a_file_that_hides_how_large_it_is_is_not_read_to_its_end() -> None:
-    """Reading stops at the limit also where no size warns of it."""
+def test_a_file_whose_size_is_wrong_is_read_up_to_the_limit() -> None:
+    """Reading stops at the limit, also if the size is smaller."""
     for text in (True, False):
         with case(text):
             variables = {f"V{number}": "x" * 100_000 for number in range(12)}
@@ -274,15 +274,15 @@ def test_a_file_that_hides_how_large_it_is_is_not_read_to_its_end() -> None:
             ) as child:
                 assert child.stdout is not None
                 assert child.stdout.readline() == b"up\n"
-                found = fault_of(f"/proc/{child.pid}/environ", text=text)
+                found = problem_of(f"/proc/{child.pid}/environ", text=text)
                 child.communicate(b"\n")
 
             assert found[0] == "too-large"
 
 
-def test_a_file_that_cannot_be_read_after_it_was_opened() -> None:
-    """An error while reading is told in the words of the system."""
-    kind, message = fault_of("/proc/self/mem")
+def test_an_error_while_reading_is_a_problem() -> None:
+    """The problem has the message of the operating system."""
+    kind, message = problem_of("/proc/self/mem")
     assert kind == "unreadable"
     assert "input/output error" in message
 
@@ -292,13 +292,13 @@ def make_nothing(path: Path) -> None:
 
 
 def make_below_a_file(path: Path) -> None:
-    """Make the directory of the path a file."""
+    """Create a file in place of the directory of the path."""
     path.parent.rmdir()
     path.parent.write_text("fake")
 
 
-def test_an_absent_file_is_nothing(tmp_path: Path) -> None:
-    """What is not there is no problem of the file; whoever needs it says so."""
+def test_an_absent_file_is_not_a_problem_of_the_file(tmp_path: Path) -> None:
+    """Validation reports it if the secret is required."""
     machines = empty_machines(tmp_path)
     for make in (make_nothing, make_below_a_file):
         with case(make):
@@ -313,34 +313,34 @@ def test_an_absent_file_is_nothing(tmp_path: Path) -> None:
             assert not batch.permission_denied
 
 
-def test_a_name_that_no_file_can_have_is_nothing(tmp_path: Path) -> None:
-    """A name that is too long for the file system is one that is not there."""
-    assert held(read(tmp_path / ("t" * 300))) == []
+def test_a_file_name_that_is_too_long_is_absent(tmp_path: Path) -> None:
+    """A file system has no file with such a name."""
+    assert found_for_token(read(tmp_path / ("t" * 300))) == []
 
 
 def make_fifo(path: Path) -> None:
-    """Make a FIFO to which nobody writes."""
+    """Create a FIFO without a writer."""
     os.mkfifo(path)
 
 
 def make_device(path: Path) -> None:
-    """Lead to a device."""
+    """Create a link to a device."""
     path.symlink_to("/dev/zero")
 
 
 def make_dangling(path: Path) -> None:
-    """Make a link to nothing."""
+    """Create a link whose target does not exist."""
     path.symlink_to("nowhere")
 
 
 def make_other_link_that_dangles(path: Path) -> None:
-    """Make a link to a link to nothing."""
+    """Create a link to a link whose target does not exist."""
     path.symlink_to("second")
     (path.parent / "second").symlink_to("nowhere")
 
 
-def test_what_is_no_file_is_said_to_be_what_it_is(tmp_path: Path) -> None:
-    """A FIFO, a socket, a device, a directory, a broken link: a problem at once, never a hang."""
+def test_the_problem_names_the_type_of_a_path_that_is_not_a_file(tmp_path: Path) -> None:
+    """A FIFO, a socket, a device, a directory or a broken link never blocks."""
     cases: list[tuple[Callable[[Path], None], str, str]] = [
         (make_fifo, "not-a-file", "FIFO"),
         (make_socket, "not-a-file", "socket"),
@@ -357,29 +357,29 @@ def test_what_is_no_file_is_said_to_be_what_it_is(tmp_path: Path) -> None:
             monkeypatch.chdir(root)
             make(Path("token"))
 
-            told = fault_of("token")
+            told = problem_of("token")
             assert told[0] == kind
             assert named in told[1]
-            assert fault_of("token", text=False) == told
+            assert problem_of("token", text=False) == told
             assert read("token").dangling_links == (["token"] if kind == "broken-link" else [])
 
 
 def test_a_link_to_a_file_is_followed(tmp_path: Path) -> None:
-    """Links out of the directory are how NixOS and sops lay secrets out."""
+    """NixOS and sops install secrets as links out of the directory."""
     (tmp_path / "elsewhere").write_text("fake-token")
     (tmp_path / "token").symlink_to(tmp_path / "elsewhere")
 
     assert value_of(tmp_path / "token") == "fake-token"
 
 
-def test_a_permission_that_is_missing_is_told() -> None:
-    """A file that is not ours to read is a problem, and known to be one of permission."""
+def test_a_missing_permission_is_a_problem() -> None:
+    """The problem has the kind of a permission problem."""
     with as_ordinary_user() as place:
         file = place / "token"
         file.write_text("fake-token")
         file.chmod(0o000)
         batch = read(file)
-        told = fault_of(file)
+        told = problem_of(file)
         file.chmod(0o400)
         value = value_of(file)
 
@@ -389,8 +389,8 @@ def test_a_permission_that_is_missing_is_told() -> None:
     assert value == "fake-token"
 
 
-def test_no_permission_bits_are_refused(tmp_path: Path) -> None:
-    """A file that everybody may read is read: a container's mounts are like that."""
+def test_every_mode_of_a_readable_file_is_accepted(tmp_path: Path) -> None:
+    """Files that everyone may read are usual in a container."""
     file = tmp_path / "token"
     file.write_text("fake-token")
     file.chmod(0o777)
@@ -398,8 +398,8 @@ def test_no_permission_bits_are_refused(tmp_path: Path) -> None:
     assert value_of(file) == "fake-token"
 
 
-def test_a_process_out_of_descriptors_is_told_so(tmp_path: Path) -> None:
-    """An error that has nothing to do with the file is named as what it is."""
+def test_a_process_without_free_descriptors_is_reported_as_such(tmp_path: Path) -> None:
+    """The problem does not blame the file."""
     file = tmp_path / "token"
     file.write_text("fake-token")
     free = os.open(file, os.O_RDONLY)
@@ -407,7 +407,7 @@ def test_a_process_out_of_descriptors_is_told_so(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
     try:
-        told = fault_of(file)
+        told = problem_of(file)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -415,8 +415,8 @@ def test_a_process_out_of_descriptors_is_told_so(tmp_path: Path) -> None:
     assert "too many open files" in told[1]
 
 
-def test_only_names_that_answer_a_field_are_opened(tmp_path: Path) -> None:
-    """What was not declared is not touched, whatever lies beside it."""
+def test_only_files_with_declared_names_are_opened(tmp_path: Path) -> None:
+    """Other files in the directory are not touched."""
     (tmp_path / "token").write_text("fake-token")
     (tmp_path / "other").write_text("fake-other")
     root = os.open(tmp_path, os.O_RDONLY)
@@ -436,7 +436,7 @@ def test_only_names_that_answer_a_field_are_opened(tmp_path: Path) -> None:
 
 
 def test_every_file_of_a_field_is_reported(tmp_path: Path) -> None:
-    """Two files of one name are both told of, each with its place, good or not."""
+    """Two files of one field are both found, each with its location, valid or not."""
     cases: list[tuple[str, str, list[str]]] = [
         ("fake-1", "fake-2", ["fake-1", "fake-2"]),
         ("fake-1", "", ["fake-1", "empty"]),
@@ -472,15 +472,15 @@ def test_every_file_of_a_field_is_reported(tmp_path: Path) -> None:
             assert good_values(batch) == {}
 
 
-def test_what_was_read_shows_no_value(tmp_path: Path) -> None:
-    """A batch can be printed, and tells names only."""
+def test_the_repr_of_a_batch_shows_no_value(tmp_path: Path) -> None:
+    """It has only names."""
     (tmp_path / "token").write_text("fake-token-0123456789")
 
     assert "fake-token" not in repr(read(tmp_path / "token"))
 
 
-def test_when_a_file_was_touched_last_is_known(tmp_path: Path) -> None:
-    """The youngest of the files tells whether somebody may be writing."""
+def test_a_batch_has_the_time_of_the_latest_change(tmp_path: Path) -> None:
+    """The newest file shows whether a writer may still be active."""
     for name in ("token", "TOKEN"):
         (tmp_path / name).write_text("fake")
     answer = ("token", NAME, True)
@@ -492,7 +492,7 @@ def test_when_a_file_was_touched_last_is_known(tmp_path: Path) -> None:
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
-    """Good and bad files alike are closed again."""
+    """Valid and invalid files are closed."""
     (tmp_path / "directory").mkdir()
     make_fifo(tmp_path / "fifo")
     make_dangling(tmp_path / "dangling")
@@ -508,8 +508,8 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     assert descriptors() == before
 
 
-def test_a_file_that_is_rewritten_meanwhile_breaks_nothing(tmp_path: Path) -> None:
-    """A writer that truncates and writes under our eyes gives all, a part or nothing: no error."""
+def test_a_file_that_is_rewritten_meanwhile_raises_nothing(tmp_path: Path) -> None:
+    """A read during truncation and writing returns all, a part or nothing."""
     file = tmp_path / "token"
     file.write_text("fake-token-of-thirty-characters")
     done = threading.Event()
@@ -524,7 +524,7 @@ def test_a_file_that_is_rewritten_meanwhile_breaks_nothing(tmp_path: Path) -> No
     seen = set()
     try:
         for number in range(500_000):
-            (outcome,) = held(read(file))
+            (outcome,) = found_for_token(read(file))
             assert not isinstance(outcome, SecretBytes)
             seen.add(outcome.reveal() if isinstance(outcome, Secret) else outcome.message)
             if number > 2000 and len(seen) > 1:
@@ -537,10 +537,10 @@ def test_a_file_that_is_rewritten_meanwhile_breaks_nothing(tmp_path: Path) -> No
     assert all("fake-token-of-thirty-characters".startswith(part) for part in seen - {"is empty"})
 
 
-def test_a_file_that_cannot_be_closed_was_read(
+def test_an_error_of_close_does_not_discard_the_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network's file system that fails at the close takes no value back, and ends no start."""
+    """A network file system can fail at close, which does not end the start."""
     (tmp_path / "jwt_secret").write_text("fake-jwt-secret")
     close = os.close
 

@@ -266,6 +266,7 @@ class ExitWatchdog:
         self._deadlines: SimpleQueue[float | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._has_second = False
+        self._is_ready = False
         self._decided = threading.Event()
         self._must_exit = False
         self._only_at_exit = False
@@ -288,9 +289,8 @@ class ExitWatchdog:
         The thread imports after a short delay, so that it does not slow down the begin of main, and
         imports nothing if main ends at once.
         """
-        if self._threads:
-            self._deadlines.put(math.inf)
-        else:
+        self._is_ready = True
+        if not self._threads:
             _import_late()
 
     def cancel(self) -> None:
@@ -322,29 +322,23 @@ class ExitWatchdog:
             threading.Event().wait()
 
     def _wait(self) -> None:
-        deadline = imports_at = math.inf
-        second_at = time.monotonic() + self._timings.late_import_delay
+        deadline, prepare_at = math.inf, time.monotonic() + self._timings.late_import_delay
         while (now := time.monotonic()) < deadline:
-            if now >= second_at:
-                second_at = math.inf
+            if now >= prepare_at:
                 self._start_second()
-            elif now >= imports_at:
-                imports_at = math.inf
-                # If it fails, the deadline stays: the second thread ends the process.
-                with suppress(Exception):
-                    _import_late()
-            else:
-                left = min(deadline, imports_at, second_at) - now
-                with suppress(Empty):
-                    message = self._deadlines.get(timeout=min(left, threading.TIMEOUT_MAX))
-                    if message is None:
-                        self._decided.set()
-                        return
-                    if message < math.inf:
-                        deadline = message
-                        self._start_second()
-                    else:
-                        imports_at = time.monotonic() + self._timings.late_import_delay
+                prepare_at = math.inf if self._is_ready else now + self._timings.late_import_delay
+                if self._is_ready:
+                    # If it fails, the deadline stays: the second thread ends the process.
+                    with suppress(Exception):
+                        _import_late()
+            with suppress(Empty):
+                left = min(deadline, prepare_at) - time.monotonic()
+                message = self._deadlines.get(timeout=min(max(left, 0), threading.TIMEOUT_MAX))
+                if message is None:
+                    self._decided.set()
+                    return
+                deadline = message
+                self._start_second()
         self._must_exit = not self._only_at_exit or is_exiting()
         self._decided.set()
         if self._must_exit:

@@ -404,9 +404,11 @@ class Waiting:
             )
 
     def _show_progress(self, found: tuple[Straggler, ...]) -> None:
-        names = {each.name: each.message for each in reversed(found)}
+        names: dict[str, str] = {}
+        for each in found:
+            names.setdefault(each.name, each.message)
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004
-        shown = ", ".join(f"{name} ({names[name]})" for name in [*reversed(names)][:3])
+        shown = ", ".join(f"{name} ({names[name]})" for name in [*names][:3])
         text = f"live processes: {len(self.latest.processes)}, waiting for: {shown}{more}"
         if names and text != self._shown and is_terminal(sys.stderr):
             elapsed = time.monotonic() - self._begun

@@ -31,6 +31,13 @@ QUIET_INTERVALS = 3
 """Minimum of the quiet time, in scrape intervals: an old use is visible only at a scrape."""
 
 
+_CURED_BY_TIME = {
+    **dict.fromkeys(("departed", "old-use", "short-history", "short-uptime"), 1),
+    **dict.fromkeys(("few-samples", "old-sample", "unconfirmed"), 2),
+}
+"""The reasons that are shown after the others, because they often pass by themselves."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Straggler:
     """A reason why something is not proved.
@@ -108,7 +115,8 @@ class Round:
     Attributes:
         observations: the samples; a process with two targets has two.
         stragglers: the targets without a usable sample, and the servers that did not answer.
-        departed: the processes that ended within the quiet time, by identity, with their names.
+        departed: the names of what could be asked within the quiet time and now cannot be, by
+            identity: processes, and targets that have disappeared.
         answered: whether anything has answered.
         interval: the longest scrape interval in seconds; 0 if it is unknown.
     """
@@ -163,7 +171,12 @@ class Judgement:
             latest: the newest round.
             quiet_for: the quiet time in seconds; None if it is not known.
         """
-        found = tuple(missing_proof(latest, self.goal, quiet_for))
+        found = tuple(
+            sorted(
+                missing_proof(latest, self.goal, quiet_for),
+                key=lambda each: _CURED_BY_TIME.get(each.kind, 0),
+            )
+        )
         before, self._confirmed = self._confirmed, None if found else latest.processes
         if found or before == latest.processes:
             return found
@@ -188,9 +201,12 @@ def missing_proof(latest: Round, goal: Goal, quiet_for: float | None) -> Iterato
         if goal.stage == "quiet":
             yield from _quiet_problems(each, goal, quiet_for)
     if goal.stage == "quiet":
-        for process_id, name in latest.departed.items():
-            message = f"its process {process_id} has ended: the quiet time begins again"
-            yield Straggler(name=name, kind="departed", message=message)
+        # One that is suspended or cut off is still a target, and its failure is a reason already.
+        failing = {each.name for each in latest.stragglers}
+        message = "a process of it cannot be asked any more, so the quiet time begins again"
+        for name in dict.fromkeys(latest.departed.values()):
+            if name not in failing:
+                yield Straggler(name=name, kind="departed", message=message)
     found = len(latest.processes)
     if goal.expect is not None and found != goal.expect:
         message = f"{found} live processes, but --expect {goal.expect}"
@@ -267,7 +283,9 @@ def _quiet_problems(each: Observation, goal: Goal, quiet_for: float | None) -> I
         message = "the quiet time is unknown, because no accept_old_for is exported"
         yield Straggler(name=each.name, kind="quiet-time", message=message)
         return
-    names = goal.secrets or tuple(sorted(each.old_use_age.keys() | each.uses.keys()))
+    names = goal.secrets or tuple(
+        sorted(each.old_use_age.keys() | each.uses.keys() | each.accept_old_for.keys())
+    )
     unknown = [name for name in names if not (each.uses.get(name, 0) > 0)]
     if unknown or not names:
         message = "accepted, use unknown"

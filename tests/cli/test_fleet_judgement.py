@@ -93,6 +93,7 @@ def test_one_good_observation_proves_every_stage() -> None:
         ({"old_use_age": {"JWT_SECRET": HOUR - 1}}, "old-use", "quiet"),
         ({"old_use_age": {"JWT_SECRET": NAN}}, "old-use", "quiet"),
         ({"old_use_age": {}}, "old-use", "quiet"),
+        ({"accept_old_for": {"JWT_SECRET": HOUR, "API_KEY": HOUR}}, "old-use", "quiet"),
         ({"uptime": HOUR - 1}, "short-uptime", "quiet"),
         ({"seen_for": HOUR - 1}, "short-history", "quiet"),
         ({"uses": {"JWT_SECRET": 0}}, "use-unknown", "quiet"),
@@ -144,9 +145,26 @@ def test_nothing_proves_nothing() -> None:
 
 def test_an_end_of_a_process_begins_the_quiet_time_again() -> None:
     """For the other stages it has no meaning."""
-    latest = Round(observations=(PROVED,), departed={"b1": "shop-2"})
+    latest = Round(observations=(PROVED,), departed={"b1": "shop-2", "b2": "shop-2"})
     assert kinds(latest) == ["departed"]
     assert kinds(latest, Goal(version="v2", stage="current")) == []
+
+
+def test_a_process_that_does_not_answer_is_not_one_that_has_ended() -> None:
+    """It may be suspended, or cut off, so the failure of its scrape is all that is known."""
+    down = Straggler(name="shop-2", kind="not-scraped", message="its last scrape has failed")
+    latest = Round(observations=(PROVED,), stragglers=(down,), departed={"b1": "shop-2"})
+    assert kinds(latest) == ["not-scraped"]
+
+
+def test_what_waiting_cures_by_itself_comes_last() -> None:
+    """An instance with the wrong version is not hidden by those without a new sample."""
+    waiting = [replace(PROVED, name=f"shop-{n}", process_id=f"p{n}", is_new=False) for n in "123"]
+    recent = replace(PROVED, name="shop-4", process_id="p4", old_use_age={"JWT_SECRET": 5})
+    behind = replace(PROVED, name="shop-5", process_id="p5", is_new=False, failed_hooks=1)
+    latest = Round(observations=(*waiting, recent, behind))
+    found = Judgement(QUIET).assess(latest, HOUR)
+    assert [each.kind for each in found] == ["failed-hooks", "old-use", *["old-sample"] * 4]
 
 
 def test_the_expected_number_is_exact() -> None:

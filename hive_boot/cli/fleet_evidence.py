@@ -9,17 +9,14 @@ from __future__ import annotations
 import json
 import re
 import socket
-import ssl
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from http.client import HTTPException, HTTPResponse
-from io import BufferedReader, RawIOBase
 from itertools import chain
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlencode, urlsplit
 
 from hive_boot.cli import UsageError
@@ -35,13 +32,13 @@ from hive_boot.cli.fleet_judgement import (
     in_a_row,
     observation_of,
 )
+from hive_boot.cli.probe import Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from _typeshed import WriteableBuffer
-
     from hive_boot.cli.fleet_judgement import Series, Stage
+    from hive_boot.cli.probe import Client
 
 _OF_VERSION = "process_info|secrets_info|uptime_seconds"
 _OF_HOOKS = f"{_OF_VERSION}|degraded|failed_hooks|pending_hooks|resources_on_old"
@@ -67,17 +64,6 @@ _ID_INTERVALS = 10
 _CLOCK_STEP = 5.0
 """Difference in seconds between two clocks from which one of them was set."""
 
-_SHOWN = 200
-"""Limit of the characters that are shown of the text of a server."""
-
-
-class Unanswered(Exception):  # noqa: N818  (the text of a straggler)
-    """A server did not answer, or not as expected; the text is the reason."""
-
-    def __init__(self, text: str, *, status: int = 0) -> None:
-        super().__init__(text[:_SHOWN])
-        self.status = status
-
 
 def parse_url(option: str, text: str) -> SplitResult:
     """Return the parts of a URL.
@@ -96,111 +82,6 @@ def parse_url(option: str, text: str) -> SplitResult:
             "credentials are read from --credentials-file"
         )
     return parts
-
-
-class _DeadlineReader(RawIOBase):
-    """Reads a socket until a deadline, which slow bytes do not prolong."""
-
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self._connection = connection
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        left = self._deadline - monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(left)
-        return self._connection.recv_into(buffer)
-
-
-class _Stream(NamedTuple):
-    """The part of a socket that HTTPResponse uses."""
-
-    reader: _DeadlineReader
-
-    def makefile(self, _mode: str) -> BufferedReader:
-        return BufferedReader(self.reader, 1 << 16)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
-    """HTTP client: each request has a deadline and a limit, and follows no redirect.
-
-    Attributes:
-        authorization: the header ``Authorization``; empty for none.
-        timeout: seconds for a whole request.
-    """
-
-    authorization: str = field(default="", repr=False)
-    timeout: float = 10.0
-
-    def get(self, url: SplitResult, path: str, *, limit: int, address: str = "") -> bytes:
-        """Return the body of a response.
-
-        Args:
-            url: the URL with scheme and host.
-            path: the path, with the query.
-            limit: the maximum number of bytes.
-            address: the address to connect to. Default: each address of the host, in turn.
-
-        Raises:
-            Unanswered: there is no complete response with the status 200.
-        """
-        try:
-            return self._get(url, path, limit, address)
-        except TimeoutError:
-            raise Unanswered(f"no response within {self.timeout:g} s") from None
-        except OSError as exc:
-            raise Unanswered(exc.strerror or str(exc) or type(exc).__name__) from None
-        except (HTTPException, ValueError):
-            # A host name that IDNA rejects is a ValueError too.
-            raise Unanswered("the response is not HTTP, or is cut off") from None
-
-    def _get(self, url: SplitResult, path: str, limit: int, address: str) -> bytes:
-        deadline = monotonic() + self.timeout
-        host = str(url.hostname)
-        port = url.port or (443 if url.scheme == "https" else 80)
-        lines = [
-            f"GET {path} HTTP/1.1",
-            f"Host: {url.netloc}",
-            "User-Agent: hive-boot-fleet",
-            "Accept: application/json, text/plain;version=0.0.4",
-            "Accept-Encoding: identity",
-            "Connection: close",
-        ]
-        if self.authorization:
-            lines.append(f"Authorization: {self.authorization}")
-        with socket.create_connection((address or host, port), self.timeout) as plain:
-            connection = plain
-            if url.scheme == "https":
-                context = ssl.create_default_context()
-                connection = context.wrap_socket(plain, server_hostname=host)
-            with connection:
-                connection.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
-                stream = _Stream(_DeadlineReader(connection, deadline))
-                response = HTTPResponse(cast("socket.socket", stream), method="GET")
-                response.begin()
-                return _body(response, limit)
-
-
-def _body(response: HTTPResponse, limit: int) -> bytes:
-    if response.length is not None and response.length > limit:
-        raise Unanswered(f"the response is longer than {limit} bytes")
-    # Only without a limit does http.client notice that a response with a length is cut off.
-    body = response.read() if response.length is not None else response.read(limit + 1)
-    if len(body) > limit:
-        raise Unanswered(f"the response is longer than {limit} bytes")
-    if response.status != 200:  # noqa: PLR2004
-        text = f"HTTP status {response.status}"
-        if location := response.headers.get("Location"):
-            text = f"{text}: redirects are not followed; it leads to {location}"
-        elif error := re.search(rb'"error":"((?:[^"\\]|\\.)*)"', body):
-            text = f"{text}: {error[1].decode('utf-8', 'replace')}"
-        raise Unanswered(text, status=response.status)
-    return body
 
 
 _SAMPLE = re.compile(
@@ -582,7 +463,7 @@ def _scrape_problem(target: Mapping[str, Any]) -> str:
     """Return why a target has no sample of its last scrape; empty if it has one."""
     if target["health"] == "up":
         return ""
-    failed = f"its last scrape has failed: {target['lastError'][:_SHOWN]}"
+    failed = f"its last scrape has failed: {target['lastError'][:200]}"
     return "it was not scraped yet" if target["health"] == "unknown" else failed
 
 

@@ -197,9 +197,9 @@ def missing_proof(latest: Round, goal: Goal, quiet_for: float | None) -> Iterato
         yield from _sample_problems(each)
         yield from _version_problems(each, goal)
         if goal.stage != "accepted":
-            yield from _current_problems(each)
+            yield from current_problems(each)
         if goal.stage == "quiet":
-            yield from _quiet_problems(each, goal, quiet_for)
+            yield from quiet_problems(each, goal, quiet_for)
     if goal.stage == "quiet":
         # One that is suspended or cut off is still a target, and its failure is a reason already.
         failing = {each.name for each in latest.stragglers}
@@ -263,7 +263,7 @@ def _version_problems(each: Observation, goal: Goal) -> Iterator[Straggler]:
         yield Straggler(name=each.name, kind="not-current", message=message)
 
 
-def _current_problems(each: Observation) -> Iterator[Straggler]:
+def current_problems(each: Observation) -> Iterator[Straggler]:
     """Yield which hooks and resources have not followed."""
     for kind, number, message in (
         ("pending-hooks", each.pending_hooks, "rotation hooks pending"),
@@ -277,7 +277,7 @@ def _current_problems(each: Observation) -> Iterator[Straggler]:
             yield Straggler(name=each.name, kind=kind, message=f"{number:g} {message}")
 
 
-def _quiet_problems(each: Observation, goal: Goal, quiet_for: float | None) -> Iterator[Straggler]:
+def quiet_problems(each: Observation, goal: Goal, quiet_for: float | None) -> Iterator[Straggler]:
     """Yield why an old value may have been used within the quiet time."""
     if quiet_for is None:
         message = "the quiet time is unknown, because no accept_old_for is exported"
@@ -376,33 +376,6 @@ def longest_acceptance(latest: Round, secrets: Collection[str]) -> float | None:
         if not secrets or name in secrets
     ]
     return max(found, default=None)
-
-
-def stage_of(each: Observation) -> str:
-    """Return the stage that one instance has reached, for a table."""
-    if each.worker and each.endpoint != "probe":
-        return "any worker"
-    if each.accepted is None:
-        return "no version"
-    if not each.accepted or not each.current:
-        return "unknown"
-    if each.accepted != each.current or any(_current_problems(each)):
-        return "accepted"
-    quiet_for = max(each.accept_old_for.values(), default=None)
-    goal = Goal(version=each.accepted, stage="quiet")
-    kinds = {found.kind for found in _quiet_problems(each, goal, quiet_for)}
-    return "quiet" if kinds <= {"short-history"} else "current"
-
-
-def old_use_of(each: Observation) -> str:
-    """Return when an old value was used last, for a table."""
-    if not each.old_use_age:
-        return "-"
-    if not all(each.uses.get(name, 0) > 0 for name in each.old_use_age):
-        return "accepted, use unknown"
-    age = min(each.old_use_age.values())
-    never = each.uptime is not None and age >= each.uptime
-    return "none since the start" if never else f"{seconds(age)} ago"
 
 
 def seconds(number: float) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hive_boot.cli.fleet import stage_of
 from hive_boot.cli.fleet_judgement import (
     MIN_SAMPLES,
     STAGES,
@@ -23,7 +24,6 @@ from hive_boot.cli.fleet_judgement import (
     missing_proof,
     observation_of,
     seconds,
-    stage_of,
 )
 
 if TYPE_CHECKING:

@@ -106,7 +106,7 @@ def test_json_is_printed_in_ascii(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_number_that_json_does_not_have_is_null(capsys: pytest.CaptureFixture[str]) -> None:
-    """NaN and Infinity are no JSON: https://www.rfc-editor.org/rfc/rfc8259#section-6"""
+    """NaN and Infinity (https://www.rfc-editor.org/rfc/rfc8259#section-6)."""
     cli.print_json({"uptime": float("nan"), "ages": [float("inf"), -float("inf"), 0.1, None]})
     assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
         "uptime": None,

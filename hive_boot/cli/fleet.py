@@ -24,7 +24,6 @@ from hive_boot.cli.fleet_evidence import (
     PrometheusSource,
     Selector,
     TargetSource,
-    parse_url,
 )
 from hive_boot.cli.fleet_judgement import (
     QUIET_INTERVALS,
@@ -39,7 +38,7 @@ from hive_boot.cli.fleet_judgement import (
     quiet_problems,
     seconds,
 )
-from hive_boot.cli.probe import Client
+from hive_boot.cli.probe import Client, parse_url
 from hive_boot.cli.rotate import Plan
 from hive_boot.secrets.fields import VERSION_RULE, is_version
 from hive_boot.secrets.sources.files import read_regular_file
@@ -221,9 +220,8 @@ def make_source(arguments: Namespace, *, interval: float, expect: int | None = N
     client = Client(authorization=authorization, timeout=timeout)
     if arguments.target:
         return TargetSource(urls, client, interval)
-    may_be_shard = len(urls) > 1 or expect is not None
     selector = Selector(arguments.selector or "")
-    return PrometheusSource(urls, client, selector, may_be_shard=may_be_shard)
+    return PrometheusSource(urls, client, selector, is_counted=expect is not None)
 
 
 def _read_credentials(path: str) -> str:

@@ -189,6 +189,27 @@ class Unanswered(Exception):  # noqa: N818  (the text of a straggler)
         self.status = status
 
 
+def parse_url(option: str, text: str) -> SplitResult:
+    """Return the parts of a URL.
+
+    Raises:
+        UsageError: it is not a URL of HTTP, or contains a user or a fragment.
+    """
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid or "@" in parts.netloc or parts.fragment or not re.fullmatch("[!-~]+", text):
+        raise UsageError(
+            f"{option} must be http://host:port/path or https://host:port/path, without a user: "
+            "credentials are read from --credentials-file"
+        )
+    return parts
+
+
 class _DeadlineReader(RawIOBase):
     """Reads a socket until a deadline, which slow bytes do not prolong."""
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from hive_boot.cli.fleet_evidence import PrometheusSource, Selector
 from hive_boot.cli.fleet_judgement import cached_for
+from hive_boot.cli.probe import Client, parse_url
 from tests.cli.fleets import (
     FAST,
     SHORT,
@@ -24,6 +26,7 @@ from tests.cli.fleets import (
     prometheus,
     stragglers,
     wait,
+    wait_until,
 )
 
 assert api  # a fixture
@@ -301,6 +304,39 @@ def test_an_interval_that_becomes_shorter_counts_as_the_longer_one(
     assert stragglers(api, capsys, "--stage", "quiet", status=0) == {}
     assert {*windows} == {"4200000ms"}
     assert len(windows) > 1
+
+
+def test_a_series_that_has_ended_is_no_evidence(
+    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prometheus marks it as stale at the first scrape that lacks it; its last sample was good."""
+    process = Process(id="a1")
+    instance = fleet.serve(process)
+    server = prometheus([instance])
+    assert wait(capsys, "--prometheus", server.url, *FAST)[0] == 0
+
+    def without(_: Request) -> tuple[int, dict[str, str], bytes]:
+        lines = process.metrics().splitlines(keepends=True)
+        return 200, {}, "".join(each for each in lines if "failed_hooks" not in each).encode()
+
+    before = len(instance.requests)
+    instance.answer = without
+    wait_until(lambda: len(instance.requests) > before + 1)
+    expect_stragglers(capsys, {(instance.address, "failed-hooks")}, "--prometheus", server.url)
+
+
+def test_a_prometheus_that_restarts_in_a_wait_proves_nothing_in_it(
+    fleet: Fleet, prometheus: Start
+) -> None:
+    """It may not know every target yet, and it has not seen what happened meanwhile."""
+    server = prometheus([fleet.serve(Process(id="a1"))])
+    url = parse_url("--prometheus", server.url)
+    source = PrometheusSource([url], Client(), Selector(""))
+    assert source.ask(None, "current").stragglers == ()
+    server.stop()
+    server.start()
+    wait_until(lambda: bool(source.ask(None, "current").observations))
+    assert [each.kind for each in source.ask(None, "current").stragglers] == ["restarted"]
 
 
 def test_two_jobs_with_the_same_instance_are_two_targets(

@@ -436,10 +436,11 @@ class _Server:
             process_id = found.process_id
             others = {each: now - max(times) for each, times in history.items()}
             others.pop(process_id, None)
+            older = cached_for(starts.get(number, {}), history.get(process_id, ()))
             changes: dict[str, Any] = {
-                "is_new": newest[number] > self._since,
+                "is_new": newest[number] - older > self._since,
                 "samples": in_a_row(history, process_id),
-                "cached_for": cached_for(starts.get(number, {}), history.get(process_id, ())),
+                "cached_for": older,
                 "others": others,
                 "seen_for": quiet_for if quiet_for and process_id in seen else 0.0,
             }

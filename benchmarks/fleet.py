@@ -8,18 +8,21 @@ monotonic clock at which the broken one before was scraped first; 0 if it was no
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
 import subprocess
 import sys
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from benchmarks.peers import MISSING
 from benchmarks.tables import Table
 from benchmarks.timing import alternate, limited, timed
 from examples.fleet.processes import PROMETHEUS, Prometheus, free_port, request, wait_until
+from hive_boot.cli.fleet_judgement import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from benchmarks.timing import Measure
 
 STATUS_LIMIT = 5.0
-"""Maximum seconds of ``hive-boot fleet status``."""
+"""Maximum seconds of ``hive-boot fleet status``, and of one round of ``hive-boot fleet wait``."""
 
 NAMED_LIMIT = 15.0
 """Maximum seconds from the scrape of a straggler to the output that names it."""
@@ -43,6 +46,9 @@ _ROUNDS = 5
 _SAMPLES = 3
 """Samples in a row from which ``hive-boot fleet`` knows that a target is one process."""
 
+_SECRETS = ("JWT_SECRET", "CSRF_SECRET", "WEBHOOK_SECRET", "PARTNER_KEY", "CLIENT_KEY")
+"""The secrets of each instance that may have several values."""
+
 METRICS = """\
 hive_boot_ready 1
 hive_boot_degraded 0
@@ -53,11 +59,6 @@ hive_boot_process_info{{id="{number:016x}",worker="false",endpoint="app"}} 1
 hive_boot_uptime_seconds {uptime:.3f}
 hive_boot_secrets_info{{version="2",stage="accepted"}} 1
 hive_boot_secrets_info{{version="2",stage="current"}} 1
-hive_boot_secret_old_use_age_seconds{{secret="JWT_SECRET"}} {uptime:.3f}
-hive_boot_secret_uses_total{{secret="JWT_SECRET",value="current"}} {number}
-hive_boot_secret_uses_total{{secret="JWT_SECRET",value="pending"}} 0
-hive_boot_secret_uses_total{{secret="JWT_SECRET",value="old"}} 1
-hive_boot_accept_old_for_seconds{{secret="JWT_SECRET"}} 600
 hive_boot_pending_hooks 0
 hive_boot_failed_hooks {failed}
 hive_boot_resources_on_old 0
@@ -66,8 +67,17 @@ hive_boot_last_read_timestamp_seconds 1796108036
 hive_boot_last_change_timestamp_seconds 1796108036
 hive_boot_rotations_total{{result="accepted"}} 1
 hive_boot_rotations_total{{result="refused"}} 0
+""" + "".join(
+    f"""\
+hive_boot_secret_old_use_age_seconds{{{{secret="{name}"}}}} {{uptime:.3f}}
+hive_boot_secret_uses_total{{{{secret="{name}",value="current"}}}} {{number}}
+hive_boot_secret_uses_total{{{{secret="{name}",value="pending"}}}} 0
+hive_boot_secret_uses_total{{{{secret="{name}",value="old"}}}} 1
+hive_boot_accept_old_for_seconds{{{{secret="{name}"}}}} 60
 """
-"""The metrics of an instance with one secret, without a hook, a service or a certificate."""
+    for name in _SECRETS
+)
+"""The metrics of an instance, without a hook, a service or a certificate."""
 
 _QUERY = """\
 import json, urllib.request
@@ -83,13 +93,16 @@ def measure(base: Path) -> Table:
         (
             "Simulated instances, which one process serves, scraped by a real Prometheus on the",
             f"same machine every {_INTERVAL:g} s. status: hive-boot fleet status, as a process.",
-            "a straggler: from the scrape of an instance whose hook has failed until the progress",
-            "of hive-boot fleet wait, which has begun shortly before, names it. floor: an",
-            "interpreter that asks Prometheus for the newest sample of each series, and parses the",
-            "response.",
+            f"Each has {len(_SECRETS)} secrets that may have several values. a round: one of",
+            "hive-boot fleet wait, as a process, by its stage. a straggler: from the scrape of an",
+            "instance whose hook has failed until the progress of hive-boot fleet wait --stage",
+            "quiet, which has begun shortly before, names it. floor: an interpreter that asks",
+            "Prometheus for the newest sample of each series, and parses the response.",
         ),
     )
-    rows = (("status", STATUS_LIMIT), ("a straggler", NAMED_LIMIT))
+    rounds = {f"a round, {stage}": stage for stage in STAGES}
+    rows = [("status", STATUS_LIMIT), *((label, STATUS_LIMIT) for label in rounds)]
+    rows += [("a straggler", NAMED_LIMIT)]
     if PROMETHEUS is None:
         for label, _limit in rows:
             table.add_missing(f"{label}: hive_boot", MISSING)
@@ -102,6 +115,10 @@ def measure(base: Path) -> Table:
             {
                 "floor": timed(lambda: subprocess.run(command, check=True)),
                 "status": timed(lambda: _status(prometheus, size)),
+                **{
+                    label: timed(partial(_round, prometheus, stage, size))
+                    for label, stage in rounds.items()
+                },
                 "a straggler": _straggler(prometheus, server, size),
             },
             _ROUNDS,
@@ -160,6 +177,18 @@ def _status(prometheus: Prometheus, size: int) -> None:
         raise RuntimeError(f"{found} of {size} instances: {output[-500:]}")
 
 
+def _round(prometheus: Prometheus, stage: str, size: int) -> None:
+    """Run one round of ``hive-boot fleet wait``.
+
+    Raises:
+        RuntimeError: an instance is not in its output; all samples are from before the wait.
+    """
+    output = _run(prometheus, "wait", "2", "--stage", stage, "--timeout", "0", "--json")
+    names = {each["name"] for each in json.loads(output)["stragglers"]}
+    if len(names) < size:
+        raise RuntimeError(f"{len(names)} of {size} instances: {output[-500:]}")
+
+
 def _straggler(prometheus: Prometheus, port: int, size: int) -> Measure:
     """Return a measure that breaks another instance each time."""
     numbers = iter(range(size // 2, size))
@@ -182,7 +211,7 @@ def _waiting(prometheus: Prometheus) -> Iterator[Iterator[str]]:
     """Run ``hive-boot fleet wait`` in a terminal, which shows the progress, line by line."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "hive_boot", "fleet", "wait", "2", "--interval", "1"]
-    command += ["--prometheus", prometheus.url, "--timeout", "120"]
+    command += ["--stage", "quiet", "--prometheus", prometheus.url, "--timeout", "120"]
     with (
         os.fdopen(ours, encoding="utf-8", errors="replace") as output,
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=theirs) as process,

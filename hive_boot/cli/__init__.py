@@ -161,7 +161,8 @@ def print_json(facts: object) -> None:
     """Write JSON to stdout, in ASCII, which every encoding of stdout can represent."""
     import json  # only for --json
 
-    print_text(escape_controls(json.dumps(facts, indent=2), keep_lines=True))
+    finite = json.loads(json.dumps(facts), parse_constant=lambda _: None)  # JSON has no NaN
+    print_text(escape_controls(json.dumps(finite, indent=2), keep_lines=True))
 
 
 def print_error(text: str) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import sys
 import time
 from base64 import b64encode
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from hive_boot._output import is_terminal, write_stderr
@@ -21,13 +20,10 @@ from hive_boot.cli import (
     print_line,
     print_table,
 )
-from hive_boot.cli.app_loader import load_application
 from hive_boot.cli.fleet_evidence import (
-    Client,
     PrometheusSource,
     Selector,
     TargetSource,
-    parse_url,
 )
 from hive_boot.cli.fleet_judgement import (
     QUIET_INTERVALS,
@@ -37,22 +33,21 @@ from hive_boot.cli.fleet_judgement import (
     Observation,
     Round,
     Straggler,
+    current_problems,
     longest_acceptance,
-    old_use_of,
+    quiet_problems,
     seconds,
-    stage_of,
 )
-from hive_boot.manifests import items_of
+from hive_boot.cli.probe import Client, parse_url
+from hive_boot.cli.rotate import Plan
 from hive_boot.secrets.fields import VERSION_RULE, is_version
-from hive_boot.secrets.fix_hints import kubectl, object_name
 from hive_boot.secrets.sources.files import read_regular_file
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from hive_boot.cli.fleet_judgement import Stage
-    from hive_boot.manifests import SecretItem
+    from hive_boot.cli.rotate import Step
 
     Source = TargetSource | PrometheusSource
 
@@ -63,9 +58,6 @@ _TIMEOUT = 600.0
 _MAX_SECONDS = 366 * 86400.0
 _PROMETHEUS_TIMEOUT = 30.0
 _TARGET_TIMEOUT = 5.0
-
-_QUIET_FOR = 3600.0
-"""Quiet time of a plan for a value that is always accepted, in seconds."""
 
 _HEADERS = ("INSTANCE", "VERSION", "STAGE", "OLD USE", "HOOKS", "DEGRADED", "UPTIME")
 
@@ -228,9 +220,8 @@ def make_source(arguments: Namespace, *, interval: float, expect: int | None = N
     client = Client(authorization=authorization, timeout=timeout)
     if arguments.target:
         return TargetSource(urls, client, interval)
-    may_be_shard = len(urls) > 1 or expect is not None
     selector = Selector(arguments.selector or "")
-    return PrometheusSource(urls, client, selector, may_be_shard=may_be_shard)
+    return PrometheusSource(urls, client, selector, is_counted=expect is not None)
 
 
 def _read_credentials(path: str) -> str:
@@ -264,6 +255,33 @@ def _status(arguments: Namespace) -> int:
             print_table(_HEADERS, [_row(each) for each in shown])
         _print_stragglers(latest.stragglers)
     return 0 if latest.answered else EXIT_UNAVAILABLE
+
+
+def stage_of(each: Observation) -> str:
+    """Return the stage that one instance has reached, for a table."""
+    if each.worker and each.endpoint != "probe":
+        return "any worker"
+    if each.accepted is None:
+        return "no version"
+    if not each.accepted or not each.current:
+        return "unknown"
+    if each.accepted != each.current or any(current_problems(each)):
+        return "accepted"
+    quiet_for = max(each.accept_old_for.values(), default=None)
+    goal = Goal(version=each.accepted, stage="quiet")
+    kinds = {found.kind for found in quiet_problems(each, goal, quiet_for)}
+    return "quiet" if kinds <= {"short-history"} else "current"
+
+
+def old_use_of(each: Observation) -> str:
+    """Return when an old value was used last, for a table."""
+    if not each.old_use_age:
+        return "-"
+    if not all(each.uses.get(name, 0) > 0 for name in each.old_use_age):
+        return "accepted, use unknown"
+    age = min(each.old_use_age.values())
+    never = each.uptime is not None and age >= each.uptime
+    return "none since the start" if never else f"{seconds(age)} ago"
 
 
 def _row(each: Observation) -> list[Cell]:
@@ -404,9 +422,11 @@ class Waiting:
             )
 
     def _show_progress(self, found: tuple[Straggler, ...]) -> None:
-        names = {each.name: each.message for each in reversed(found)}
+        names: dict[str, str] = {}
+        for each in found:
+            names.setdefault(each.name, each.message)
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004
-        shown = ", ".join(f"{name} ({names[name]})" for name in [*reversed(names)][:3])
+        shown = ", ".join(f"{name} ({names[name]})" for name in [*names][:3])
         text = f"live processes: {len(self.latest.processes)}, waiting for: {shown}{more}"
         if names and text != self._shown and is_terminal(sys.stderr):
             elapsed = time.monotonic() - self._begun
@@ -423,24 +443,11 @@ def _print_proof(goal: Goal, latest: Round, quiet_for: float | None) -> None:
     print_line(Cell(f"{text}.", "green"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One step of a rotation.
-
-    Attributes:
-        title: what happens in the step.
-        commands: the commands of a change; empty if it is made elsewhere.
-        wait: the arguments of ``hive-boot fleet wait``; empty for a change.
-    """
-
-    title: str
-    commands: tuple[str, ...] = ()
-    wait: tuple[str, ...] = ()
-
-
 def _rotate(arguments: Namespace) -> int:
     """Print the plan, and execute its waits with ``--run``."""
-    steps = _Plan(arguments).steps()
+    plan = Plan(arguments)
+    make_source(arguments, interval=1.0)  # raises for an invalid option
+    steps = plan.steps()
     if not 1 <= arguments.from_step <= len(steps):
         raise UsageError(f"--from-step must be a number from 1 to {len(steps)}")
     if arguments.run and (arguments.json or not is_terminal(sys.stdin)):
@@ -466,116 +473,6 @@ def _run_step(step: Step) -> int:
         return run(parser().parse_args(["wait", *step.wait]))
     write_stderr("   Enter yes when this is done: ")
     return 0 if sys.stdin.readline().strip().lower() in {"y", "yes"} else EXIT_NOT_YET
-
-
-class _Plan:
-    """The steps that rotate some secrets of a declaration.
-
-    Raises:
-        UsageError: an argument is invalid, or the declaration has no version.
-    """
-
-    def __init__(self, arguments: Namespace) -> None:
-        if arguments.app is None:
-            raise UsageError("--app is required: the steps depend on the declaration")
-        _check_version("--set-version", arguments.set_version)
-        make_source(arguments, interval=1.0)  # raises for an invalid option
-        declared = load_application(arguments.app)._declaration.declared
-        index = declared._field_index
-        if unknown := [name for name in arguments.names if name not in index.by_variable]:
-            raise UsageError(f"{declared.__name__} does not declare {', '.join(unknown)}")
-        if not index.version:
-            message = f"{declared.__name__} declares no version, so no wait can prove anything."
-            raise UsageError(message, f"Fix: class {declared.__name__}(SecretSet, version=…)")
-        self._arguments = arguments
-        self._version = index.version_field
-        self._in_kubernetes = arguments.kubernetes is not None
-        self._secret = arguments.kubernetes or object_name(declared.__name__)
-        self._items = {item.name: item for item in items_of(index.all_fields)}
-        self._fields = [index.by_variable[name] for name in dict.fromkeys(arguments.names)]
-        self._names = ", ".join(field.name for field in self._fields)
-
-    def steps(self) -> list[Step]:
-        """Return the steps in their order."""
-        previous = [(each.name, each.previous) for each in self._fields if each.previous]
-        title = f"Revoke the old value of {self._names} at the provider, if there is one"
-        return [
-            *(self._save_value(name, before) for name, before in previous),
-            self._write(),
-            *self._waits(),
-            *(self._delete(before) for _, before in previous),
-            Step(title=title),
-        ]
-
-    def _save_value(self, name: str, previous: str) -> Step:
-        old, new = self._items[name], self._items[previous]
-        given, version = self._arguments, f"{self._arguments.set_version}-saved"
-        to = ["--app", given.app, "--create", "--to", given.to, "--set-version", version]
-        command = f"hive-boot rotate {previous} {shlex.join(to)} < {self._file(old)}"
-        if self._in_kubernetes:
-            template = f'go-template={{{{index .data "{old.key}" | base64decode}}}}'
-            read = shlex.join(["kubectl", "get", "secret", self._secret, "-o", template])
-            command = (
-                f"{read} | {kubectl(new.key, self._secret, {self._version.file_name: version})}"
-            )
-        return Step(title=f"Write the present value of {name} to {previous}", commands=(command,))
-
-    def _write(self) -> Step:
-        given = self._arguments
-        about = "it prints the command" if self._in_kubernetes else "it is read from stdin"
-        place = ["--kubernetes", self._secret] if self._in_kubernetes else ["--to", given.to]
-        words = [
-            ["hive-boot", "rotate", field.name, "--app", given.app, *place]
-            for field in self._fields
-        ]
-        # Each change has a version; the last one is that of the waits.
-        words[-1] += ["--set-version", given.set_version]
-        title = f"Write the new value of {self._names}: {about}"
-        return Step(title=title, commands=tuple(map(shlex.join, words)))
-
-    def _waits(self) -> Iterator[Step]:
-        old = [each for each in self._fields if each.accept_old_for or each.previous]
-        delay = max(each.activate_after for each in self._fields)
-        if old or delay:
-            title = "Wait until every instance accepts it"
-            yield Step(title=title, wait=self._wait("accepted"))
-        after = f", {seconds(delay)} after it was accepted" if delay else ""
-        title = f"Wait until every instance uses it{after}"
-        yield Step(title=title, wait=self._wait("current", delay))
-        if old:
-            names = [each.name for each in old]
-            yield Step(title=f"Replace {', '.join(names)} in the clients that present it")
-            quiet = max(each.accept_old_for for each in old)
-            words = [text for name in names for text in ("--secret", name)]
-            words += [] if quiet else ["--quiet-for", f"{_QUIET_FOR:g}"]
-            wait = (*self._wait("quiet", 2 * (quiet or _QUIET_FOR)), *words)
-            yield Step(title="Wait until no old value is used any more", wait=wait)
-
-    def _delete(self, previous: str) -> Step:
-        item, version = self._items[previous], f"{self._arguments.set_version}-deleted"
-        # The set is another one without the value, so it has another version.
-        file = shlex.quote(f"{self._arguments.to.rstrip('/')}/{self._version.file_name}")
-        commands = [f"rm {self._file(item)}", f"printf %s {version} > {file}"]
-        if self._in_kubernetes:
-            data = {item.key: None, self._version.file_name: b64encode(version.encode()).decode()}
-            patch = json.dumps({"data": data})
-            words = ["kubectl", "patch", "secret", self._secret, "--type=merge", "-p", patch]
-            commands = [shlex.join(words)]
-        return Step(title=f"Delete {previous}", commands=tuple(commands))
-
-    def _file(self, item: SecretItem) -> str:
-        return shlex.quote(f"{self._arguments.to.rstrip('/')}/{item.file}")
-
-    def _wait(self, stage: Stage, more: float = 0.0) -> tuple[str, ...]:
-        """Return the arguments of a wait, whose timeout is longer by some seconds."""
-        given = self._arguments
-        words = [given.set_version, "--stage", stage]
-        for option in ("prometheus", "target"):
-            words += [text for url in getattr(given, option) for text in (f"--{option}", url)]
-        for option in ("selector", "credentials_file", "expect"):
-            if (value := getattr(given, option)) is not None:
-                words += [f"--{option.replace('_', '-')}", str(value)]
-        return (*words, "--timeout", f"{_TIMEOUT + more:g}")
 
 
 COMMANDS: dict[str, Callable[[Namespace], int]] = {

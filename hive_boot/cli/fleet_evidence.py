@@ -9,49 +9,52 @@ from __future__ import annotations
 import json
 import re
 import socket
-import ssl
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-from http.client import HTTPException, HTTPResponse
-from io import BufferedReader, RawIOBase
 from itertools import chain
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from urllib.parse import SplitResult, urlencode, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlencode
 
 from hive_boot.cli import UsageError
 from hive_boot.cli.fleet_judgement import (
     EXPORTED,
-    History,
+    HISTORY_INTERVALS,
     Matching,
     Observation,
     Round,
     Straggler,
     Target,
+    cached_for,
     id_of,
     in_a_row,
     observation_of,
 )
+from hive_boot.cli.probe import Unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from _typeshed import WriteableBuffer
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from hive_boot.cli.fleet_judgement import Series, Stage
+    from hive_boot.cli.probe import Client
 
-_OF_VERSION = "process_info|secrets_info|uptime_seconds"
-_OF_HOOKS = f"{_OF_VERSION}|degraded|failed_hooks|pending_hooks|resources_on_old"
-_OF_USE = "accept_old_for_seconds|secret_old_use_age_seconds|secret_uses_total"
-_QUERIES: dict[Stage, tuple[str, ...]] = {
-    "accepted": (_OF_VERSION,),
-    "current": (_OF_HOOKS,),
-    "quiet": (_OF_HOOKS, _OF_USE),
+_OF_PROCESS = "process_info|uptime_seconds"
+_OF_HOOKS = "secrets_info|degraded|failed_hooks|pending_hooks|resources_on_old"
+_OF_AGE = "accept_old_for_seconds|secret_old_use_age_seconds"
+_OF_USE = "secret_uses_total"
+_QUERIES: dict[Stage, tuple[tuple[str, str], ...]] = {
+    "accepted": (("secrets_info", ""),),
+    "current": ((_OF_HOOKS, ""),),
+    # Without the uses of pending values, which are one series more for each secret.
+    "quiet": ((_OF_HOOKS, ""), (_OF_AGE, ""), (_OF_USE, 'value!="pending"')),
 }
-"""The metrics that prove each stage. With 5,000 instances each query takes seconds of one core."""
+"""The metrics that prove each stage, and further matchers of them: queries that run at once.
+
+With 5,000 instances each metric takes tenths of a second of one core of Prometheus.
+"""
 
 _PROMETHEUS_LIMIT = 1 << 28
 """Limit of the bytes of a response of Prometheus."""
@@ -61,146 +64,8 @@ _TARGET_LIMIT = 1 << 24
 
 _THREADS = 32
 
-_ID_INTERVALS = 10
-"""Length of the history of a target, in scrape intervals, that is searched for other processes."""
-
 _CLOCK_STEP = 5.0
 """Difference in seconds between two clocks from which one of them was set."""
-
-_SHOWN = 200
-"""Limit of the characters that are shown of the text of a server."""
-
-
-class Unanswered(Exception):  # noqa: N818  (the text of a straggler)
-    """A server did not answer, or not as expected; the text is the reason."""
-
-    def __init__(self, text: str, *, status: int = 0) -> None:
-        super().__init__(text[:_SHOWN])
-        self.status = status
-
-
-def parse_url(option: str, text: str) -> SplitResult:
-    """Return the parts of a URL.
-
-    Raises:
-        UsageError: it is not a URL of HTTP, or contains a user or a fragment.
-    """
-    try:
-        parts = urlsplit(text)
-        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_valid = False
-    if not is_valid or "@" in parts.netloc or parts.fragment or not re.fullmatch("[!-~]+", text):
-        raise UsageError(
-            f"{option} must be http://host:port/path or https://host:port/path, without a user: "
-            "credentials are read from --credentials-file"
-        )
-    return parts
-
-
-class _DeadlineReader(RawIOBase):
-    """Reads a socket until a deadline, which slow bytes do not prolong."""
-
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self._connection = connection
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        left = self._deadline - monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._connection.settimeout(left)
-        return self._connection.recv_into(buffer)
-
-
-class _Stream(NamedTuple):
-    """The part of a socket that HTTPResponse uses."""
-
-    reader: _DeadlineReader
-
-    def makefile(self, _mode: str) -> BufferedReader:
-        return BufferedReader(self.reader, 1 << 16)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
-    """HTTP client: each request has a deadline and a limit, and follows no redirect.
-
-    Attributes:
-        authorization: the header ``Authorization``; empty for none.
-        timeout: seconds for a whole request.
-    """
-
-    authorization: str = field(default="", repr=False)
-    timeout: float = 10.0
-
-    def get(self, url: SplitResult, path: str, *, limit: int, address: str = "") -> bytes:
-        """Return the body of a response.
-
-        Args:
-            url: the URL with scheme and host.
-            path: the path, with the query.
-            limit: the maximum number of bytes.
-            address: the address to connect to. Default: each address of the host, in turn.
-
-        Raises:
-            Unanswered: there is no complete response with the status 200.
-        """
-        try:
-            return self._get(url, path, limit, address)
-        except TimeoutError:
-            raise Unanswered(f"no response within {self.timeout:g} s") from None
-        except OSError as exc:
-            raise Unanswered(exc.strerror or str(exc) or type(exc).__name__) from None
-        except (HTTPException, ValueError):
-            # A host name that IDNA rejects is a ValueError too.
-            raise Unanswered("the response is not HTTP, or is cut off") from None
-
-    def _get(self, url: SplitResult, path: str, limit: int, address: str) -> bytes:
-        deadline = monotonic() + self.timeout
-        host = str(url.hostname)
-        port = url.port or (443 if url.scheme == "https" else 80)
-        lines = [
-            f"GET {path} HTTP/1.1",
-            f"Host: {url.netloc}",
-            "User-Agent: hive-boot-fleet",
-            "Accept: application/json, text/plain;version=0.0.4",
-            "Accept-Encoding: identity",
-            "Connection: close",
-        ]
-        if self.authorization:
-            lines.append(f"Authorization: {self.authorization}")
-        with socket.create_connection((address or host, port), self.timeout) as plain:
-            connection = plain
-            if url.scheme == "https":
-                context = ssl.create_default_context()
-                connection = context.wrap_socket(plain, server_hostname=host)
-            with connection:
-                connection.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
-                stream = _Stream(_DeadlineReader(connection, deadline))
-                response = HTTPResponse(cast("socket.socket", stream), method="GET")
-                response.begin()
-                return _body(response, limit)
-
-
-def _body(response: HTTPResponse, limit: int) -> bytes:
-    if response.length is not None and response.length > limit:
-        raise Unanswered(f"the response is longer than {limit} bytes")
-    # Only without a limit does http.client notice that a response with a length is cut off.
-    body = response.read() if response.length is not None else response.read(limit + 1)
-    if len(body) > limit:
-        raise Unanswered(f"the response is longer than {limit} bytes")
-    if response.status != 200:  # noqa: PLR2004
-        text = f"HTTP status {response.status}"
-        if location := response.headers.get("Location"):
-            text = f"{text}: redirects are not followed; it leads to {location}"
-        elif error := re.search(rb'"error":"((?:[^"\\]|\\.)*)"', body):
-            text = f"{text}: {error[1].decode('utf-8', 'replace')}"
-        raise Unanswered(text, status=response.status)
-    return body
 
 
 _SAMPLE = re.compile(
@@ -229,7 +94,7 @@ def parse_metrics(text: str) -> list[Series]:
             value = float(match[3])
         except ValueError:
             raise Unanswered("its metrics are not in the text format of Prometheus") from None
-        if match[1] in f"{_OF_HOOKS}|{_OF_USE}".split("|"):
+        if match[1] in f"{_OF_PROCESS}|{_OF_HOOKS}|{_OF_AGE}|{_OF_USE}".split("|"):
             labels = {key: _unescaped(value) for key, value in _LABEL.findall(match[2] or "")}
             found.append((match[1], labels, value))
     return found
@@ -237,6 +102,80 @@ def parse_metrics(text: str) -> list[Series]:
 
 def _unescaped(text: str) -> str:
     return re.sub(r"\\(.)", lambda match: "\n" if match[1] == "n" else match[1], text)
+
+
+class History:
+    """The processes that direct targets have shown, round by round.
+
+    A Prometheus has this history itself. Times are seconds of one monotonic clock.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, dict[str, float]] = {}
+        self._in_a_row: dict[str, tuple[str, deque[float]]] = {}
+        self._first: dict[str, float] = {}
+        self._names: dict[str, str] = {}
+        self._gone: dict[str, float] = {}
+
+    def record(
+        self, shown: Mapping[str, tuple[str, float]], failed: Collection[str], now: float
+    ) -> None:
+        """Record one round.
+
+        Args:
+            shown: the process that each target has shown, and when it was started, by its uptime.
+            failed: the targets that exist and have shown no process.
+            now: the time of the round.
+        """
+        for target, (process_id, started) in shown.items():
+            before, starts = self._in_a_row.get(target, ("", deque[float]()))
+            starts = starts if before == process_id else deque(maxlen=HISTORY_INTERVALS)
+            starts.append(started)
+            self._in_a_row[target] = (process_id, starts)
+            self._last.setdefault(target, {})[process_id] = now
+            self._first.setdefault(process_id, now)
+            self._names[process_id] = target
+            # What it was while it failed is known now: the process that it shows, or one before.
+            self._names.pop(target, None)
+            self._gone.pop(target, None)
+        for target in self._in_a_row.keys() - shown.keys():
+            del self._in_a_row[target]
+        self._names.update(zip(failed, failed, strict=True))
+        present = {process_id for process_id, _ in shown.values()}.union(failed)
+        for identity in self._names:
+            if identity in present:
+                self._gone.pop(identity, None)
+            else:
+                self._gone.setdefault(identity, now)
+
+    def samples(self, target: str) -> int:
+        """Return the number of rounds in a row in which a target has shown its present process."""
+        return len(self._in_a_row[target][1])
+
+    def cached_for(self, target: str) -> float:
+        """Return how much older the metrics of a target are than its answer, at least."""
+        starts = self._in_a_row[target][1]
+        return starts[-1] - min(starts)
+
+    def others(self, target: str, process_id: str, now: float) -> dict[str, float]:
+        """Return the other processes of a target, with the seconds since it showed each."""
+        shown = self._last[target].items()
+        return {each: now - last for each, last in shown if each != process_id}
+
+    def seen_for(self, process_id: str, now: float) -> float:
+        """Return the seconds since a process was shown first."""
+        return now - self._first[process_id]
+
+    def departed(self, now: float, window: float) -> dict[str, str]:
+        """Return the processes and the failed targets that disappeared within ``window`` seconds.
+
+        The values are the names of the targets.
+        """
+        return {
+            identity: self._names[identity]
+            for identity, since in self._gone.items()
+            if now - since < window
+        }
 
 
 class TargetSource:
@@ -266,15 +205,22 @@ class TargetSource:
                     names |= {name: (url, address) for name, address in found.items()}
             answers = [*threads.map(self._scrape, names, names.values())]
         now = monotonic()
-        observations = [each for each in answers if isinstance(each, Observation)]
-        stragglers += [each for each in answers if isinstance(each, Straggler)]
+        observations = [each for _, each in answers if isinstance(each, Observation)]
+        failed = [each for _, each in answers if isinstance(each, Straggler)]
+        stragglers += failed
         history = self._history
-        history.record({each.name: each.process_id for each in observations}, now)
+        shown = {
+            each.name: (each.process_id, at - (each.uptime or 0.0))
+            for at, each in answers
+            if isinstance(each, Observation)
+        }
+        history.record(shown, [each.name for each in failed], now)
         return Round(
             observations=tuple(
                 replace(
                     each,
                     samples=history.samples(each.name),
+                    cached_for=history.cached_for(each.name),
                     others=history.others(each.name, each.process_id, now),
                     seen_for=history.seen_for(each.process_id, now),
                 )
@@ -282,19 +228,23 @@ class TargetSource:
             ),
             stragglers=tuple(stragglers),
             departed=history.departed(now, quiet_for) if quiet_for is not None else {},
-            answered=any(getattr(each, "kind", "") != "unreachable" for each in answers),
+            answered=any(getattr(each, "kind", "") != "unreachable" for _, each in answers),
             interval=self._interval,
         )
 
-    def _scrape(self, name: str, place: tuple[SplitResult, str]) -> Observation | Straggler:
+    def _scrape(
+        self, name: str, place: tuple[SplitResult, str]
+    ) -> tuple[float, Observation | Straggler]:
+        """Return the answer of one target, and when it came."""
         url, address = place
         path = (url.path if url.path.strip("/") else "/metrics") + (url.query and f"?{url.query}")
         try:
             body = self._client.get(url, path, limit=_TARGET_LIMIT, address=address)
-            series = parse_metrics(body.decode("utf-8", "replace"))
+            at, series = monotonic(), parse_metrics(body.decode("utf-8", "replace"))
         except Unanswered as exc:
-            return Straggler(name=name, kind="unreachable", message=f"it cannot be asked: {exc}")
-        return observation_of(name, series, interval=self._interval)
+            message = f"it cannot be asked: {exc}"
+            return monotonic(), Straggler(name=name, kind="unreachable", message=message)
+        return at, observation_of(name, series, interval=self._interval)
 
 
 def _resolve(url: SplitResult) -> dict[str, str] | Straggler:
@@ -361,8 +311,8 @@ class PrometheusSource:
         urls: the URLs of the servers.
         client: the HTTP client.
         selector: the targets that are instances.
-        may_be_shard: whether a server may be one shard of several. Default False: such a server
-            proves nothing, because the others are not asked.
+        is_counted: whether the number of processes is given, so that no shard can be missing.
+            Default False: the shards that the configuration of a server names must all be here.
     """
 
     def __init__(
@@ -371,19 +321,23 @@ class PrometheusSource:
         client: Client,
         selector: Selector,
         *,
-        may_be_shard: bool = False,
+        is_counted: bool = False,
     ) -> None:
-        self._servers = [_Server(url, client, selector, may_be_shard=may_be_shard) for url in urls]
+        self._servers = [_Server(url, client, selector) for url in urls]
+        self._is_counted = is_counted
 
     def ask(self, quiet_for: float | None, stage: Stage = "quiet") -> Round:
         """Return the newest samples; ``quiet_for`` is the quiet time, if it is needed."""
         with ThreadPoolExecutor(_THREADS) as threads:
-            rounds = list(threads.map(lambda server: server.ask(quiet_for, stage), self._servers))
+            asked = threads.map(lambda server: server.ask(quiet_for, stage), self._servers)
+            rounds = list(asked)
         observations = tuple(each for one in rounds for each in one.observations)
         current = {each.process_id for each in observations}
         return Round(
             observations=observations,
-            stragglers=tuple(each for one in rounds for each in one.stragglers),
+            stragglers=tuple(
+                chain(self._missing_shards(), *(one.stragglers for one in rounds)),
+            ),
             departed={
                 process_id: name
                 for one in rounds
@@ -394,18 +348,29 @@ class PrometheusSource:
             interval=max(one.interval for one in rounds),
         )
 
+    def _missing_shards(self) -> Iterator[Straggler]:
+        """Yield that a shard is missing: those of one fleet have different configurations."""
+        shards = {each.configuration: each.name for each in self._servers}
+        shards = {text: name for text, name in shards.items() if "action: hashmod" in text}
+        sizes = map(int, re.findall(r"\bmodulus: (\d{1,9})", "".join(shards)))
+        if shards and not self._is_counted and len(shards) < (size := max(sizes, default=2)):
+            message = f"its configuration has {size} shards (hashmod), and {len(shards)} is asked"
+            fix = "name every shard with --prometheus, or the number of processes with --expect"
+            name = next(iter(shards.values()))
+            yield Straggler(name=name, kind="shard", message=message, fix=fix)
+
 
 class _Server:
     """One Prometheus server."""
 
-    def __init__(
-        self, url: SplitResult, client: Client, selector: Selector, *, may_be_shard: bool
-    ) -> None:
+    def __init__(self, url: SplitResult, client: Client, selector: Selector) -> None:
+        self.name = url.geturl()
+        self.configuration = ""
         self._url = url
-        self._name = url.geturl()
         self._client = client
         self._selector = selector
-        self._may_be_shard = may_be_shard
+        self._starts: set[str] = set()
+        self._interval = 0.0
         self._begun = monotonic()
         self._first: tuple[float, float] | None = None
         self._since = 0.0
@@ -422,20 +387,25 @@ class _Server:
 
     def _ask(self, quiet_for: float | None, stage: Stage) -> Round:
         begun = self._now()
+        with suppress(Unanswered):
+            self._starts.add(self._get("status/runtimeinfo")["startTime"])
         # The first list of targets has the intervals, the second one every target of the samples.
         try:
-            interval = max((each.interval for each in self._targets()), default=0.0)
+            interval = max([self._interval, *(each.interval for each in self._targets())])
         except Unanswered as exc:
             if exc.status not in {404, 405, 501}:
                 raise
             message = "it has no targets endpoint, so an instance that is down is invisible"
             return Round(stragglers=(self._straggler("no-targets-endpoint", message),))
+        # An interval that became shorter was the longer one in the time before.
+        self._interval = interval
         window = _milliseconds(2 * interval or 60)
-        queries = [f"{self._metrics(names)}[{window}]" for names in _QUERIES[stage]]
-        queries.append(f"{self._process_info()}[{_milliseconds(_ID_INTERVALS * interval or 60)}]")
+        queries = [f"{self._metrics(*each)}[{window}]" for each in _QUERIES[stage]]
+        window = _milliseconds(HISTORY_INTERVALS * interval or 60)
+        queries.append(f"{self._metrics(_OF_PROCESS)}[{window}]")
         with ThreadPoolExecutor(_THREADS) as threads:
             at = f"{begun:.3f}"
-            *samples, ids = threads.map(lambda query: self._query(query, time=at), queries)
+            samples = [*threads.map(lambda query: self._query(query, time=at), queries)]
         seen, within = self._quiet_time(quiet_for, interval, begun)
         now = self._now()
         targets = self._targets()
@@ -448,10 +418,10 @@ class _Server:
             # A sample that exists at the beginning is old, whatever the clock was set to.
             self._first = (now, monotonic())
             self._since = max([begun, *newest.values()])
-        shown = matched.processes(ids)
+        shown, starts = matched.processes(samples[-1])
         observations = []
         for number, target in enumerate(targets):
-            found = self._observe(target, own.get(number, ()), now - newest.get(number, 0))
+            found = self._observe(target, own.get(number, ()), now, newest.get(number, 0.0))
             if isinstance(found, Straggler):
                 stragglers.append(found)
                 continue
@@ -459,9 +429,11 @@ class _Server:
             process_id = found.process_id
             others = {each: now - max(times) for each, times in history.items()}
             others.pop(process_id, None)
+            older = cached_for(starts.get(number, {}), history.get(process_id, ()))
             changes: dict[str, Any] = {
-                "is_new": newest[number] > self._since,
+                "is_new": newest[number] - older > self._since,
                 "samples": in_a_row(history, process_id),
+                "cached_for": older,
                 "others": others,
                 "seen_for": quiet_for if quiet_for and process_id in seen else 0.0,
             }
@@ -473,32 +445,40 @@ class _Server:
         return Round(
             observations=tuple(observations),
             stragglers=tuple(stragglers),
-            departed=within,
+            departed=matched.departed(within),
             interval=max([interval, *(each.interval for each in targets)]),
         )
 
     def _observe(
-        self, target: Target, series: Iterable[Series], age: float
+        self, target: Target, series: Iterable[Series], now: float, newest: float
     ) -> Observation | Straggler:
+        if target.scraped < newest - target.interval:
+            message = "its samples are newer than the list of targets: a cache has answered"
+            return Straggler(name=target.name, kind="old-targets", message=message)
         if target.problem:
             return Straggler(name=target.name, kind="not-scraped", message=target.problem)
         hidden = [name for name in target.labels if name in EXPORTED]
         if hidden:
             message = f"its target label {hidden[0]} hides a label of hive_boot"
             return Straggler(name=target.name, kind="hidden-label", message=message)
-        return observation_of(target.name, series, age=age, interval=target.interval, is_new=True)
+        facts = {"age": now - newest, "interval": target.interval, "is_new": True}
+        return observation_of(target.name, series, **facts)
 
     def _server_problems(self, now: float, quiet_for: float | None) -> Iterator[Straggler]:
         """Yield why this server itself proves nothing."""
-        configuration = ""
         try:
             started = self._get("status/runtimeinfo")["startTime"]
         except Unanswered:
             message = "it does not report when it was started"
             yield self._straggler("no-start-time", message)
             return
+        self._starts.add(started)
         running = now - datetime.fromisoformat(started).timestamp()
-        if running < monotonic() - self._begun:
+        if len(self._starts) > 1:
+            message = "it was restarted, or several servers answer at its address in turn"
+            fix = "start the wait again, and name each server with its own --prometheus"
+            yield self._straggler("restarted", message, fix)
+        elif running < monotonic() - self._begun:
             message = "it was started after the wait began"
             yield self._straggler("restarted", message, "start the wait again")
         elif quiet_for is not None and running < quiet_for:
@@ -507,11 +487,9 @@ class _Server:
         if self._clock_was_set(now):
             yield self._straggler("clock", "its clock was set, so the wait begins again")
         with suppress(Unanswered):  # some proxies do not allow it
-            configuration = "" if self._may_be_shard else self._get("status/config")["yaml"]
-        if re.search(r"\baction: hashmod\b", configuration):
-            message = "it is one of several shards (its configuration has hashmod)"
-            fix = "name every shard with --prometheus, or the number of processes with --expect"
-            yield self._straggler("shard", message, fix)
+            # The replicas of a shard differ in their external labels only.
+            text = self._get("status/config")["yaml"]
+            self.configuration = re.sub(r"(?m)^  external_labels:\n(?:    .*\n)*", "", text)
 
     def _clock_was_set(self, now: float) -> bool:
         first, here = self._first or (now, monotonic())
@@ -519,33 +497,31 @@ class _Server:
 
     def _quiet_time(
         self, quiet_for: float | None, interval: float, now: float
-    ) -> tuple[set[str], dict[str, str]]:
-        """Return the processes that were known a quiet time ago, and those known since then."""
+    ) -> tuple[set[str], list[Mapping[str, str]]]:
+        """Return the processes known a quiet time ago, and the series of those known since.
+
+        A target without a scrape that succeeded has a series too, which is ``up``.
+        """
         if quiet_for is None:
-            return set(), {}
-        info = self._process_info()
-        before = self._query(info, time=f"{now - quiet_for:.3f}")
+            return set(), []
+        before = self._query(self._metrics("process_info"), time=f"{now - quiet_for:.3f}")
         # A process may have ended up to one interval after its last sample.
         window = _milliseconds(quiet_for + 2 * interval)
-        within = self._query(f"last_over_time({info}[{window}])")
-        return {id_of(each["metric"]) for each in before}, {
-            id_of(each["metric"]): each["metric"].get("instance", self._name) for each in within
-        }
+        within = [
+            each["metric"]
+            for name in (self._metrics("process_info"), f"up{{{self._selector.text}}}")
+            for each in self._query(f"last_over_time({name}[{window}])")
+        ]
+        return {id_of(each["metric"]) for each in before}, within
 
-    def _process_info(self) -> str:
-        return f"hive_boot_process_info{{{self._selector.text}}}"
-
-    def _metrics(self, names: str) -> str:
-        separator = "," if self._selector.text else ""
-        name = f'__name__=~"hive_boot_({names})"'
-        return f"{{{name}{separator}{self._selector.text}}}"
+    def _metrics(self, names: str, more: str = "") -> str:
+        matchers = [f'__name__=~"hive_boot_({names})"', more, self._selector.text]
+        return f"{{{','.join(filter(None, matchers))}}}"
 
     def _targets(self) -> list[Target]:
-        active = [
-            each
-            for each in self._get("targets", state="active")["activeTargets"]
-            if self._selector.matches(each["labels"])
-        ]
+        found = self._get("targets", state="active")["activeTargets"]
+        active = [each for each in found if self._selector.matches(each["labels"])]
+        active.sort(key=lambda each: each["labels"].get("instance", ""))
         names = [each["labels"].get("instance", "") for each in active]
         number = Counter(names)
         return [
@@ -554,6 +530,7 @@ class _Server:
                 labels=each["labels"],
                 interval=_duration(each["scrapeInterval"]),
                 problem=_scrape_problem(each),
+                scraped=datetime.fromisoformat(each["lastScrape"]).timestamp(),
             )
             for name, each in zip(names, active, strict=True)
         ]
@@ -569,20 +546,21 @@ class _Server:
         query = f"?{urlencode(parameters)}" if parameters else ""
         path = f"{self._url.path.rstrip('/')}/api/v1/{endpoint}{query}"
         answer = json.loads(self._client.get(self._url, path, limit=_PROMETHEUS_LIMIT))
-        if answer.get("warnings"):
+        if answer.get("warnings") or answer.get("isPartial"):
             # A querier in front of several servers answers without those that are down.
-            raise Unanswered(f"its answer is incomplete: {answer['warnings'][0]}")
+            reason = (answer.get("warnings") or ["isPartial"])[0]
+            raise Unanswered(f"its answer is incomplete: {reason}")
         return answer["data"]
 
     def _straggler(self, kind: str, message: str, fix: str = "") -> Straggler:
-        return Straggler(name=self._name, kind=kind, message=message, fix=fix)
+        return Straggler(name=self.name, kind=kind, message=message, fix=fix)
 
 
 def _scrape_problem(target: Mapping[str, Any]) -> str:
     """Return why a target has no sample of its last scrape; empty if it has one."""
     if target["health"] == "up":
         return ""
-    failed = f"its last scrape has failed: {target['lastError'][:_SHOWN]}"
+    failed = f"its last scrape has failed: {target['lastError'][:200]}"
     return "it was not scraped yet" if target["health"] == "unknown" else failed
 
 

@@ -7,7 +7,7 @@ of the source that took the samples. Evidence that is missing means "not yet".
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import isnan
+from math import isfinite, isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -27,8 +27,18 @@ MIN_SAMPLES = 3
 MAX_INTERVALS = 2
 """Maximum age of the newest sample of a target, in scrape intervals; an older one is stale."""
 
+HISTORY_INTERVALS = 10
+"""Length of the history of a target, in scrape intervals, that shows other processes and caches."""
+
 QUIET_INTERVALS = 3
 """Minimum quiet time, in scrape intervals: a use of an old value is visible only at a scrape."""
+
+
+_CURED_BY_TIME = {
+    **dict.fromkeys(("departed", "old-use", "short-history", "short-uptime"), 1),
+    **dict.fromkeys(("few-samples", "old-sample", "unconfirmed"), 2),
+}
+"""The reasons that are shown after the others, because they often pass by themselves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +72,7 @@ class Observation:
         age: seconds since the sample was taken; negative for a sample from the future.
         interval: seconds between two samples of this target.
         is_new: whether the sample was taken after the wait began.
+        cached_for: seconds by which the metrics are older than the sample, at least.
         samples: the number of samples in a row, up to this one, that show this process.
         others: other processes that this target has shown, with the seconds since the last
             sample of each.
@@ -75,7 +86,7 @@ class Observation:
         resources_on_old: resources that hold an old value.
         degraded: whether the process serves although there is a problem.
         old_use_age: seconds since the last use of an old value, by secret.
-        uses: the number of uses of any value, by secret.
+        uses: the number of uses of the value in use and of old ones, by secret.
         accept_old_for: seconds for which an old value is accepted, by secret.
     """
 
@@ -86,6 +97,7 @@ class Observation:
     age: float = 0.0
     interval: float = 1.0
     is_new: bool = True
+    cached_for: float = 0.0
     samples: int = MIN_SAMPLES
     others: Mapping[str, float] = field(default_factory=dict)
     seen_for: float = 0.0
@@ -108,7 +120,8 @@ class Round:
     Attributes:
         observations: the samples; a process with two targets has two.
         stragglers: the targets without a usable sample, and the servers that did not answer.
-        departed: the processes that ended within the quiet time, by identity, with their names.
+        departed: the names of what could be asked within the quiet time and now cannot be, by
+            identity: processes, and targets that have disappeared.
         answered: whether anything has answered.
         interval: the longest scrape interval in seconds; 0 if it is unknown.
     """
@@ -163,7 +176,12 @@ class Judgement:
             latest: the newest round.
             quiet_for: the quiet time in seconds; None if it is not known.
         """
-        found = tuple(missing_proof(latest, self.goal, quiet_for))
+        found = tuple(
+            sorted(
+                missing_proof(latest, self.goal, quiet_for),
+                key=lambda each: _CURED_BY_TIME.get(each.kind, 0),
+            )
+        )
         before, self._confirmed = self._confirmed, None if found else latest.processes
         if found or before == latest.processes:
             return found
@@ -184,13 +202,16 @@ def missing_proof(latest: Round, goal: Goal, quiet_for: float | None) -> Iterato
         yield from _sample_problems(each)
         yield from _version_problems(each, goal)
         if goal.stage != "accepted":
-            yield from _current_problems(each)
+            yield from current_problems(each)
         if goal.stage == "quiet":
-            yield from _quiet_problems(each, goal, quiet_for)
+            yield from quiet_problems(each, goal, quiet_for)
     if goal.stage == "quiet":
-        for process_id, name in latest.departed.items():
-            message = f"its process {process_id} has ended: the quiet time begins again"
-            yield Straggler(name=name, kind="departed", message=message)
+        # One that is suspended or cut off is still a target, and its failure is a reason already.
+        failing = {each.name for each in latest.stragglers if each.kind != "no-target"}
+        message = "a process of it cannot be asked any more, so the quiet time begins again"
+        for name in dict.fromkeys(latest.departed.values()):
+            if name not in failing:
+                yield Straggler(name=name, kind="departed", message=message)
     found = len(latest.processes)
     if goal.expect is not None and found != goal.expect:
         message = f"{found} live processes, but --expect {goal.expect}"
@@ -211,6 +232,9 @@ def _sample_problems(each: Observation) -> Iterator[Straggler]:
         yield straggler("stale-sample", f"its last sample is {seconds(each.age)} old")
     if not each.is_new:
         yield straggler("old-sample", "it was not scraped since the wait began")
+    if not each.cached_for < each.interval:
+        message = f"its metrics are {seconds(each.cached_for)} old: a cache has answered"
+        yield straggler("cached", message, "scrape the process itself")
     if each.worker and each.endpoint != "probe":
         message = "it is one of several workers behind one port, of which any may answer"
         fix = "give each worker a probe port, and scrape these"
@@ -247,7 +271,7 @@ def _version_problems(each: Observation, goal: Goal) -> Iterator[Straggler]:
         yield Straggler(name=each.name, kind="not-current", message=message)
 
 
-def _current_problems(each: Observation) -> Iterator[Straggler]:
+def current_problems(each: Observation) -> Iterator[Straggler]:
     """Yield how many hooks and resources have not followed the rotation."""
     for kind, number, message in (
         ("pending-hooks", each.pending_hooks, "rotation hooks pending"),
@@ -261,13 +285,15 @@ def _current_problems(each: Observation) -> Iterator[Straggler]:
             yield Straggler(name=each.name, kind=kind, message=f"{number:g} {message}")
 
 
-def _quiet_problems(each: Observation, goal: Goal, quiet_for: float | None) -> Iterator[Straggler]:
+def quiet_problems(each: Observation, goal: Goal, quiet_for: float | None) -> Iterator[Straggler]:
     """Yield why an old value may have been used within the quiet time."""
     if quiet_for is None:
         message = "the quiet time is unknown, because no accept_old_for is exported"
         yield Straggler(name=each.name, kind="quiet-time", message=message)
         return
-    names = goal.secrets or tuple(sorted(each.old_use_age.keys() | each.uses.keys()))
+    names = goal.secrets or tuple(
+        sorted(each.old_use_age.keys() | each.uses.keys() | each.accept_old_for.keys())
+    )
     unknown = [name for name in names if not (each.uses.get(name, 0) > 0)]
     if unknown or not names:
         message = "accepted, use unknown"
@@ -292,63 +318,6 @@ def _quiet_problems(each: Observation, goal: Goal, quiet_for: float | None) -> I
         yield Straggler(name=each.name, kind="short-history", message=message)
 
 
-class History:
-    """The processes that direct targets have shown, round by round.
-
-    A Prometheus has this history itself. Times are seconds of one monotonic clock.
-    """
-
-    def __init__(self) -> None:
-        self._last: dict[str, dict[str, float]] = {}
-        self._in_a_row: dict[str, tuple[str, int]] = {}
-        self._first: dict[str, float] = {}
-        self._names: dict[str, str] = {}
-        self._gone: dict[str, float] = {}
-
-    def record(self, shown: Mapping[str, str], now: float) -> None:
-        """Record one round.
-
-        Args:
-            shown: the process that each target has shown; without the targets that failed.
-            now: the time of the round.
-        """
-        for target, process_id in shown.items():
-            before, number = self._in_a_row.get(target, ("", 0))
-            self._in_a_row[target] = (process_id, number + 1 if before == process_id else 1)
-            self._last.setdefault(target, {})[process_id] = now
-            self._first.setdefault(process_id, now)
-            self._names[process_id] = target
-        for target in self._in_a_row.keys() - shown.keys():
-            del self._in_a_row[target]
-        current = set(shown.values())
-        for process_id in self._first:
-            if process_id in current:
-                self._gone.pop(process_id, None)
-            else:
-                self._gone.setdefault(process_id, now)
-
-    def samples(self, target: str) -> int:
-        """Return the number of rounds in a row in which a target has shown its present process."""
-        return self._in_a_row[target][1]
-
-    def others(self, target: str, process_id: str, now: float) -> dict[str, float]:
-        """Return the other processes of a target, with the seconds since it showed each."""
-        shown = self._last[target].items()
-        return {each: now - last for each, last in shown if each != process_id}
-
-    def seen_for(self, process_id: str, now: float) -> float:
-        """Return the seconds since a process was shown first."""
-        return now - self._first[process_id]
-
-    def departed(self, now: float, window: float) -> dict[str, str]:
-        """Return the names of the processes that disappeared in the last ``window`` seconds."""
-        return {
-            process_id: self._names[process_id]
-            for process_id, since in self._gone.items()
-            if now - since < window
-        }
-
-
 def longest_acceptance(latest: Round, secrets: Collection[str]) -> float | None:
     """Return the largest ``accept_old_for`` of a round in seconds; None if none is exported."""
     found = [
@@ -358,33 +327,6 @@ def longest_acceptance(latest: Round, secrets: Collection[str]) -> float | None:
         if not secrets or name in secrets
     ]
     return max(found, default=None)
-
-
-def stage_of(each: Observation) -> str:
-    """Return the stage that one instance has reached, for a table."""
-    if each.worker and each.endpoint != "probe":
-        return "any worker"
-    if each.accepted is None:
-        return "no version"
-    if not each.accepted or not each.current:
-        return "unknown"
-    if each.accepted != each.current or any(_current_problems(each)):
-        return "accepted"
-    quiet_for = max(each.accept_old_for.values(), default=None)
-    goal = Goal(version=each.accepted, stage="quiet")
-    kinds = {found.kind for found in _quiet_problems(each, goal, quiet_for)}
-    return "quiet" if kinds <= {"short-history"} else "current"
-
-
-def old_use_of(each: Observation) -> str:
-    """Return when an old value was used last, for a table."""
-    if not each.old_use_age:
-        return "-"
-    if not all(each.uses.get(name, 0) > 0 for name in each.old_use_age):
-        return "accepted, use unknown"
-    age = min(each.old_use_age.values())
-    never = each.uptime is not None and age >= each.uptime
-    return "none since the start" if never else f"{seconds(age)} ago"
 
 
 def seconds(number: float) -> str:
@@ -422,6 +364,7 @@ class Target:
     labels: Mapping[str, str]
     interval: float
     problem: str
+    scraped: float = 0.0
 
 
 class Matching:
@@ -433,6 +376,10 @@ class Matching:
 
     def __init__(self, targets: Sequence[Target]) -> None:
         self._targets = targets
+        self._own = [
+            {name: value for name, value in each.labels.items() if name in _OWN_LABELS}
+            for each in targets
+        ]
         self._by_labels: dict[frozenset[tuple[str, str]], list[int]] = {}
         for number, target in enumerate(targets):
             self._by_labels.setdefault(_key(target.labels), []).append(number)
@@ -466,15 +413,42 @@ class Matching:
             series[number].append((name, own, float(value)))
         return newest, series
 
-    def processes(self, samples: Iterable[Mapping[str, Any]]) -> dict[int, dict[str, list[float]]]:
-        """Return the times at which each target has shown each process."""
+    def processes(
+        self, samples: Iterable[Mapping[str, Any]]
+    ) -> tuple[dict[int, dict[str, list[float]]], dict[int, dict[float, float]]]:
+        """Return the times at which each target has shown each process, and its start at each."""
         found: dict[int, dict[str, list[float]]] = {}
+        starts: dict[int, dict[float, float]] = {}
         for each in samples:
             number = self._target_of(each["metric"])
-            if number is not None:
-                own = _own_labels(each["metric"], self._targets[number].labels)
-                times = found.setdefault(number, {}).setdefault(own.get("id", ""), [])
-                times += [at for at, _ in each["values"]]
+            if number is None:
+                continue
+            if each["metric"]["__name__"] == "hive_boot_uptime_seconds":
+                starts[number] = {at: at - float(value) for at, value in each["values"]}
+                continue
+            own = _own_labels(each["metric"], self._targets[number].labels)
+            times = found.setdefault(number, {}).setdefault(own.get("id", ""), [])
+            times += [at for at, _ in each["values"]]
+        return found, starts
+
+    def departed(self, known: Iterable[Mapping[str, str]]) -> dict[str, str]:
+        """Return the processes, and the targets that do not exist any more, with their names.
+
+        Args:
+            known: the labels of ``hive_boot_process_info`` and ``up`` of a time.
+        """
+        present = {frozenset(each.labels.items()) for each in self._targets}
+        found = {}
+        for labels in known:
+            numbers = self._by_labels.get(_key(labels), ())
+            name = self._targets[numbers[0]].name if len(numbers) == 1 else ""
+            identity = id_of(labels)
+            if labels["__name__"] == "up":
+                of_target = {each for each in labels.items() if each[0] != "__name__"}
+                if of_target in present:
+                    continue
+                identity = f"target {sorted(of_target)}"
+            found[identity] = name or labels.get("instance", "a target")
         return found
 
     def _target_of(self, labels: Mapping[str, str]) -> int | None:
@@ -482,10 +456,10 @@ class Matching:
         same = [
             number
             for number in self._by_labels.get(_key(labels), [])
-            if _is_of_target(labels, self._targets[number].labels, exported)
+            if _is_of_target(labels, self._own[number], exported)
         ]
         if len(same) > 1:
-            same = [each for each in same if _is_of_target(labels, self._targets[each].labels, ())]
+            same = [each for each in same if _is_of_target(labels, self._own[each], ())]
         if len(same) == 1:
             return same[0]
         if not same:
@@ -505,9 +479,7 @@ def _is_of_target(
     Labels in ``exported`` are not compared: with ``honor_labels`` they may be those of the metric.
     """
     return all(
-        labels.get(name) == value
-        for name, value in of_target.items()
-        if name in _OWN_LABELS and name not in exported
+        labels.get(name) == value for name, value in of_target.items() if name not in exported
     )
 
 
@@ -544,9 +516,21 @@ def in_a_row(history: Mapping[str, Sequence[float]], process_id: str) -> int:
     return sum(at > other for at in history.get(process_id, ()))
 
 
+def cached_for(starts: Mapping[float, float], times: Sequence[float]) -> float:
+    """Return how much older the metrics of a process are than the newest sample, at least.
+
+    Args:
+        starts: when the process was started, by its uptime, for the time of each sample. A cache
+            that answers with old metrics makes it later, and nothing makes it earlier.
+        times: the times of the samples of this process.
+    """
+    found = [starts[at] for at in sorted(times) if at in starts]
+    return found[-1] - min(found) if found else 0.0
+
+
 def observation_of(name: str, series: Iterable[Series], **facts: Any) -> Observation | Straggler:
     """Return the observation that the series of one scrape of a target contain, or its problem."""
-    own = list(series)
+    own = [each for each in series if isfinite(each[2])]
     if not own:
         message = "it exports no metrics of hive_boot"
         fix = "narrow --selector to the instances" if "is_new" in facts else "check the path"

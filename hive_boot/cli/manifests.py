@@ -22,8 +22,9 @@ from hive_boot.cli import (
 )
 from hive_boot.cli.app_loader import load_application, serve_command
 from hive_boot.cli.file_writing import FileTransaction
-from hive_boot.cli.fleet_evidence import Selector, parse_url
+from hive_boot.cli.fleet_evidence import Selector
 from hive_boot.cli.fleet_judgement import STAGES
+from hive_boot.cli.probe import parse_url
 from hive_boot.cli.secret_files import errors_reported, named_directory, refuse_links
 from hive_boot.manifests import Deployment, items_of, name_of
 from hive_boot.manifests.rendering import PROBED, TARGETS, File, TemplateError, compare, render

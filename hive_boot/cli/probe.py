@@ -1,4 +1,4 @@
-"""Probe command: one HTTP request to a health endpoint, for images without curl.
+"""Probe command: one HTTP request to a health endpoint, for images without curl; an HTTP client.
 
 Each health check starts a new interpreter, so this module imports little besides ``socket``.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+from io import BufferedReader, RawIOBase
 from time import monotonic
 
 from hive_boot.cli import EXIT_FAILURE, Parser, UsageError, print_json, print_line
@@ -14,6 +15,10 @@ from hive_boot.cli import EXIT_FAILURE, Parser, UsageError, print_json, print_li
 TYPE_CHECKING = False  # typing takes as long to import as the rest of a probe
 if TYPE_CHECKING:
     from argparse import Namespace
+    from http.client import HTTPResponse
+    from urllib.parse import SplitResult
+
+    from _typeshed import WriteableBuffer
 
 _MAX_BYTES = 1 << 16
 """Limit of the bytes that are read from a response."""
@@ -174,3 +179,135 @@ def _wrap_tls(plain: socket.socket, host: str) -> socket.socket:
     from ssl import create_default_context  # only for https; slow to import
 
     return create_default_context().wrap_socket(plain, server_hostname=host)
+
+
+class Unanswered(Exception):  # noqa: N818  (the text of a straggler)
+    """A server did not answer, or not as expected; the text is the reason."""
+
+    def __init__(self, text: str, *, status: int = 0) -> None:
+        super().__init__(text[:_MAX_PRINTED])
+        self.status = status
+
+
+def parse_url(option: str, text: str) -> SplitResult:
+    """Return the parts of a URL.
+
+    Raises:
+        UsageError: it is not a URL of HTTP, or contains a user or a fragment.
+    """
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_valid = False
+    if not is_valid or "@" in parts.netloc or parts.fragment or not re.fullmatch("[!-~]+", text):
+        raise UsageError(
+            f"{option} must be http://host:port/path or https://host:port/path, without a user: "
+            "credentials are read from --credentials-file"
+        )
+    return parts
+
+
+class _DeadlineReader(RawIOBase):
+    """Reads a socket until a deadline, which slow bytes do not prolong."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        left = self._deadline - monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+    def makefile(self, _mode: str) -> BufferedReader:
+        """Return the stream that HTTPResponse reads."""
+        return BufferedReader(self, 1 << 16)
+
+
+class Client:
+    """HTTP client: each request has a deadline and a limit, and follows no redirect.
+
+    Args:
+        authorization: the header ``Authorization``. Default: none.
+        timeout: seconds for a whole request. Default 10.
+    """
+
+    def __init__(self, *, authorization: str = "", timeout: float = 10.0) -> None:
+        self._authorization = authorization
+        self._timeout = timeout
+
+    def get(self, url: SplitResult, path: str, *, limit: int, address: str = "") -> bytes:
+        """Return the body of a response.
+
+        Args:
+            url: the URL with scheme and host.
+            path: the path, with the query.
+            limit: the maximum number of bytes.
+            address: the address to connect to. Default: each address of the host, in turn.
+
+        Raises:
+            Unanswered: there is no complete response with the status 200.
+        """
+        from http.client import HTTPException  # as slow to import as the rest of a probe
+
+        try:
+            return self._get(url, path, limit, address)
+        except TimeoutError:
+            raise Unanswered(f"no response within {self._timeout:g} s") from None
+        except OSError as exc:
+            raise Unanswered(exc.strerror or str(exc) or type(exc).__name__) from None
+        except (HTTPException, ValueError):
+            # A host name that IDNA rejects is a ValueError too.
+            raise Unanswered("the response is not HTTP, or is cut off") from None
+
+    def _get(self, url: SplitResult, path: str, limit: int, address: str) -> bytes:
+        from http.client import HTTPResponse
+
+        deadline = monotonic() + self._timeout
+        host = str(url.hostname)
+        port = url.port or (443 if url.scheme == "https" else 80)
+        lines = [
+            f"GET {path} HTTP/1.1",
+            f"Host: {url.netloc}",
+            "User-Agent: hive-boot-fleet",
+            "Accept: application/json, text/plain;version=0.0.4",
+            "Accept-Encoding: identity",
+            "Cache-Control: no-cache",
+            "Connection: close",
+        ]
+        if self._authorization:
+            lines.append(f"Authorization: {self._authorization}")
+        with (
+            socket.create_connection((address or host, port), self._timeout) as plain,
+            _wrap_tls(plain, host) if url.scheme == "https" else plain as connection,
+        ):
+            connection.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+            stream = _DeadlineReader(connection, deadline)
+            response = HTTPResponse(stream, method="GET")  # type: ignore[arg-type]
+            response.begin()
+            return _body(response, limit)
+
+
+def _body(response: HTTPResponse, limit: int) -> bytes:
+    if response.length is not None and response.length > limit:
+        raise Unanswered(f"the response is longer than {limit} bytes")
+    # Only without a limit does http.client notice that a response with a length is cut off.
+    body = response.read() if response.length is not None else response.read(limit + 1)
+    if len(body) > limit:
+        raise Unanswered(f"the response is longer than {limit} bytes")
+    if response.status != 200:  # noqa: PLR2004
+        text = f"HTTP status {response.status}"
+        if location := response.headers.get("Location"):
+            text = f"{text}: redirects are not followed; it leads to {location}"
+        elif error := re.search(rb'"error":"((?:[^"\\]|\\.)*)"', body):
+            text = f"{text}: {error[1].decode('utf-8', 'replace')}"
+        raise Unanswered(text, status=response.status)
+    return body

@@ -1,14 +1,17 @@
-"""Rotate command: a new value in the file of a secret, written in place."""
+"""Rotate command: a new value in the file of a secret, and the plan of a rotation in a fleet."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import shlex
 import stat
 import sys
 import warnings
+from base64 import b64encode
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from getpass import GetPassWarning, getpass
 from pathlib import Path
@@ -17,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from hive_boot.cli import CommandError, Parser, UsageError, print_json, print_line
 from hive_boot.cli.app_loader import load_application, working_directory
 from hive_boot.cli.file_writing import FileTransaction, signals_raised, write_in_place
+from hive_boot.cli.fleet_judgement import seconds
 from hive_boot.cli.secret_files import (
     SecretLocation,
     decode_value,
@@ -48,8 +52,16 @@ from hive_boot.secrets.value import Secret
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Iterator, Sequence
 
+    from hive_boot.cli.fleet_judgement import Stage
     from hive_boot.secrets.secret_set import SecretSet
+
+_WAIT_TIMEOUT = 600.0
+"""Timeout of a wait of a plan in seconds, besides the delay of the declaration."""
+
+_QUIET_FOR = 3600.0
+"""Quiet time of a plan for a value that is always accepted, in seconds."""
 
 
 def read_new_value(field: Field) -> Value:
@@ -395,3 +407,177 @@ def _print_kubectl(
         print_line("# The command reads the value from stdin. Paste the value and press Ctrl-D.")
         print_line(command)
     return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a rotation.
+
+    Attributes:
+        title: what happens in the step.
+        commands: the commands of a change; empty if it is made elsewhere.
+        wait: the arguments of ``hive-boot fleet wait``; empty for a change.
+    """
+
+    title: str
+    commands: tuple[str, ...] = ()
+    wait: tuple[str, ...] = ()
+
+
+class Plan:
+    """The steps that rotate some secrets of a declaration in a fleet.
+
+    A new value is used only where every instance accepts it: with ``previous`` it is announced
+    there first, and with ``activate_after`` alone it is accepted for that time before.
+
+    Args:
+        arguments: the options of ``hive-boot fleet rotate``.
+
+    Raises:
+        UsageError: an argument is invalid, or the declaration has no version.
+    """
+
+    def __init__(self, arguments: Namespace) -> None:
+        if arguments.app is None:
+            raise UsageError("--app is required: the steps depend on the declaration")
+        declared = load_application(arguments.app)._declaration.declared
+        index = declared._field_index
+        if unknown := [name for name in arguments.names if name not in index.by_variable]:
+            raise UsageError(f"{declared.__name__} does not declare {', '.join(unknown)}")
+        if not index.version:
+            message = f"{declared.__name__} declares no version, so no wait can prove anything."
+            raise UsageError(message, f"Fix: class {declared.__name__}(SecretSet, version=…)")
+        self._announced = f"{arguments.set_version}-announced"
+        if not (is_version(arguments.set_version) and is_version(self._announced)):
+            raise UsageError(f"--set-version, also with -announced, must be {VERSION_RULE}")
+        self._arguments = arguments
+        self._version_key = index.version_field.file_name
+        self._in_kubernetes = arguments.kubernetes is not None
+        self._secret = arguments.kubernetes or fix_hints.object_name(declared.__name__)
+        self._items = {item.name: item for item in items_of(index.all_fields)}
+        self._fields = [index.by_variable[name] for name in dict.fromkeys(arguments.names)]
+        self._pairs = [(each.name, each.previous) for each in self._fields if each.previous]
+
+    def steps(self) -> list[Step]:
+        """Return the steps in their order."""
+        names = ", ".join(each.name for each in self._fields)
+        title = f"Revoke the old value of {names} at the provider, if there is one"
+        return [*self._write(), *self._waits(), *self._delete(), Step(title=title)]
+
+    def _write(self) -> Iterator[Step]:
+        version = self._arguments.set_version
+        about = "it prints the command" if self._in_kubernetes else "it is read from stdin"
+        plain = [each.name for each in self._fields if not each.previous]
+        title, commands = f"Write the new value of {', '.join(plain)}: {about}", []
+        if self._pairs:
+            names = [name for name, _ in self._pairs]
+            before = [previous for _, previous in self._pairs]
+            shown = f"Write the new value of {', '.join(names)} to {', '.join(before)}: {about}"
+            yield Step(title=shown, commands=self._rotate(before, self._announced, "--create"))
+            wait = self._wait(self._announced, "accepted")
+            yield Step(title="Wait until every instance accepts it", wait=wait)
+            exchange = "; ".join(
+                f"Exchange {name} and {previous}" for name, previous in self._pairs
+            )
+            title = f"{exchange}; {title[0].lower()}{title[1:]}" if plain else exchange
+            commands = [self._exchange(f"{version}-exchanged" if plain else version)]
+        yield Step(title=title, commands=(*commands, *self._rotate(plain, version)))
+
+    def _rotate(self, names: Sequence[str], version: str, *more: str) -> tuple[str, ...]:
+        """Return the commands that write new values; the last one sets the version."""
+        given = self._arguments
+        place = [*more, "--to", given.to]
+        if self._in_kubernetes:
+            place = ["--kubernetes", self._secret]
+        words = [["hive-boot", "rotate", name, "--app", given.app, *place] for name in names]
+        if words and version:
+            words[-1] += ["--set-version", version]
+        return tuple(map(shlex.join, words))
+
+    def _exchange(self, version: str) -> str:
+        """Return a command that exchanges each value with that of ``previous``, only once."""
+        key = self._version_key
+        if self._in_kubernetes:
+            # One patch, which fails if the version is not that of the announcement any more.
+            data: dict[str, str] = {}
+            for name, previous in self._pairs:
+                new, old = self._items[previous].key, self._items[name].key
+                data |= {old: f'{{{{index .data "{new}"}}}}', new: f'{{{{index .data "{old}"}}}}'}
+            changes = [("test", key, _base64(self._announced))]
+            changes += [("replace", *each) for each in {**data, key: _base64(version)}.items()]
+            template = ",".join(
+                f'{{"op":"{op}","path":"/data/{name}","value":"{value}"}}'
+                for op, name, value in changes
+            )
+            read = ["kubectl", "get", "secret", self._secret, "-o", f"go-template=[{template}]"]
+            patch = ["kubectl", "patch", "secret", self._secret, "--type=json"]
+            return f"{shlex.join(read)} | {shlex.join(patch)} --patch-file=/dev/stdin"
+        words = [shlex.join(["grep", "-qxF", self._announced, self._file(key)])]
+        for pair in self._pairs:
+            old, new = (shlex.quote(self._file(self._items[name].file)) for name in pair)
+            (write,) = self._rotate([pair[0]], "")
+            (save,) = self._rotate([pair[1]], version if pair == self._pairs[-1] else "")
+            words += ["old=$(mktemp)", f'cat {old} > "$old"', f"{write} < {new}"]
+            words += [f'{save} < "$old"', 'rm "$old"']
+        return " && ".join(words)
+
+    def _waits(self) -> Iterator[Step]:
+        version = self._arguments.set_version
+        if any(
+            not each.previous and (each.accept_old_for or each.activate_after)
+            for each in self._fields
+        ):
+            wait = self._wait(version, "accepted")
+            yield Step(title="Wait until every instance accepts it", wait=wait)
+        delay = max(each.activate_after for each in self._fields)
+        after = f", {seconds(delay)} after it was accepted" if delay else ""
+        wait = self._wait(version, "current", delay)
+        yield Step(title=f"Wait until every instance uses it{after}", wait=wait)
+        old = [each for each in self._fields if each.accept_old_for or each.previous]
+        if old:
+            names = [each.name for each in old]
+            title = f"Replace {', '.join(names)} in the clients that present it, if there are any"
+            yield Step(title=title)
+            quiet = max(each.accept_old_for for each in old)
+            words = [text for name in names for text in ("--secret", name)]
+            words += [] if quiet else ["--quiet-for", f"{_QUIET_FOR:g}"]
+            wait = (*self._wait(version, "quiet", 2 * (quiet or _QUIET_FOR)), *words)
+            yield Step(title="Wait until no old value is used any more", wait=wait)
+
+    def _delete(self) -> Iterator[Step]:
+        if not self._pairs:
+            return
+        items = [self._items[previous] for _, previous in self._pairs]
+        # The set is another one without the values, so it has another version.
+        version, key = f"{self._arguments.set_version}-deleted", self._version_key
+        commands = [
+            shlex.join(["rm", *(self._file(each.file) for each in items)]),
+            f"printf %s {version} > {shlex.quote(self._file(key))}",
+        ]
+        if self._in_kubernetes:
+            data = dict.fromkeys(each.key for each in items) | {key: _base64(version)}
+            patch = json.dumps({"data": data})
+            words = ["kubectl", "patch", "secret", self._secret, "--type=merge", "-p", patch]
+            commands = [shlex.join(words)]
+        title = f"Delete {', '.join(previous for _, previous in self._pairs)}"
+        yield Step(title=title, commands=tuple(commands))
+        wait = self._wait(version, "accepted")
+        yield Step(title="Wait until no instance accepts the old value", wait=wait)
+
+    def _file(self, name: str) -> str:
+        return f"{self._arguments.to.rstrip('/')}/{name}"
+
+    def _wait(self, version: str, stage: Stage, more: float = 0.0) -> tuple[str, ...]:
+        """Return the arguments of a wait, whose timeout is longer by some seconds."""
+        given = self._arguments
+        words = [version, "--stage", stage]
+        for option in ("prometheus", "target"):
+            words += [text for url in getattr(given, option) for text in (f"--{option}", url)]
+        for option in ("selector", "credentials_file", "expect"):
+            if (value := getattr(given, option)) is not None:
+                words += [f"--{option.replace('_', '-')}", str(value)]
+        return (*words, "--timeout", f"{_WAIT_TIMEOUT + more:g}")
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode()).decode()

@@ -11,12 +11,14 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from hive_boot.cli.main import main
 from tests.fixtures.ports import free_port
 
 if TYPE_CHECKING:
@@ -29,9 +31,15 @@ INTERVAL = 0.2
 """Scrape interval of the Prometheus of the tests in seconds."""
 
 
+class Clock:
+    """The clock of the simulated processes, which a test can replace."""
+
+    monotonic = staticmethod(time.monotonic)
+
+
 @dataclass(slots=True, kw_only=True)
 class Process:
-    """The metrics of one process."""
+    """The metrics of one process, with its uptime when it was created here."""
 
     id: str
     accepted: str | None = "v2"
@@ -46,15 +54,17 @@ class Process:
     old_use_age: dict[str, float] = field(default_factory=lambda: {"JWT_SECRET": 9_000.0})
     uses: dict[str, float] = field(default_factory=lambda: {"JWT_SECRET": 7.0})
     accept_old_for: dict[str, float] = field(default_factory=lambda: {"JWT_SECRET": 3_600.0})
+    created: float = field(default_factory=lambda: Clock.monotonic())  # noqa: PLW0108  (a test replaces it)
 
     def metrics(self) -> str:
         """Return the text that a scrape of this process returns."""
+        elapsed = Clock.monotonic() - self.created
         identity = f'id="{self.id}",worker="{self.worker}",endpoint="{self.endpoint}"'
         lines = [
             "# HELP hive_boot_ready Whether it is ready.",
             "hive_boot_ready 1.0",
             f"hive_boot_process_info{{{identity}}} 1.0",
-            f"hive_boot_uptime_seconds {self.uptime}",
+            f"hive_boot_uptime_seconds {self.uptime + elapsed}",
             f"hive_boot_pending_hooks {self.pending_hooks}",
             f"hive_boot_failed_hooks {self.failed_hooks}",
             f"hive_boot_resources_on_old {self.resources_on_old}",
@@ -326,3 +336,145 @@ def prometheus(tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
     yield start
     for each in started:
         each.stop()
+
+
+Start = Callable[..., Prometheus]
+"""The type of the fixture ``prometheus``."""
+
+FAST = ("--interval", "0.05", "--timeout", "60")
+"""A wait that ends when there is proof; a machine under load needs longer."""
+
+SHORT = ("--interval", "0.05", "--timeout", "1")
+"""A wait of some scrapes in which there is no proof."""
+
+
+def wait(
+    capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, set[tuple[str, str]], dict[str, Any]]:
+    """Run ``fleet wait v2``: its status, the name and kind of each straggler, and JSON."""
+    status = main(["fleet", "wait", "v2", "--json", *arguments])
+    facts = json.loads(capsys.readouterr().out)
+    return status, {(each["name"], each["kind"]) for each in facts["stragglers"]}, facts
+
+
+def expect_stragglers(
+    capsys: pytest.CaptureFixture[str], expected: set[tuple[str, str]], *arguments: str
+) -> None:
+    """Wait until the stragglers are the expected ones; there must never be proof."""
+
+    def are_expected() -> bool:
+        status, found, _ = wait(capsys, *arguments, *SHORT)
+        assert status == 75
+        return found == expected
+
+    wait_until(are_expected)
+
+
+@dataclass(slots=True)
+class Api:
+    """The answers of a Prometheus with one target, whose clock is an hour behind."""
+
+    fleet: Fleet
+    now: float = field(default_factory=lambda: datetime.now(UTC).timestamp() - 3600)
+    started: float = -7200.0
+    at: float | None = 0.0
+    process: Process = field(default_factory=lambda: Process(id="a1"))
+    target: dict[str, Any] = field(default_factory=dict)
+    samples: int = 5
+    appears: bool = False
+    endpoints: dict[str, Any] = field(default_factory=dict)
+    rounds: int = 0
+    tick: float = 0.0
+    offset: float = 0.0
+    resets: bool = False
+    dropped: str = ""
+
+    def answer(self, request: Request) -> tuple[int, dict[str, str], bytes]:
+        """Answer one request."""
+        parts = urlsplit(request.path)
+        endpoint = parts.path.removeprefix("/api/v1/")
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        found = self.endpoints.get(endpoint, getattr(self, endpoint.replace("/", "_"), None))
+        data = found(query) if callable(found) else found
+        if isinstance(data, int):
+            return data, {}, b'{"status":"error","error":"it is not possible"}'
+        if isinstance(data, bytes):
+            return 200, {}, data
+        return 200, {}, json.dumps({"status": "success", "data": data}).encode()
+
+    def clock(self) -> float:
+        """Return its time, which advances by the tick with each round."""
+        return self.now + self.rounds * self.tick + self.offset
+
+    def status_runtimeinfo(self, _: dict[str, str]) -> dict[str, str]:
+        """Return when it was started."""
+        started = datetime.fromtimestamp(self.now + self.started, UTC)
+        return {"startTime": f"{started:%Y-%m-%dT%H:%M:%S.%f}789Z"}
+
+    def status_config(self, _: dict[str, str]) -> dict[str, str]:
+        """Return its configuration."""
+        return {"yaml": "scrape_configs: []\n"}
+
+    def targets(self, _: dict[str, str]) -> dict[str, Any]:
+        """Return its targets."""
+        target = {
+            "labels": {"instance": "shop-1", "job": "shop"},
+            "scrapeUrl": "http://shop-1/metrics",
+            "scrapeInterval": "15s",
+            "health": "up",
+            "lastError": "",
+            "lastScrape": f"{datetime.fromtimestamp(self.clock(), UTC):%Y-%m-%dT%H:%M:%S.%f}789Z",
+            **self.target,
+        }
+        late = {**target, "labels": {"instance": "shop-2", "job": "shop"}}
+        return {"activeTargets": [target, late] if self.appears else [target]}
+
+    def query(self, query: dict[str, str]) -> dict[str, Any]:
+        """Return the result of a query."""
+        text = query["query"]
+        if text == "time()":
+            return {"resultType": "scalar", "result": [self.clock(), str(self.clock())]}
+        if "secrets_info" in text:
+            self.rounds += 1
+        if text.startswith("last_over_time(up"):
+            return {"resultType": "vector", "result": []}
+        newest = float(query["time"]) if "time" in query else self.clock()
+        if self.at is not None:
+            newest = self.now + self.at
+        result = []
+        for line in self.process.metrics().splitlines():
+            name, _, rest = line.partition("{")
+            name, value = name.split()[0], line.split()[-1]
+            if line.startswith("#") or name.removeprefix("hive_boot_") not in text:
+                continue
+            labels = {
+                key: label.strip('"')
+                for key, _, label in (each.partition("=") for each in rest.split("}")[0].split(","))
+                if label.strip('"') and key != self.dropped
+            }
+            times = [newest - 15 * number for number in reversed(range(self.samples))]
+            metric = {"__name__": name, "instance": "shop-1", "job": "shop", **labels}
+            # The process was started at one moment, whatever the time of the sample.
+            up = float(value) - self.now if "uptime" in name else None
+            values = [[each, value if up is None else str(up + each)] for each in times]
+            if up is not None and self.resets:
+                values[-1][1] = "1"
+            result.append({"metric": metric, "values": values})
+        return {"resultType": "matrix", "result": result}
+
+
+@pytest.fixture
+def api(fleet: Fleet) -> Api:
+    """Return the answers of a Prometheus."""
+    return Api(fleet)
+
+
+def stragglers(
+    api: Api, capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 75
+) -> dict[str, str]:
+    """Return the kinds of the stragglers of a short wait, with their messages."""
+    server = api.fleet.server(api.answer)
+    short = ["--interval", "0.01", "--timeout", "0.3" if status else "60"]
+    got, _, facts = wait(capsys, "--prometheus", f"{server.url}/", *short, *arguments)
+    assert got == status
+    return {each["kind"]: each["message"] for each in facts["stragglers"]}

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from hive_boot.cli.main import main
+from tests.cli import fleets
 from tests.cli.fleets import Fleet, Process, Request, Server, fleet, metrics_of
 from tests.fixtures.certificates import make_certificate
 from tests.fixtures.golden import assert_golden
@@ -45,6 +46,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
     monkeypatch.setattr("hive_boot.cli.fleet.time", made)
     monkeypatch.setattr("hive_boot.cli.fleet_evidence.monotonic", made.monotonic)
+    monkeypatch.setattr(fleets.Clock, "monotonic", made.monotonic)
     return made
 
 
@@ -156,13 +158,13 @@ def test_75_names_each_straggler_and_what_is_wrong(
         (worker.url, "worker"),
         (bare.url, "no-version"),
     ]
-    assert main(["fleet", "wait", "v2", *arguments]) == 75
-    waited = capsys.readouterr().out
     assert main(["fleet", "status", *targets(good, behind, worker, bare)]) == 0
+    table = capsys.readouterr().out
+    assert main(["fleet", "wait", "v2", *arguments]) == 75
     servers = (good, behind, worker, bare)
     # Each has the length of an address here, because the table has columns.
     shown = {each.url: f"http://10.0.0.{n}:8080/m" for n, each in enumerate(servers, 1)}
-    assert_golden("fleet_report", f"{waited}\n{capsys.readouterr().out}", shown)
+    assert_golden("fleet_report", f"{capsys.readouterr().out}\n{table}", shown)
 
 
 def test_a_wait_ends_when_the_last_instance_has_followed(
@@ -192,10 +194,10 @@ def test_progress_is_shown_on_a_terminal(
     assert capsys.readouterr().err == ""
     monkeypatch.setattr("hive_boot.cli.fleet.is_terminal", lambda stream: stream is sys.stderr)
     assert main(["fleet", "wait", "v2", *targets(*servers), *SHORT]) == 75
-    first, *_, last = capsys.readouterr().err.splitlines()
-    assert "    0 s  live processes: 5, waiting for: http://127.0.0.1:" in first
-    assert "(its process is in 1 of 3 required samples in a row)" in first
-    assert last.endswith(") and 2 more")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("    0 s  live processes: 5, waiting for: http://127.0.0.1:")
+    assert line.count("(it accepts v2, but uses v1)") == 3
+    assert line.endswith(") and 2 more")
 
 
 def test_several_processes_behind_one_target_prove_nothing(
@@ -539,11 +541,47 @@ def test_a_restart_begins_its_samples_again(
     """A new process counts after three samples, and the old one is no second process."""
     server = fleet.serve(Process(id="a1"))
     before = server.answer
-    after = metrics_of(Process(id="a2", uptime=0))
 
     def answer(request: Request) -> tuple[int, dict[str, str], bytes]:
-        return before(request) if len(server.requests) < 4 else after(request)
+        if len(server.requests) == 4:
+            server.answer = metrics_of(Process(id="a2", uptime=0))
+            return server.answer(request)
+        return before(request)
 
     server.answer = answer
     status, _, facts = wait(capsys, *targets(server))
     assert (status, facts["processes"]) == (0, 1)
+
+
+def test_a_cache_in_front_of_a_target_proves_nothing(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may be the answer of a process that does not exist any more."""
+    process = Process(id="a1")
+    body = process.metrics().encode()
+    server = fleet.server(lambda _: (200, {}, body))
+    status, found, facts = wait(capsys, *targets(server), *SHORT)
+    assert (status, found) == (75, [(server.url, "cached")])
+    assert facts["stragglers"][0]["message"] == "its metrics are 20 s old: a cache has answered"
+
+
+def test_a_target_that_never_answered_begins_the_quiet_time_again(
+    fleet: Fleet,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    clock: Clock,
+) -> None:
+    """When it disappears, its last uses of an old value are not known."""
+    first = fleet.serve(Process(id="a1"))
+    silent = fleet.server(lambda _: (500, {}, b""), host="127.0.0.2", port=first.port)
+    url = f"http://shop:{first.port}"
+    resolving(monkeypatch, "shop", *[["127.0.0.1", "127.0.0.2"]] * 20, ["127.0.0.1"])
+    begun = clock.now
+    quiet = ["--target", url, "--stage", "quiet", "--quiet-for", "60"]
+    status, found, _ = wait(capsys, *quiet, "--timeout", "120")
+    assert (status, found) == (75, [(f"{url} (127.0.0.2)", "departed")])
+    resolving(monkeypatch, "shop", *[["127.0.0.1", "127.0.0.2"]] * 20, ["127.0.0.1"])
+    begun = clock.now
+    assert wait(capsys, *quiet)[0] == 0
+    assert clock.now - begun == 100 + 60 + 5
+    assert silent.requests

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,57 +12,31 @@ from hive_boot.cli import UsageError
 from hive_boot.cli.fleet_evidence import Selector
 from hive_boot.cli.main import main
 from tests.cli.fleets import (
+    FAST,
+    SHORT,
     Fleet,
     Process,
     Prometheus,
     Request,
+    Start,
+    expect_stragglers,
     fetch,
     fleet,
     metrics_of,
     prometheus,
+    wait,
     wait_until,
 )
 from tests.fixtures.ports import free_port
 from tests.support import child_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 assert fleet, prometheus  # fixtures
 
-FAST = ("--interval", "0.05", "--timeout", "60")
-"""A wait that ends when there is proof; a machine under load needs longer."""
-
-SHORT = ("--interval", "0.05", "--timeout", "1")
-"""A wait of some scrapes in which there is no proof."""
-
-
-def wait(
-    capsys: pytest.CaptureFixture[str], *arguments: str
-) -> tuple[int, set[tuple[str, str]], dict[str, Any]]:
-    """Run ``fleet wait v2``: its status, the name and kind of each straggler, and JSON."""
-    status = main(["fleet", "wait", "v2", "--json", *arguments])
-    facts = json.loads(capsys.readouterr().out)
-    return status, {(each["name"], each["kind"]) for each in facts["stragglers"]}, facts
-
-
-def expect_stragglers(
-    capsys: pytest.CaptureFixture[str], expected: set[tuple[str, str]], *arguments: str
-) -> None:
-    """Wait until the stragglers are the expected ones; there must never be proof."""
-
-    def are_expected() -> bool:
-        status, found, _ = wait(capsys, *arguments, *SHORT)
-        assert status == 75
-        return found == expected
-
-    wait_until(are_expected)
-
-
 # A real Prometheus.
-
-
-Start = Callable[..., Prometheus]
 
 
 class Shop:
@@ -197,13 +166,14 @@ def test_a_pod_that_appears_during_the_wait_counts(
     fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its first scrapes are needed; without them the count of targets and samples differs."""
-    old = fleet.serve(Process(id="a1", current="v1"))
+    process = Process(id="a1", current="v1")
+    old = fleet.serve(process)
     late = fleet.serve(Process(id="b1", current="v1"))
     server = prometheus([old])
 
     def follow(_: Request) -> tuple[int, dict[str, str], bytes]:
         # It uses the new version only when the second pod has been scraped.
-        process = Process(id="a1", current="v2" if late.requests else "v1")
+        process.current = "v2" if late.requests else "v1"
         return 200, {"Content-Type": "text/plain"}, process.metrics().encode()
 
     old.answer = follow
@@ -300,8 +270,8 @@ def test_a_restart_during_the_wait_is_no_second_process(
     def restarted(request: Request) -> tuple[int, dict[str, str], bytes]:
         if len(instance.requests) < before + 5:
             return old(request)
-        uptime = 0.1 * (len(instance.requests) - before - 5)
-        return 200, {}, Process(id="a2", uptime=uptime).metrics().encode()
+        instance.answer = metrics_of(Process(id="a2", uptime=0))
+        return instance.answer(request)
 
     instance.answer = restarted
     status, _, facts = wait(capsys, "--prometheus", server.url, *FAST)
@@ -350,251 +320,6 @@ def test_an_application_is_proved_through_its_rotation(
             assert wait(capsys, *arguments, *FAST, *quiet)[0] == 0
         finally:
             process.terminate()
-
-
-# An API of Prometheus, for what is rare in a real one.
-
-
-@dataclass(slots=True)
-class Api:
-    """The answers of a Prometheus with one target, whose clock is an hour behind."""
-
-    fleet: Fleet
-    now: float = field(default_factory=lambda: datetime.now(UTC).timestamp() - 3600)
-    started: float = -7200.0
-    at: float | None = 0.0
-    process: Process = field(default_factory=lambda: Process(id="a1"))
-    target: dict[str, Any] = field(default_factory=dict)
-    samples: int = 5
-    appears: bool = False
-    endpoints: dict[str, Any] = field(default_factory=dict)
-    rounds: int = 0
-    tick: float = 0.0
-    offset: float = 0.0
-
-    def answer(self, request: Request) -> tuple[int, dict[str, str], bytes]:
-        """Answer one request."""
-        parts = urlsplit(request.path)
-        endpoint = parts.path.removeprefix("/api/v1/")
-        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
-        found = self.endpoints.get(endpoint, getattr(self, endpoint.replace("/", "_"), None))
-        data = found(query) if callable(found) else found
-        if isinstance(data, int):
-            return data, {}, b'{"status":"error","error":"it is not possible"}'
-        if isinstance(data, bytes):
-            return 200, {}, data
-        return 200, {}, json.dumps({"status": "success", "data": data}).encode()
-
-    def clock(self) -> float:
-        """Return its time, which advances by the tick with each round."""
-        return self.now + self.rounds * self.tick + self.offset
-
-    def status_runtimeinfo(self, _: dict[str, str]) -> dict[str, str]:
-        """Return when it was started."""
-        started = datetime.fromtimestamp(self.now + self.started, UTC)
-        return {"startTime": f"{started:%Y-%m-%dT%H:%M:%S.%f}789Z"}
-
-    def status_config(self, _: dict[str, str]) -> dict[str, str]:
-        """Return its configuration."""
-        return {"yaml": "scrape_configs: []\n"}
-
-    def targets(self, _: dict[str, str]) -> dict[str, Any]:
-        """Return its targets."""
-        target = {
-            "labels": {"instance": "shop-1", "job": "shop"},
-            "scrapeUrl": "http://shop-1/metrics",
-            "scrapeInterval": "15s",
-            "health": "up",
-            "lastError": "",
-            **self.target,
-        }
-        late = {**target, "labels": {"instance": "shop-2", "job": "shop"}}
-        return {"activeTargets": [target, late] if self.appears else [target]}
-
-    def query(self, query: dict[str, str]) -> dict[str, Any]:
-        """Return the result of a query."""
-        text = query["query"]
-        if text == "time()":
-            return {"resultType": "scalar", "result": [self.clock(), str(self.clock())]}
-        if "|secrets_info" in text:
-            self.rounds += 1
-        newest = float(query["time"]) if "time" in query else self.clock()
-        if self.at is not None:
-            newest = self.now + self.at
-        result = []
-        for line in self.process.metrics().splitlines():
-            name, _, rest = line.partition("{")
-            name, value = name.split()[0], line.split()[-1]
-            wanted = text if "__name__" in text else "process_info"
-            if line.startswith("#") or name.removeprefix("hive_boot_") not in wanted:
-                continue
-            labels = {
-                key: label.strip('"')
-                for key, _, label in (each.partition("=") for each in rest.split("}")[0].split(","))
-                if label.strip('"')
-            }
-            times = [newest - 15 * number for number in reversed(range(self.samples))]
-            metric = {"__name__": name, "instance": "shop-1", "job": "shop", **labels}
-            result.append({"metric": metric, "values": [[each, value] for each in times]})
-        return {"resultType": "matrix", "result": result}
-
-
-@pytest.fixture
-def api(fleet: Fleet) -> Api:
-    """Return the answers of a Prometheus."""
-    return Api(fleet)
-
-
-def stragglers(
-    api: Api, capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 75
-) -> dict[str, str]:
-    """Return the kinds of the stragglers of a short wait, with their messages."""
-    server = api.fleet.server(api.answer)
-    short = ["--interval", "0.01", "--timeout", "0.3" if status else "60"]
-    got, _, facts = wait(capsys, "--prometheus", f"{server.url}/", *short, *arguments)
-    assert got == status
-    return {each["kind"]: each["message"] for each in facts["stragglers"]}
-
-
-def test_the_clock_of_prometheus_counts(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    """It may be an hour behind that of this machine, or ahead of it."""
-    api.at, api.tick = None, 0.01
-    assert stragglers(api, capsys, status=0) == {}
-    api.now += 7200
-    assert stragglers(api, capsys, status=0) == {}
-
-
-def test_a_sample_from_before_the_wait_is_no_proof(
-    api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Also one whose time is ahead of the clock: the clock was set back."""
-    for at in (-1.0, 0.0, 0.5):
-        api.at = at
-        assert set(stragglers(api, capsys)) == {"old-sample"} | (
-            {"future-sample"} if at > 0 else set()
-        )
-    # The clock has caught up with the sample, which is still the same.
-    api.at, api.tick = 0.05, 0.01
-    assert set(stragglers(api, capsys)) == {"old-sample"}
-
-
-def test_a_stale_sample_is_no_proof(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two scrape intervals of its target are the limit."""
-    api.at = -30.1
-    assert stragglers(api, capsys)["stale-sample"].startswith("its last sample is 30.")
-    api.at = -29.0
-    assert "stale-sample" not in stragglers(api, capsys)
-
-
-def test_a_clock_that_is_set_begins_the_wait_again(
-    api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """What was old or new by the former clock is not known any more."""
-    api.at, api.tick = None, 0.001
-
-    def time_of(query: dict[str, str]) -> Any:  # noqa: ANN401
-        api.offset = 100.0 * (api.rounds % 2)
-        return api.query(query)
-
-    api.endpoints["query"] = time_of
-    assert "clock" in stragglers(api, capsys)
-
-
-def test_a_target_that_appears_after_the_samples_counts(
-    api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The targets are listed after the samples were read."""
-    api.at, api.tick, api.appears = None, 0.01, True
-    assert set(stragglers(api, capsys)) == {"no-metrics"}
-
-
-def test_a_target_that_was_not_scraped_yet_is_a_straggler(
-    api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It has no series at all."""
-    api.at, api.tick = None, 0.01
-    api.target = {"health": "unknown"}
-    assert stragglers(api, capsys) == {"not-scraped": "it was not scraped yet"}
-
-
-def test_samples_without_their_target_are_a_problem(
-    api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It has just disappeared, or the labels were changed after the scrape."""
-    api.at, api.tick = None, 0.01
-    api.target = {"labels": {"instance": "shop-7"}}
-    assert set(stragglers(api, capsys)) == {"no-target", "no-metrics"}
-
-
-def test_a_label_that_hides_ours_is_a_problem(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    """The series could be those of another name."""
-    api.at, api.tick = None, 0.01
-    api.target = {"labels": {"instance": "shop-1", "job": "shop", "exported_version": "v2"}}
-    assert "hidden-label" in stragglers(api, capsys)
-
-
-def test_few_samples_do_not_show_one_process(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same process must have answered three times in a row."""
-    api.at, api.tick, api.samples = None, 0.01, 2
-    assert set(stragglers(api, capsys)) == {"few-samples"}
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        ("targets", 404, "no-targets-endpoint", 75),
-        ("targets", 405, "no-targets-endpoint", 75),
-        ("targets", 503, "unreachable", 69),
-        ("targets", b"[]", "unreachable", 69),
-        ("targets", {"activeTargets": [{}]}, "unreachable", 69),
-        ("targets", {"activeTargets": []}, "no-targets", 75),
-        ("query", 401, "unreachable", 69),
-        ("query", b"<html>", "unreachable", 69),
-        ("query", b"\xff", "unreachable", 69),
-        ("query", {"result": []}, "unreachable", 69),
-        ("query", b'{"data":{"result":[1,"1"]},"warnings":["a store is down"]}', "unreachable", 69),
-        ("status/runtimeinfo", 404, "no-start-time", 75),
-        ("status/runtimeinfo", {}, "unreachable", 69),
-        ("status/runtimeinfo", {"startTime": "yesterday"}, "unreachable", 69),
-        ("status/config", {"yaml": "  - action: hashmod\n"}, "shard", 75),
-    ],
-)
-def test_a_server_that_cannot_answer_proves_nothing(
-    case: tuple[str, Any, str, int], api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The kind and the exit status, for each endpoint."""
-    endpoint, answer, kind, status = case
-    api.at, api.tick = None, 0.01
-    api.endpoints[endpoint] = answer
-    found = stragglers(api, capsys, status=status)
-    assert kind in found
-    if answer == 503:
-        assert found[kind] == "it cannot be asked: HTTP status 503: it is not possible"
-
-
-def test_the_configuration_is_not_needed(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
-    """Some proxies do not allow that it is read."""
-    api.at, api.tick = None, 0.01
-    api.endpoints["status/config"] = 403
-    assert stragglers(api, capsys, status=0) == {}
-
-
-def test_a_prometheus_that_was_started_during_the_wait_proves_nothing(
-    api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It may not know every target yet."""
-    api.at, api.tick, api.started = None, 0.01, 0.0
-    assert stragglers(api, capsys)["restarted"] == "it was started after the wait began"
-
-
-def test_a_prometheus_without_the_quiet_time_proves_no_quiet(
-    api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It does not know the instances that ended before its start."""
-    api.at, api.tick, api.started = None, 0.01, -3599.0
-    assert "short-history" in stragglers(api, capsys, "--stage", "quiet")
-    api.started = -3700.0
-    assert stragglers(api, capsys, "--stage", "quiet", status=0) == {}
 
 
 # Selectors.

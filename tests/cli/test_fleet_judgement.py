@@ -9,11 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hive_boot.cli.fleet import stage_of
+from hive_boot.cli.fleet_evidence import History
 from hive_boot.cli.fleet_judgement import (
     MIN_SAMPLES,
     STAGES,
     Goal,
-    History,
     Judgement,
     Matching,
     Observation,
@@ -23,7 +24,6 @@ from hive_boot.cli.fleet_judgement import (
     missing_proof,
     observation_of,
     seconds,
-    stage_of,
 )
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def test_one_good_observation_proves_every_stage() -> None:
         ({"age": 30.1}, "stale-sample", "accepted"),
         ({"age": NAN}, "stale-sample", "accepted"),
         ({"is_new": False}, "old-sample", "accepted"),
+        ({"cached_for": 15}, "cached", "accepted"),
+        ({"cached_for": NAN}, "cached", "accepted"),
         ({"worker": True}, "worker", "accepted"),
         ({"samples": MIN_SAMPLES - 1}, "few-samples", "accepted"),
         ({"others": {"b2": HOUR}}, "several-processes", "accepted"),
@@ -93,6 +95,7 @@ def test_one_good_observation_proves_every_stage() -> None:
         ({"old_use_age": {"JWT_SECRET": HOUR - 1}}, "old-use", "quiet"),
         ({"old_use_age": {"JWT_SECRET": NAN}}, "old-use", "quiet"),
         ({"old_use_age": {}}, "old-use", "quiet"),
+        ({"accept_old_for": {"JWT_SECRET": HOUR, "API_KEY": HOUR}}, "old-use", "quiet"),
         ({"uptime": HOUR - 1}, "short-uptime", "quiet"),
         ({"seen_for": HOUR - 1}, "short-history", "quiet"),
         ({"uses": {"JWT_SECRET": 0}}, "use-unknown", "quiet"),
@@ -144,9 +147,26 @@ def test_nothing_proves_nothing() -> None:
 
 def test_an_end_of_a_process_begins_the_quiet_time_again() -> None:
     """For the other stages it has no meaning."""
-    latest = Round(observations=(PROVED,), departed={"b1": "shop-2"})
+    latest = Round(observations=(PROVED,), departed={"b1": "shop-2", "b2": "shop-2"})
     assert kinds(latest) == ["departed"]
     assert kinds(latest, Goal(version="v2", stage="current")) == []
+
+
+def test_a_process_that_does_not_answer_is_not_one_that_has_ended() -> None:
+    """It may be suspended, or cut off, so the failure of its scrape is all that is known."""
+    down = Straggler(name="shop-2", kind="not-scraped", message="its last scrape has failed")
+    latest = Round(observations=(PROVED,), stragglers=(down,), departed={"b1": "shop-2"})
+    assert kinds(latest) == ["not-scraped"]
+
+
+def test_what_waiting_cures_by_itself_comes_last() -> None:
+    """An instance with the wrong version is not hidden by those without a new sample."""
+    waiting = [replace(PROVED, name=f"shop-{n}", process_id=f"p{n}", is_new=False) for n in "123"]
+    recent = replace(PROVED, name="shop-4", process_id="p4", old_use_age={"JWT_SECRET": 5})
+    behind = replace(PROVED, name="shop-5", process_id="p5", is_new=False, failed_hooks=1)
+    latest = Round(observations=(*waiting, recent, behind))
+    found = Judgement(QUIET).assess(latest, HOUR)
+    assert [each.kind for each in found] == ["failed-hooks", "old-use", *["old-sample"] * 4]
 
 
 def test_the_expected_number_is_exact() -> None:
@@ -377,6 +397,8 @@ ACTIONS = (
     "stop",
     "start",
     "scrape fails",
+    "scrape works",
+    "cache",
 )
 
 
@@ -402,6 +424,7 @@ class World:
         self.old_uses: list[int] = []
         self.slots: list[Process | None] = [self.start(-100) for _ in range(SLOTS)]
         self.failing: set[int] = set()
+        self.cached: dict[int, dict[str, Any]] = {}
 
     def start(self, at: int, version: str = "v1") -> Process:
         """Return a new process, which reads the version that is mounted."""
@@ -411,10 +434,14 @@ class World:
     def act(self, number: int, action: str) -> None:
         """Perform one action in a slot."""
         process = self.slots[number]
-        # A failure lasts until the next action.
-        self.failing.discard(number)
         if action == "scrape fails":
             self.failing.add(number)
+        elif action == "scrape works":
+            self.failing.discard(number)
+            self.cached.pop(number, None)
+        elif action == "cache":
+            if process:
+                self.cached[number] = self.body(process)
         elif action == "restart" or (action == "start" and process is None):
             # A new pod may still have the old volume.
             self.slots[number] = self.start(self.now, "v2" if self.made % 2 else "v1")
@@ -444,39 +471,47 @@ class World:
             if action:
                 self.act(number, action)
 
+    def body(self, process: Process) -> dict[str, Any]:
+        """Return the metrics of a process."""
+        return {
+            "process_id": process.id,
+            "accepted": process.accepted,
+            "current": process.current,
+            "uptime": self.now - process.started,
+            "pending_hooks": process.pending,
+            "failed_hooks": 0,
+            "resources_on_old": 0,
+            "old_use_age": {"KEY": self.now - max([process.started, *process.old_uses])},
+            "uses": {"KEY": process.uses},
+        }
+
     def scrape(self, history: History, quiet_for: float) -> Round:
         """Return the round of a source that sees this world."""
         live = {
-            f"slot-{number}": process
+            f"slot-{number}": self.cached.get(number) or self.body(process)
             for number, process in enumerate(self.slots)
             if process and number not in self.failing
         }
-        history.record({name: process.id for name, process in live.items()}, self.now)
+        failing = [f"slot-{each}" for each in sorted(self.failing) if self.slots[each]]
+        starts = {
+            name: (body["process_id"], float(self.now - body["uptime"]))
+            for name, body in live.items()
+        }
+        history.record(starts, failing, self.now)
         return Round(
             observations=tuple(
                 Observation(
                     name=name,
-                    process_id=process.id,
                     samples=history.samples(name),
-                    others=history.others(name, process.id, self.now),
-                    seen_for=history.seen_for(process.id, self.now),
-                    accepted=process.accepted,
-                    current=process.current,
-                    uptime=self.now - process.started,
-                    pending_hooks=process.pending,
-                    failed_hooks=0,
-                    resources_on_old=0,
-                    old_use_age={
-                        "KEY": self.now - max([process.started, *process.old_uses]),
-                    },
-                    uses={"KEY": process.uses},
+                    cached_for=history.cached_for(name),
+                    others=history.others(name, body["process_id"], self.now),
+                    seen_for=history.seen_for(body["process_id"], self.now),
+                    **body,
                 )
-                for name, process in live.items()
+                for name, body in live.items()
             ),
             stragglers=tuple(
-                Straggler(name=f"slot-{number}", kind="unreachable", message="no response")
-                for number in sorted(self.failing)
-                if self.slots[number]
+                Straggler(name=name, kind="unreachable", message="no response") for name in failing
             ),
             departed=history.departed(self.now, quiet_for),
         )
@@ -523,10 +558,20 @@ ENDED_AFTER_USE = [*one_action(0, "use old", 0), *one_action(0, "stop", 4)]
 """Steps after which the evidence of an old use does not exist any more."""
 
 
+USED_WHILE_CUT_OFF = [
+    *one_action(0, "scrape fails", QUIET_FOR + 1),
+    *one_action(0, "use old", 0),
+    *one_action(0, "stop", 4),
+]
+"""Steps in which a process works for the quiet time, and nothing can ask it."""
+
+
 @pytest.mark.parametrize("stage", STAGES)
 @settings(max_examples=300, deadline=None)
 @example(before=[], during=[*GOOD, *ENDED_AFTER_USE])
 @example(before=ENDED_AFTER_USE, during=[NOTHING] * 3)
+@example(before=[], during=[*GOOD, *USED_WHILE_CUT_OFF])
+@example(before=[], during=[*GOOD[:2], *one_action(0, "cache", 0), *one_action(0, "use old", 8)])
 @given(before=STEPS, during=STEPS)
 def test_a_wait_never_says_yes_when_the_model_says_no(
     stage: Stage, before: list[Step], during: list[Step]

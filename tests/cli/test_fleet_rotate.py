@@ -30,20 +30,32 @@ def plan(capsys: pytest.CaptureFixture[str], *typed: str) -> list[dict[str, Any]
 
 
 def stages(steps: list[dict[str, Any]]) -> list[str]:
-    """Return the stage of each wait, and ``change`` for each change."""
-    return [step["wait"][2] if step["wait"] else "change" for step in steps]
+    """Return the version and the stage of each wait, and ``change`` for each change."""
+    return [f"{step['wait'][0]} {step['wait'][2]}" if step["wait"] else "change" for step in steps]
 
 
 def test_the_steps_depend_on_the_declaration(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each revocation comes after the wait that proves it."""
-    for name, wanted in (
-        # The old value is saved, written, accepted, current, replaced, quiet, deleted, revoked.
-        ("JWT_SECRET", "change change accepted current change quiet change change"),
-        ("WEBHOOK_SECRET", "change change accepted current change quiet change change"),
-        ("SIGNING_KEY", "change accepted current change"),
-        ("API_KEY", "change current change"),
+    """A value is accepted everywhere before its use, and unused before its revocation."""
+    announced = (
+        "change",  # announced
+        "v2-announced accepted",
+        "change",  # exchanged
+        "v2 current",
+        "change",  # replaced in the clients
+        "v2 quiet",
+        "change",  # deleted
+        "v2-deleted accepted",
+        "change",  # revoked
+    )
+    for names, wanted in (
+        (["JWT_SECRET"], announced),
+        (["WEBHOOK_SECRET"], announced),
+        (["JWT_SECRET", "WEBHOOK_SECRET", "API_KEY"], announced),
+        (["CLIENT_KEY"], ("change", "v2 accepted", "v2 current", "change", "v2 quiet", "change")),
+        (["SIGNING_KEY"], ("change", "v2 accepted", "v2 current", "change")),
+        (["API_KEY"], ("change", "v2 current", "change")),
     ):
-        assert stages(plan(capsys, name)) == wanted.split(), name
+        assert stages(plan(capsys, *names)) == [*wanted], names
 
 
 def test_the_waits_have_the_options_of_the_plan(
@@ -53,9 +65,10 @@ def test_the_waits_have_the_options_of_the_plan(
     (tmp_path / "token").write_text("fake-token", "utf-8")
     token = str(tmp_path / "token")
     steps = plan(capsys, "JWT_SECRET", "--expect", "3", "--credentials-file", token)
-    _, _, accepted, current, _, quiet, _, _ = (step["wait"] for step in steps)
+    accepted, current, quiet, deleted = (step["wait"] for step in steps if step["wait"])
     common = [*PROMETHEUS, "--credentials-file", token, "--expect", "3"]
-    assert accepted == ["v2", "--stage", "accepted", *common, "--timeout", "600"]
+    for wait, version in ((accepted, "v2-announced"), (deleted, "v2-deleted")):
+        assert wait == [version, "--stage", "accepted", *common, "--timeout", "600"]
     assert current == ["v2", "--stage", "current", *common, "--timeout", "720"]
     named = ["--timeout", "7800", "--secret", "JWT_SECRET"]
     assert quiet == ["v2", "--stage", "quiet", *common, *named]
@@ -83,42 +96,149 @@ def test_the_plan_is_text_for_an_operator(capsys: pytest.CaptureFixture[str]) ->
     assert files.endswith(capsys.readouterr().out)
 
 
+KUBECTL = r"""
+import base64, json, re, sys
+
+def read(file):
+    return open(file).read()
+
+path, (verb, *_) = STORE, sys.argv[1:]
+if verb == "create":
+    key, given, literal = sys.argv[5].split("=")[1], sys.stdin.read(), sys.argv[6].split("=", 1)[1]
+    print(json.dumps({key: given, **dict([literal.split("=", 1)])}))
+    sys.exit()
+data = json.loads(read(path))
+encoded = {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}
+if verb == "get":
+    template = sys.argv[-1].removeprefix("go-template=")
+    print(re.sub(r'\{\{index .data "([^"]+)"\}\}', lambda found: encoded[found[1]], template))
+    sys.exit()
+if verb == "apply":
+    data |= json.load(sys.stdin)
+elif "--type=merge" in sys.argv:
+    encoded |= json.loads(sys.argv[-1])["data"]
+    encoded = {key: value for key, value in encoded.items() if value is not None}
+else:
+    assert sys.argv[-1] == "--patch-file=/dev/stdin"
+    for change in json.load(sys.stdin):
+        key = change["path"].removeprefix("/data/")
+        if change["op"] == "test" and encoded[key] != change["value"]:
+            sys.exit("the server rejected our request: testing value failed")
+        encoded[key] = change["value"]
+if verb == "patch":
+    data = {key: base64.b64decode(value).decode() for key, value in encoded.items()}
+open(path, "w").write(json.dumps(data))
+"""
+"""What the commands of a plan need of kubectl; the values of the Secret are in a file."""
+
+
+def programs(directory: Path, store: Path) -> dict[str, str]:
+    """Return the environment of a shell that finds ``hive-boot``, and a kubectl."""
+    kubectl = directory / "kubectl.py"
+    kubectl.write_text(KUBECTL.replace("STORE", repr(str(store))), "utf-8")
+    for name, words in (("hive-boot", ["-m", "hive_boot"]), ("kubectl", [str(kubectl)])):
+        program = directory / name
+        command = shlex.join([sys.executable, *words])
+        program.write_text(f'#!/bin/sh\nexec {command} "$@"\n', "utf-8")
+        program.chmod(0o755)
+    environment = child_environment(TMPDIR=str(directory))
+    return {**environment, "PATH": f"{directory}:{environment['PATH']}"}
+
+
+def execute(command: str, environment: dict[str, str], given: str) -> str:
+    """Run a command in a shell, with a value on stdin, and return its output."""
+    return subprocess.run(
+        ["sh", "-c", command],  # noqa: S607  (the shell of the PATH)
+        input=given,
+        env=environment,
+        text=True,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    ).stdout
+
+
+OLD, NEW = "fake-jwt-secret-1", "fake-jwt-secret-2"
+CONTENTS = [
+    {"jwt_secret": OLD, "jwt_before": NEW, "secrets-version": "v2-announced"},
+    {"jwt_secret": NEW, "jwt_before": OLD, "secrets-version": "v2"},
+    {"jwt_secret": NEW, "secrets-version": "v2-deleted"},
+]
+"""What is mounted after each change: docs/fleet.md has this table too."""
+
+
 def test_the_commands_for_files_do_what_the_steps_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a shell, with the new value on stdin."""
-    secrets = tmp_path / "some secrets"
+    """In a shell, with the new value on stdin; an exchange that is repeated changes nothing."""
+    secrets, temporary = tmp_path / "some secrets", tmp_path / "temporary"
     secrets.mkdir(mode=0o700)
-    (secrets / "jwt_secret").write_text("fake-jwt-secret-1", "utf-8")
+    temporary.mkdir()
+    (secrets / "jwt_secret").write_text(OLD, "utf-8")
+    environment = programs(temporary, tmp_path)
+    before = {*temporary.iterdir()}
     steps = plan(capsys, "JWT_SECRET", "--to", str(secrets))
-    program = tmp_path / "hive-boot"
-    program.write_text(
-        f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m hive_boot "$@"\n', "utf-8"
-    )
-    program.chmod(0o755)
-    environment = child_environment()
-    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
     contents = []
-    for step in steps:
+    for step in (each for each in steps if each["commands"]):
         for command in step["commands"]:
-            subprocess.run(
-                ["sh", "-c", command],  # noqa: S607  (the shell of the PATH)
-                input="fake-jwt-secret-2",
-                env=environment,
-                text=True,
-                check=True,
-                capture_output=True,
-                timeout=60,
-            )
-            contents.append({each.name: each.read_text("utf-8") for each in secrets.iterdir()})
-    old, new = "fake-jwt-secret-1", "fake-jwt-secret-2"
-    written = {"jwt_secret": new, "jwt_before": old, "secrets-version": "v2"}
-    assert contents == [
-        {"jwt_secret": old, "jwt_before": old, "secrets-version": "v2-saved"},
-        written,
-        {"jwt_secret": new, "secrets-version": "v2"},
-        {"jwt_secret": new, "secrets-version": "v2-deleted"},
-    ]
+            execute(command, environment, NEW)
+        if step["title"].startswith("Exchange"):
+            with pytest.raises(subprocess.CalledProcessError):
+                execute(step["commands"][0], environment, NEW)
+        contents.append({each.name: each.read_text("utf-8") for each in secrets.iterdir()})
+    assert contents == CONTENTS
+    assert {*temporary.iterdir()} == before
+
+
+def test_the_commands_for_kubernetes_do_what_the_steps_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``hive-boot rotate`` prints a command itself, and a repeated exchange is rejected."""
+    store = tmp_path / "secret.json"
+    store.write_text(json.dumps({"jwt_secret": OLD, "secrets-version": "v1"}), "utf-8")
+    environment = programs(tmp_path, store)
+    contents = []
+    for step in plan(capsys, "JWT_SECRET", "--kubernetes", "shop"):
+        for command in step["commands"]:
+            printed = execute(command, environment, "")
+            if command.startswith("hive-boot"):
+                execute(printed, environment, NEW)
+            contents.append(json.loads(store.read_text("utf-8")))
+        if step["title"].startswith("Exchange"):
+            pipeline = f"set -o pipefail; {step['commands'][0]}"
+            with pytest.raises(subprocess.CalledProcessError):
+                execute(f"bash -c {shlex.quote(pipeline)}", environment, "")
+    assert contents == CONTENTS
+
+
+def test_several_secrets_change_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under one version for each step, because a change under the same one makes it unknown."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir(mode=0o700)
+    names = ("jwt_secret", "webhook_secret", "api_key")
+    for name in names:
+        (secrets / name).write_text(f"fake-old-{name}", "utf-8")
+    environment = programs(tmp_path, tmp_path)
+    announce, exchange, delete = (
+        step["commands"]
+        for step in plan(capsys, *map(str.upper, names), "--to", str(secrets))
+        if step["commands"]
+    )
+    contents = []
+    for commands in (announce, exchange, delete):
+        for number, command in enumerate(commands):
+            execute(command, environment, f"fake-new-{number}-0123456789")
+        contents.append({each.name: each.read_text("utf-8") for each in secrets.iterdir()})
+    first, second, third = contents
+    assert [each["secrets-version"] for each in contents] == ["v2-announced", "v2", "v2-deleted"]
+    assert first["jwt_secret"] == second["jwt_before"] == "fake-old-jwt_secret"
+    assert first["jwt_before"] == second["jwt_secret"] == "fake-new-0-0123456789"
+    assert first["webhook_secret"] == second["webhook_before"] == "fake-old-webhook_secret"
+    assert first["webhook_before"] == third["webhook_secret"] == "fake-new-1-0123456789"
+    assert second["api_key"] == third["api_key"] == "fake-new-1-0123456789"
+    assert {*third} == {*names, "secrets-version"}
 
 
 class Terminal(io.StringIO):
@@ -153,7 +273,7 @@ def test_run_ends_at_a_wait_without_proof(
 ) -> None:
     """With its exit status, before the next step."""
     server = fleet.serve(Process(id="a1", current="v1"))
-    monkeypatch.setattr("hive_boot.cli.fleet._TIMEOUT", 0.0)
+    monkeypatch.setattr("hive_boot.cli.rotate._WAIT_TIMEOUT", 0.0)
     monkeypatch.setattr("sys.stdin", Terminal())
     typed = ["--target", server.url, "--run", "--from-step", "2"]
     assert main(["fleet", "rotate", "API_KEY", *APP, *typed]) == 75
@@ -169,6 +289,7 @@ def test_run_ends_at_a_wait_without_proof(
         (["API_KEY", *APP], "--prometheus"),
         (["API_KEY", "--app", "tests.cli.rotated:Versioned", *PROMETHEUS], "--set-version"),
         (["API_KEY", *APP, "--set-version", "v 2", *PROMETHEUS], "--set-version"),
+        (["JWT_SECRET", *APP, "--set-version", "v" * 55, *PROMETHEUS], "-announced"),
         (["OTHER", *APP, *PROMETHEUS], "does not declare OTHER"),
         (["API_KEY", *APP, *PROMETHEUS, "--from-step", "0"], "from 1 to 3"),
         (["API_KEY", *APP, *PROMETHEUS, "--from-step", "4"], "from 1 to 3"),

@@ -1,6 +1,7 @@
 """The output of a command: in a file, on a terminal, without colours, with and without rich."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -102,6 +103,15 @@ def test_json_is_printed_in_ascii(capsys: pytest.CaptureFixture[str]) -> None:
     """Indented, for people who read it too."""
     cli.print_json({"who": "Jürgen"})
     assert capsys.readouterr().out == '{\n  "who": "J\\u00fcrgen"\n}\n'
+
+
+def test_a_number_that_json_does_not_have_is_null(capsys: pytest.CaptureFixture[str]) -> None:
+    """NaN and Infinity (https://www.rfc-editor.org/rfc/rfc8259#section-6)."""
+    cli.print_json({"uptime": float("nan"), "ages": [float("inf"), -float("inf"), 0.1, None]})
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == {
+        "uptime": None,
+        "ages": [None, None, 0.1, None],
+    }
 
 
 def test_output_without_streams_does_not_raise(monkeypatch: pytest.MonkeyPatch) -> None:

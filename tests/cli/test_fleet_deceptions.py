@@ -1,0 +1,411 @@
+"""``hive-boot fleet wait``: answers of a Prometheus that look like a proof, and are none."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from hive_boot.cli.fleet_evidence import PrometheusSource, Selector
+from hive_boot.cli.fleet_judgement import cached_for
+from hive_boot.cli.probe import Client, parse_url
+from tests.cli.fleets import (
+    FAST,
+    SHORT,
+    Answer,
+    Api,
+    Fleet,
+    Process,
+    Request,
+    Start,
+    api,
+    expect_stragglers,
+    fleet,
+    prometheus,
+    stragglers,
+    wait,
+    wait_until,
+)
+
+assert api  # a fixture
+assert fleet, prometheus  # fixtures
+
+
+def test_the_clock_of_prometheus_counts(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be an hour behind that of this machine, or ahead of it."""
+    api.at, api.tick = None, 0.01
+    assert stragglers(api, capsys, status=0) == {}
+    api.now += 7200
+    assert stragglers(api, capsys, status=0) == {}
+
+
+def test_a_sample_from_before_the_wait_is_no_proof(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also one whose time is ahead of the clock: the clock was set back."""
+    for at in (-1.0, 0.0, 0.5):
+        api.at = at
+        assert set(stragglers(api, capsys)) == {"old-sample"} | (
+            {"future-sample"} if at > 0 else set()
+        )
+    # The clock has caught up with the sample, which is still the same.
+    api.at, api.tick = 0.05, 0.01
+    assert set(stragglers(api, capsys)) == {"old-sample"}
+
+
+def test_a_stale_sample_is_no_proof(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two scrape intervals of its target are the limit."""
+    api.at = -30.1
+    assert stragglers(api, capsys)["stale-sample"].startswith("its last sample is 30.")
+    api.at = -29.0
+    assert "stale-sample" not in stragglers(api, capsys)
+
+
+def test_a_clock_that_is_set_begins_the_wait_again(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was old or new by the former clock is not known any more."""
+    api.at, api.tick = None, 0.001
+
+    def time_of(query: dict[str, str]) -> Any:  # noqa: ANN401
+        api.offset = 100.0 * (api.rounds % 2)
+        return api.query(query)
+
+    api.endpoints["query"] = time_of
+    assert "clock" in stragglers(api, capsys)
+
+
+def test_a_target_that_appears_after_the_samples_counts(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The targets are listed after the samples were read."""
+    api.at, api.tick, api.appears = None, 0.01, True
+    assert set(stragglers(api, capsys)) == {"no-metrics"}
+
+
+def test_a_target_that_was_not_scraped_yet_is_a_straggler(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no series at all."""
+    api.at, api.tick = None, 0.01
+    api.target = {"health": "unknown"}
+    assert stragglers(api, capsys) == {"not-scraped": "it was not scraped yet"}
+
+
+def test_samples_without_their_target_are_a_problem(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has just disappeared, or the labels were changed after the scrape."""
+    api.at, api.tick = None, 0.01
+    api.target = {"labels": {"instance": "shop-7"}}
+    assert set(stragglers(api, capsys)) == {"no-target", "no-metrics"}
+
+
+def test_a_label_that_hides_ours_is_a_problem(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    """The series could be those of another name."""
+    api.at, api.tick = None, 0.01
+    api.target = {"labels": {"instance": "shop-1", "job": "shop", "exported_version": "v2"}}
+    assert "hidden-label" in stragglers(api, capsys)
+
+
+def test_few_samples_do_not_show_one_process(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same process must have answered three times in a row."""
+    api.at, api.tick, api.samples = None, 0.01, 2
+    assert set(stragglers(api, capsys)) == {"few-samples"}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("targets", 404, "no-targets-endpoint", 75),
+        ("targets", 405, "no-targets-endpoint", 75),
+        ("targets", 503, "unreachable", 69),
+        ("targets", b"[]", "unreachable", 69),
+        ("targets", {"activeTargets": [{}]}, "unreachable", 69),
+        ("targets", {"activeTargets": []}, "no-targets", 75),
+        ("query", 401, "unreachable", 69),
+        ("query", b"<html>", "unreachable", 69),
+        ("query", b"\xff", "unreachable", 69),
+        ("query", {"result": []}, "unreachable", 69),
+        ("query", b'{"data":{"result":[1,"1"]},"warnings":["a store is down"]}', "unreachable", 69),
+        ("query", b'{"data":{"result":[1,"1"]},"isPartial":true}', "unreachable", 69),
+        ("status/runtimeinfo", 404, "no-start-time", 75),
+        ("status/runtimeinfo", {}, "unreachable", 69),
+        ("status/runtimeinfo", {"startTime": "yesterday"}, "unreachable", 69),
+        ("status/config", {"yaml": "  - action: hashmod\n"}, "shard", 75),
+    ],
+)
+def test_a_server_that_cannot_answer_proves_nothing(
+    case: tuple[str, Any, str, int], api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kind and the exit status, for each endpoint."""
+    endpoint, answer, kind, status = case
+    api.at, api.tick = None, 0.01
+    api.endpoints[endpoint] = answer
+    found = stragglers(api, capsys, status=status)
+    assert kind in found
+    if answer == 503:
+        assert found[kind] == "it cannot be asked: HTTP status 503: it is not possible"
+
+
+def test_the_configuration_is_not_needed(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    """Some proxies do not allow that it is read."""
+    api.at, api.tick = None, 0.01
+    api.endpoints["status/config"] = 403
+    assert stragglers(api, capsys, status=0) == {}
+
+
+def test_a_prometheus_that_was_started_during_the_wait_proves_nothing(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may not know every target yet."""
+    api.at, api.tick, api.started = None, 0.01, 0.0
+    assert stragglers(api, capsys)["restarted"] == "it was started after the wait began"
+
+
+def test_a_prometheus_without_the_quiet_time_proves_no_quiet(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It does not know the instances that ended before its start."""
+    api.at, api.tick, api.started = None, 0.01, -3599.0
+    assert "short-history" in stragglers(api, capsys, "--stage", "quiet")
+    api.started = -3700.0
+    assert stragglers(api, capsys, "--stage", "quiet", status=0) == {}
+
+
+# Ways in which a sample, or a server, can be another one than it seems to be.
+
+
+def cached(answer: Answer, number: int) -> Answer:
+    """Return an answer whose body changes only with every few requests."""
+    bodies: list[bytes] = []
+    count = iter(range(1 << 30))
+
+    def answers(request: Request) -> tuple[int, dict[str, str], bytes]:
+        status, headers, body = answer(request)
+        if next(count) % number == 0:
+            bodies.append(body)
+        return status, headers, bodies[-1]
+
+    return answers
+
+
+def test_a_cache_in_front_of_an_instance_proves_nothing(
+    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its answers are scraped in time, but they may be those of a process that has ended."""
+    good = fleet.serve(Process(id="a1"))
+    frozen = fleet.serve(Process(id="b1"))
+    frozen.answer = cached(frozen.answer, 1 << 30)
+    server = prometheus([good, frozen])
+    status, found, _ = wait(capsys, "--prometheus", server.url, *SHORT)
+    assert status == 75
+    assert {name for name, _ in found} == {frozen.address}
+    assert (frozen.address, "cached") in found
+
+
+def test_the_age_of_cached_metrics_is_known_from_the_uptime() -> None:
+    """The start of a process that its uptime shows is later for old metrics, and never earlier."""
+    times = [15.0 * number for number in range(10)]
+    for ttl, oldest in ((0, 0), (30, 15), (60, 45), (1000, 135)):
+        ages = [at % ttl if ttl else 0 for at in times]
+        starts = {at: at - (at - age) for at, age in zip(times, ages, strict=True)}
+        found = [cached_for(starts, times[: number + 1]) for number in range(10)]
+        assert found == ages
+        assert max(found) == oldest
+    assert cached_for({}, times) == 0
+
+
+def test_a_process_that_begins_again_with_the_same_id_proves_nothing(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as one from a snapshot of a virtual machine: its uptime has gone back."""
+    api.at, api.tick = None, 0.01
+    api.resets = True
+    assert "cached" in stragglers(api, capsys)
+
+
+def test_a_list_of_targets_from_a_cache_proves_nothing(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may lack a pod that has appeared since; its scrapes are older than the samples."""
+    api.at, api.tick = None, 0.01
+    before = f"{datetime.fromtimestamp(api.now - 20, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    api.target = {"lastScrape": before}
+    assert "old-targets" in stragglers(api, capsys)
+
+
+def test_two_servers_behind_one_address_prove_nothing(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as the Service of a pair: the other one may not know what this one has seen."""
+    api.at, api.tick = None, 0.01
+    both = [api.status_runtimeinfo({}), {"startTime": "2026-01-01T00:00:00Z"}]
+    api.endpoints["status/runtimeinfo"] = lambda _: both[api.rounds % 2]
+    found = stragglers(api, capsys)
+    assert found["restarted"].startswith("it was restarted, or several servers answer")
+
+
+def test_a_shard_that_is_named_twice_is_one_shard(
+    fleet: Fleet, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By two names of its host; its replica differs only in the external labels."""
+    api.at, api.tick = None, 0.01
+    other = Api(fleet)
+    other.at, other.tick = None, 0.01
+    servers = [fleet.server(each.answer) for each in (api, other)]
+    both = [text for each in servers for text in ("--prometheus", each.url)]
+    rule = "  - modulus: 2\n    action: hashmod\n  - regex: {}\n    action: keep\n"
+    external = "global:\n  external_labels:\n    replica: {}\nscrape_configs:\n"
+    for shards, wanted in (("00", 75), ("01", 0)):
+        for number, each in enumerate((api, other)):
+            text = external.format(number) + rule.format(shards[number])
+            each.endpoints["status/config"] = {"yaml": text}
+        status, found, _ = wait(capsys, *both, *(SHORT if wanted else FAST))
+        assert status == wanted
+        assert {kind for _, kind in found} == ({"shard"} if wanted else set())
+
+
+def test_an_instance_that_was_never_scraped_begins_the_quiet_time_again(
+    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was a target, and nothing is known of its uses; so was one that was cut off for long."""
+    stays, silent = fleet.serve(Process(id="a1")), fleet.server(lambda _: (500, {}, b""))
+    server = prometheus([stays, silent], up=1)
+    server.wait_for("up == 0", 1)
+    server.scrape([stays])
+    server.wait_for("up", 1)
+    quiet = ["--prometheus", server.url, "--stage", "quiet"]
+    status, found, _ = wait(capsys, *quiet, *SHORT, "--quiet-for", "60")
+    assert status == 75
+    assert (silent.address, "departed") in found
+    assert wait(capsys, *quiet, *FAST, "--quiet-for", "3")[0] == 0
+
+
+def test_an_interval_that_becomes_shorter_counts_as_the_longer_one(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A process that ended may have lived for the longer one after its last sample."""
+    api.at, api.tick = None, 0.01
+    windows: list[str] = []
+
+    def query(query: dict[str, str]) -> Any:  # noqa: ANN401
+        windows.extend(re.findall(r"^last_over_time\(up.*\[(\w+)\]", query["query"]))
+        return api.query(query)
+
+    def targets(query: dict[str, str]) -> Any:  # noqa: ANN401
+        api.target = {"scrapeInterval": "15s" if windows else "5m"}
+        return api.targets(query)
+
+    api.endpoints |= {"query": query, "targets": targets}
+    api.started = -9000.0
+    assert stragglers(api, capsys, "--stage", "quiet", status=0) == {}
+    assert {*windows} == {"4200000ms"}
+    assert len(windows) > 1
+
+
+def test_a_series_that_has_ended_is_no_evidence(
+    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prometheus marks it as stale at the first scrape that lacks it; its last sample was good."""
+    process = Process(id="a1")
+    instance = fleet.serve(process)
+    server = prometheus([instance])
+    assert wait(capsys, "--prometheus", server.url, *FAST)[0] == 0
+
+    def without(_: Request) -> tuple[int, dict[str, str], bytes]:
+        lines = process.metrics().splitlines(keepends=True)
+        return 200, {}, "".join(each for each in lines if "failed_hooks" not in each).encode()
+
+    before = len(instance.requests)
+    instance.answer = without
+    wait_until(lambda: len(instance.requests) > before + 1)
+    expect_stragglers(capsys, {(instance.address, "failed-hooks")}, "--prometheus", server.url)
+
+
+def test_a_prometheus_that_restarts_in_a_wait_proves_nothing_in_it(
+    fleet: Fleet, prometheus: Start
+) -> None:
+    """It may not know every target yet, and it has not seen what happened meanwhile."""
+    server = prometheus([fleet.serve(Process(id="a1"))])
+    url = parse_url("--prometheus", server.url)
+    source = PrometheusSource([url], Client(), Selector(""))
+    assert source.ask(None, "current").stragglers == ()
+    server.stop()
+    server.start()
+    wait_until(lambda: bool(source.ask(None, "current").observations))
+    assert [each.kind for each in source.ask(None, "current").stragglers] == ["restarted"]
+
+
+def test_two_jobs_with_the_same_instance_are_two_targets(
+    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of them is behind, and has the same label ``instance`` as the other one."""
+    servers = [fleet.serve(Process(id="a1")), fleet.serve(Process(id="b1", current="v1"))]
+    groups = [([each], {"instance": "shop", "job": each.address}) for each in servers]
+    server = prometheus(groups=groups)
+    expected = {(f"{servers[1].url}/metrics", "not-current")}
+    expect_stragglers(capsys, expected, "--prometheus", server.url)
+
+
+def test_a_federated_server_proves_nothing(
+    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has the samples of the instances, and none of them is its target."""
+    first = prometheus([fleet.serve(Process(id="a1"))])
+    job = {
+        "honor_labels": True,
+        "metrics_path": "/federate",
+        "params": {"match[]": ['{__name__=~"hive_boot_.*"}']},
+    }
+    second = prometheus([f"127.0.0.1:{first.port}"], job)
+    second.wait_for("hive_boot_process_info", 1)
+    status, found, _ = wait(capsys, "--prometheus", second.url, *SHORT)
+    assert status == 75
+    assert "no-target" in {kind for _, kind in found}
+
+
+@pytest.mark.parametrize(
+    ("label", "kind"),
+    [
+        ("id", "no-process"),
+        ("stage", "no-version"),
+        ("version", "unknown-version"),
+        ("worker", "worker"),
+        ("secret", "use-unknown"),
+        ("value", ""),
+    ],
+)
+def test_labels_that_were_dropped_prove_nothing(
+    label: str, kind: str, api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By ``metric_relabel_configs``; that of a use is not needed for a proof."""
+    api.at, api.tick, api.dropped = None, 0.01, label
+    quiet = ["--stage", "quiet", "--quiet-for", "45"]
+    found = stragglers(api, capsys, *quiet, status=75 if kind else 0)
+    assert (kind in found) is bool(kind)
+
+
+def test_numbers_that_are_none_prove_nothing(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    """An infinite age is longer than each quiet time, and no time."""
+    api.at, api.tick = None, 0.01
+    quiet = ["--stage", "quiet", "--quiet-for", "45"]
+    infinite = float("inf")
+    for process, kind in (
+        (Process(id="a1", old_use_age={"JWT_SECRET": infinite}), "old-use"),
+        (Process(id="a1", uptime=infinite), "no-uptime"),
+        (Process(id="a1", uses={"JWT_SECRET": infinite}), "use-unknown"),
+    ):
+        api.process = process
+        assert kind in stragglers(api, capsys, *quiet)
+
+
+def test_a_counter_that_was_reset_is_an_unknown_use(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The uses of the process before are no evidence for the present one."""
+    api.at, api.tick = None, 0.01
+    api.process = Process(id="a1", uses={"JWT_SECRET": 0})
+    assert "use-unknown" in stragglers(api, capsys, "--stage", "quiet", "--quiet-for", "45")

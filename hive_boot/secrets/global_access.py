@@ -227,27 +227,27 @@ def get_secret(name: str) -> str | None:
         LifecycleError: several applications run or are loaded; use ``boot.secrets`` of one of
             them.
     """
-    error: DeclarationError | None = None
     view = applications.view
-    if view is None:
+    if view is not None:
+        try:
+            secret = view.__dict__["_by_name"][name]
+        except (KeyError, TypeError):
+            pass
+        else:
+            # The same as reveal(), without a second call: request handlers call this function.
+            return None if secret is None else secret._open()
+        # Created and raised outside the `except` block, and without the name, which may be a value
+        # by mistake: the KeyError and its frames contain it.
+        error = _undeclared(name)
+    else:
         try:
             secret = _standalone_get(name)
         except DeclarationError as exc:
             error = exc.with_traceback(None)
-    else:
-        try:
-            secret = view.__dict__["_by_name"][name]
-        except (KeyError, TypeError):
-            secret = _MISSING
-        # Created and raised outside the `except` block, and without the name, which may be a value
-        # by mistake: the KeyError and its frames contain it.
-        if secret is _MISSING:
-            error = _undeclared(name)
-    if error is not None:
-        del name
-        raise error
-    # The same as reveal(), without a second call: request handlers call this function.
-    return None if secret is None else secret._open()
+        else:
+            return None if secret is None else secret._open()
+    del name
+    raise error
 
 
 def require_secret(name: str) -> str:

@@ -219,15 +219,16 @@ def test_a_target_label_is_not_taken_for_the_version(
     good = fleet.serve(Process(id="a1"))
     unknown = fleet.serve(Process(id="b1", accepted="", current=""))
     job = {"honor_labels": honor_labels}
-    server = prometheus([good, unknown], job, version="v2", endpoint="probe", id="x")
+    server = prometheus([good, unknown], job, up=0, version="v2", endpoint="probe", id="x")
+    labels = {"version": "v2", "endpoint": "probe", "id": "x", "stage": "current"}
+    proved = None if honor_labels else prometheus([good], up=0, **labels)
     expected = {(unknown.address, "unknown-version")}
     if honor_labels:
         # A label of ours may have been that of the target, if both have the same text.
         expected.add((good.address, "unknown-version"))
     expect_stragglers(capsys, expected, "--prometheus", server.url)
-    if not honor_labels:
-        server = prometheus([good], version="v2", endpoint="probe", id="x", stage="current")
-        assert wait(capsys, "--prometheus", server.url, *FAST)[0] == 0
+    if proved is not None:
+        assert wait(capsys, "--prometheus", proved.url, *FAST)[0] == 0
 
 
 def test_an_instance_label_may_be_anything_but_the_same(
@@ -237,9 +238,9 @@ def test_an_instance_label_may_be_anything_but_the_same(
     servers = [fleet.serve(Process(id=each)) for each in ("a1", "b1")]
     by_pod = {"relabel_configs": [{"source_labels": ["pod"], "target_label": "instance"}]}
     groups = [([each], {"pod": f"shop-{number}"}) for number, each in enumerate(servers)]
-    server = prometheus((), by_pod, groups=groups)
-    assert wait(capsys, "--prometheus", server.url, *FAST)[0] == 0
+    server = prometheus((), by_pod, groups=groups, up=0)
     same = prometheus(servers, by_pod, pod="shop", up=1)
+    assert wait(capsys, "--prometheus", server.url, *FAST)[0] == 0
     found = wait(capsys, "--prometheus", same.url, *SHORT)[1]
     assert {(f"{each.url}/metrics", "one-series") for each in servers} <= found
 
@@ -276,7 +277,7 @@ def test_replicas_count_once_and_the_worst_counts(
 ) -> None:
     """A replica that does not answer proves nothing."""
     servers = [fleet.serve(Process(id=each)) for each in ("a1", "b1")]
-    first, second = prometheus(servers), prometheus(servers)
+    first, second = (prometheus(servers, up=0) for _ in range(2))
     both = ["--prometheus", first.url, "--prometheus", second.url]
     status, _, facts = wait(capsys, *both, *FAST, "--expect", "2")
     assert (status, facts["processes"]) == (0, 2)

@@ -80,10 +80,11 @@ class Shop:
             "down": [fleet.serve(Process(id="c1")), fleet.server(lambda _: (500, {}, b""))],
             "other": [fleet.server(lambda _: (200, {"Content-Type": "text/plain"}, b"x 1\n"))],
             "balanced": [fleet.serve(Process(id="d1"), Process(id="d2"))],
+            "restarted": [fleet.serve(Process(id="e1", current="v1"))],
         }
         groups = [(servers, {"team": team}) for team, servers in self.servers.items()]
         self.prometheus = Prometheus(directory, groups)
-        wait_until(lambda: len(self.prometheus.query("up == 1")) == 6)
+        wait_until(lambda: len(self.prometheus.query("up == 1")) == 7)
 
     def of(self, team: str) -> list[str]:
         """Return the arguments that select a team."""
@@ -130,7 +131,7 @@ def test_a_target_that_is_not_selected_does_not_count(
 ) -> None:
     """The proof covers the selected instances."""
     address = shop.servers["behind"][0].address
-    for selector in ('team="behind"', '{team!~"good|down|other|balanced", job="shop"}'):
+    for selector in ('team="behind"', '{team!~"good|down|other|balanced|restarted", job="shop"}'):
         arguments = ["--prometheus", shop.prometheus.url, "--selector", selector]
         expect_stragglers(capsys, {(address, "not-current")}, *arguments)
     found = wait(capsys, "--prometheus", shop.prometheus.url, *SHORT)[1]
@@ -167,13 +168,12 @@ def test_the_table_has_the_targets_of_a_prometheus(
 
 
 def test_quiet_needs_a_prometheus_that_has_seen_the_quiet_time(
-    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
+    shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each process must be known since its beginning."""
-    instance = fleet.serve(Process(id="a1"))
-    server = prometheus([instance])
-    quiet = ["--prometheus", server.url, "--stage", "quiet"]
-    expected = {(server.url, "short-history"), (instance.address, "short-history")}
+    quiet = [*shop.of("good"), "--stage", "quiet"]
+    addresses = [shop.prometheus.url, *(each.address for each in shop.servers["good"])]
+    expected = {(each, "short-history") for each in addresses}
     expect_stragglers(capsys, expected, *quiet, "--quiet-for", "3000")
     status, _, facts = wait(capsys, *quiet, *FAST, "--quiet-for", "2")
     assert (status, facts["quiet_for"]) == (0, 2)
@@ -290,11 +290,10 @@ def test_replicas_count_once_and_the_worst_counts(
 
 
 def test_a_restart_during_the_wait_is_no_second_process(
-    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
+    shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The new process started after the last sample of the old one."""
-    instance = fleet.serve(Process(id="a1", current="v1"))
-    server = prometheus([instance])
+    (instance,) = shop.servers["restarted"]
     before = len(instance.requests)
     old = instance.answer
 
@@ -302,10 +301,10 @@ def test_a_restart_during_the_wait_is_no_second_process(
         if len(instance.requests) < before + 5:
             return old(request)
         uptime = 0.1 * (len(instance.requests) - before - 5)
-        return 200, {}, Process(id="a2", uptime=uptime).metrics().encode()
+        return 200, {}, Process(id="e2", uptime=uptime).metrics().encode()
 
     instance.answer = restarted
-    status, _, facts = wait(capsys, "--prometheus", server.url, *FAST)
+    status, _, facts = wait(capsys, *shop.of("restarted"), *FAST)
     assert (status, facts["processes"]) == (0, 1)
 
 

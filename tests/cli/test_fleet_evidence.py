@@ -49,10 +49,11 @@ class Shop:
             "down": [fleet.serve(Process(id="c1")), fleet.server(lambda _: (500, {}, b""))],
             "other": [fleet.server(lambda _: (200, {"Content-Type": "text/plain"}, b"x 1\n"))],
             "balanced": [fleet.serve(Process(id="d1"), Process(id="d2"))],
+            "restarted": [fleet.serve(Process(id="e1", current="v1"))],
         }
         groups = [(servers, {"team": team}) for team, servers in self.servers.items()]
         self.prometheus = Prometheus(directory, groups)
-        wait_until(lambda: len(self.prometheus.query("up == 1")) == 6)
+        wait_until(lambda: len(self.prometheus.query("up == 1")) == 7)
 
     def of(self, team: str) -> list[str]:
         """Return the arguments that select a team."""
@@ -99,7 +100,7 @@ def test_a_target_that_is_not_selected_does_not_count(
 ) -> None:
     """The proof covers the selected instances."""
     address = shop.servers["behind"][0].address
-    for selector in ('team="behind"', '{team!~"good|down|other|balanced", job="shop"}'):
+    for selector in ('team="behind"', '{team!~"good|down|other|balanced|restarted", job="shop"}'):
         arguments = ["--prometheus", shop.prometheus.url, "--selector", selector]
         expect_stragglers(capsys, {(address, "not-current")}, *arguments)
     found = wait(capsys, "--prometheus", shop.prometheus.url, *SHORT)[1]
@@ -136,13 +137,12 @@ def test_the_table_has_the_targets_of_a_prometheus(
 
 
 def test_quiet_needs_a_prometheus_that_has_seen_the_quiet_time(
-    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
+    shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each process must be known since its beginning."""
-    instance = fleet.serve(Process(id="a1"))
-    server = prometheus([instance])
-    quiet = ["--prometheus", server.url, "--stage", "quiet"]
-    expected = {(server.url, "short-history"), (instance.address, "short-history")}
+    quiet = [*shop.of("good"), "--stage", "quiet"]
+    addresses = [shop.prometheus.url, *(each.address for each in shop.servers["good"])]
+    expected = {(each, "short-history") for each in addresses}
     expect_stragglers(capsys, expected, *quiet, "--quiet-for", "3000")
     status, _, facts = wait(capsys, *quiet, *FAST, "--quiet-for", "2")
     assert (status, facts["quiet_for"]) == (0, 2)
@@ -189,15 +189,16 @@ def test_a_target_label_is_not_taken_for_the_version(
     good = fleet.serve(Process(id="a1"))
     unknown = fleet.serve(Process(id="b1", accepted="", current=""))
     job = {"honor_labels": honor_labels}
-    server = prometheus([good, unknown], job, version="v2", endpoint="probe", id="x")
+    server = prometheus([good, unknown], job, up=0, version="v2", endpoint="probe", id="x")
+    labels = {"version": "v2", "endpoint": "probe", "id": "x", "stage": "current"}
+    proved = None if honor_labels else prometheus([good], up=0, **labels)
     expected = {(unknown.address, "unknown-version")}
     if honor_labels:
         # A label of ours may have been that of the target, if both have the same text.
         expected.add((good.address, "unknown-version"))
     expect_stragglers(capsys, expected, "--prometheus", server.url)
-    if not honor_labels:
-        server = prometheus([good], version="v2", endpoint="probe", id="x", stage="current")
-        assert wait(capsys, "--prometheus", server.url, *FAST)[0] == 0
+    if proved is not None:
+        assert wait(capsys, "--prometheus", proved.url, *FAST)[0] == 0
 
 
 def test_an_instance_label_may_be_anything_but_the_same(
@@ -207,9 +208,9 @@ def test_an_instance_label_may_be_anything_but_the_same(
     servers = [fleet.serve(Process(id=each)) for each in ("a1", "b1")]
     by_pod = {"relabel_configs": [{"source_labels": ["pod"], "target_label": "instance"}]}
     groups = [([each], {"pod": f"shop-{number}"}) for number, each in enumerate(servers)]
-    server = prometheus((), by_pod, groups=groups)
-    assert wait(capsys, "--prometheus", server.url, *FAST)[0] == 0
+    server = prometheus((), by_pod, groups=groups, up=0)
     same = prometheus(servers, by_pod, pod="shop", up=1)
+    assert wait(capsys, "--prometheus", server.url, *FAST)[0] == 0
     found = wait(capsys, "--prometheus", same.url, *SHORT)[1]
     assert {(f"{each.url}/metrics", "one-series") for each in servers} <= found
 
@@ -246,7 +247,7 @@ def test_replicas_count_once_and_the_worst_counts(
 ) -> None:
     """A replica that does not answer proves nothing."""
     servers = [fleet.serve(Process(id=each)) for each in ("a1", "b1")]
-    first, second = prometheus(servers), prometheus(servers)
+    first, second = (prometheus(servers, up=0) for _ in range(2))
     both = ["--prometheus", first.url, "--prometheus", second.url]
     status, _, facts = wait(capsys, *both, *FAST, "--expect", "2")
     assert (status, facts["processes"]) == (0, 2)
@@ -259,22 +260,21 @@ def test_replicas_count_once_and_the_worst_counts(
 
 
 def test_a_restart_during_the_wait_is_no_second_process(
-    fleet: Fleet, prometheus: Start, capsys: pytest.CaptureFixture[str]
+    shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The new process started after the last sample of the old one."""
-    instance = fleet.serve(Process(id="a1", current="v1"))
-    server = prometheus([instance])
+    (instance,) = shop.servers["restarted"]
     before = len(instance.requests)
     old = instance.answer
 
     def restarted(request: Request) -> tuple[int, dict[str, str], bytes]:
         if len(instance.requests) < before + 5:
             return old(request)
-        instance.answer = metrics_of(Process(id="a2", uptime=0))
+        instance.answer = metrics_of(Process(id="e2", uptime=0))
         return instance.answer(request)
 
     instance.answer = restarted
-    status, _, facts = wait(capsys, "--prometheus", server.url, *FAST)
+    status, _, facts = wait(capsys, *shop.of("restarted"), *FAST)
     assert (status, facts["processes"]) == (0, 1)
 
 

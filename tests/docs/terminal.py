@@ -25,8 +25,11 @@ _SECONDS = 240
 OBSERVATION = 40.0
 """Seconds until a state must be the one that the page shows."""
 
-_OBSERVES = re.compile(r"(curl|grep|tail|hive-boot probe|ls)\b")
-"""Commands that only show a state, and are repeated until they show what the page shows."""
+_OBSERVES = re.compile(r"(?:sleep \d+; )?((?:curl|grep|tail|hive-boot probe|ls)\b.*)", re.DOTALL)
+"""Commands that only show a state, and are repeated until they show what the page shows.
+
+A reader types them once, after a wait; a command that is repeated needs no wait.
+"""
 
 _UNUSED_PLUGINS = (
     "-p no:asyncio -p no:cacheprovider -p no:xdist -W ignore::pytest.PytestAssertRewriteWarning"
@@ -72,13 +75,11 @@ class Terminal:
         shown = []
         for command, output in commands_of(transcript):
             typed = command.replace("\n> ", "\n")
+            if observation := _OBSERVES.match(typed):
+                typed = observation[1]
             screen = self.type(typed)
             deadline = time.monotonic() + OBSERVATION
-            while (
-                same(screen) != same(output)
-                and _OBSERVES.match(typed)
-                and time.monotonic() < deadline
-            ):
+            while observation and same(screen) != same(output) and time.monotonic() < deadline:
                 time.sleep(0.05)
                 screen = self.type(typed)
             shown.append(f"$ {command}\n{screen}")

@@ -43,7 +43,7 @@ def fails(base):
     return table
 
 command.SUBJECTS |= {"over": over, "missing": missing, "fails": fails}
-names = ("request", "over", "missing", "fails")
+names = ("access", "over", "missing", "fails")
 print(json.dumps({name: command.main(["--smoke", name]) for name in names}))
 """
 
@@ -241,7 +241,7 @@ def test_smoke_fails_only_for_a_failed_measurement() -> None:
 
     assert child.returncode == 0, child.stderr
     assert json.loads(child.stdout.splitlines()[-1]) == {
-        "request": 0,
+        "access": 0,
         "over": 0,
         "missing": 0,
         "fails": 1,

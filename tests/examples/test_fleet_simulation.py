@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from examples.fleet import simulation
 from examples.fleet.simulation import (
     LIFETIME,
     SIZES,
@@ -103,8 +104,11 @@ def test_the_table_ends_with_the_rule(capsys: pytest.CaptureFixture[str]) -> Non
     assert all(float(rejected.replace(",", "")) > 0 for _, _, rejected in found[:-1])
 
 
-def test_the_picture_is_readable_text_and_always_the_same() -> None:
+def test_the_picture_is_readable_text_and_always_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The one of the documentation has every size of a fleet, and both bounds."""
+    monkeypatch.setattr(simulation, "TOKENS_OF_A_POINT", 100)
     drawn = draw((5, 10))
     assert draw((5, 10)) == drawn
 

@@ -354,6 +354,24 @@ def test_records_of_another_class_are_redacted() -> None:
 
 
 @pytest.mark.usefixtures("redaction")
+def test_a_record_whose_filter_raises_is_redacted(log: logging.Logger) -> None:
+    """The traceback of the application contains the record."""
+    kept: list[logging.LogRecord] = []
+
+    def fail(record: logging.LogRecord) -> bool:
+        kept.append(record)
+        raise LookupError
+
+    handler = Message()
+    handler.addFilter(fail)
+    log.addHandler(handler)
+    with pytest.raises(LookupError):
+        log.error("it is %s", VALUE, extra={"user": VALUE})
+    assert VALUE not in f"{vars(kept[0])}"
+    assert kept[0].getMessage() == f"it is {MASK}"
+
+
+@pytest.mark.usefixtures("redaction")
 def test_a_record_in_a_queue_is_of_the_original_class(log: logging.Logger) -> None:
     """The process that reads a queue does not need hive_boot for its records."""
     queue: SimpleQueue[logging.LogRecord] = SimpleQueue()

@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -109,6 +110,14 @@ def test_a_structure_without_a_value_is_returned_itself() -> None:
     for name, it in CLEAN.items():
         with case(name):
             assert redact_structure(it, MATCHER) is it
+
+
+def test_an_object_of_another_text_class_is_replaced_only_with_a_value() -> None:
+    """A path that contains no value stays the same object beside one that contains a value."""
+    clean = PurePosixPath("/etc/hosts")
+    first, second = redact_structure([clean, PurePosixPath("/run", VALUE)], MATCHER, others="raise")
+    assert first is clean
+    assert second == PurePosixPath("/run", MASK)
 
 
 def test_a_structure_with_a_value_is_copied_without_it() -> None:

@@ -13,6 +13,7 @@ from hive_boot.runtime.injection import (
     Injectables,
     InjectionContext,
     display_name,
+    fields_read,
     resolve_parameters,
 )
 
@@ -229,3 +230,8 @@ def test_a_function_has_the_name_of_its_definition() -> None:
 
     assert display_name(Callable_().method) == "Callable_.method"
     assert display_name(Callable_()) == "<it>"
+
+
+def test_a_function_without_code_reads_no_field() -> None:
+    """A function of C or an object with ``__call__`` cannot be examined."""
+    assert fields_read(print, HiveSecrets) == frozenset()

@@ -2,8 +2,10 @@
 
 import logging
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
 from itertools import product
 from pathlib import Path
 
@@ -223,6 +225,17 @@ def test_warnings_of_a_start_are_visible_when_logs_go_to_files_only(tmp_path: Pa
     assert parts["late"].count("retry in") == 1
     assert parts["late"].count("said after the start") == 1
     assert "app said after the start" in parts["late"]
+
+
+def test_a_handler_without_a_descriptor_may_write_to_the_console(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A program may have replaced stderr with an object in memory."""
+    console, other = StringIO(), StringIO()
+    monkeypatch.setattr(sys, "stderr", console)
+    reaches_console = log_messages._reaches_console  # noqa: SLF001
+    assert reaches_console(logging.StreamHandler(console))
+    assert not reaches_console(logging.StreamHandler(other))
 
 
 @pytest.mark.anyio

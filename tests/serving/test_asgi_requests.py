@@ -51,6 +51,33 @@ async def test_a_websocket_that_comes_too_late_is_closed() -> None:
     ]
 
 
+async def test_ten_of_the_requests_that_do_not_end_are_listed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One record has them and the number of the others; a second cancellation does nothing."""
+
+    async def receive() -> Message:
+        return {}
+
+    async def send(_: Message) -> None:
+        pass
+
+    requests = InFlightRequests(slow)
+    async with anyio.create_task_group() as group:
+        for number in range(12):
+            scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": f"/{number}"}
+            group.start_soon(requests, scope, receive, send)
+        await anyio.wait_all_tasks_blocked()
+        requests.end(0.1)
+        requests.end(0.1)
+
+    (record,) = caplog.records
+    first, *lines = record.getMessage().splitlines()
+    assert first.startswith("12 requests did not end in time")
+    assert lines[0].startswith("  GET /0  ")
+    assert lines[10:] == ["  and 2 more"]
+
+
 async def test_the_lifespan_of_a_server_is_answered() -> None:
     """A server that requires a lifespan gets one, although the application has started."""
     steps = ["lifespan.startup", "lifespan.shutdown"]

@@ -22,7 +22,12 @@ Boot = Bootstrap[Any, Any]
 log = logging.getLogger("app")
 
 
-def judged(check: Callable[[Any], object] | None = None, **rules: Any) -> Boot:  # noqa: ANN401  (what secret takes)
+def judged(
+    check: Callable[[Any], object] | None = None,
+    *,
+    startup_timeout: float = 60,
+    **rules: Any,  # noqa: ANN401  (what secret takes)
+) -> Boot:
     """Declare an application with a secret of each kind, with a check or with constraints."""
 
     def rule() -> Any:  # noqa: ANN401  (as secret says)
@@ -38,7 +43,7 @@ def judged(check: Callable[[Any], object] | None = None, **rules: Any) -> Boot: 
         service_account: Secret = rule()
         passphrase: Secret = rule()
 
-    return Bootstrap(Judged, startup_timeout=0.2)
+    return Bootstrap(Judged, startup_timeout=startup_timeout)
 
 
 def as_declared() -> Boot:
@@ -120,7 +125,7 @@ def hanging_check() -> Boot:
         log.debug("%s has to be judged", value)
         released.wait()
 
-    return judged(hang)
+    return judged(hang, startup_timeout=0.2)
 
 
 def sleeping_check() -> Boot:
@@ -130,7 +135,7 @@ def sleeping_check() -> Boot:
         log.debug("%s has to be judged", value)
         await anyio.sleep_forever()
 
-    return judged(hang)
+    return judged(hang, startup_timeout=0.2)
 
 
 def set_check() -> Boot:

@@ -321,7 +321,7 @@ async def program():
     boot.run()
 
 asyncio.run(program())
-""": (1, "DeclarationError: boot.run() and boot.serve() open an event loop"),
+""": (1, "DeclarationError: boot.run() and boot.serve() start an event loop"),
     "with boot.running(): pass": (1, "LifecycleError: boot.running() starts nothing"),
     "boot.serve('app:web')": (70, "DeclarationError: Invalid app"),
 }

@@ -60,7 +60,7 @@ else:
         "secrets.sources.external": "Source",
         "secrets.value": "Change Secret SecretBytes mask_secret",
     }
-    _MODULES = dict(sorted((name, key) for key, names in _NAMES.items() for name in names.split()))
+    _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
     __all__ = list(_MODULES)
 
     def _lazy_names(package: str, modules: dict[str, str]) -> tuple[object, object]:

@@ -74,7 +74,14 @@ class _Formatter(logging.Formatter):
 
 
 _FORMATTER = _Formatter("%(levelname)s %(name)s: %(message)s")
-_USUAL_ATTRIBUTES = {*vars(logging.LogRecord("", 0, "", 0, "", (), None)), "message"}
+_USUAL_ATTRIBUTES = {
+    *("args", "created", "exc_info", "exc_text", "filename", "funcName", "levelname", "levelno"),
+    *("lineno", "message", "module", "msecs", "msg", "name", "pathname", "process"),
+    *("processName", "relativeCreated", "stack_info", "taskName", "thread", "threadName"),
+}
+"""The attributes of a record without extra ones: https://docs.python.org/3/library/logging.html"""
+
+
 _log = partial(log_safely, logger=log)
 _log_rotation = partial(log_safely, logger=rotation)
 

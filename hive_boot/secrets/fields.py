@@ -37,6 +37,8 @@ def parse_profile(text: str) -> Profile | None:
 
 def as_list(given: object) -> list[Any]:
     """Return the items of a collection; a text, a path or another object as the only item."""
+    if isinstance(given, tuple | list):
+        return [*given]
     if isinstance(given, str | os.PathLike) or not hasattr(given, "__iter__"):
         return [given]
     return list(given)

@@ -384,8 +384,9 @@ _OTHER_HEADS = (
 )
 _REPEATED = [character * 4 for character in "0123456789abcdefghijklmnopqrstuvwxyz"]
 _HEADED = [*_WORDS, *_OTHER_HEADS.split(), *_REPEATED]
-_HEADS = {word[:4] for word in _HEADED} | {
-    word + end for word in _HEADED if not word[3:] for end in "-_"
+_HEADS = {
+    *map(itemgetter(slice(4)), _HEADED),
+    *(word + end for word in _HEADED if not word[3:] for end in "-_"),
 }
 """The first four characters of the usual placeholders and references, in lower case.
 

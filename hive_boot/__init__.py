@@ -61,7 +61,7 @@ else:
         "secrets.value": "Change Secret SecretBytes mask_secret",
     }
     _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-    __all__ = list(_MODULES)
+    __all__ = sorted(_MODULES)
 
     def _lazy_names(package: str, modules: dict[str, str]) -> tuple[object, object]:
         """Return the ``__getattr__`` and the ``__dir__`` of a package.

@@ -60,8 +60,8 @@ else:
         "secrets.sources.external": "Source",
         "secrets.value": "Change Secret SecretBytes mask_secret",
     }
-    _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
-    __all__ = sorted(_MODULES)
+    _MODULES = dict(sorted((name, key) for key, names in _NAMES.items() for name in names.split()))
+    __all__ = list(_MODULES)
 
     def _lazy_names(package: str, modules: dict[str, str]) -> tuple[object, object]:
         """Return the ``__getattr__`` and the ``__dir__`` of a package.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import sys
 import threading
 import time
@@ -243,6 +244,10 @@ def _import_late() -> None:
         import_module(f"hive_boot.{name}")
 
 
+_SIGNALS = range(1, 32)
+"""The numbers of the signals, except real-time signals."""
+
+
 class ExitWatchdog:
     """Watchdog thread that ends the process at a deadline, even if the main thread is blocked.
 
@@ -322,6 +327,9 @@ class ExitWatchdog:
             threading.Event().wait()
 
     def _wait(self) -> None:
+        # The kernel can deliver a signal to a thread that starts another one. What the main thread
+        # waits for would then not be interrupted. The other thread inherits this mask.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         deadline, prepare_at = math.inf, time.monotonic() + self._timings.late_import_delay
         while (now := time.monotonic()) < deadline:
             if now >= prepare_at:

@@ -1,5 +1,6 @@
 """Forced exit: a process exits although something blocks it, and names the cause."""
 
+import signal
 import sys
 import threading
 import time
@@ -103,6 +104,13 @@ def test_a_cancelled_deadline_has_no_effect() -> None:
     assert (child.returncode, child.stderr) == (71, "the time of the other is over\n")
 
 
+def is_blocked(thread: threading.Thread, number: signal.Signals) -> bool:
+    """Return whether a thread blocks a signal."""
+    status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+    (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:")]
+    return bool(int(mask, 16) & 1 << number - 1)
+
+
 @pytest.mark.anyio
 async def test_a_cancelled_deadline_leaves_no_thread() -> None:
     """A cancelled watchdog leaves no thread behind."""
@@ -117,6 +125,9 @@ async def test_a_cancelled_deadline_leaves_no_thread() -> None:
 
     await until(lambda: len(started()) == 2)
     assert all(thread.daemon for thread in started())
+    if sys.platform == "linux":
+        # Neither receives a signal, which would not interrupt what the main thread waits for.
+        await until(lambda: all(is_blocked(each, signal.SIGTERM) for each in started()))
     deadline.cancel()
     await until(lambda: not started())
 

@@ -248,7 +248,7 @@ class Instance:
         if self.is_pending:
             # A rebuild reports what its new instance raises before it is cancelled.
             is_rebuild = not (self._progress.is_starting or self._progress.is_stopping)
-            self.is_reported = is_rebuild and not self.scope.cancel_called
+            self.is_reported |= is_rebuild and not self.scope.cancel_called
             self._progress.wakeup.set()
         elif self.is_old:
             text = "The old instance of %s has failed"

@@ -1,5 +1,6 @@
 """Resources that cannot reach something outside, and resources in an order without a value."""
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -111,6 +112,30 @@ async def test_what_is_never_reached_fails_the_start_with_its_last_failure() -> 
     assert problem.message.endswith(": ConnectionResetError: reset ***")
     assert caught.value.__cause__ is failure
     assert database.attempts > 2
+
+
+@pytest.mark.both_backends
+@pytest.mark.parametrize("steps", range(8))
+async def test_a_failure_just_after_the_deadline_is_not_reported_twice(steps: int) -> None:
+    """It ends the attempt that the deadline would have cancelled a few steps of the loop later."""
+    boot = declared(startup_timeout=0.1)
+    deadline = time.monotonic() + 0.2
+    attempts: list[None] = []
+
+    @boot.resource
+    async def pool() -> None:
+        attempts.append(None)
+        if len(attempts) > 1:
+            while time.monotonic() < deadline:
+                pass  # the event loop is blocked until the deadline is over
+            for _ in range(steps):
+                await checkpoint()
+        raise ConnectionResetError
+
+    with pytest.raises(UnavailableError):
+        async with boot.running():
+            pytest.fail("it has started")
+    assert len(attempts) == 2
 
 
 @pytest.mark.both_backends

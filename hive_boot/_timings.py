@@ -86,8 +86,7 @@ class Timings(Record):
             kubernetes mode: load balancers route requests to a stopping pod for a while.
         handler_check_delay: before the signal handlers are compared with those of hive_boot;
             doubled each time, up to ``resync_interval``.
-        late_import_delay: between two checks whether the run is READY, after which what only a
-            forced exit needs is imported.
+        late_import_delay: between READY and the imports that only a forced exit needs.
         forced_exit_delay: between the deadline of the shutdown and the forced exit.
         child_exit_timeout: for the end of the child processes in a forced exit, after SIGTERM and
             again after SIGKILL.

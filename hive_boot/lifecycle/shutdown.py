@@ -270,8 +270,6 @@ class ExitWatchdog:
         # SimpleQueue.put() is reentrant: https://docs.python.org/3/library/queue.html
         self._deadlines: SimpleQueue[float | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
-        self._has_second = False
-        self._is_ready = False
         self._decided = threading.Event()
         self._must_exit = False
         self._only_at_exit = False
@@ -294,8 +292,9 @@ class ExitWatchdog:
         The thread imports after a short delay, so that it does not slow down the begin of main, and
         imports nothing if main ends at once.
         """
-        self._is_ready = True
-        if not self._threads:
+        if self._threads:
+            self._deadlines.put(math.inf)
+        else:
             _import_late()
 
     def cancel(self) -> None:
@@ -330,41 +329,36 @@ class ExitWatchdog:
         # The kernel can deliver a signal to a thread that starts another one. What the main thread
         # waits for would then not be interrupted. The other thread inherits this mask.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        deadline, prepare_at = math.inf, time.monotonic() + self._timings.late_import_delay
+        # While Python joins threads at its exit, no thread can be started (since Python 3.12).
+        # This thread then writes the message itself. If it hangs in that, a second thread, which
+        # was started in time, ends the process.
+        with suppress(RuntimeError):
+            second = start_daemon_thread(self._hard_exit, "hive_boot: last deadline")
+            self._threads.append(second)
+        deadline = imports_at = math.inf
         while (now := time.monotonic()) < deadline:
-            if now >= prepare_at:
-                self._start_second()
-                prepare_at = math.inf if self._is_ready else now + self._timings.late_import_delay
-                if self._is_ready:
-                    # If it fails, the deadline stays: the second thread ends the process.
-                    with suppress(Exception):
-                        _import_late()
+            if now >= imports_at:
+                imports_at = math.inf
+                # If it fails, the deadline stays: the second thread ends the process.
+                with suppress(Exception):
+                    _import_late()
+                continue
             with suppress(Empty):
-                left = min(deadline, prepare_at) - time.monotonic()
-                message = self._deadlines.get(timeout=min(max(left, 0), threading.TIMEOUT_MAX))
+                left = min(deadline, imports_at) - now
+                message = self._deadlines.get(timeout=min(left, threading.TIMEOUT_MAX))
                 if message is None:
                     self._decided.set()
                     return
-                deadline = message
-                self._start_second()
+                if message < math.inf:
+                    deadline = message
+                else:
+                    imports_at = time.monotonic() + self._timings.late_import_delay
         self._must_exit = not self._only_at_exit or is_exiting()
         self._decided.set()
         if self._must_exit:
             from hive_boot.lifecycle.forced_exit import force_exit  # no start needs it
 
             force_exit(self._status, self._pending, self._timings)
-
-    def _start_second(self) -> None:
-        """Start the thread that ends the process if this one hangs while it writes the message.
-
-        While Python joins threads at its exit, no thread can be started (since Python 3.12), so it
-        is started when a deadline is set, or a moment after the start, which it would delay.
-        """
-        if not self._has_second:
-            with suppress(RuntimeError):
-                second = start_daemon_thread(self._hard_exit, "hive_boot: last deadline")
-                self._threads.append(second)
-                self._has_second = True
 
     def _hard_exit(self) -> None:
         self._decided.wait()

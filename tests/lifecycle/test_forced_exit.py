@@ -105,7 +105,9 @@ def test_a_cancelled_deadline_has_no_effect() -> None:
 
 
 def is_blocked(thread: threading.Thread, number: signal.Signals) -> bool:
-    """Return whether a thread blocks a signal."""
+    """Return whether a thread has begun, and blocks a signal."""
+    if thread.native_id is None:
+        return False
     status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
     (mask,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigBlk:")]
     return bool(int(mask, 16) & 1 << number - 1)

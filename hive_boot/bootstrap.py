@@ -915,10 +915,8 @@ class Bootstrap(Generic[S, C]):
         from hive_boot.runtime.process import run_process  # not needed by tools
 
         if self._inspection_only:
-            raise DeclarationError(
-                f"boot.{method}() was called while the module was imported. Call it below "
-                '`if __name__ == "__main__":`.'
-            )
+            message = f"boot.{method}() was called while the module was imported. Call it below "
+            raise DeclarationError(message + '`if __name__ == "__main__":`.')
         raise SystemExit(run_process(*arguments, **options))
 
     def _current_state(self) -> State:

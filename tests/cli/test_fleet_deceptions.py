@@ -66,7 +66,7 @@ def test_a_stale_sample_is_no_proof(api: Api, capsys: pytest.CaptureFixture[str]
 def test_a_clock_that_is_set_begins_the_wait_again(
     api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What was old or new by the former clock is not known any more."""
+    """The times by the former clock no longer show what is old or new."""
     api.at, api.tick = None, 0.001
 
     def time_of(query: dict[str, str]) -> Any:  # noqa: ANN401

@@ -129,7 +129,7 @@ if verb == "patch":
     data = {key: base64.b64decode(value).decode() for key, value in encoded.items()}
 open(path, "w").write(json.dumps(data))
 """
-"""What the commands of a plan need of kubectl; the values of the Secret are in a file."""
+"""A stand-in for kubectl with the options of a plan; it keeps the values of the Secret in a file."""
 
 
 def programs(directory: Path, store: Path) -> dict[str, str]:
@@ -164,7 +164,7 @@ CONTENTS = [
     {"jwt_secret": NEW, "jwt_before": OLD, "secrets-version": "v2"},
     {"jwt_secret": NEW, "secrets-version": "v2-deleted"},
 ]
-"""What is mounted after each change: docs/fleet.md has this table too."""
+"""The mounted values after each change, as in the table of docs/fleet.md."""
 
 
 def test_the_commands_for_files_do_what_the_steps_name(

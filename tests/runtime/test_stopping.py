@@ -481,9 +481,6 @@ async def main(session: str):
         sys.modules.get("hive_boot.lifecycle.forced_exit"), "describe_threads"
     ):
         await anyio.sleep(0.005)
-    # A moment after the start, everything that a forced exit needs is there.
-    while "hive_boot: last deadline" not in {each.name for each in threading.enumerate()}:
-        await anyio.sleep(0.005)
     if "files" in limit:
         # The descriptors that are open stay open.
         resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))

@@ -129,7 +129,7 @@ if verb == "patch":
     data = {key: base64.b64decode(value).decode() for key, value in encoded.items()}
 open(path, "w").write(json.dumps(data))
 """
-"""A stand-in for kubectl with the options of a plan; it keeps the values of the Secret in a file."""
+"""A stand-in for kubectl with the options of a plan; the values of the Secret are in a file."""
 
 
 def programs(directory: Path, store: Path) -> dict[str, str]:

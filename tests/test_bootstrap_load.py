@@ -786,20 +786,30 @@ def test_the_values_of_a_run_stay_when_it_has_ended(backend: str, mounted: Mount
 
 
 def test_a_child_forked_during_a_load_loads_again(tmp_path: Path) -> None:
-    """A forked child loads again, because the loading thread does not exist in it."""
+    """A forked child loads again, because the loading thread does not exist in it.
+
+    The thread waits for a file then: Python cannot import in a child what a thread of the parent
+    was importing.
+    """
     program = f"""
-import os, threading, time
+import logging, os, threading
 from pathlib import Path
 from hive_boot import Bootstrap, Secret, SecretSet
+
+class Waiting(logging.Handler):
+    def emit(self, record):
+        if "waiting" in record.getMessage().lower():
+            waits.set()
 
 class S(SecretSet):
     jwt_secret: Secret
 
+waits = threading.Event()
+logging.basicConfig(level=logging.INFO, handlers=[Waiting()])
 boot = Bootstrap(S, secrets_dirs={str(tmp_path)!r}, wait_for_files=30)
 thread = threading.Thread(target=boot.load)
 thread.start()
-while boot._loaded is None:
-    time.sleep(0.01)
+assert waits.wait(30)
 pid = os.fork()
 if pid == 0:
     Path({str(tmp_path / "jwt_secret")!r}).write_text({FAKE!r})

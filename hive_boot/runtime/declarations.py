@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakSet
 
+from hive_boot._timings import DEFAULTS
 from hive_boot.exceptions import DeclarationError, did_you_mean
 from hive_boot.runtime.injection import (
     BoundCall,
@@ -30,7 +30,6 @@ from hive_boot.secrets.secret_set import SecretSet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from hive_boot._timings import Timings
     from hive_boot.lifecycle.services import RestartPolicy
     from hive_boot.runtime.config import ConfigFactory
     from hive_boot.runtime.injection import CheckMoment, Work
@@ -191,6 +190,7 @@ class AppDeclaration:
         services: the services, in the order of the declaration.
         contributors: the readiness contributors, in the order of the declaration.
         certificates: the TLS contexts that exist, also those that a run has created.
+        timings: the timings of a run; tests set them before the start.
         overrides: values of a test, by attribute, that take precedence over every source; None
             makes a secret absent.
         stand_ins: values of a test, by the name of the resource that they replace.
@@ -272,6 +272,7 @@ class AppDeclaration:
         self.services: list[ServiceSpec] = []
         self.contributors: list[ContributorSpec] = []
         self.certificates: WeakSet[LiveCertificate] = WeakSet()
+        self.timings = DEFAULTS
         self.overrides: Mapping[str, Value | None] = {}
         self.stand_ins: Mapping[str, object] = {}
 
@@ -279,13 +280,6 @@ class AppDeclaration:
     def name(self) -> str:
         """The name of the ``SecretSet`` class."""
         return self.declared.__name__
-
-    @cached_property
-    def timings(self) -> Timings:
-        """The timings of a run; tests set them before the start."""
-        from hive_boot._timings import DEFAULTS  # not needed to declare
-
-        return DEFAULTS
 
     def resolve_field_names(self, names: Iterable[str]) -> frozenset[str]:
         """Return the attributes of fields that are named by their attributes or declared names.

@@ -244,8 +244,11 @@ class Prometheus:
         if program is None:
             pytest.skip("prometheus is not installed")
         self._log = (self.directory / "log").open("a")
+        # A worker of pytest may be killed, and Prometheus would scrape until the machine stops.
+        setpriv = shutil.which("setpriv")
         self._process = subprocess.Popen(
             [
+                *([setpriv, "--pdeathsig", "KILL"] if setpriv else []),
                 program,
                 f"--config.file={self.directory / 'prometheus.yml'}",
                 f"--storage.tsdb.path={self.directory / 'data'}",

@@ -64,14 +64,15 @@ class SignalHandler:
     Attributes:
         first_signal: the first signal to stop; None until it arrives.
         reload_requested: whether a SIGHUP has requested a reload.
+        is_forcing: whether the second signal is ending the process.
         repeats: signals that a library has received, and may raise once more at its end.
     """
 
     def __init__(self) -> None:
         self.first_signal: int | None = None
         self.reload_requested: bool = False
+        self.is_forcing: bool = False
         self._since = 0.0
-        self._is_forcing = False
         self.repeats: set[int] = set()
         self._target: SignalTarget | None = None
         self._before: dict[int, object] = {}
@@ -193,10 +194,10 @@ class SignalHandler:
 
     def _force(self, number: int) -> None:
         """Exit at once; a stderr that is a full pipe is skipped."""
-        if self._is_forcing:
+        if self.is_forcing:
             # A third signal, which interrupts this handler, changes nothing.
             return
-        self._is_forcing = True
+        self.is_forcing = True
         state = "armed" if self._target is None else self._target.mark_forced()
         text = f"hive_boot: a second signal, {signal.Signals(number).name}, while {state}: forced\n"
         if "multiprocessing.process" in sys.modules:
@@ -223,6 +224,9 @@ class _Chained:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         self.handler.react(number, self)
+        if self.handler.is_forcing:
+            # Signals may come faster than the handler of the library returns.
+            return
         # An exception would end the event loop before the stop that is requested.
         with suppress(BaseException):
             self._other(number, frame)

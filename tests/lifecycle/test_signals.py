@@ -296,6 +296,19 @@ def test_a_third_signal_is_ignored() -> None:
     assert "stopping" in line
 
 
+def test_a_third_signal_does_not_call_the_handler_of_a_library() -> None:
+    """Signals that come faster than that handler returns would postpone the exit without end."""
+    before = """class Slow(Target):
+        def mark_forced(self):
+            signal.raise_signal(signal.SIGINT)
+            return 'stopping'
+    latch.attach(Slow())
+    signal.signal(signal.SIGINT, lambda *_: print('library is called'))
+    latch.reinstall(signal.SIGINT, log=False)"""
+    (line,) = last_line(before).splitlines()
+    assert "stopping" in line
+
+
 FULL = "r, w = os.pipe(); os.set_blocking(w, False)\n    "
 FULL += (
     "try:\n        while True: os.write(w, bytes(65536))\n    except BlockingIOError: pass\n    "

@@ -77,7 +77,8 @@ class UseStatus:
         current: the uses of the value in use.
         pending: the uses of a newer value.
         old: the uses of a replaced value, and of that of ``previous=``.
-        old_use_age: seconds since the last use of an old value; before the first, the uptime.
+        old_use_age: seconds since the last use of an old value, which was in use until it was
+            replaced; before the first, the uptime.
     """
 
     name: str

@@ -116,7 +116,8 @@ class UseCounter:
     Attributes:
         began: when counting began.
         counts: by attribute, the uses of values that were ``current``, ``pending`` or ``old``.
-        last_old: the last use of an old value, by attribute; absent before the first.
+        last_old: the last use of an old value, by attribute, which was in use until it was
+            replaced; absent before the first.
     """
 
     def __init__(self, attributes: Iterable[str], clock: Callable[[], float]) -> None:
@@ -146,6 +147,13 @@ class UseCounter:
             self.counts[attribute][stage] += 1
             if stage == "old":
                 self.last_old[attribute] = self._clock()
+
+    def replace(self, attributes: Iterable[str]) -> None:
+        """Record that the values in use of these fields have become old ones."""
+        self.begin_in_child()
+        with self._lock:
+            replaced = self.counts.keys() & set(attributes)
+            self.last_old.update(dict.fromkeys(replaced, self._clock()))
 
 
 _candidate: ContextVar[tuple[object, Any] | None] = ContextVar("hive_boot_candidate", default=None)
@@ -396,6 +404,8 @@ class Store(Generic[S]):
         self._current = switch.values
         for view in self._views:
             object.__setattr__(view, "__dict__", switch.content)
+        if (change := switch.change) is not None:
+            self.use_counter.replace(each for each, old in change.old.items() if old is not None)
         return switch.change
 
     def postpone(self, seconds: float) -> list[str]:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
-from hive_boot.cli.fleet_evidence import PrometheusSource, Selector
+from hive_boot import Secret, SecretSet, secret
+from hive_boot.cli.fleet_evidence import PrometheusSource, Selector, parse_metrics
 from hive_boot.cli.fleet_judgement import cached_for
 from hive_boot.cli.probe import Client, parse_url
+from hive_boot.serving.metrics import expose
+from hive_boot.testing import MountedVolume
 from tests.cli.fleets import (
     FAST,
     SHORT,
@@ -28,6 +32,10 @@ from tests.cli.fleets import (
     wait,
     wait_until,
 )
+from tests.runtime.rotations import mounted
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 assert api  # a fixture
 assert fleet, prometheus  # fixtures
@@ -409,3 +417,30 @@ def test_a_counter_that_was_reset_is_an_unknown_use(
     api.at, api.tick = None, 0.01
     api.process = Process(id="a1", uses={"JWT_SECRET": 0})
     assert "use-unknown" in stragglers(api, capsys, "--stage", "quiet", "--quiet-for", "45")
+
+
+class Shop(SecretSet, version="secrets-version"):
+    """A key that clients present."""
+
+    jwt_secret: Secret = secret(accept_old_for=3600)
+
+
+def test_a_value_was_in_use_until_it_was_replaced(tmp_path: Path) -> None:
+    """The last client may have presented it just before the rotation, when it was not old."""
+    volume = MountedVolume(tmp_path / "secrets")
+    volume.publish({"jwt_secret": "fake-jwt-1", "secrets-version": "v1"})
+    boot = mounted(volume.path, Shop, watch=False)
+
+    async def rotated() -> tuple[dict[str, float], float]:
+        async with boot.running() as secrets:
+            await anyio.sleep(0.1)
+            assert secrets.jwt_secret.matches("fake-jwt-1")
+            volume.publish({"jwt_secret": "fake-jwt-2", "secrets-version": "v2"})
+            began = anyio.current_time()
+            await boot.reload()
+            _, text = expose(boot.status())
+            metrics = {name: value for name, _, value in parse_metrics(text.decode())}
+            return metrics, anyio.current_time() - began
+
+    found, elapsed = anyio.run(rotated)
+    assert found["secret_old_use_age_seconds"] <= elapsed < found["uptime_seconds"]

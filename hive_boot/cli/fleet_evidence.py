@@ -78,9 +78,10 @@ def parse_metrics(text: str) -> list[Series]:
     """Return the series that are evidence, of metrics in the text format of Prometheus.
 
     Raises:
-        Unanswered: a line is cut off, or is not a sample.
+        Unanswered: a line is cut off, or is not a sample; or two samples are of one series.
     """
     found: list[Series] = []
+    known: set[tuple[str, frozenset[tuple[str, str]]]] = set()
     lines = text.split("\n")
     if lines.pop():
         raise Unanswered("the metrics are cut off")
@@ -97,6 +98,9 @@ def parse_metrics(text: str) -> list[Series]:
         if match[1] in f"{_OF_PROCESS}|{_OF_HOOKS}|{_OF_AGE}|{_OF_USE}".split("|"):
             labels = {key: _unescaped(value) for key, value in _LABEL.findall(match[2] or "")}
             found.append((match[1], labels, value))
+            known.add((match[1], frozenset(labels.items())))
+    if len(known) < len(found):
+        raise Unanswered("its metrics have a series twice: several applications may export them")
     return found
 
 
@@ -297,7 +301,9 @@ class Selector:
 
 
 def _matcher(operator: str, text: str) -> Callable[[str], bool]:
-    pattern = re.compile(text if "~" in operator else re.escape(text))
+    if "~" in operator and ("[:" in text or "{," in text):
+        raise ValueError  # RE2 of Prometheus has another meaning of these
+    pattern = re.compile(text if "~" in operator else re.escape(text), re.ASCII)
     wanted = not operator.startswith("!")
     return lambda value: (pattern.fullmatch(value) is not None) is wanted
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from prometheus_client import CollectorRegistry
 
-from hive_boot import Secret, SecretSet, secret
+from hive_boot import Bootstrap, Secret, SecretSet, secret
 from hive_boot.cli.fleet_evidence import PrometheusSource, Selector, parse_metrics
 from hive_boot.cli.fleet_judgement import cached_for
+from hive_boot.cli.main import main
 from hive_boot.cli.probe import Client, parse_url
-from hive_boot.serving.metrics import expose
+from hive_boot.serving.metrics import Collector, expose
 from hive_boot.testing import MountedVolume
 from tests.cli.fleets import (
     FAST,
@@ -417,6 +419,35 @@ def test_a_counter_that_was_reset_is_an_unknown_use(
     api.at, api.tick = None, 0.01
     api.process = Process(id="a1", uses={"JWT_SECRET": 0})
     assert "use-unknown" in stragglers(api, capsys, "--stage", "quiet", "--quiet-for", "45")
+
+
+@pytest.mark.parametrize("pattern", ["shop|shop-[[:digit:]]+", "shop|shop-[0-9]{,2}"])
+def test_a_pattern_that_python_reads_otherwise_is_refused(
+    pattern: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prometheus would select a target that is down, and the list of targets here would lack it."""
+    selector = ["--selector", f'pod=~"{pattern}"', "--prometheus", "http://127.0.0.1:9"]
+    assert main(["fleet", "wait", "v2", *selector, *SHORT]) == 64
+    assert "--selector must be matchers" in capsys.readouterr().err
+
+
+def test_a_series_that_is_exported_twice_proves_nothing(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two applications of one process may have the same registry, and only one of them a hook."""
+    process = Process(id="a1", pending_hooks=1)
+    body = "hive_boot_pending_hooks 0\n"
+    server = fleet.server(lambda _: (200, {}, f"{process.metrics()}{body}".encode()))
+    assert wait(capsys, "--target", server.url, *SHORT)[:2] == (69, {(server.url, "unreachable")})
+
+
+def test_a_registry_has_the_metrics_of_one_application() -> None:
+    """Prometheus ignores the second sample of a series, with a hook that is pending."""
+    first, second = (Bootstrap(Shop, watch=False) for _ in range(2))
+    registry = CollectorRegistry()
+    registry.register(Collector(first.status))
+    with pytest.raises(ValueError, match="Duplicated timeseries"):
+        registry.register(Collector(second.status))
 
 
 class Shop(SecretSet, version="secrets-version"):

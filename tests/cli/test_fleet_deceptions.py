@@ -29,11 +29,13 @@ from tests.cli.fleets import (
     api,
     expect_stragglers,
     fleet,
+    metrics_of,
     prometheus,
     stragglers,
     wait,
     wait_until,
 )
+from tests.cli.test_fleet import resolving
 from tests.runtime.rotations import mounted
 
 if TYPE_CHECKING:
@@ -261,14 +263,19 @@ def test_two_servers_behind_one_address_prove_nothing(
 def test_a_shard_that_is_named_twice_is_one_shard(
     fleet: Fleet, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By two names of its host; its replica differs only in the external labels."""
+    """By two names of its host, or as its replica, whose configuration is older."""
     api.at, api.tick = None, 0.01
     other = Api(fleet)
     other.at, other.tick = None, 0.01
     servers = [fleet.server(each.answer) for each in (api, other)]
     both = [text for each in servers for text in ("--prometheus", each.url)]
-    rule = "  - modulus: 2\n    action: hashmod\n  - regex: {}\n    action: keep\n"
-    external = "global:\n  external_labels:\n    replica: {}\nscrape_configs:\n"
+    rule = """  - modulus: 2
+    action: hashmod
+  - source_labels: [__tmp_hash]
+    regex: "{}"
+    action: keep
+"""
+    external = "global:\n  scrape_timeout: {}s\nscrape_configs:\n"
     for shards, wanted in (("00", 75), ("01", 0)):
         for number, each in enumerate((api, other)):
             text = external.format(number) + rule.format(shards[number])
@@ -448,6 +455,24 @@ def test_a_registry_has_the_metrics_of_one_application() -> None:
     registry.register(Collector(first.status))
     with pytest.raises(ValueError, match="Duplicated timeseries"):
         registry.register(Collector(second.status))
+
+
+def test_an_instance_that_dns_leaves_out_still_counts(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a pod that is not ready for some seconds, and uses the old value until it ends."""
+    first = fleet.serve(Process(id="a1"))
+    process = Process(id="b1", current="v1")
+    second = fleet.serve(process, host="127.0.0.2", port=first.port)
+    url = f"http://shop:{first.port}"
+    answers = [["127.0.0.1", "127.0.0.2"], ["127.0.0.1"]]
+    resolving(monkeypatch, "shop", *answers)
+    behind = {(f"{url} (127.0.0.2)", "not-current")}
+    assert wait(capsys, "--target", url, *SHORT)[:2] == (75, behind)
+    resolving(monkeypatch, "shop", *answers)
+    second.answer = metrics_of(process, Process(id="c1", current="v1"))
+    status, found, facts = wait(capsys, "--target", url, *FAST)
+    assert (status, found, facts["processes"]) == (0, set(), 1)
 
 
 class Shop(SecretSet, version="secrets-version"):

@@ -500,3 +500,21 @@ def test_a_value_was_in_use_until_it_was_replaced(tmp_path: Path) -> None:
 
     found, elapsed = anyio.run(rotated)
     assert found["secret_old_use_age_seconds"] <= elapsed < found["uptime_seconds"]
+
+
+def test_a_version_that_returns_with_other_values_is_unknown(tmp_path: Path) -> None:
+    """Another instance may have the first values, which the same version identifies."""
+    volume = MountedVolume(tmp_path / "secrets")
+    boot = mounted(volume.path, Shop, watch=False)
+
+    async def versions() -> list[str | None]:
+        found = []
+        volume.publish({"jwt_secret": "fake-jwt-1", "secrets-version": "v1"})
+        async with boot.running():
+            for key, version in (("2", "v2"), ("3", "v1"), ("4", "v4"), ("1", "v1")):
+                volume.publish({"jwt_secret": f"fake-jwt-{key}", "secrets-version": version})
+                await boot.reload()
+                found.append(boot.status().secrets_version)
+        return found
+
+    assert anyio.run(versions) == ["v2", "", "v4", "v1"]

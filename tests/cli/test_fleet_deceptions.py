@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -15,7 +17,9 @@ from hive_boot.cli.fleet_evidence import PrometheusSource, Selector, parse_metri
 from hive_boot.cli.fleet_judgement import cached_for
 from hive_boot.cli.main import main
 from hive_boot.cli.probe import Client, parse_url
+from hive_boot.runtime.status import Status
 from hive_boot.serving.metrics import Collector, expose
+from hive_boot.serving.probe_server import serve_probes
 from hive_boot.testing import MountedVolume
 from tests.cli.fleets import (
     FAST,
@@ -518,3 +522,30 @@ def test_a_version_that_returns_with_other_values_is_unknown(tmp_path: Path) -> 
         return found
 
     assert anyio.run(versions) == ["v2", "", "v4", "v1"]
+
+
+@pytest.mark.parametrize("worker", [True, False])
+def test_a_probe_port_that_workers_share_proves_nothing(
+    worker: bool,  # noqa: FBT001  (a parameter of the test)
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One of them listens, and the others, whose hooks may have failed, wait for the port."""
+    known = {"secrets_version": "v2", "secrets_version_in_use": "v2", "worker": worker}
+
+    def status() -> Status:
+        return Status(process_id="a1", uptime=time.monotonic(), **known)  # type: ignore[arg-type]
+
+    serve = partial(serve_probes, status, "hive", host="127.0.0.1", is_worker=True)
+
+    async def found(workers: int) -> tuple[int, set[str]]:
+        async with anyio.create_task_group() as group:
+            port: Any = await group.start(serve, 0)
+            for _ in range(workers - 1):
+                await group.start(serve, port)
+            target = ["--target", f"http://127.0.0.1:{port}", *(FAST if workers == 1 else SHORT)]
+            result = await anyio.to_thread.run_sync(partial(wait, capsys, *target))
+            group.cancel_scope.cancel()
+        return result[0], {kind for _, kind in result[1]}
+
+    assert anyio.run(found, 1) == (0, set())
+    assert anyio.run(found, 2) == (75, {"worker"})

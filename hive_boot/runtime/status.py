@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from hive_boot import secrets as applications
 from hive_boot._records import Record
 from hive_boot.lifecycle.states import State, TimelineEntry
 from hive_boot.redaction.registry import redact
@@ -437,9 +438,11 @@ def is_worker() -> bool:
     """Return whether this process may be one of several workers of a server.
 
     That is every child process of multiprocessing, as those of uvicorn, hypercorn and granian are,
-    and every process of gunicorn and uWSGI.
+    every process of gunicorn and uWSGI, and every child that was forked after the import.
     """
     if "gunicorn.arbiter" in sys.modules or "uwsgi" in sys.modules:
+        return True
+    if applications.imported_by != os.getpid():
         return True
     # Each child has imported it. Another thread may be importing it at this moment.
     with suppress(KeyError, AttributeError, NameError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -549,3 +551,22 @@ def test_a_probe_port_that_workers_share_proves_nothing(
 
     assert anyio.run(found, 1) == (0, set())
     assert anyio.run(found, 2) == (75, {"worker"})
+
+
+_FORKED = """
+import os
+from hive_boot import SecretSet
+if child := os.fork():
+    os.waitpid(child, 0)
+else:
+    from hive_boot.runtime.status import is_worker
+    print(is_worker())
+"""
+
+
+def test_a_child_that_starts_after_a_fork_is_a_worker() -> None:
+    """A server may bind its port, import the application, and then fork its workers."""
+    found = subprocess.run(
+        [sys.executable, "-c", _FORKED], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "True\n"

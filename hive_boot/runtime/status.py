@@ -140,8 +140,8 @@ class Status:
         profile: how strictly the declaration is validated; empty before it is detected.
         profile_reason: why this profile was selected.
         generation: the number of the set that was accepted last; 0 before the first.
-        secrets_version: the version of the set that was accepted last; empty if it is unknown, and
-            None if no version is declared, or before the start.
+        secrets_version: the version of the set that was accepted last; empty if it is unknown, as
+            with a file in ``stale``, and None if no version is declared, or before the start.
         secrets_version_in_use: the version of the values in use, which differs while a value with
             ``activate_after`` is pending.
         last_read: the last read of all sources without a problem, in seconds since the
@@ -420,6 +420,9 @@ def build_status(run: Run[Any, Any]) -> Status:
             known["generation"] = store.generation.number
             known["secrets"] = describe(store, context.profile)
             known |= _rotation(run)
+            if known.get("stale") and accepted is not None:
+                # The other files, such as that of the version, may be newer than a stale one.
+                known |= {"secrets_version": "", "secrets_version_in_use": ""}
     return Status(**known)
 
 

@@ -42,7 +42,9 @@ from tests.cli.fleets import (
     wait_until,
 )
 from tests.cli.test_fleet import resolving
+from tests.fixtures.bind_mounts import PinnedFile
 from tests.runtime.rotations import mounted
+from tests.support import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -570,3 +572,23 @@ def test_a_child_that_starts_after_a_fork_is_a_worker() -> None:
         [sys.executable, "-c", _FORKED], capture_output=True, text=True, check=True
     )
     assert found.stdout == "True\n"
+
+
+def test_a_version_beside_a_stale_file_is_unknown(tmp_path: Path) -> None:
+    """The mount of one file still shows the old value, and that of the version the new text."""
+    if why := PinnedFile.unavailable_reason():
+        pytest.skip(why)
+    file = PinnedFile(tmp_path / "secrets" / "jwt_secret", tmp_path / "host" / "jwt_secret")
+    file.write("fake-jwt-1")
+
+    async def found() -> str | None:
+        boot = mounted(file.path.parent, Shop, {"resync_interval": 0.05}, mode="docker")
+        async with boot.running():
+            file.replace("fake-jwt-2")
+            (file.path.parent / "secrets-version").write_text("v2", "utf-8")
+            await until(lambda: boot.status().stale)
+            await boot.reload()
+            return boot.status().secrets_version
+
+    with file:
+        assert anyio.run(found) == ""

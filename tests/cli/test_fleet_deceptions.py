@@ -574,7 +574,8 @@ def test_a_child_that_starts_after_a_fork_is_a_worker() -> None:
     assert found.stdout == "True\n"
 
 
-def test_a_version_beside_a_stale_file_is_unknown(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", ["", "jwt_secret.bak"])
+def test_a_version_beside_a_stale_file_is_unknown(kept: str, tmp_path: Path) -> None:
     """The mount of one file still shows the old value, and that of the version the new text."""
     if why := PinnedFile.unavailable_reason():
         pytest.skip(why)
@@ -584,6 +585,9 @@ def test_a_version_beside_a_stale_file_is_unknown(tmp_path: Path) -> None:
     async def found() -> str | None:
         boot = mounted(file.path.parent, Shop, {"resync_interval": 0.05}, mode="docker")
         async with boot.running():
+            await until(lambda: boot.status().pinned)
+            if kept:
+                file.host.rename(file.host.with_name(kept))
             file.replace("fake-jwt-2")
             (file.path.parent / "secrets-version").write_text("v2", "utf-8")
             await until(lambda: boot.status().stale)

@@ -73,14 +73,18 @@ _SAMPLE = re.compile(
 )
 _LABEL = re.compile(r'(\w+)="((?:[^"\\\n]|\\.)*)"')
 
+_SHARD = re.compile(r'action: hashmod\n(?: +\S.*\n)*? +(?:- )?regex: "?([^"\n]*)')
+"""The pattern of the rule after a hash, which selects the targets of a shard."""
+
 
 def parse_metrics(text: str) -> list[Series]:
     """Return the series that are evidence, of metrics in the text format of Prometheus.
 
     Raises:
-        Unanswered: a line is cut off, or is not a sample.
+        Unanswered: a line is cut off, or is not a sample; or two samples are of one series.
     """
     found: list[Series] = []
+    known: set[tuple[str, frozenset[tuple[str, str]]]] = set()
     lines = text.split("\n")
     if lines.pop():
         raise Unanswered("the metrics are cut off")
@@ -97,6 +101,9 @@ def parse_metrics(text: str) -> list[Series]:
         if match[1] in f"{_OF_PROCESS}|{_OF_HOOKS}|{_OF_AGE}|{_OF_USE}".split("|"):
             labels = {key: _unescaped(value) for key, value in _LABEL.findall(match[2] or "")}
             found.append((match[1], labels, value))
+            known.add((match[1], frozenset(labels.items())))
+    if len(known) < len(found):
+        raise Unanswered("its metrics have a series twice: several applications may export them")
     return found
 
 
@@ -192,6 +199,7 @@ class TargetSource:
         self._client = client
         self._interval = interval
         self._history = History()
+        self._known: dict[str, tuple[str, tuple[SplitResult, str]]] = {}
 
     def ask(self, quiet_for: float | None, _stage: Stage = "quiet") -> Round:
         """Return the samples of this moment; ``quiet_for`` is the quiet time, if it is needed."""
@@ -203,9 +211,20 @@ class TargetSource:
                     stragglers.append(found)
                 else:
                     names |= {name: (url, address) for name, address in found.items()}
+            # DNS may leave out an instance that still works, such as a pod that is not ready.
+            absent = {name: at for name, (_, at) in self._known.items() if name not in names}
+            again = threads.map(self._scrape, absent, absent.values())
             answers = [*threads.map(self._scrape, names, names.values())]
+        answered = any(getattr(each, "kind", "") != "unreachable" for _, each in answers)
+        for name, answer in zip(absent, again, strict=True):
+            if getattr(answer[1], "process_id", "") == self._known[name][0]:
+                answers.append(answer)
+            else:
+                del self._known[name]
         now = monotonic()
         observations = [each for _, each in answers if isinstance(each, Observation)]
+        places = absent | names
+        self._known |= {each.name: (each.process_id, places[each.name]) for each in observations}
         failed = [each for _, each in answers if isinstance(each, Straggler)]
         stragglers += failed
         history = self._history
@@ -228,7 +247,7 @@ class TargetSource:
             ),
             stragglers=tuple(stragglers),
             departed=history.departed(now, quiet_for) if quiet_for is not None else {},
-            answered=any(getattr(each, "kind", "") != "unreachable" for _, each in answers),
+            answered=answered,
             interval=self._interval,
         )
 
@@ -297,7 +316,9 @@ class Selector:
 
 
 def _matcher(operator: str, text: str) -> Callable[[str], bool]:
-    pattern = re.compile(text if "~" in operator else re.escape(text))
+    if "~" in operator and ("[:" in text or "{," in text):
+        raise ValueError  # RE2 of Prometheus has another meaning of these
+    pattern = re.compile(text if "~" in operator else re.escape(text), re.ASCII)
     wanted = not operator.startswith("!")
     return lambda value: (pattern.fullmatch(value) is not None) is wanted
 
@@ -350,9 +371,11 @@ class PrometheusSource:
 
     def _missing_shards(self) -> Iterator[Straggler]:
         """Yield that a shard is missing: those of one fleet have different configurations."""
-        shards = {each.configuration: each.name for each in self._servers}
-        shards = {text: name for text, name in shards.items() if "action: hashmod" in text}
-        sizes = map(int, re.findall(r"\bmodulus: (\d{1,9})", "".join(shards)))
+        sharded = [each for each in self._servers if "action: hashmod" in each.configuration]
+        # The replicas of a shard may differ in all but the rule after its hash: one is newer.
+        shards = {frozenset(_SHARD.findall(each.configuration)): each.name for each in sharded}
+        texts = "".join(each.configuration for each in sharded)
+        sizes = map(int, re.findall(r"\bmodulus: (\d{1,9})", texts))
         if shards and not self._is_counted and len(shards) < (size := max(sizes, default=2)):
             message = f"its configuration has {size} shards (hashmod), and {len(shards)} is asked"
             fix = "name every shard with --prometheus, or the number of processes with --expect"
@@ -487,9 +510,7 @@ class _Server:
         if self._clock_was_set(now):
             yield self._straggler("clock", "its clock was set, so the wait begins again")
         with suppress(Unanswered):  # some proxies do not allow it
-            # The replicas of a shard differ in their external labels only.
-            text = self._get("status/config")["yaml"]
-            self.configuration = re.sub(r"(?m)^  external_labels:\n(?:    .*\n)*", "", text)
+            self.configuration = self._get("status/config")["yaml"]
 
     def _clock_was_set(self, now: float) -> bool:
         first, here = self._first or (now, monotonic())

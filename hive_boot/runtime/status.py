@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from hive_boot import secrets as applications
 from hive_boot._records import Record
 from hive_boot.lifecycle.states import State, TimelineEntry
 from hive_boot.redaction.registry import redact
@@ -77,7 +78,8 @@ class UseStatus:
         current: the uses of the value in use.
         pending: the uses of a newer value.
         old: the uses of a replaced value, and of that of ``previous=``.
-        old_use_age: seconds since the last use of an old value; before the first, the uptime.
+        old_use_age: seconds since the last use of an old value, which was in use until it was
+            replaced; before the first, the uptime.
     """
 
     name: str
@@ -138,8 +140,8 @@ class Status:
         profile: how strictly the declaration is validated; empty before it is detected.
         profile_reason: why this profile was selected.
         generation: the number of the set that was accepted last; 0 before the first.
-        secrets_version: the version of the set that was accepted last; empty if it is unknown, and
-            None if no version is declared, or before the start.
+        secrets_version: the version of the set that was accepted last; empty if it is unknown, as
+            with a file in ``stale``, and None if no version is declared, or before the start.
         secrets_version_in_use: the version of the values in use, which differs while a value with
             ``activate_after`` is pending.
         last_read: the last read of all sources without a problem, in seconds since the
@@ -418,6 +420,9 @@ def build_status(run: Run[Any, Any]) -> Status:
             known["generation"] = store.generation.number
             known["secrets"] = describe(store, context.profile)
             known |= _rotation(run)
+            if known.get("stale") and accepted is not None:
+                # The other files, such as that of the version, may be newer than a stale one.
+                known |= {"secrets_version": "", "secrets_version_in_use": ""}
     return Status(**known)
 
 
@@ -436,9 +441,11 @@ def is_worker() -> bool:
     """Return whether this process may be one of several workers of a server.
 
     That is every child process of multiprocessing, as those of uvicorn, hypercorn and granian are,
-    and every process of gunicorn and uWSGI.
+    every process of gunicorn and uWSGI, and every child that was forked after the import.
     """
     if "gunicorn.arbiter" in sys.modules or "uwsgi" in sys.modules:
+        return True
+    if applications.imported_by != os.getpid():
         return True
     # Each child has imported it. Another thread may be importing it at this moment.
     with suppress(KeyError, AttributeError, NameError):

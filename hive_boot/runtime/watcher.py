@@ -107,6 +107,7 @@ class Watcher:
         self._known_stale: Collection[str] = ()
         self.missed_events: int = 0
         self.pinned: tuple[MountedFile, ...] = ()
+        self._roots: dict[str, str] = {}
 
     @property
     def mode(self) -> WatchMode:
@@ -115,8 +116,9 @@ class Watcher:
 
     @property
     def stale(self) -> tuple[str, ...]:
-        """The mounted files that were replaced at their origin."""
-        return tuple(pin.path for pin in self.pinned if pin.stale)
+        """The mounted files that were replaced or renamed at their origin."""
+        pinned, roots = self.pinned, self._roots  # in this order, for other threads
+        return tuple(pin.path for pin in pinned if pin.stale or pin.root != roots[pin.path])
 
     def is_being_written(self, paths: Iterable[str]) -> bool:
         """Return whether the writer of a file may write more; may be called in any thread.
@@ -383,6 +385,7 @@ class Watcher:
         # A poll includes a resync each time.
         interval = math.inf if self._mode == "poll" else self._timings.resync_interval
         self._next_resync = self._last_resync + interval * (_LATE if self._resyncs else 1)
+        self._roots = {pin.path: pin.root for pin in snapshot.pinned} | self._roots
         self._snapshot, self.pinned = snapshot, snapshot.pinned
         known, self._known_stale = self._known_stale, self.stale
         rotation_messages.log_stale_mounts([path for path in self.stale if path not in known])

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any
 
+imported_by: int = os.getpid()
+"""The process that imported this package, which differs in a child that it has forked."""
+
 pinned_settings: "Any" = None
 """PinnedSettings of the pytest plugin, which sets it; None outside a test session."""
 

@@ -131,6 +131,11 @@ class LoadResult(Record):
         return [value for value in values if value.reveal() not in public]
 
     @property
+    def fingerprint(self) -> int:
+        """A hash of all values, which does not reveal them: Python adds a random text to each."""
+        return hash(frozenset((name, value.reveal()) for name, value in self.values.items()))
+
+    @property
     def public_values(self) -> set[object]:
         """The development defaults, which are in the code and therefore not secret."""
         return {field.dev_default for field in self.field_index.constrained}

@@ -101,7 +101,7 @@ class PlannedSwitch(Record):
 
 
 _MAX_RECENT = 16
-"""Maximum number of accepted sets that may still come into use, to know their versions."""
+"""Maximum number of versions that are known, and of accepted sets that may still come into use."""
 
 
 class UseCounter:
@@ -116,7 +116,8 @@ class UseCounter:
     Attributes:
         began: when counting began.
         counts: by attribute, the uses of values that were ``current``, ``pending`` or ``old``.
-        last_old: the last use of an old value, by attribute; absent before the first.
+        last_old: the last use of an old value, by attribute, which was in use until it was
+            replaced; absent before the first.
     """
 
     def __init__(self, attributes: Iterable[str], clock: Callable[[], float]) -> None:
@@ -146,6 +147,13 @@ class UseCounter:
             self.counts[attribute][stage] += 1
             if stage == "old":
                 self.last_old[attribute] = self._clock()
+
+    def replace(self, attributes: Iterable[str]) -> None:
+        """Record that the values in use of these fields have become old ones."""
+        self.begin_in_child()
+        with self._lock:
+            replaced = self.counts.keys() & set(attributes)
+            self.last_old.update(dict.fromkeys(replaced, self._clock()))
 
 
 _candidate: ContextVar[tuple[object, Any] | None] = ContextVar("hive_boot_candidate", default=None)
@@ -221,8 +229,8 @@ class Store(Generic[S]):
         self.versions: tuple[str, str] | None = ("", "") if declared._field_index.version else None
         self._newest: Any = None
         self.use_counter: UseCounter = UseCounter(declared._field_index.replaceable, clock)
-        # The first set that was accepted with the latest version; and the sets of `versions`.
-        self._identified: LoadResult | None = None
+        # Of the first set that was accepted with each version; and the sets of `versions`.
+        self._fingerprints: dict[str, int] = {}
         self._recent: list[LoadResult] = []
 
     @property
@@ -288,12 +296,11 @@ class Store(Generic[S]):
     def identify(self, load_result: LoadResult) -> LoadResult:
         """Return a loaded set, without its version if other values were accepted under it before.
 
-        The values of the latest version are known again when they come back.
+        The values of a version are known again when they come back.
         """
-        known, version = self._identified, load_result.version
-        if not version or known is None or known.version != version:
-            return load_result
-        if not changed_fields(load_result, known):
+        version = load_result.version
+        known = self._fingerprints.get(version)
+        if not version or known in {None, load_result.fingerprint}:
             return load_result
         reason = f"the values have changed under the version {version}"
         return load_result.with_unknown_version(f"{reason}; write another one with each change")
@@ -310,8 +317,9 @@ class Store(Generic[S]):
             return False
         newest = self._newest = newest or self._newest
         before = self.versions
-        if newest.version and newest.version != getattr(self._identified, "version", ""):
-            self._identified = newest
+        if newest.version:
+            self._fingerprints.setdefault(newest.version, newest.fingerprint)
+            self._fingerprints = dict([*self._fingerprints.items()][-_MAX_RECENT:])
         # The set in use, and those after it. Without one, the values in use are of several sets.
         recent = self._recent
         if not recent or newest is not recent[-1]:
@@ -396,6 +404,8 @@ class Store(Generic[S]):
         self._current = switch.values
         for view in self._views:
             object.__setattr__(view, "__dict__", switch.content)
+        if (change := switch.change) is not None:
+            self.use_counter.replace(each for each, old in change.old.items() if old is not None)
         return switch.change
 
     def postpone(self, seconds: float) -> list[str]:

@@ -97,7 +97,8 @@ def handle_request(
         accept: the header ``Accept``; only ``/metrics`` uses it.
         only: the endpoints that exist. Default: all.
         timings: the refresh interval of the status page.
-        is_probe_port: whether only this process answers at the address. Default False.
+        is_probe_port: whether only this process answers at the address, and no other worker waits
+            for it. Default False.
     """
     endpoint = _endpoint_of(path)
     if endpoint not in only and not (path in _PAGE_FILES and "/boot" in only):

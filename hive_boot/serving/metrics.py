@@ -48,6 +48,13 @@ class Collector:
                 metric.add_metric(labels, value)
             yield metric
 
+    def describe(self) -> Iterator[Metric]:
+        """Return the metrics, so that a registry refuses those of another application.
+
+        Of two samples of one series, Prometheus ignores one.
+        """
+        return self.collect()
+
 
 def expose(status: Status, accept: str = "", endpoint: str = "app") -> tuple[str, bytes]:
     """Return the metrics of the application and of the process's default registry.

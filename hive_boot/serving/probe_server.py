@@ -12,6 +12,7 @@ import os
 import socket
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
 from email.utils import formatdate
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -47,6 +48,9 @@ MAX_DISCARDED = 64 * 1024
 """Maximum bytes that are read and discarded after the response."""
 
 _CHUNK = 4 * 1024
+
+_WAITS = b"hive-boot-worker-waits"
+"""Header of a request by which a worker that waits for the port shows that it exists."""
 
 
 async def serve_probes(
@@ -95,6 +99,7 @@ async def serve_probes(
                 message = f"Cannot listen on probe_port {port}{where}: {exc.strerror or exc}."
                 # The message contains the reason: a chained traceback adds nothing.
                 raise LifecycleError(message) from None
+        await _report_waiting(host, port, timings)
         if not is_waiting:
             is_waiting = True
             text = (
@@ -106,7 +111,7 @@ async def serve_probes(
         await anyio.sleep(timings.probe_port_retry_delay)
     try:
         async with anyio.create_task_group() as group:
-            connections = _Connections(status, name, timings)
+            connections = _Connections(status, name, timings, is_shared=is_waiting)
             for listener in multi_listener.listeners:
                 raw = listener.extra(SocketAttribute.raw_socket)  # noqa: S610  (not Django's)
                 group.start_soon(connections.accept, raw, group)
@@ -119,13 +124,26 @@ async def serve_probes(
             await multi_listener.aclose()
 
 
+async def _report_waiting(host: str | None, port: int, timings: Timings) -> None:
+    """Show the process that listens on the port that another worker waits for it."""
+    failures = (OSError, anyio.EndOfStream, anyio.BrokenResourceError)
+    with suppress(*failures), anyio.move_on_after(timings.probe_timeout):
+        async with await anyio.connect_tcp(host or "localhost", port) as stream:
+            await stream.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n%b: 1\r\n\r\n" % _WAITS)
+            await stream.receive()
+
+
 class _Connections:
     """Open connections, the oldest first."""
 
-    def __init__(self, status: Callable[[], Status], name: str, timings: Timings) -> None:
+    def __init__(
+        self, status: Callable[[], Status], name: str, timings: Timings, *, is_shared: bool
+    ) -> None:
         self._status = status
         self._name = name
         self._timings = timings
+        # The metrics of a port that several workers share prove nothing about the other ones.
+        self._is_shared = is_shared
         self._open: deque[anyio.CancelScope] = deque()
 
     async def accept(self, listener: socket.socket, group: TaskGroup) -> None:
@@ -195,9 +213,12 @@ class _Connections:
             path = f"/{path.partition('://')[2].partition('/')[2]}"
         method, headers = request.method.decode("ascii"), dict(request.headers)
         scope = {"method": method, "path": path, "query_string": query, "headers": headers.items()}
+        self._is_shared = self._is_shared or _WAITS in headers
         try:
-            known = {"name": self._name, "timings": self._timings, "is_probe_port": True}
-            response = handle_asgi_request(scope, self._status(), **known)
+            is_own, status = not self._is_shared, self._status()
+            known = {"name": self._name, "timings": self._timings, "is_probe_port": is_own}
+            status = status if is_own else replace(status, worker=True)
+            response = handle_asgi_request(scope, status, **known)
         except Exception:
             # A metrics collector of the application can fail; the probe server must continue.
             log.exception("Internal error while answering %s; the response is 500", path)

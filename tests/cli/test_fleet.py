@@ -273,9 +273,10 @@ def test_the_quiet_time_begins_again_when_an_instance_disappears(
     monkeypatch: pytest.MonkeyPatch,
     clock: Clock,
 ) -> None:
-    """Its last uses of an old value may not have been seen."""
+    """Its last uses of an old value may not have been seen. Its address has another process."""
     first = fleet.serve(Process(id="a1"))
-    fleet.serve(Process(id="b1"), host="127.0.0.2", port=first.port)
+    processes = [*[Process(id="b1")] * 3, Process(id="other")]
+    fleet.serve(*processes, host="127.0.0.2", port=first.port)
     url = f"http://shop:{first.port}"
     answers = [*[["127.0.0.1", "127.0.0.2"]] * 3, ["127.0.0.1"]]
     quiet = ["--target", url, "--stage", "quiet", "--quiet-for", "60"]

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
+import time
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
+from prometheus_client import CollectorRegistry
 
-from hive_boot.cli.fleet_evidence import PrometheusSource, Selector
+from hive_boot import Bootstrap, Secret, SecretSet, secret
+from hive_boot.cli.fleet_evidence import PrometheusSource, Selector, parse_metrics
 from hive_boot.cli.fleet_judgement import cached_for
+from hive_boot.cli.main import main
 from hive_boot.cli.probe import Client, parse_url
+from hive_boot.runtime.status import Status
+from hive_boot.serving.metrics import Collector, expose
+from hive_boot.serving.probe_server import serve_probes
+from hive_boot.testing import MountedVolume
 from tests.cli.fleets import (
     FAST,
     SHORT,
@@ -23,11 +35,19 @@ from tests.cli.fleets import (
     api,
     expect_stragglers,
     fleet,
+    metrics_of,
     prometheus,
     stragglers,
     wait,
     wait_until,
 )
+from tests.cli.test_fleet import resolving
+from tests.fixtures.bind_mounts import PinnedFile
+from tests.runtime.rotations import mounted
+from tests.support import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 assert api  # a fixture
 assert fleet, prometheus  # fixtures
@@ -251,14 +271,19 @@ def test_two_servers_behind_one_address_prove_nothing(
 def test_a_shard_that_is_named_twice_is_one_shard(
     fleet: Fleet, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By two names of its host; its replica differs only in the external labels."""
+    """By two names of its host, or as its replica, whose configuration is older."""
     api.at, api.tick = None, 0.01
     other = Api(fleet)
     other.at, other.tick = None, 0.01
     servers = [fleet.server(each.answer) for each in (api, other)]
     both = [text for each in servers for text in ("--prometheus", each.url)]
-    rule = "  - modulus: 2\n    action: hashmod\n  - regex: {}\n    action: keep\n"
-    external = "global:\n  external_labels:\n    replica: {}\nscrape_configs:\n"
+    rule = """  - modulus: 2
+    action: hashmod
+  - source_labels: [__tmp_hash]
+    regex: "{}"
+    action: keep
+"""
+    external = "global:\n  scrape_timeout: {}s\nscrape_configs:\n"
     for shards, wanted in (("00", 75), ("01", 0)):
         for number, each in enumerate((api, other)):
             text = external.format(number) + rule.format(shards[number])
@@ -409,3 +434,165 @@ def test_a_counter_that_was_reset_is_an_unknown_use(
     api.at, api.tick = None, 0.01
     api.process = Process(id="a1", uses={"JWT_SECRET": 0})
     assert "use-unknown" in stragglers(api, capsys, "--stage", "quiet", "--quiet-for", "45")
+
+
+@pytest.mark.parametrize("pattern", ["shop|shop-[[:digit:]]+", "shop|shop-[0-9]{,2}"])
+def test_a_pattern_that_python_reads_otherwise_is_refused(
+    pattern: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prometheus would select a target that is down, and the list of targets here would lack it."""
+    selector = ["--selector", f'pod=~"{pattern}"', "--prometheus", "http://127.0.0.1:9"]
+    assert main(["fleet", "wait", "v2", *selector, *SHORT]) == 64
+    assert "--selector must be matchers" in capsys.readouterr().err
+
+
+def test_a_series_that_is_exported_twice_proves_nothing(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two applications of one process may have the same registry, and only one of them a hook."""
+    process = Process(id="a1", pending_hooks=1)
+    body = "hive_boot_pending_hooks 0\n"
+    server = fleet.server(lambda _: (200, {}, f"{process.metrics()}{body}".encode()))
+    assert wait(capsys, "--target", server.url, *SHORT)[:2] == (69, {(server.url, "unreachable")})
+
+
+def test_a_registry_has_the_metrics_of_one_application() -> None:
+    """Prometheus ignores the second sample of a series, with a hook that is pending."""
+    first, second = (Bootstrap(Shop, watch=False) for _ in range(2))
+    registry = CollectorRegistry()
+    registry.register(Collector(first.status))
+    with pytest.raises(ValueError, match="Duplicated timeseries"):
+        registry.register(Collector(second.status))
+
+
+def test_an_instance_that_dns_leaves_out_still_counts(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a pod that is not ready for some seconds, and uses the old value until it ends."""
+    first = fleet.serve(Process(id="a1"))
+    process = Process(id="b1", current="v1")
+    second = fleet.serve(process, host="127.0.0.2", port=first.port)
+    url = f"http://shop:{first.port}"
+    answers = [["127.0.0.1", "127.0.0.2"], ["127.0.0.1"]]
+    resolving(monkeypatch, "shop", *answers)
+    behind = {(f"{url} (127.0.0.2)", "not-current")}
+    assert wait(capsys, "--target", url, *SHORT)[:2] == (75, behind)
+    resolving(monkeypatch, "shop", *answers)
+    second.answer = metrics_of(process, Process(id="c1", current="v1"))
+    status, found, facts = wait(capsys, "--target", url, *FAST)
+    assert (status, found, facts["processes"]) == (0, set(), 1)
+
+
+class Shop(SecretSet, version="secrets-version"):
+    """A key that clients present."""
+
+    jwt_secret: Secret = secret(accept_old_for=3600)
+
+
+def test_a_value_was_in_use_until_it_was_replaced(tmp_path: Path) -> None:
+    """The last client may have presented it just before the rotation, when it was not old."""
+    volume = MountedVolume(tmp_path / "secrets")
+    volume.publish({"jwt_secret": "fake-jwt-1", "secrets-version": "v1"})
+    boot = mounted(volume.path, Shop, watch=False)
+
+    async def rotated() -> tuple[dict[str, float], float]:
+        async with boot.running() as secrets:
+            await anyio.sleep(0.1)
+            assert secrets.jwt_secret.matches("fake-jwt-1")
+            volume.publish({"jwt_secret": "fake-jwt-2", "secrets-version": "v2"})
+            began = anyio.current_time()
+            await boot.reload()
+            _, text = expose(boot.status())
+            metrics = {name: value for name, _, value in parse_metrics(text.decode())}
+            return metrics, anyio.current_time() - began
+
+    found, elapsed = anyio.run(rotated)
+    assert found["secret_old_use_age_seconds"] <= elapsed < found["uptime_seconds"]
+
+
+def test_a_version_that_returns_with_other_values_is_unknown(tmp_path: Path) -> None:
+    """Another instance may have the first values, which the same version identifies."""
+    volume = MountedVolume(tmp_path / "secrets")
+    boot = mounted(volume.path, Shop, watch=False)
+
+    async def versions() -> list[str | None]:
+        found = []
+        volume.publish({"jwt_secret": "fake-jwt-1", "secrets-version": "v1"})
+        async with boot.running():
+            for key, version in (("2", "v2"), ("3", "v1"), ("4", "v4"), ("1", "v1")):
+                volume.publish({"jwt_secret": f"fake-jwt-{key}", "secrets-version": version})
+                await boot.reload()
+                found.append(boot.status().secrets_version)
+        return found
+
+    assert anyio.run(versions) == ["v2", "", "v4", "v1"]
+
+
+@pytest.mark.parametrize("worker", [True, False])
+def test_a_probe_port_that_workers_share_proves_nothing(
+    worker: bool,  # noqa: FBT001  (a parameter of the test)
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One of them listens, and the others, whose hooks may have failed, wait for the port."""
+    known = {"secrets_version": "v2", "secrets_version_in_use": "v2", "worker": worker}
+
+    def status() -> Status:
+        return Status(process_id="a1", uptime=time.monotonic(), **known)  # type: ignore[arg-type]
+
+    serve = partial(serve_probes, status, "hive", host="127.0.0.1", is_worker=True)
+
+    async def found(workers: int) -> tuple[int, set[str]]:
+        async with anyio.create_task_group() as group:
+            port: Any = await group.start(serve, 0)
+            for _ in range(workers - 1):
+                await group.start(serve, port)
+            target = ["--target", f"http://127.0.0.1:{port}", *(FAST if workers == 1 else SHORT)]
+            result = await anyio.to_thread.run_sync(partial(wait, capsys, *target))
+            group.cancel_scope.cancel()
+        return result[0], {kind for _, kind in result[1]}
+
+    assert anyio.run(found, 1) == (0, set())
+    assert anyio.run(found, 2) == (75, {"worker"})
+
+
+_FORKED = """
+import os
+from hive_boot import SecretSet
+if child := os.fork():
+    os.waitpid(child, 0)
+else:
+    from hive_boot.runtime.status import is_worker
+    print(is_worker())
+"""
+
+
+def test_a_child_that_starts_after_a_fork_is_a_worker() -> None:
+    """A server may bind its port, import the application, and then fork its workers."""
+    found = subprocess.run(
+        [sys.executable, "-c", _FORKED], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "True\n"
+
+
+@pytest.mark.parametrize("kept", ["", "jwt_secret.bak"])
+def test_a_version_beside_a_stale_file_is_unknown(kept: str, tmp_path: Path) -> None:
+    """The mount of one file still shows the old value, and that of the version the new text."""
+    if why := PinnedFile.unavailable_reason():
+        pytest.skip(why)
+    file = PinnedFile(tmp_path / "secrets" / "jwt_secret", tmp_path / "host" / "jwt_secret")
+    file.write("fake-jwt-1")
+
+    async def found() -> str | None:
+        boot = mounted(file.path.parent, Shop, {"resync_interval": 0.05}, mode="docker")
+        async with boot.running():
+            await until(lambda: boot.status().pinned)
+            if kept:
+                file.host.rename(file.host.with_name(kept))
+            file.replace("fake-jwt-2")
+            (file.path.parent / "secrets-version").write_text("v2", "utf-8")
+            await until(lambda: boot.status().stale)
+            await boot.reload()
+            return boot.status().secrets_version
+
+    with file:
+        assert anyio.run(found) == ""

@@ -234,6 +234,7 @@ def test_every_shard_must_be_named(
     wait_until(lambda: len(first.query("up == 1") + second.query("up == 1")) == len(servers))
     both = ["--prometheus", first.url, "--prometheus", second.url]
     assert wait(capsys, *both, *FAST, "--expect", "8")[0] == 0
+    assert wait(capsys, *both, *FAST)[0] == 0
     alone = ["--prometheus", first.url]
     expect_stragglers(capsys, {(first.url, "shard")}, *alone)
     expect_stragglers(capsys, {("fleet", "count")}, *alone, "--expect", "8")

@@ -608,7 +608,7 @@ def test_a_use_is_counted_as_current_pending_or_old(tmp_path: Path) -> None:
     store.advance()
     assert second.matches("fake-b")
     assert uses() == (3, 2, 0)
-    assert store.use_counter.last_old == {}
+    assert store.use_counter.last_old == {"key": 16}
     now[0] = 50
     assert first.matches("fake-a")
     assert (uses(), store.use_counter.last_old) == ((3, 2, 1), {"key": 50})

@@ -177,7 +177,7 @@ def _add_rotate(commands: Any) -> None:
 def _add_sources(parser: Parser) -> None:
     for flag, about in (
         ("--prometheus", "a Prometheus server. Repeatable, for shards and replicas"),
-        ("--target", "the metrics of an instance, without Prometheus. Repeatable"),
+        ("--target", "the metrics of an instance: a URL, by default with /metrics. Repeatable"),
     ):
         parser.add_argument(flag, action="append", default=[], metavar="URL", help=about)
     for flag, metavar, about in (

@@ -63,10 +63,10 @@ _TARGET_LIMIT = 1 << 24
 """Limit of the bytes of the metrics of one target."""
 
 _THREADS = 32
+_MOVED = {301, 302, 307, 308, 404}
 
 _CLOCK_STEP = 5.0
 """Difference in seconds between two clocks from which one of them was set."""
-
 
 _SAMPLE = re.compile(
     r'hive_boot_(\w+)(?:\{((?:[^"}]|"(?:[^"\\\n]|\\.)*")*)\})?[ \t]+(\S+)(?:[ \t]+\S+)?'
@@ -262,7 +262,8 @@ class TargetSource:
             at, series = monotonic(), parse_metrics(body.decode("utf-8", "replace"))
         except Unanswered as exc:
             message = f"it cannot be asked: {exc}"
-            return monotonic(), Straggler(name=name, kind="unreachable", message=message)
+            fix = "name the path, such as /internal/metrics" if exc.status in _MOVED else ""
+            return monotonic(), Straggler(name=name, kind="unreachable", message=message, fix=fix)
         return at, observation_of(name, series, interval=self._interval)
 
 

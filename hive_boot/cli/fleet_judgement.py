@@ -287,13 +287,17 @@ def current_problems(each: Observation) -> Iterator[Straggler]:
 
 def quiet_problems(each: Observation, goal: Goal, quiet_for: float | None) -> Iterator[Straggler]:
     """Yield why an old value may have been used within the quiet time."""
+    known = sorted(each.old_use_age.keys() | each.uses.keys() | each.accept_old_for.keys())
+    if known and (wrong := [name for name in goal.secrets if name not in known]):
+        message = f"it counts no uses of {', '.join(wrong)}, but those of {', '.join(known)}"
+        fix = "correct --secret"
+        yield Straggler(name=each.name, kind="no-secret", message=message, fix=fix)
+        return
     if quiet_for is None:
         message = "the quiet time is unknown, because no accept_old_for is exported"
         yield Straggler(name=each.name, kind="quiet-time", message=message)
         return
-    names = goal.secrets or tuple(
-        sorted(each.old_use_age.keys() | each.uses.keys() | each.accept_old_for.keys())
-    )
+    names = goal.secrets or known
     unknown = [name for name in names if not (each.uses.get(name, 0) > 0)]
     if unknown or not names:
         message = "accepted, use unknown"

@@ -222,24 +222,30 @@ def run(arguments: Namespace) -> int:
 
 def _field(name: str, app: str | None) -> tuple[Field, type[SecretSet] | None]:
     """Return the field of a secret and its declaration, which is None without ``app``."""
-    plain = Field(attribute=name, name=name, candidates=file_name_candidates(name, None))
     if not is_name(name):
         raise UsageError("NAME must be the name of a secret: letters, digits, '_', '.' and '-'")
     if app is None:
-        return plain, None
+        candidates = file_name_candidates(name, None)
+        return Field(attribute=name, name=name, candidates=candidates), None
     try:
         declared = load_application(app)._declaration.declared
     except DeclarationError as exc:
         message = f"{exc} Without --app the value is written, but not validated."
         raise DeclarationError(message) from None
+    field = _declared_field(name, declared)
+    if bundle := field.bundle:
+        raise UsageError(f"{name} is a member of {bundle}, and rotate does not write members.")
+    return field, declared
+
+
+def _declared_field(name: str, declared: type[SecretSet]) -> Field:
     fields = declared._field_index.by_variable
     if name not in fields:
+        plain = Field(attribute=name, name=name, candidates=file_name_candidates(name, None))
         near = fix_hints.near_misses(plain, fields)
         hint = f"Did you mean {near[0]}?" if near else f"Declared: {', '.join(fields)}"
         raise UsageError(f"{declared.__name__} does not declare this secret. {hint}")
-    if bundle := fields[name].bundle:
-        raise UsageError(f"{name} is a member of {bundle}, and rotate does not write members.")
-    return fields[name], declared
+    return fields[name]
 
 
 class _Version(NamedTuple):
@@ -442,8 +448,12 @@ class Plan:
             raise UsageError("--app is required: the steps depend on the declaration")
         declared = load_application(arguments.app)._declaration.declared
         index = declared._field_index
-        if unknown := [name for name in arguments.names if name not in index.by_variable]:
-            raise UsageError(f"{declared.__name__} does not declare {', '.join(unknown)}")
+        for name in arguments.names:
+            _declared_field(name, declared)
+        owners = {each.previous: each.name for each in index.by_variable.values() if each.previous}
+        if older := [name for name in arguments.names if name in owners]:
+            owner = owners[older[0]]
+            raise UsageError(f"{older[0]} has the old value of {owner}. Fix: rotate {owner}")
         if not index.version:
             message = f"{declared.__name__} declares no version, so no wait can prove anything."
             raise UsageError(message, f"Fix: class {declared.__name__}(SecretSet, version=…)")
@@ -519,7 +529,8 @@ class Plan:
             (save,) = self._rotate([pair[1]], version if pair == self._pairs[-1] else "")
             words += ["old=$(mktemp)", f'cat {old} > "$old"', f"{write} < {new}"]
             words += [f'{save} < "$old"', 'rm "$old"']
-        return " && ".join(words)
+        failed = '"Not exchanged, or in part: the old value is in ${old:-its file}" >&2'
+        return f"unset old; {' && '.join(words)} || {{ echo {failed}; false; }}"
 
     def _waits(self) -> Iterator[Step]:
         version = self._arguments.set_version

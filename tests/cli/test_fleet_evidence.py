@@ -355,3 +355,12 @@ def test_a_selector_cannot_leave_its_braces() -> None:
     for text in ('job="a"} or vector(1', "job", 'job="a" team="b"', '"job"="a"'):
         with pytest.raises(UsageError):
             Selector(text)
+
+
+def test_a_target_whose_path_is_wrong_has_a_fix(
+    fleet: Fleet, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The path of the metrics is that at which the application has mounted its probes."""
+    server = fleet.server(lambda _: (404, {}, b""))
+    assert main(["fleet", "status", "--target", f"http://{server.address}"]) == 69
+    assert "Fix: name the path" in capsys.readouterr().out

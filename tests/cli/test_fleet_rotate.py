@@ -190,6 +190,29 @@ def test_the_commands_for_files_do_what_the_steps_name(
     assert {*temporary.iterdir()} == before
 
 
+def test_an_exchange_that_fails_names_the_file_with_the_old_value(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second file cannot be written, after the first one was."""
+    secrets = tmp_path / "secrets"
+    secrets.mkdir(mode=0o700)
+    (secrets / "jwt_secret").write_text(OLD, "utf-8")
+    environment = programs(tmp_path, tmp_path)
+    announce, exchange, _ = (
+        step["commands"][0]
+        for step in plan(capsys, "JWT_SECRET", "--to", str(secrets))
+        if step["commands"]
+    )
+    execute(announce, environment, NEW)
+    program = tmp_path / "hive-boot"
+    text = program.read_text("utf-8")
+    program.write_text(text.replace("exec", '[ "$2" = JWT_SECRET ] && exec', 1), "utf-8")
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        execute(exchange, environment, "")
+    assert (secrets / "jwt_secret").read_text("utf-8") == NEW
+    assert Path(failed.value.stderr.split()[-1]).read_text("utf-8") == OLD
+
+
 def test_the_commands_for_kubernetes_do_what_the_steps_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -290,7 +313,9 @@ def test_run_ends_at_a_wait_without_proof(
         (["API_KEY", "--app", "tests.cli.rotated:Versioned", *PROMETHEUS], "--set-version"),
         (["API_KEY", *APP, "--set-version", "v 2", *PROMETHEUS], "--set-version"),
         (["JWT_SECRET", *APP, "--set-version", "v" * 55, *PROMETHEUS], "-announced"),
-        (["OTHER", *APP, *PROMETHEUS], "does not declare OTHER"),
+        (["OTHER", *APP, *PROMETHEUS], "does not declare this secret"),
+        (["JWT_SECRETS", *APP, *PROMETHEUS], "Did you mean JWT_SECRET?"),
+        (["JWT_BEFORE", *APP, *PROMETHEUS], "Fix: rotate JWT_SECRET"),
         (["API_KEY", *APP, *PROMETHEUS, "--from-step", "0"], "from 1 to 3"),
         (["API_KEY", *APP, *PROMETHEUS, "--from-step", "4"], "from 1 to 3"),
         (["API_KEY", *APP, *PROMETHEUS, "--run"], "terminal"),

@@ -421,11 +421,11 @@ async def test_the_timeline_has_every_step_of_a_run(boot: Bootstrap[Service, Non
             ("poll", "service"): "running",
             ("ready", "phase"): "running",
         }
+        (ready,) = [step for step in status.timeline if step.name == "ready"]
         for step in status.timeline:
             assert step.start >= 0
             assert (step.end is None) == (step.outcome == "running")
-            # The uptime begins a moment after the timeline.
-            assert step.end is None or step.start <= step.end <= status.uptime + 1
+            assert step.end is None or step.start <= step.end <= ready.start
     (stopping,) = seen
     assert known(stopping) == {
         **known(status),

@@ -1,5 +1,6 @@
 """Counterparts of the recipes: servers whose credentials are created, and revoked."""
 
+import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -309,6 +310,8 @@ def api_server(directory: Path) -> Iterator[Api]:
         def setup(self) -> None:
             """Accept the TLS of the connection, in the thread of this connection."""
             try:
+                # A client that waits here may use the CA of a later context.
+                self.request.recv(1, socket.MSG_PEEK)
                 self.request = api.context.wrap_socket(self.request, server_side=True)
             except OSError as exc:
                 api.failed_handshakes.append(repr(exc))

@@ -63,6 +63,10 @@ _TARGET_LIMIT = 1 << 24
 """Limit of the bytes of the metrics of one target."""
 
 _THREADS = 32
+
+REQUESTS_PER_ROUND = 8
+"""Requests to a direct target in each round, each with a connection of its own."""
+
 _MOVED = {301, 302, 307, 308, 404}
 
 _CLOCK_STEP = 5.0
@@ -125,59 +129,54 @@ class History:
         self._gone: dict[str, float] = {}
 
     def record(
-        self, shown: Mapping[str, tuple[str, float]], failed: Collection[str], now: float
+        self,
+        shown: Mapping[str, Mapping[str, tuple[float, float]]],
+        failed: Collection[str],
+        now: float,
     ) -> None:
         """Record one round.
 
         Args:
-            shown: the process that each target has shown, and when it was started, by its uptime.
-            failed: the targets that exist and have shown no process.
+            shown: the processes that each target has shown, in their order: when each has answered
+                last, and when it was started, by its uptime.
+            failed: the targets that exist and have not always shown a process.
             now: the time of the round.
         """
-        for target, (process_id, started) in shown.items():
+        for target, processes in shown.items():
+            for process_id, (at, _) in processes.items():
+                self._last.setdefault(target, {})[process_id] = at
+                self._first.setdefault(process_id, now)
+                self._names[process_id] = target
             before, starts = self._in_a_row.get(target, ("", deque[float]()))
             starts = starts if before == process_id else deque(maxlen=HISTORY_INTERVALS)
-            starts.append(started)
+            starts.append(processes[process_id][1])
             self._in_a_row[target] = (process_id, starts)
-            self._last.setdefault(target, {})[process_id] = now
-            self._first.setdefault(process_id, now)
-            self._names[process_id] = target
             # What it was while it failed is known now: the process that it shows, or one before.
             self._names.pop(target, None)
             self._gone.pop(target, None)
         for target in self._in_a_row.keys() - shown.keys():
             del self._in_a_row[target]
         self._names.update(zip(failed, failed, strict=True))
-        present = {process_id for process_id, _ in shown.values()}.union(failed)
+        present = {each for processes in shown.values() for each in processes}.union(failed)
         for identity in self._names:
             if identity in present:
                 self._gone.pop(identity, None)
             else:
                 self._gone.setdefault(identity, now)
 
-    def samples(self, target: str) -> int:
-        """Return the number of rounds in a row in which a target has shown its present process."""
-        return len(self._in_a_row[target][1])
-
-    def cached_for(self, target: str) -> float:
-        """Return how much older the metrics of a target are than its answer, at least."""
-        starts = self._in_a_row[target][1]
-        return starts[-1] - min(starts)
-
-    def others(self, target: str, process_id: str, now: float) -> dict[str, float]:
-        """Return the other processes of a target, with the seconds since it showed each."""
+    def facts(self, target: str, process_id: str, now: float) -> dict[str, Any]:
+        """Return what an :class:`Observation` of this moment takes from the rounds before."""
+        _, starts = self._in_a_row[target]
         shown = self._last[target].items()
-        return {each: now - last for each, last in shown if each != process_id}
-
-    def seen_for(self, process_id: str, now: float) -> float:
-        """Return the seconds since a process was shown first."""
-        return now - self._first[process_id]
+        return {
+            "samples": len(starts),
+            "cached_for": starts[-1] - min(starts),
+            "others": {each: now - last for each, last in shown if each != process_id},
+            "seen_for": now - self._first[process_id],
+        }
 
     def departed(self, now: float, window: float) -> dict[str, str]:
-        """Return the processes and the failed targets that disappeared within ``window`` seconds.
-
-        The values are the names of the targets.
-        """
+        """Return the targets of what disappeared within ``window`` seconds, by its identity."""
         return {
             identity: self._names[identity]
             for identity, since in self._gone.items()
@@ -203,51 +202,50 @@ class TargetSource:
 
     def ask(self, quiet_for: float | None, _stage: Stage = "quiet") -> Round:
         """Return the samples of this moment; ``quiet_for`` is the quiet time, if it is needed."""
-        stragglers: list[Straggler] = []
+        unresolved: list[Straggler] = []
+        places: dict[str, tuple[SplitResult, str]] = {}
         with ThreadPoolExecutor(_THREADS) as threads:
-            names: dict[str, tuple[SplitResult, str]] = {}
             for url, found in zip(self._urls, threads.map(_resolve, self._urls), strict=True):
                 if isinstance(found, Straggler):
-                    stragglers.append(found)
+                    unresolved.append(found)
                 else:
-                    names |= {name: (url, address) for name, address in found.items()}
+                    places |= {name: (url, address) for name, address in found.items()}
             # DNS may leave out an instance that still works, such as a pod that is not ready.
-            absent = {name: at for name, (_, at) in self._known.items() if name not in names}
-            again = threads.map(self._scrape, absent, absent.values())
-            answers = [*threads.map(self._scrape, names, names.values())]
-        answered = any(getattr(each, "kind", "") != "unreachable" for _, each in answers)
-        for name, answer in zip(absent, again, strict=True):
-            if getattr(answer[1], "process_id", "") == self._known[name][0]:
-                answers.append(answer)
+            absent = {name: at for name, (_, at) in self._known.items() if name not in places}
+            places |= absent
+            answers = [*threads.map(self._scrape, places, places.values())]
+            # Behind a load balancer, other connections lead to other processes.
+            again = [each.name for _, each in answers if isinstance(each, Observation)]
+            again *= REQUESTS_PER_ROUND - 1
+            answers += threads.map(self._scrape, again, map(places.__getitem__, again))
+        shown: dict[str, dict[str, tuple[float, Observation]]] = {}
+        failed: dict[str, Straggler] = {}
+        for at, each in answers:
+            if isinstance(each, Observation):
+                shown.setdefault(each.name, {})[each.process_id] = (at, each)
             else:
+                failed[each.name] = each
+        for name in absent:
+            if self._known[name][0] not in shown.get(name, ()):
                 del self._known[name]
-        now = monotonic()
-        observations = [each for _, each in answers if isinstance(each, Observation)]
-        places = absent | names
-        self._known |= {each.name: (each.process_id, places[each.name]) for each in observations}
-        failed = [each for _, each in answers if isinstance(each, Straggler)]
-        stragglers += failed
-        history = self._history
-        shown = {
-            each.name: (each.process_id, at - (each.uptime or 0.0))
-            for at, each in answers
-            if isinstance(each, Observation)
+                shown.pop(name, None)
+                failed.pop(name, None)
+        self._known |= {name: ([*shown[name]][-1], places[name]) for name in shown}
+        now, history = monotonic(), self._history
+        seen = {
+            name: {key: (at, at - (each.uptime or 0.0)) for key, (at, each) in processes.items()}
+            for name, processes in shown.items()
         }
-        history.record(shown, [each.name for each in failed], now)
+        history.record(seen, failed, now)
         return Round(
             observations=tuple(
-                replace(
-                    each,
-                    samples=history.samples(each.name),
-                    cached_for=history.cached_for(each.name),
-                    others=history.others(each.name, each.process_id, now),
-                    seen_for=history.seen_for(each.process_id, now),
-                )
-                for each in observations
+                replace(each, **history.facts(each.name, each.process_id, now))
+                for processes in shown.values()
+                for _, each in processes.values()
             ),
-            stragglers=tuple(stragglers),
+            stragglers=(*unresolved, *failed.values()),
             departed=history.departed(now, quiet_for) if quiet_for is not None else {},
-            answered=answered,
+            answered=bool(shown) or any(each.kind != "unreachable" for each in failed.values()),
             interval=self._interval,
         )
 

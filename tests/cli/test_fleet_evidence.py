@@ -357,6 +357,16 @@ def test_a_selector_cannot_leave_its_braces() -> None:
             Selector(text)
 
 
+@pytest.mark.parametrize("pattern", ["shop|shop-[[:digit:]]+", "shop|shop-[0-9]{,2}"])
+def test_a_pattern_that_python_reads_otherwise_is_refused(
+    pattern: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prometheus would select a target that is down, and the list of targets here would lack it."""
+    selector = ["--selector", f'pod=~"{pattern}"', "--prometheus", "http://127.0.0.1:9"]
+    assert main(["fleet", "wait", "v2", *selector, *SHORT]) == 64
+    assert "--selector must be matchers" in capsys.readouterr().err
+
+
 def test_a_target_whose_path_is_wrong_has_a_fix(
     fleet: Fleet, capsys: pytest.CaptureFixture[str]
 ) -> None:

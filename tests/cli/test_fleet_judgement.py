@@ -494,20 +494,13 @@ class World:
         }
         failing = [f"slot-{each}" for each in sorted(self.failing) if self.slots[each]]
         starts = {
-            name: (body["process_id"], float(self.now - body["uptime"]))
+            name: {body["process_id"]: (float(self.now), float(self.now - body["uptime"]))}
             for name, body in live.items()
         }
         history.record(starts, failing, self.now)
         return Round(
             observations=tuple(
-                Observation(
-                    name=name,
-                    samples=history.samples(name),
-                    cached_for=history.cached_for(name),
-                    others=history.others(name, body["process_id"], self.now),
-                    seen_for=history.seen_for(body["process_id"], self.now),
-                    **body,
-                )
+                Observation(name=name, **history.facts(name, body["process_id"], self.now), **body)
                 for name, body in live.items()
             ),
             stragglers=tuple(

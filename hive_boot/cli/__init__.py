@@ -64,6 +64,21 @@ def raise_terminated(number: int, _frame: object) -> NoReturn:
     raise Terminated(number)
 
 
+class _Once(argparse.Action):
+    """Stores a value; a second one would replace it, which is not what its user expects."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option: str | None = None,
+    ) -> None:
+        if option and getattr(namespace, self.dest) is not self.default:
+            parser.error(f"{option} was given more than once")
+        setattr(namespace, self.dest, values)
+
+
 class Parser(argparse.ArgumentParser):
     """The argument parser of one command.
 
@@ -83,6 +98,7 @@ class Parser(argparse.ArgumentParser):
             formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=_WIDTH),
             allow_abbrev=False,
         )
+        self.register("action", None, _Once)
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError with the usage line; argparse itself exits with status 2.

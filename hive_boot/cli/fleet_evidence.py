@@ -65,7 +65,7 @@ _TARGET_LIMIT = 1 << 24
 _THREADS = 32
 
 REQUESTS_PER_ROUND = 8
-"""Requests to a direct target in each round, each with a connection of its own."""
+"""Requests to a direct target in each round, each over a new connection."""
 
 _MOVED = {301, 302, 307, 308, 404}
 

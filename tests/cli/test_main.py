@@ -74,6 +74,24 @@ def help_of(capsys: pytest.CaptureFixture[str], *typed: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["migrate", "app:boot", "--to", "here", "--to", "there"],
+        ["migrate", "app:boot", "--to", "here", "--to=here"],
+        ["fleet", "wait", "v2", "--expect", "3", "--expect", "4"],
+        ["fleet", "rotate", "KEY", "--set-version", "3", "--kubernetes", "--kubernetes", "b"],
+        ["manifests", "app:boot", "--name", "a", "--name", "b"],
+    ],
+)
+def test_an_option_with_one_value_is_not_repeated(
+    typed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Otherwise only the last value would count."""
+    assert main(typed) == 64
+    assert " was given more than once\n" in capsys.readouterr().err
+
+
 def test_the_help_lists_every_command(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,8 @@ def raise_terminated(number: int, _frame: object) -> NoReturn:
 class _Once(argparse.Action):
     """Stores a value; a second one would replace it, which is not what its user expects."""
 
+    _given_in: argparse.Namespace | None = None
+
     def __call__(
         self,
         parser: argparse.ArgumentParser,
@@ -74,8 +76,9 @@ class _Once(argparse.Action):
         values: object,
         option: str | None = None,
     ) -> None:
-        if option and getattr(namespace, self.dest) is not self.default:
+        if option and self._given_in is namespace:
             parser.error(f"{option} was given more than once")
+        self._given_in = namespace
         setattr(namespace, self.dest, values)
 
 

@@ -81,6 +81,7 @@ def help_of(capsys: pytest.CaptureFixture[str], *typed: str) -> str:
         ["migrate", "app:boot", "--to", "here", "--to=here"],
         ["fleet", "wait", "v2", "--expect", "3", "--expect", "4"],
         ["fleet", "rotate", "KEY", "--set-version", "3", "--kubernetes", "--kubernetes", "b"],
+        ["fleet", "rotate", "KEY", "--set-version", "3", "--from-step", "1", "--from-step", "2"],
         ["manifests", "app:boot", "--name", "a", "--name", "b"],
     ],
 )

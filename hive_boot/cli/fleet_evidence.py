@@ -67,7 +67,7 @@ _THREADS = 32
 REQUESTS_PER_ROUND = 8
 """Requests to a direct target in each round, each over a new connection."""
 
-_MOVED = {301, 302, 307, 308, 404}
+_WRONG_PATH = {301, 302, 307, 308, 404}
 
 _CLOCK_STEP = 5.0
 """Difference in seconds between two clocks from which one of them was set."""
@@ -260,7 +260,7 @@ class TargetSource:
             at, series = monotonic(), parse_metrics(body.decode("utf-8", "replace"))
         except Unanswered as exc:
             message = f"it cannot be asked: {exc}"
-            fix = "name the path, such as /internal/metrics" if exc.status in _MOVED else ""
+            fix = "name the path, such as /internal/metrics" if exc.status in _WRONG_PATH else ""
             return monotonic(), Straggler(name=name, kind="unreachable", message=message, fix=fix)
         return at, observation_of(name, series, interval=self._interval)
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -526,14 +527,15 @@ def test_a_version_that_returns_with_other_values_is_unknown(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("worker", [True, False])
 def test_a_probe_port_that_workers_share_proves_nothing(
-    worker: bool,  # noqa: FBT001  (a parameter of the test)
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], *, worker: bool
 ) -> None:
     """One of them listens, and the others, whose hooks may have failed, wait for the port."""
-    known = {"secrets_version": "v2", "secrets_version_in_use": "v2", "worker": worker}
+    shown = Status(
+        process_id="a1", secrets_version="v2", secrets_version_in_use="v2", worker=worker
+    )
 
     def status() -> Status:
-        return Status(process_id="a1", uptime=time.monotonic(), **known)  # type: ignore[arg-type]
+        return replace(shown, uptime=time.monotonic())
 
     serve = partial(serve_probes, status, "hive", host="127.0.0.1", is_worker=True)
 
